@@ -1,0 +1,30 @@
+# Two commands do everything from a fresh clone with Python 3.11+:
+#   make demo   set-up, then two rounds of the loop on real label errors
+#   make test   set-up, then formatting, lint, types and every test
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check setup protos
+.DELETE_ON_ERROR:
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster,dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/python -m jobs.loop --demo --out build/demo
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/pytest
+
+protos: setup
+	$(BIN)/python proto/generate.py

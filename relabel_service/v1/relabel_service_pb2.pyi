@@ -1,0 +1,154 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from relabel_service.v1 import campaigns_pb2 as _campaigns_pb2
+from relabel_service.v1 import leases_pb2 as _leases_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CreateCampaignRequest(_message.Message):
+    __slots__ = ("campaign_id", "campaign", "request_id")
+    CAMPAIGN_ID_FIELD_NUMBER: _ClassVar[int]
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    campaign_id: str
+    campaign: _campaigns_pb2.Campaign
+    request_id: str
+    def __init__(self, campaign_id: _Optional[str] = ..., campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class CreateCampaignResponse(_message.Message):
+    __slots__ = ("campaign",)
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    campaign: _campaigns_pb2.Campaign
+    def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ...) -> None: ...
+
+class GetCampaignRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetCampaignResponse(_message.Message):
+    __slots__ = ("campaign",)
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    campaign: _campaigns_pb2.Campaign
+    def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ...) -> None: ...
+
+class ListCampaignsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListCampaignsResponse(_message.Message):
+    __slots__ = ("campaigns", "next_page_token")
+    CAMPAIGNS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    campaigns: _containers.RepeatedCompositeFieldContainer[_campaigns_pb2.Campaign]
+    next_page_token: str
+    def __init__(self, campaigns: _Optional[_Iterable[_Union[_campaigns_pb2.Campaign, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class LeaseItemsRequest(_message.Message):
+    __slots__ = ("parent", "max_items", "lease_duration", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_DURATION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    max_items: int
+    lease_duration: _duration_pb2.Duration
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., max_items: _Optional[int] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class LeaseItemsResponse(_message.Message):
+    __slots__ = ("leases",)
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    leases: _containers.RepeatedCompositeFieldContainer[_leases_pb2.Lease]
+    def __init__(self, leases: _Optional[_Iterable[_Union[_leases_pb2.Lease, _Mapping]]] = ...) -> None: ...
+
+class ExtendLeasesRequest(_message.Message):
+    __slots__ = ("parent", "tokens", "lease_duration", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_DURATION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    tokens: _containers.RepeatedScalarFieldContainer[str]
+    lease_duration: _duration_pb2.Duration
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., tokens: _Optional[_Iterable[str]] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ExtendLeasesResponse(_message.Message):
+    __slots__ = ("outcomes",)
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[_leases_pb2.ExtendOutcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[_leases_pb2.ExtendOutcome, _Mapping]]] = ...) -> None: ...
+
+class ReleaseLeasesRequest(_message.Message):
+    __slots__ = ("parent", "tokens", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    tokens: _containers.RepeatedScalarFieldContainer[str]
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., tokens: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ReleaseLeasesResponse(_message.Message):
+    __slots__ = ("num_released",)
+    NUM_RELEASED_FIELD_NUMBER: _ClassVar[int]
+    num_released: int
+    def __init__(self, num_released: _Optional[int] = ...) -> None: ...
+
+class SubmitResultsRequest(_message.Message):
+    __slots__ = ("parent", "results", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    results: _containers.RepeatedCompositeFieldContainer[_leases_pb2.Result]
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., results: _Optional[_Iterable[_Union[_leases_pb2.Result, _Mapping]]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SubmitResultsResponse(_message.Message):
+    __slots__ = ("outcomes",)
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[_leases_pb2.ResultOutcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[_leases_pb2.ResultOutcome, _Mapping]]] = ...) -> None: ...
+
+class GetCampaignStatsRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetCampaignStatsResponse(_message.Message):
+    __slots__ = ("stats",)
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    stats: _campaigns_pb2.CampaignStats
+    def __init__(self, stats: _Optional[_Union[_campaigns_pb2.CampaignStats, _Mapping]] = ...) -> None: ...
+
+class FinalizeCampaignRequest(_message.Message):
+    __slots__ = ("name", "results_uri", "etag", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_URI_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    results_uri: str
+    etag: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., results_uri: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class FinalizeCampaignResponse(_message.Message):
+    __slots__ = ("campaign",)
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    campaign: _campaigns_pb2.Campaign
+    def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ...) -> None: ...
