@@ -1,0 +1,69 @@
+"""What can go wrong, in one family.
+
+    RelabelError
+    |-- InvalidInput      the request or row breaks a rule      INVALID_ARGUMENT
+    |-- NotFound          no such campaign                      NOT_FOUND
+    |-- AlreadyExists     the name is taken                     ALREADY_EXISTS
+    |-- Conflict          somebody else changed it first        ABORTED
+    |-- WrongState        not possible in the present state     FAILED_PRECONDITION
+    |-- Unauthenticated   no labeler named                      UNAUTHENTICATED
+    |-- Unavailable       the service cannot be reached         UNAVAILABLE
+    `-- DeadlineExceeded  the service did not answer in time    DEADLINE_EXCEEDED
+
+Only serve.py turns these into gRPC codes, only client.py turns codes back.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class RelabelError(Exception):
+    """Any error this package raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken rule: the field's path, and a sentence naming value, rule and next step."""
+
+    field: str
+    description: str
+
+
+class InvalidInput(RelabelError):
+    """The request or the row breaks a rule."""
+
+    def __init__(self, violations: Iterable[Violation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations))
+
+    @classmethod
+    def of(cls, field: str, description: str) -> "InvalidInput":
+        return cls([Violation(field, description)])
+
+
+class NotFound(RelabelError):
+    """No such campaign, table or column."""
+
+
+class AlreadyExists(RelabelError):
+    """The name is taken."""
+
+
+class Conflict(RelabelError):
+    """Somebody else changed it first."""
+
+
+class WrongState(RelabelError):
+    """Not possible in the present state."""
+
+
+class Unauthenticated(RelabelError):
+    """The call names no labeler."""
+
+
+class Unavailable(RelabelError):
+    """The service cannot be reached."""
+
+
+class DeadlineExceeded(RelabelError):
+    """The service did not answer in time."""
