@@ -1,6 +1,6 @@
 """Regenerates the checked-in Python of the contract.
 
-    python proto/generate.py [OUT]     # OUT is the repository root when left out
+python proto/generate.py [OUT]     # OUT is the repository root when left out
 """
 
 import sys
