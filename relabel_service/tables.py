@@ -1,0 +1,163 @@
+"""Delta tables that pass between the parts: their schemas, and commits that happen once.
+
+Every write names an application (a run, a campaign) and is kept once however
+often it is sent: Delta's transaction identifiers remember the application.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction
+
+from relabel_service.errors import Conflict, NotFound
+
+# Delta keeps the highest version an application has committed; one write, one version.
+FIRST_VERSION = 1
+MAX_ATTEMPTS = 10
+
+SUGGESTION = pa.struct([("label", pa.string()), ("probability", pa.float64())])
+
+# One row of a data set, or one unit of it (an entity class, a box class), whose
+# label is in doubt. suspicion in [0, 1], higher is worse; rank 0 is the worst.
+FINDINGS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("rank", pa.int64()),
+        ("id", pa.string()),
+        ("unit", pa.string()),
+        ("content", pa.string()),
+        ("human_label", pa.string()),
+        ("suggestions", pa.list_(SUGGESTION)),
+        ("suspicion", pa.float64()),
+        ("signals", pa.map_(pa.string(), pa.float64())),
+        ("reason", pa.string()),
+        ("task", pa.string()),
+        ("classes", pa.list_(pa.string())),
+    ]
+)
+
+# A row that breaks the task's schema; `row` is its text form, for the person who mends it.
+QUARANTINE = pa.schema(
+    [("run_id", pa.string()), ("id", pa.string()), ("row", pa.string()), ("reason", pa.string())]
+)
+
+# One answer of one labeler. label is null where the decision gives none (skip, escalate).
+RESULTS = pa.schema(
+    [
+        ("campaign", pa.string()),
+        ("run_id", pa.string()),
+        ("findings_uri", pa.string()),
+        ("task", pa.string()),
+        ("rank", pa.int64()),
+        ("id", pa.string()),
+        ("unit", pa.string()),
+        ("human_label", pa.string()),
+        ("suspicion", pa.float64()),
+        ("labeler", pa.string()),
+        ("decision", pa.string()),
+        ("label", pa.string()),
+        ("comment", pa.string()),
+        ("submit_time", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+# What people decided about one row: why version N+1 differs from version N.
+LINEAGE = pa.schema(
+    [
+        ("id", pa.string()),
+        ("unit", pa.string()),
+        ("previous_label", pa.string()),
+        ("new_label", pa.string()),
+        ("changed", pa.bool_()),
+        ("votes", pa.map_(pa.string(), pa.int64())),
+        ("labelers", pa.list_(pa.string())),
+        ("decided_time", pa.timestamp("us", tz="UTC")),
+        ("merge_time", pa.timestamp("us", tz="UTC")),
+        ("campaign", pa.string()),
+        ("findings_uri", pa.string()),
+        ("run_id", pa.string()),
+        ("rank", pa.int64()),
+        ("dataset_version", pa.int64()),
+    ]
+)
+
+
+def open_table(uri: str, version: int | None = None) -> DeltaTable:
+    """Open a Delta table. Raises NotFound when there is none at `uri`."""
+    if not DeltaTable.is_deltatable(uri):
+        raise NotFound(f"no Delta table at {uri!r}; check the address, or write the table first")
+    return DeltaTable(uri, version=version)
+
+
+def is_committed(uri: str, app_id: str) -> bool:
+    """Whether the application's write is already in the table."""
+    return (
+        DeltaTable.is_deltatable(uri)
+        and DeltaTable(uri).transaction_version(app_id) == FIRST_VERSION
+    )
+
+
+def once(app_id: str, **metadata: str) -> CommitProperties:
+    """Commit properties that mark the application's one write."""
+    return CommitProperties(
+        custom_metadata=metadata, app_transactions=[Transaction(app_id, FIRST_VERSION)]
+    )
+
+
+def append_once(uri: str, rows: pa.Table, *, app_id: str) -> bool:
+    """Append rows in one commit, unless `app_id` has committed before; True if written now.
+
+    Raises Conflict when other writers win every attempt.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        if is_committed(uri, app_id):
+            return False
+        try:
+            write_deltalake(uri, rows, mode="append", commit_properties=once(app_id))
+        except CommitFailedError:
+            continue
+        return True
+    raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
+
+
+def commit_files_once(
+    uri: str, files: Sequence[AddAction], *, schema: pa.Schema, app_id: str
+) -> bool:
+    """Add files that workers wrote under `uri` in one commit; True if committed now.
+
+    Raises Conflict as append_once does. The files stay where they are on failure.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        table = DeltaTable.create(uri, schema, mode="ignore")
+        if table.transaction_version(app_id) == FIRST_VERSION:
+            return False
+        try:
+            table.create_write_transaction(
+                list(files), mode="append", schema=table.schema(), commit_properties=once(app_id)
+            )
+        except CommitFailedError:
+            continue
+        return True
+    raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
+
+
+def read_run(uri: str, run_id: str, *, columns: Sequence[str] | None = None) -> pa.Table:
+    """One mine run's findings, worst first. Raises NotFound when the run is not there."""
+    if not is_committed(uri, run_id):
+        raise NotFound(f"findings table {uri!r} holds no run {run_id!r}; give the run_id mine told")
+    rows = read_where(uri, {"run_id": run_id}, columns=columns)
+    return rows.sort_by("rank")
+
+
+def read_where(
+    uri: str, equals: Mapping[str, Any], *, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Rows of a Delta table whose columns have the given values. Raises NotFound."""
+    data = open_table(uri).to_pyarrow_table(
+        filters=[(name, "=", value) for name, value in equals.items()] or None,
+        columns=list(columns) if columns else None,
+    )
+    return data
