@@ -24,63 +24,68 @@ SUGGESTION = pa.struct([("label", pa.string()), ("probability", pa.float64())])
 # label is in doubt. suspicion in [0, 1], higher is worse; rank 0 is the worst.
 FINDINGS = pa.schema(
     [
-        ("run_id", pa.string()),
-        ("rank", pa.int64()),
-        ("id", pa.string()),
-        ("unit", pa.string()),
-        ("content", pa.string()),
-        ("human_label", pa.string()),
-        ("suggestions", pa.list_(SUGGESTION)),
-        ("suspicion", pa.float64()),
-        ("signals", pa.map_(pa.string(), pa.float64())),
-        ("reason", pa.string()),
-        ("task", pa.string()),
-        ("classes", pa.list_(pa.string())),
+        pa.field("run_id", pa.string()),
+        pa.field("rank", pa.int64()),
+        pa.field("id", pa.string()),
+        pa.field("unit", pa.string()),
+        pa.field("content", pa.string()),
+        pa.field("human_label", pa.string()),
+        pa.field("suggestions", pa.list_(SUGGESTION)),
+        pa.field("suspicion", pa.float64()),
+        pa.field("signals", pa.map_(pa.string(), pa.float64())),
+        pa.field("reason", pa.string()),
+        pa.field("task", pa.string()),
+        pa.field("classes", pa.list_(pa.string())),
     ]
 )
 
 # A row that breaks the task's schema; `row` is its text form, for the person who mends it.
 QUARANTINE = pa.schema(
-    [("run_id", pa.string()), ("id", pa.string()), ("row", pa.string()), ("reason", pa.string())]
+    [
+        pa.field("run_id", pa.string()),
+        pa.field("id", pa.string()),
+        pa.field("row", pa.string()),
+        pa.field("reason", pa.string()),
+    ]
 )
 
 # One answer of one labeler. label is null where the decision gives none (skip, escalate).
 RESULTS = pa.schema(
     [
-        ("campaign", pa.string()),
-        ("run_id", pa.string()),
-        ("findings_uri", pa.string()),
-        ("task", pa.string()),
-        ("rank", pa.int64()),
-        ("id", pa.string()),
-        ("unit", pa.string()),
-        ("human_label", pa.string()),
-        ("suspicion", pa.float64()),
-        ("labeler", pa.string()),
-        ("decision", pa.string()),
-        ("label", pa.string()),
-        ("comment", pa.string()),
-        ("submit_time", pa.timestamp("us", tz="UTC")),
+        pa.field("campaign", pa.string()),
+        pa.field("run_id", pa.string()),
+        pa.field("findings_uri", pa.string()),
+        pa.field("task", pa.string()),
+        pa.field("rank", pa.int64()),
+        pa.field("id", pa.string()),
+        pa.field("unit", pa.string()),
+        pa.field("human_label", pa.string()),
+        pa.field("suspicion", pa.float64()),
+        pa.field("labeler", pa.string()),
+        pa.field("decision", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("comment", pa.string()),
+        pa.field("submit_time", pa.timestamp("us", tz="UTC")),
     ]
 )
 
 # What people decided about one row: why version N+1 differs from version N.
 LINEAGE = pa.schema(
     [
-        ("id", pa.string()),
-        ("unit", pa.string()),
-        ("previous_label", pa.string()),
-        ("new_label", pa.string()),
-        ("changed", pa.bool_()),
-        ("votes", pa.map_(pa.string(), pa.int64())),
-        ("labelers", pa.list_(pa.string())),
-        ("decided_time", pa.timestamp("us", tz="UTC")),
-        ("merge_time", pa.timestamp("us", tz="UTC")),
-        ("campaign", pa.string()),
-        ("findings_uri", pa.string()),
-        ("run_id", pa.string()),
-        ("rank", pa.int64()),
-        ("dataset_version", pa.int64()),
+        pa.field("id", pa.string()),
+        pa.field("unit", pa.string()),
+        pa.field("previous_label", pa.string()),
+        pa.field("new_label", pa.string()),
+        pa.field("changed", pa.bool_()),
+        pa.field("votes", pa.map_(pa.string(), pa.int64())),
+        pa.field("labelers", pa.list_(pa.string())),
+        pa.field("decided_time", pa.timestamp("us", tz="UTC")),
+        pa.field("merge_time", pa.timestamp("us", tz="UTC")),
+        pa.field("campaign", pa.string()),
+        pa.field("findings_uri", pa.string()),
+        pa.field("run_id", pa.string()),
+        pa.field("rank", pa.int64()),
+        pa.field("dataset_version", pa.int64()),
     ]
 )
 
@@ -156,8 +161,7 @@ def read_where(
     uri: str, equals: Mapping[str, Any], *, columns: Sequence[str] | None = None
 ) -> pa.Table:
     """Rows of a Delta table whose columns have the given values. Raises NotFound."""
-    data = open_table(uri).to_pyarrow_table(
+    return open_table(uri).to_pyarrow_table(
         filters=[(name, "=", value) for name, value in equals.items()] or None,
         columns=list(columns) if columns else None,
     )
-    return data

@@ -17,9 +17,11 @@ class CampaignState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CAMPAIGN_STATE_UNSPECIFIED: _ClassVar[CampaignState]
     CAMPAIGN_STATE_ACTIVE: _ClassVar[CampaignState]
     CAMPAIGN_STATE_FINALIZED: _ClassVar[CampaignState]
+    CAMPAIGN_STATE_FINALIZING: _ClassVar[CampaignState]
 CAMPAIGN_STATE_UNSPECIFIED: CampaignState
 CAMPAIGN_STATE_ACTIVE: CampaignState
 CAMPAIGN_STATE_FINALIZED: CampaignState
+CAMPAIGN_STATE_FINALIZING: CampaignState
 
 class Campaign(_message.Message):
     __slots__ = ("name", "task_kind", "findings_uri", "run_id", "classes", "votes_required", "lease_duration", "state", "create_time", "finalize_time", "results_uri", "etag", "num_items")

@@ -1,0 +1,295 @@
+"""The Python client: lease, hold, answer.
+
+    with Client("localhost:9000", labeler="ann") as client:
+        with client.hold("campaigns/demo", max_items=20) as leases:
+            for lease in leases:
+                client.submit("campaigns/demo", [confirm(lease)])
+
+Every call has a deadline. UNAVAILABLE alone is retried, with the same
+request_id, so that a call whose answer was lost is not done twice.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import BadRequest
+from grpc_status import rpc_status
+
+from relabel_service.errors import (
+    AlreadyExists,
+    Conflict,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    RelabelError,
+    Unauthenticated,
+    Unavailable,
+    Violation,
+    WrongState,
+)
+from relabel_service.requests import LABELER_KEY
+from relabel_service.v1 import campaigns_pb2, labels_pb2, leases_pb2, relabel_service_pb2_grpc
+from relabel_service.v1 import relabel_service_pb2 as rpc
+
+DEFAULT_DEADLINE_S = 30.0
+MAX_ATTEMPTS = 8
+FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 5.0
+APPLICATION = ("application", "relabel")  # which Serve application the proxy routes to
+
+ERRORS: dict[grpc.StatusCode, type[RelabelError]] = {
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
+    grpc.StatusCode.ABORTED: Conflict,
+    grpc.StatusCode.FAILED_PRECONDITION: WrongState,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+}
+
+
+class Client:
+    """Synchronous. One labeler a client; safe to use from several threads.
+
+    deadline_s bounds one attempt of one call. Calls raise RelabelError's family.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        labeler: str,
+        deadline_s: float = DEFAULT_DEADLINE_S,
+        max_attempts: int = MAX_ATTEMPTS,
+    ) -> None:
+        self._metadata = ((LABELER_KEY, labeler), APPLICATION)
+        self._deadline_s = deadline_s
+        self._max_attempts = max_attempts
+        self._channel = grpc.insecure_channel(address, options=[("grpc.enable_retries", 0)])
+        self._stub = relabel_service_pb2_grpc.RelabelServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def create_campaign(
+        self,
+        campaign_id: str,
+        *,
+        findings_uri: str,
+        run_id: str,
+        votes_required: int = 1,
+        lease_duration_s: float | None = None,
+    ) -> campaigns_pb2.Campaign:
+        campaign = campaigns_pb2.Campaign(
+            findings_uri=findings_uri,
+            run_id=run_id,
+            votes_required=votes_required,
+            lease_duration=_duration(lease_duration_s),
+        )
+        request = rpc.CreateCampaignRequest(
+            campaign_id=campaign_id, campaign=campaign, request_id=_request_id()
+        )
+        response: rpc.CreateCampaignResponse = self._call("CreateCampaign", request)
+        return response.campaign
+
+    def get_campaign(self, name: str) -> campaigns_pb2.Campaign:
+        response: rpc.GetCampaignResponse = self._call(
+            "GetCampaign", rpc.GetCampaignRequest(name=name)
+        )
+        return response.campaign
+
+    def list_campaigns(self) -> Iterator[campaigns_pb2.Campaign]:
+        """All of them, page by page."""
+        token = ""
+        while True:
+            response: rpc.ListCampaignsResponse = self._call(
+                "ListCampaigns", rpc.ListCampaignsRequest(page_token=token)
+            )
+            yield from response.campaigns
+            token = response.next_page_token
+            if not token:
+                return
+
+    def lease(
+        self, campaign: str, *, max_items: int = 1, duration_s: float | None = None
+    ) -> list[leases_pb2.Lease]:
+        """Worst first; empty when nothing is left for this labeler now."""
+        request = rpc.LeaseItemsRequest(
+            parent=campaign,
+            max_items=max_items,
+            lease_duration=_duration(duration_s),
+            request_id=_request_id(),
+        )
+        response: rpc.LeaseItemsResponse = self._call("LeaseItems", request)
+        return list(response.leases)
+
+    def extend(
+        self, campaign: str, tokens: Sequence[str], *, duration_s: float | None = None
+    ) -> list[str]:
+        """The tokens that are still held."""
+        request = rpc.ExtendLeasesRequest(
+            parent=campaign,
+            tokens=tokens,
+            lease_duration=_duration(duration_s),
+            request_id=_request_id(),
+        )
+        response: rpc.ExtendLeasesResponse = self._call("ExtendLeases", request)
+        return [one.token for one in response.outcomes if one.HasField("expire_time")]
+
+    def release(self, campaign: str, tokens: Sequence[str]) -> int:
+        """How many of the leases were still held."""
+        request = rpc.ReleaseLeasesRequest(parent=campaign, tokens=tokens, request_id=_request_id())
+        response: rpc.ReleaseLeasesResponse = self._call("ReleaseLeases", request)
+        return response.num_released
+
+    def submit(
+        self, campaign: str, results: Sequence[leases_pb2.Result]
+    ) -> list[leases_pb2.ResultOutcome]:
+        """What became of each result; ACCEPTED means durable."""
+        request = rpc.SubmitResultsRequest(
+            parent=campaign, results=results, request_id=_request_id()
+        )
+        response: rpc.SubmitResultsResponse = self._call("SubmitResults", request)
+        return list(response.outcomes)
+
+    def stats(self, campaign: str) -> campaigns_pb2.CampaignStats:
+        response: rpc.GetCampaignStatsResponse = self._call(
+            "GetCampaignStats", rpc.GetCampaignStatsRequest(name=campaign)
+        )
+        return response.stats
+
+    def finalize(
+        self, campaign: str, *, results_uri: str, etag: str = ""
+    ) -> campaigns_pb2.Campaign:
+        """Close the campaign and publish its votes as a Delta table."""
+        request = rpc.FinalizeCampaignRequest(
+            name=campaign, results_uri=results_uri, etag=etag, request_id=_request_id()
+        )
+        response: rpc.FinalizeCampaignResponse = self._call("FinalizeCampaign", request)
+        return response.campaign
+
+    @contextmanager
+    def hold(
+        self, campaign: str, *, max_items: int = 1, duration_s: float | None = None
+    ) -> Iterator[list[leases_pb2.Lease]]:
+        """Leases that are extended in the background, and released if unanswered at the end."""
+        leases = self.lease(campaign, max_items=max_items, duration_s=duration_s)
+        if not leases:
+            yield leases
+            return
+        tokens = [lease.token for lease in leases]
+        ended = threading.Event()
+        keeper = threading.Thread(
+            target=self._keep, args=(campaign, leases, duration_s, ended), daemon=True
+        )
+        keeper.start()
+        try:
+            yield leases
+        finally:
+            ended.set()
+            keeper.join()
+            self.release(campaign, tokens)
+
+    def _keep(
+        self,
+        campaign: str,
+        leases: Sequence[leases_pb2.Lease],
+        duration_s: float | None,
+        ended: threading.Event,
+    ) -> None:
+        """Extend at a third of the time left, so that two extensions may fail."""
+        left_s = leases[0].expire_time.seconds - time.time()
+        tokens = [lease.token for lease in leases]
+        while tokens and not ended.wait(max(left_s / 3, 0.2)):
+            try:
+                tokens = self.extend(campaign, tokens, duration_s=duration_s)
+            except (Unavailable, DeadlineExceeded):
+                continue  # the lease may outlive the outage; submitting tells the truth
+
+    def _call(self, method: str, request: Any) -> Any:
+        backoff_s = FIRST_BACKOFF_S
+        for attempt in range(1, self._max_attempts + 1):
+            try:
+                return getattr(self._stub, method)(
+                    request, timeout=self._deadline_s, metadata=self._metadata
+                )
+            except grpc.RpcError as error:
+                failure = _error(error)
+                if not isinstance(failure, Unavailable) or attempt == self._max_attempts:
+                    raise failure from error
+            time.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+        raise AssertionError("unreachable")
+
+
+def confirm(lease: leases_pb2.Lease) -> leases_pb2.Result:
+    """The human label is right."""
+    return leases_pb2.Result(token=lease.token, decision=leases_pb2.DECISION_CONFIRM)
+
+
+def accept(lease: leases_pb2.Lease) -> leases_pb2.Result:
+    """The first suggestion is right."""
+    return leases_pb2.Result(token=lease.token, decision=leases_pb2.DECISION_ACCEPT)
+
+
+def relabel(lease: leases_pb2.Lease, label: labels_pb2.Label) -> leases_pb2.Result:
+    """`label` is right."""
+    return leases_pb2.Result(token=lease.token, decision=leases_pb2.DECISION_RELABEL, label=label)
+
+
+def skip(lease: leases_pb2.Lease, comment: str = "") -> leases_pb2.Result:
+    """Cannot say."""
+    return leases_pb2.Result(token=lease.token, decision=leases_pb2.DECISION_SKIP, comment=comment)
+
+
+def escalate(lease: leases_pb2.Lease, comment: str = "") -> leases_pb2.Result:
+    """Needs an adjudicator."""
+    return leases_pb2.Result(
+        token=lease.token, decision=leases_pb2.DECISION_ESCALATE, comment=comment
+    )
+
+
+def _error(error: grpc.RpcError) -> RelabelError:
+    if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+        return InvalidInput(
+            _violations(error) or [Violation("request", error.details() or "refused")]
+        )
+    kind = ERRORS.get(error.code(), RelabelError)
+    return kind(f"{error.details()} ({error.code().name})")
+
+
+def _violations(error: Any) -> list[Violation]:
+    status = rpc_status.from_call(error)
+    found = []
+    for detail in status.details if status else ():
+        bad = BadRequest()
+        if detail.Unpack(bad):
+            found += [Violation(v.field, v.description) for v in bad.field_violations]
+    return found
+
+
+def _request_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _duration(duration_s: float | None) -> Duration | None:
+    if duration_s is None:
+        return None
+    return Duration(seconds=int(duration_s), nanos=int(duration_s % 1 * 1e9))

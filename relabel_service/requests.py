@@ -1,0 +1,129 @@
+"""The rules a request must keep, each broken one named by its field."""
+
+import base64
+import re
+import uuid
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from relabel_service.errors import InvalidInput, Violation
+from relabel_service.queue.leases import Answer
+from relabel_service.tasks import Task
+from relabel_service.v1 import leases_pb2
+
+LABELER_KEY = "relabel-labeler"  # call metadata: who answers
+CAMPAIGN_ID = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+MIN_LEASE_DURATION_S, MAX_LEASE_DURATION_S = 1.0, 24 * 3600.0
+
+
+class Checks:
+    """Collects violations; finish() raises them all together as InvalidInput."""
+
+    MAX_BATCH: ClassVar[int] = 1000
+
+    def __init__(self) -> None:
+        self._violations: list[Violation] = []
+
+    def finish(self) -> None:
+        if self._violations:
+            raise InvalidInput(self._violations)
+
+    def given(self, field: str, value: str) -> None:
+        if not value:
+            self._broken(field, "is empty; it is required")
+
+    def between(self, field: str, value: int, low: int, high: int | None) -> None:
+        if value < low or (high is not None and value > high):
+            rule = f"from {low} to {high}" if high is not None else f"{low} or more"
+            self._broken(field, f"{value} is out of range; use {rule}")
+
+    def campaign_id(self, field: str, value: str) -> None:
+        if not re.fullmatch(CAMPAIGN_ID, value):
+            self._broken(field, f"{value!r} does not match {CAMPAIGN_ID}")
+
+    def campaign_name(self, field: str, value: str) -> str:
+        """The campaign's id within its resource name."""
+        match = re.fullmatch(f"campaigns/(?P<id>{CAMPAIGN_ID})", value)
+        if match is None:
+            self._broken(field, f"{value!r} is not a campaign's name; use campaigns/{{campaign}}")
+            return ""
+        return match["id"]
+
+    def request_id(self, value: str) -> None:
+        try:
+            uuid.UUID(value)
+        except ValueError:
+            self._broken("request_id", f"{value!r} is not a UUID; make one for each request")
+
+    def lease_duration(self, field: str, message: Any, name: str) -> float | None:
+        """Seconds, or None when the field is unset."""
+        if not message.HasField(name):
+            return None
+        duration = getattr(message, name)
+        duration_s = float(duration.seconds + duration.nanos / 1e9)
+        if not MIN_LEASE_DURATION_S <= duration_s <= MAX_LEASE_DURATION_S:
+            self._broken(field, f"{duration_s:g} s is out of range; use 1 s to 24 h")
+        return duration_s
+
+    def tokens(self, field: str, tokens: Sequence[str], part: str = "") -> None:
+        """From 1 to MAX_BATCH tokens, none empty, none twice."""
+        if not 1 <= len(tokens) <= self.MAX_BATCH:
+            self._broken(field, f"holds {len(tokens)}; send from 1 to {self.MAX_BATCH}")
+        first: dict[str, int] = {}
+        for place, token in enumerate(tokens):
+            where = f"{field}[{place}]" + (f".{part}" if part else "")
+            self.given(where, token)
+            if first.setdefault(token, place) != place:
+                self._broken(where, f"repeats {field}[{first[token]}]; send each token once")
+
+    def etag(self, value: str) -> int | None:
+        if not value:
+            return None
+        if not value.isdecimal():
+            self._broken("etag", f"{value!r} is not an etag; send the one GetCampaign gave")
+            return None
+        return int(value)
+
+    def page_token(self, value: str) -> str:
+        """The campaign id the page follows; empty for the first page."""
+        try:
+            return base64.urlsafe_b64decode(value.encode("ascii")).decode()
+        except ValueError:
+            self._broken("page_token", f"{value!r} is no token; send next_page_token, or none")
+            return ""
+
+    @staticmethod
+    def token_after(campaign_id: str) -> str:
+        return base64.urlsafe_b64encode(campaign_id.encode()).decode()
+
+    def answer(
+        self, field: str, result: leases_pb2.Result, task: Task, classes: Sequence[str]
+    ) -> Answer:
+        """One result in the queue's words."""
+        known = leases_pb2.Decision.values()
+        if result.decision not in known or not result.decision:
+            self._broken(f"{field}.decision", f"{result.decision} is not a decision; set one")
+            return Answer(result.token, "", None, "")
+        decision = leases_pb2.Decision.Name(result.decision).removeprefix("DECISION_").lower()
+        label = None
+        if decision == "relabel":
+            label = self._label(f"{field}.label", result, task, classes)
+        elif result.HasField("label"):
+            self._broken(f"{field}.label", f"goes with DECISION_RELABEL, not with {decision}")
+        return Answer(result.token, decision, label, result.comment)
+
+    def _label(
+        self, field: str, result: leases_pb2.Result, task: Task, classes: Sequence[str]
+    ) -> str | None:
+        try:
+            label = task.label_from_wire(result.label)
+        except InvalidInput as error:
+            self._broken(field, error.violations[0].description)
+            return None
+        fault = task.label_fault(label, classes)
+        if fault:
+            self._broken(field, fault)
+        return label
+
+    def _broken(self, field: str, description: str) -> None:
+        self._violations.append(Violation(field, description))
