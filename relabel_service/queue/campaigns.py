@@ -182,7 +182,7 @@ def _update(connection: Connection, present: Campaign, **changes: Any) -> Campai
 
 
 def _counts(connection: Connection, query: Any) -> dict[str, int]:
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())
 
 
 def _num_changed(connection: Connection, campaign: str) -> int:

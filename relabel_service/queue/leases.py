@@ -203,7 +203,7 @@ def _held(
         lease.labeler == labeler,
         lease.state == "live",
     )
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())
 
 
 def _accept(

@@ -1,0 +1,293 @@
+"""The lease queue through its RPCs, with the clock in the test's hand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+
+from relabel_service.errors import AlreadyExists, Conflict, InvalidInput, NotFound, WrongState
+from relabel_service.service import LeaseService
+from relabel_service.v1 import campaigns_pb2, labels_pb2, leases_pb2
+from relabel_service.v1 import relabel_service_pb2 as rpc
+from tests.campaigns import CAMPAIGN, create_request, request_id, start_service, write_findings
+
+ACCEPTED = leases_pb2.RESULT_STATUS_ACCEPTED
+STALE = leases_pb2.RESULT_STATUS_STALE
+CLOSED = leases_pb2.RESULT_STATUS_CLOSED
+CONFIRM = leases_pb2.DECISION_CONFIRM
+
+
+def lease(service: LeaseService, labeler: str, max_items: int = 1) -> list[leases_pb2.Lease]:
+    request = rpc.LeaseItemsRequest(parent=CAMPAIGN, max_items=max_items, request_id=request_id())
+    return list(service.LeaseItems(request, labeler).leases)
+
+
+def submit(
+    service: LeaseService, labeler: str, *tokens: str, decision: Any = CONFIRM, **other: Any
+) -> list[int]:
+    results = [leases_pb2.Result(token=token, decision=decision, **other) for token in tokens]
+    request = rpc.SubmitResultsRequest(parent=CAMPAIGN, results=results, request_id=request_id())
+    return [outcome.status for outcome in service.SubmitResults(request, labeler).outcomes]
+
+
+def stats(service: LeaseService) -> campaigns_pb2.CampaignStats:
+    return service.GetCampaignStats(rpc.GetCampaignStatsRequest(name=CAMPAIGN), "any").stats
+
+
+def finalize(service: LeaseService, uri: Path, etag: str = "") -> campaigns_pb2.Campaign:
+    request = rpc.FinalizeCampaignRequest(
+        name=CAMPAIGN, results_uri=str(uri), etag=etag, request_id=request_id()
+    )
+    return service.FinalizeCampaign(request, "admin").campaign
+
+
+def test_items_are_leased_worst_first_and_to_one_labeler_only(tmp_path: Path) -> None:
+    service = start_service(tmp_path, num_items=3)
+    assert [one.item.rank for one in lease(service, "ann", 2)] == [0, 1]
+    assert [one.item.rank for one in lease(service, "bob", 9)] == [2]
+    assert lease(service, "ann", 9) == []
+
+
+def test_a_lease_cannot_be_accepted_twice(tmp_path: Path) -> None:
+    service = start_service(tmp_path)
+    [held] = lease(service, "ann")
+    assert submit(service, "ann", held.token) == [ACCEPTED]
+    assert submit(service, "ann", held.token) == [STALE]
+    assert stats(service).num_results == 1
+
+
+def test_a_token_is_stale_once_the_expired_item_went_to_another(tmp_path: Path) -> None:
+    service = start_service(tmp_path, num_items=1)
+    [old] = lease(service, "ann")
+    service._clock.now += 301  # type: ignore[attr-defined]
+    [new] = lease(service, "bob")
+    assert new.num_earlier_attempts == 1
+    assert submit(service, "ann", old.token) == [STALE]
+    assert submit(service, "bob", new.token) == [ACCEPTED]
+
+
+def test_late_work_that_nobody_else_took_is_kept(tmp_path: Path) -> None:
+    service = start_service(tmp_path, num_items=1)
+    [held] = lease(service, "ann")
+    service._clock.now += 301  # type: ignore[attr-defined]
+    assert submit(service, "ann", held.token) == [ACCEPTED]
+
+
+def test_a_token_of_another_labeler_is_refused(tmp_path: Path) -> None:
+    service = start_service(tmp_path)
+    [held] = lease(service, "ann")
+    assert submit(service, "bob", held.token) == [STALE]
+    assert submit(service, "ann", held.token) == [ACCEPTED]
+
+
+def test_extension_holds_an_item_beyond_its_first_expiry(tmp_path: Path) -> None:
+    service = start_service(tmp_path, num_items=1)
+    [held] = lease(service, "ann")
+    service._clock.now += 200  # type: ignore[attr-defined]
+    extend = rpc.ExtendLeasesRequest(
+        parent=CAMPAIGN, tokens=[held.token, "unknown"], request_id=request_id()
+    )
+    kept, lost = service.ExtendLeases(extend, "ann").outcomes
+    assert kept.expire_time.seconds == service._clock.now + 300  # type: ignore[attr-defined]
+    assert not lost.HasField("expire_time")
+    service._clock.now += 200  # type: ignore[attr-defined]
+    assert lease(service, "bob") == []
+
+
+def test_a_released_item_goes_to_the_next_labeler(tmp_path: Path) -> None:
+    service = start_service(tmp_path, num_items=1)
+    [held] = lease(service, "ann")
+    release = rpc.ReleaseLeasesRequest(
+        parent=CAMPAIGN, tokens=[held.token], request_id=request_id()
+    )
+    assert service.ReleaseLeases(release, "ann").num_released == 1
+    assert [one.item.rank for one in lease(service, "bob")] == [0]
+    assert submit(service, "ann", held.token) == [STALE]
+
+
+def test_votes_come_from_different_labelers(tmp_path: Path) -> None:
+    service = start_service(tmp_path, num_items=1, votes_required=2)
+    [ann] = lease(service, "ann")
+    assert lease(service, "ann") == []
+    [bob] = lease(service, "bob")
+    assert lease(service, "cyd") == []
+    assert submit(service, "ann", ann.token) == [ACCEPTED]
+    assert lease(service, "ann") == []
+    assert submit(service, "bob", bob.token) == [ACCEPTED]
+    assert stats(service).num_done == 1
+
+
+def test_decisions_move_items_where_the_counts_say(tmp_path: Path) -> None:
+    service = start_service(tmp_path, num_items=5)
+    confirm, accept, relabel, skip, escalate = (one.token for one in lease(service, "ann", 5))
+    spam = labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name="spam"))
+    submit(service, "ann", confirm)
+    submit(service, "ann", accept, decision=leases_pb2.DECISION_ACCEPT)
+    submit(service, "ann", relabel, decision=leases_pb2.DECISION_RELABEL, label=spam)
+    submit(service, "ann", skip, decision=leases_pb2.DECISION_SKIP)
+    submit(service, "ann", escalate, decision=leases_pb2.DECISION_ESCALATE)
+    counts = stats(service)
+    assert (counts.num_done, counts.num_skipped, counts.num_escalated) == (3, 1, 1)
+    assert (counts.num_results, counts.num_changed) == (5, 2)
+
+
+def test_a_repeated_request_gives_the_first_answer_and_changes_nothing(tmp_path: Path) -> None:
+    service = start_service(tmp_path)
+    request = rpc.LeaseItemsRequest(parent=CAMPAIGN, max_items=1, request_id=request_id())
+    first = service.LeaseItems(request, "ann")
+    assert service.LeaseItems(request, "ann") == first
+    assert stats(service).num_leased == 1
+    request.max_items = 2
+    with pytest.raises(InvalidInput, match="request_id"):
+        service.LeaseItems(request, "ann")
+
+
+def test_finalizing_closes_publishes_once_and_may_be_sent_again(tmp_path: Path) -> None:
+    service = start_service(tmp_path, num_items=2)
+    first, late = lease(service, "ann", 2)
+    submit(service, "ann", first.token, decision=leases_pb2.DECISION_ACCEPT, comment="sure")
+    campaign = finalize(service, tmp_path / "results")
+    assert campaign.state == campaigns_pb2.CAMPAIGN_STATE_FINALIZED
+    assert finalize(service, tmp_path / "results") == campaign
+    [row] = DeltaTable(tmp_path / "results").to_pyarrow_table().to_pylist()
+    assert (row["id"], row["label"], row["decision"]) == ("row-0", "spam", "accept")
+    assert (row["labeler"], row["comment"], row["campaign"]) == ("ann", "sure", "test")
+    assert submit(service, "ann", late.token) == [CLOSED]
+    with pytest.raises(WrongState, match="finalized"):
+        lease(service, "bob")
+    with pytest.raises(WrongState, match="results"):
+        finalize(service, tmp_path / "elsewhere")
+
+
+def test_finalizing_with_an_old_etag_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Conflict, match="etag 1, not 7"):
+        finalize(start_service(tmp_path), tmp_path / "results", etag="7")
+
+
+def test_campaigns_are_listed_page_by_page(tmp_path: Path) -> None:
+    service = start_service(tmp_path)
+    for name in ("b", "a", "c"):
+        request = create_request(str(tmp_path / "findings"))
+        request.campaign_id = name
+        service.CreateCampaign(request, "admin")
+    names, token = [], ""
+    while True:
+        page = service.ListCampaigns(rpc.ListCampaignsRequest(page_size=2, page_token=token), "any")
+        names += [campaign.name for campaign in page.campaigns]
+        token = page.next_page_token
+        if not token:
+            break
+    assert names == ["campaigns/a", "campaigns/b", "campaigns/c", "campaigns/test"]
+
+
+def test_a_name_is_taken_once(tmp_path: Path) -> None:
+    service = start_service(tmp_path)
+    with pytest.raises(AlreadyExists, match="'test'"):
+        service.CreateCampaign(create_request(str(tmp_path / "findings")), "admin")
+
+
+def test_unknown_things_are_not_found(tmp_path: Path) -> None:
+    service = start_service(tmp_path)
+    with pytest.raises(NotFound, match="ListCampaigns"):
+        service.GetCampaign(rpc.GetCampaignRequest(name="campaigns/none"), "any")
+    request = create_request(str(tmp_path / "nowhere"))
+    request.campaign_id = "other"
+    with pytest.raises(NotFound, match="nowhere"):
+        service.CreateCampaign(request, "admin")
+
+
+MALFORMED: list[tuple[Any, list[str]]] = [
+    (
+        rpc.CreateCampaignRequest(
+            campaign_id="No!", campaign=campaigns_pb2.Campaign(votes_required=-1)
+        ),
+        [
+            "campaign_id",
+            "campaign.findings_uri",
+            "campaign.run_id",
+            "campaign.votes_required",
+            "request_id",
+        ],
+    ),
+    (rpc.GetCampaignRequest(name="test"), ["name"]),
+    (rpc.ListCampaignsRequest(page_size=-1, page_token="é"), ["page_size", "page_token"]),
+    (
+        rpc.LeaseItemsRequest(parent="x", max_items=1001, lease_duration={"seconds": 0}),
+        ["parent", "max_items", "lease_duration", "request_id"],
+    ),
+    (
+        rpc.ExtendLeasesRequest(parent="x", tokens=["a", "", "a"]),
+        ["parent", "tokens[1]", "tokens[2]", "request_id"],
+    ),
+    (rpc.ReleaseLeasesRequest(parent="x"), ["parent", "tokens", "request_id"]),
+    (
+        rpc.SubmitResultsRequest(parent="x", results=[leases_pb2.Result()]),
+        ["parent", "results[0].token", "request_id"],
+    ),
+    (
+        rpc.SubmitResultsRequest(
+            parent=CAMPAIGN,
+            request_id=request_id(),
+            results=[
+                leases_pb2.Result(token="a"),
+                leases_pb2.Result(token="b", decision=99),  # type: ignore[arg-type]
+                leases_pb2.Result(token="c", decision=leases_pb2.DECISION_RELABEL),
+                leases_pb2.Result(
+                    token="d",
+                    decision=leases_pb2.DECISION_RELABEL,
+                    label=labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name="eggs")),
+                ),
+                leases_pb2.Result(
+                    token="e",
+                    decision=leases_pb2.DECISION_RELABEL,
+                    label=labels_pb2.Label(click=labels_pb2.ClickLabel(clicked=True)),
+                ),
+                leases_pb2.Result(token="f", decision=CONFIRM, label=labels_pb2.Label()),
+            ],
+        ),
+        [
+            "results[0].decision",
+            "results[1].decision",
+            "results[2].label",
+            "results[3].label",
+            "results[4].label",
+            "results[5].label",
+        ],
+    ),
+    (rpc.GetCampaignStatsRequest(), ["name"]),
+    (
+        rpc.FinalizeCampaignRequest(name="x", etag="y"),
+        ["name", "results_uri", "etag", "request_id"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("request_message", "fields"),
+    MALFORMED,
+    ids=[type(message).__name__ for message, _ in MALFORMED],
+)
+def test_each_broken_rule_names_its_field(
+    tmp_path: Path, request_message: Any, fields: list[str]
+) -> None:
+    service = start_service(tmp_path)
+    method = type(request_message).__name__.removesuffix("Request")
+    with pytest.raises(InvalidInput) as refused:
+        getattr(service, method)(request_message, "ann")
+    assert [violation.field for violation in refused.value.violations] == fields
+
+
+def test_every_rpc_has_a_malformed_request_above() -> None:
+    methods = {method.name for method in rpc.DESCRIPTOR.services_by_name["RelabelService"].methods}
+    assert methods == {type(message).__name__.removesuffix("Request") for message, _ in MALFORMED}
+
+
+def test_a_run_without_findings_makes_no_campaign(tmp_path: Path) -> None:
+    service = start_service(tmp_path)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    request = create_request(write_findings(folder, 0))
+    request.campaign_id = "empty"
+    with pytest.raises(InvalidInput, match="nothing to ask"):
+        service.CreateCampaign(request, "admin")
