@@ -1,7 +1,8 @@
 """The Ray Serve application: gRPC in front of LeaseService. The only Ray import here.
 
-    relabel serve                                   # or, in a Serve config:
+    relabel serve                              # or, in a Serve config:
     import_path: relabel_service.serve:app
+    args: {queue_url: "sqlite:////data/queue.db"}
 
 Owns the transport: who calls, which code an error becomes, threads for the
 blocking store. Serve's proxy must be given GRPC_SERVICER.
@@ -9,16 +10,20 @@ blocking store. Serve's proxy must be given GRPC_SERVICER.
 
 import asyncio
 import logging
-import os
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import ray
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 from ray import serve
+from ray.serve import Application
+from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
 
 from relabel_service.errors import (
@@ -37,7 +42,7 @@ from relabel_service.requests import LABELER_KEY
 from relabel_service.service import LeaseService
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
-QUEUE_URL = "RELABEL_QUEUE_URL"  # environment: SQLAlchemy URL of the queue database
+APPLICATION = "relabel"
 DETAILS_KEY = "grpc-status-details-bin"  # google.rpc.Status, as grpcio-status reads it
 GRPC_SERVICER = "relabel_service.v1.relabel_service_pb2_grpc.add_RelabelServiceServicer_to_server"
 
@@ -61,11 +66,8 @@ logger = logging.getLogger("ray.serve")
 class RelabelService:
     """One replica: SQLite has one writer, and OK must mean one durable truth."""
 
-    def __init__(self, queue_url: str | None = None) -> None:
-        url = queue_url or os.environ.get(QUEUE_URL)
-        if not url:
-            raise InvalidInput.of(QUEUE_URL, "is not set; name the queue database's URL")
-        self._service = LeaseService(open_queue(url))
+    def __init__(self, queue_url: str) -> None:
+        self._service = LeaseService(open_queue(queue_url))
 
     async def CreateCampaign(
         self, request: rpc.CreateCampaignRequest, grpc_context: RayServegRPCContext
@@ -172,4 +174,33 @@ def _refuse(context: RayServegRPCContext, code: StatusCode, error: RelabelError)
     context.set_trailing_metadata([(DETAILS_KEY, status.SerializeToString())])
 
 
-app = RelabelService.bind()  # type: ignore[attr-defined]
+def app(args: dict[str, str]) -> Application:
+    """Build the application. args: queue_url, the queue database's SQLAlchemy URL."""
+    if not args.get("queue_url"):
+        raise InvalidInput.of("args.queue_url", "is not set; name the queue database's URL")
+    return RelabelService.bind(args["queue_url"])  # type: ignore[attr-defined, no-any-return]
+
+
+def start(*, queue_url: str, host: str, port: int, http_port: int) -> None:
+    """Serve gRPC on host:port from the Ray cluster this process is connected to."""
+    serve.start(
+        http_options=HTTPOptions(host=host, port=http_port),
+        grpc_options=gRPCOptions(port=port, grpc_servicer_functions=[GRPC_SERVICER]),
+    )
+    serve.run(app({"queue_url": queue_url}), name=APPLICATION, route_prefix=None)
+
+
+def serve_until_stopped(*, queue_url: str, host: str, port: int, http_port: int) -> None:
+    """Start a Ray node of its own and serve until SIGINT or SIGTERM.
+
+    The node ends with this process; what was answered OK is in the queue database.
+    """
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    start(queue_url=queue_url, host=host, port=port, http_port=http_port)
+    print(f"serving gRPC on {host}:{port}, queue {queue_url}", flush=True)
+    stopped.wait()
+    serve.shutdown()
+    ray.shutdown()

@@ -1,0 +1,151 @@
+"""The `relabel` command: run the service, look at campaigns, label from a terminal.
+
+    relabel serve --queue sqlite:///queue.db
+    relabel campaigns
+    relabel label campaigns/demo --as ann
+
+lease and submit speak JSON lines (the protos' JSON form), for scripts:
+
+    relabel lease campaigns/demo --as ann --max-items 20 > leases.jsonl
+    relabel submit campaigns/demo --as ann < results.jsonl
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from rich.console import Console
+from rich.table import Table
+
+from relabel_service.client import Client
+from relabel_service.errors import InvalidInput, RelabelError, Violation
+from relabel_service.terminal import label_in_terminal
+from relabel_service.v1 import campaigns_pb2, leases_pb2
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Address = Annotated[
+    str, typer.Option("--address", envvar="RELABEL_ADDRESS", help="host:port of the service")
+]
+Labeler = Annotated[
+    str, typer.Option("--as", envvar="RELABEL_LABELER", help="who answers", show_default=False)
+]
+CampaignName = Annotated[str, typer.Argument(help="campaigns/{campaign}", show_default=False)]
+MaxItems = Annotated[int, typer.Option(help="how many items to hold at once")]
+
+LOCAL = "localhost:9000"
+OPERATOR = "operator"  # who asks, where nobody answers items
+
+
+@app.command()
+def serve(
+    queue: Annotated[
+        str, typer.Option(help="SQLAlchemy URL of the queue database")
+    ] = "sqlite:///relabel-queue.db",
+    host: Annotated[str, typer.Option(help="address to bind")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="gRPC port")] = 9000,
+    http_port: Annotated[int, typer.Option(help="Serve's HTTP port (health only)")] = 8000,
+) -> None:
+    """Serve campaigns over gRPC until interrupted."""
+    from relabel_service.serve import serve_until_stopped  # Ray only where it is needed
+
+    prefix = "sqlite:///"
+    if queue.startswith(prefix):  # a replica's working folder is not this one
+        queue = prefix + str(Path(queue.removeprefix(prefix)).absolute())
+    serve_until_stopped(queue_url=queue, host=host, port=port, http_port=http_port)
+
+
+@app.command()
+def campaigns(address: Address = LOCAL) -> None:
+    """List the campaigns."""
+    table = Table("campaign", "state", "items", "votes", "findings", "run")
+    with Client(address, labeler=OPERATOR) as client:
+        for one in client.list_campaigns():
+            state = campaigns_pb2.CampaignState.Name(one.state).removeprefix("CAMPAIGN_STATE_")
+            votes = str(one.votes_required)
+            table.add_row(
+                one.name, state.lower(), str(one.num_items), votes, one.findings_uri, one.run_id
+            )
+    Console().print(table)
+
+
+@app.command()
+def create(
+    campaign_id: Annotated[str, typer.Argument(help="[a-z0-9-], up to 63", show_default=False)],
+    findings: Annotated[str, typer.Option(help="address of the findings table")],
+    run_id: Annotated[str, typer.Option(help="the mine run within it")],
+    votes_required: Annotated[int, typer.Option(help="votes an item needs")] = 1,
+    address: Address = LOCAL,
+) -> None:
+    """Create a campaign from a mine run's findings."""
+    with Client(address, labeler=OPERATOR) as client:
+        made = client.create_campaign(
+            campaign_id, findings_uri=findings, run_id=run_id, votes_required=votes_required
+        )
+    print(f"{made.name}: {made.num_items} items")
+
+
+@app.command()
+def stats(campaign: CampaignName, address: Address = LOCAL) -> None:
+    """Count a campaign's items and answers."""
+    with Client(address, labeler=OPERATOR) as client:
+        print(MessageToJson(client.stats(campaign), always_print_fields_with_no_presence=True))
+
+
+@app.command()
+def lease(
+    campaign: CampaignName, labeler: Labeler, max_items: MaxItems = 1, address: Address = LOCAL
+) -> None:
+    """Lease items; one lease a line, as JSON."""
+    with Client(address, labeler=labeler) as client:
+        for one in client.lease(campaign, max_items=max_items):
+            print(MessageToJson(one, indent=None))
+
+
+@app.command()
+def submit(campaign: CampaignName, labeler: Labeler, address: Address = LOCAL) -> None:
+    """Submit results read from standard input; one result a line, as JSON."""
+    results = [_result(number, line) for number, line in enumerate(sys.stdin, 1) if line.strip()]
+    with Client(address, labeler=labeler) as client:
+        for outcome in client.submit(campaign, results):
+            print(MessageToJson(outcome, indent=None))
+
+
+@app.command()
+def label(
+    campaign: CampaignName, labeler: Labeler, max_items: MaxItems = 10, address: Address = LOCAL
+) -> None:
+    """Label in this terminal, from the keyboard."""
+    with Client(address, labeler=labeler) as client:
+        num = label_in_terminal(client, campaign, max_items=max_items, console=Console())
+    print(f"{num} answers accepted")
+
+
+@app.command()
+def finalize(
+    campaign: CampaignName,
+    results: Annotated[str, typer.Option(help="where to write the results table")],
+    address: Address = LOCAL,
+) -> None:
+    """Close a campaign and publish its results as a Delta table."""
+    with Client(address, labeler=OPERATOR) as client:
+        done = client.finalize(campaign, results_uri=results)
+    print(f"{done.name}: results in {done.results_uri}")
+
+
+def main() -> None:
+    """Run the command; errors meant for people go to stderr with exit code 1."""
+    try:
+        app()
+    except RelabelError as error:
+        Console(stderr=True).print(f"[red]relabel:[/red] {error}", highlight=False)
+        sys.exit(1)
+
+
+def _result(number: int, line: str) -> leases_pb2.Result:
+    try:
+        return Parse(line, leases_pb2.Result())
+    except ParseError as error:
+        raise InvalidInput([Violation(f"line {number}", f"is no result: {error}")]) from None

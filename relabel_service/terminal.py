@@ -1,0 +1,87 @@
+"""A keyboard labeler for the terminal: one item a screen, one key a decision."""
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group
+from rich.markup import escape as escape_markup
+from rich.panel import Panel
+from rich.prompt import Prompt
+from rich.text import Text
+
+from relabel_service.client import Client, accept, confirm, escalate, relabel, skip
+from relabel_service.v1 import items_pb2, labels_pb2, leases_pb2
+
+KEYS = {
+    "c": "confirm the human label",
+    "a": "accept the suggestion",
+    "o": "other label",
+    "s": "skip",
+    "e": "escalate",
+    "q": "quit",
+}
+
+
+def label_in_terminal(client: Client, campaign: str, *, max_items: int, console: Console) -> int:
+    """Ask about items until none is left or the person quits; how many answers were accepted.
+
+    Each answer is sent at once, so quitting or a lost terminal loses at most the
+    item on the screen.
+    """
+    classes = client.get_campaign(campaign).classes
+    num_accepted = 0
+    while True:
+        with client.hold(campaign, max_items=max_items) as leases:
+            if not leases:
+                console.print("Nothing is left for you in this campaign.")
+                return num_accepted
+            for lease in leases:
+                result = ask(lease, classes, console)
+                if result is None:
+                    return num_accepted
+                [outcome] = client.submit(campaign, [result])
+                if outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED:
+                    num_accepted += 1
+                else:
+                    status = leases_pb2.ResultStatus.Name(outcome.status)
+                    console.print(f"[yellow]Not taken: {status}[/yellow]")
+
+
+def ask(
+    lease: leases_pb2.Lease, classes: Sequence[str], console: Console
+) -> leases_pb2.Result | None:
+    """Show the item and read one decision; None to quit."""
+    keys = [key for key in KEYS if key != "a" or lease.item.suggestions]
+    console.print(_screen(lease.item))
+    console.print("  ".join(f"[bold]{key}[/bold] {KEYS[key]}" for key in keys))
+    match Prompt.ask("decision", choices=keys, show_choices=False, console=console):
+        case "c":
+            return confirm(lease)
+        case "a":
+            return accept(lease)
+        case "o":
+            return relabel(lease, _other(classes, console))
+        case "s":
+            return skip(lease)
+        case "e":
+            return escalate(lease, Prompt.ask("why", default="", console=console))
+    return None
+
+
+def _screen(item: items_pb2.Item) -> Panel:
+    lines = [Text(item.content.text.text), Text()]
+    lines.append(Text(f"human label  {item.human_label.class_label.class_name}", "bold"))
+    lines += [
+        Text(f"model says   {one.label.class_label.class_name}  {one.probability:.0%}", "cyan")
+        for one in item.suggestions
+    ]
+    title = f"{escape_markup(item.row_id)} · suspicion {item.suspicion:.2f}"
+    return Panel(Group(*lines), title=title, subtitle=escape_markup(item.reason))
+
+
+def _other(classes: Sequence[str], console: Console) -> labels_pb2.Label:
+    for number, name in enumerate(classes, 1):
+        console.print(f"  [bold]{number}[/bold] {escape_markup(name)}")
+    numbers = [str(number) for number in range(1, len(classes) + 1)]
+    choice = Prompt.ask("label", choices=numbers, show_choices=False, console=console)
+    name = classes[int(choice) - 1]
+    return labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name=name))
