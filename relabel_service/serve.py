@@ -202,5 +202,5 @@ def serve_until_stopped(*, queue_url: str, host: str, port: int, http_port: int)
     start(queue_url=queue_url, host=host, port=port, http_port=http_port)
     print(f"serving gRPC on {host}:{port}, queue {queue_url}", flush=True)
     stopped.wait()
-    serve.shutdown()
+    serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
