@@ -4,7 +4,10 @@ Every write names an application (a run, a campaign) and is kept once however
 often it is sent: Delta's transaction identifiers remember the application.
 """
 
+import json
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -90,19 +93,23 @@ LINEAGE = pa.schema(
 )
 
 
+def is_delta(uri: str) -> bool:
+    """Whether a Delta table lies at `uri`; a plain file is none."""
+    if Path(uri).is_file():
+        return False  # deltalake 1.6 would raise OSError
+    return DeltaTable.is_deltatable(uri)
+
+
 def open_table(uri: str, version: int | None = None) -> DeltaTable:
     """Open a Delta table. Raises NotFound when there is none at `uri`."""
-    if not DeltaTable.is_deltatable(uri):
+    if not is_delta(uri):
         raise NotFound(f"no Delta table at {uri!r}; check the address, or write the table first")
     return DeltaTable(uri, version=version)
 
 
 def is_committed(uri: str, app_id: str) -> bool:
     """Whether the application's write is already in the table."""
-    return (
-        DeltaTable.is_deltatable(uri)
-        and DeltaTable(uri).transaction_version(app_id) == FIRST_VERSION
-    )
+    return is_delta(uri) and DeltaTable(uri).transaction_version(app_id) == FIRST_VERSION
 
 
 def once(app_id: str, **metadata: str) -> CommitProperties:
@@ -126,6 +133,12 @@ def append_once(uri: str, rows: pa.Table, *, app_id: str) -> bool:
             continue
         return True
     raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
+
+
+def add_file(name: str, *, size_bytes: int, num_rows: int) -> AddAction:
+    """The action that adds a file, named relative to its table."""
+    stats = json.dumps({"numRecords": num_rows})
+    return AddAction(name, size_bytes, {}, int(time.time() * 1000), True, stats)
 
 
 def commit_files_once(

@@ -1,12 +1,13 @@
 """Light side of the task seam: what a label is, which are valid, how they travel.
 
-Tables and the queue hold contents and labels as text; each task says what that
-text means. The heavy side (encode, model, loss, predict) is cluster/tasks/.
+Tables between the parts and the queue hold contents and labels as text; each task
+says what that text means and how it comes from, and returns to, a data set's own
+columns. The heavy side (encode, model, loss, predict) is cluster/tasks/.
 Shared code looks a task up here and never branches on its name.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.text_classification import TextClassification
@@ -14,16 +15,36 @@ from relabel_service.v1 import items_pb2, labels_pb2
 
 
 class Task(Protocol):
-    """One kind of labelling. Contents and labels are the tables' text forms."""
+    """One kind of labelling. Contents and labels are text forms, equal when they mean the same."""
 
     name: str
     kind: labels_pb2.TaskKind
+    content_columns: tuple[str, ...]
+    """Columns the content is read from unless the user names others."""
 
-    def row_fault(self, content: object, label: object, classes: Sequence[str]) -> str | None:
-        """Why a data row breaks the task's schema, or None. `classes` empty: any class."""
+    def read_content(self, values: Mapping[str, object]) -> str:
+        """The text form of a row's content columns. Raises InvalidInput naming the fault."""
+
+    def read_label(self, value: object, content: str) -> str:
+        """The text form of a row's label. Raises InvalidInput naming the fault."""
+
+    def write_label(self, label: str, content: str) -> Any:
+        """The label as the data set's own column holds it; read_label's inverse."""
+
+    def classes_in(self, label: str) -> Sequence[str]:
+        """Classes the label names; empty for tasks without classes."""
 
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
-        """Why a label is not one of this task's, or None."""
+        """Why a label is not one of this task's, or None. `classes` empty: any class."""
+
+    def units(self, classes: Sequence[str]) -> Sequence[str]:
+        """What a finding is about: the classes one by one, or `[""]` for the whole row."""
+
+    def unit_label(self, label: str, unit: str) -> str:
+        """The part of a row's label that belongs to the unit."""
+
+    def with_unit_label(self, label: str, unit: str, part: str) -> str:
+        """The row's label with the unit's part replaced."""
 
     def content_to_wire(self, content: str) -> items_pb2.Content: ...
 

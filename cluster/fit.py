@@ -1,0 +1,228 @@
+"""What each training worker does: fit one run after the other on its share of the rows.
+
+R rows in the worker's shard, B rows a batch.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+from ray.train import Checkpoint
+from torch import nn
+
+from cluster.device import autocast, device, to_device
+from cluster.model_store import ALL, Manifest, ModelStore, fold_run
+from cluster.tasks.seam import Recipe
+from relabel_service.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from cluster.train import Training
+
+MAX_GRADIENT_NORM = 1.0
+STATE_FILE = "state.pt"
+
+
+def fit_runs(config: dict[str, Any]) -> None:
+    """Fit the runs that are not finished yet. Runs in every worker of a TorchTrainer."""
+    store, manifest = ModelStore(config["store"]), config["manifest"]
+    settings: Training = config["settings"]
+    torch.manual_seed(settings.seed)
+    shard = _Shard(store, manifest)
+    for number, run in enumerate(manifest.runs):
+        if not store.has_run(run):
+            _Run(store, manifest, settings, shard, run=run, number=number).fit()
+
+
+class _Shard:
+    """This worker's rows, read and encoded once for all runs, in the order of their ids."""
+
+    def __init__(self, store: ModelStore, manifest: Manifest) -> None:
+        batches = ray.train.get_dataset_shard("train").iter_batches(
+            batch_format="pyarrow", batch_size=None
+        )
+        table = pa.concat_tables(list(batches)).sort_by("id")
+        learner = store.start(manifest.source.task, manifest.model, manifest.classes)
+        contents, labels = table["content"].to_pylist(), table["label"].to_pylist()
+        self.ids = table["id"]
+        self.folds = manifest.folds.of(table["id"])
+        self.inputs = learner.encode(contents)
+        self.targets = learner.encode_labels(labels, contents)
+
+
+class _Run:
+    """One run: a learner, its optimizer, and how far it is."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        manifest: Manifest,
+        settings: "Training",
+        shard: _Shard,
+        *,
+        run: str,
+        number: int,
+    ) -> None:
+        self._store, self._settings, self._shard = store, settings, shard
+        self._run, self._number = run, number
+        torch.manual_seed(settings.seed + number)
+        self._learner = store.start(
+            manifest.source.task, manifest.model, manifest.classes, pretrained=True
+        )
+        self._recipe = _recipe(self._learner.recipe, settings)
+        self._model = ray.train.torch.prepare_model(cast(nn.Module, self._learner))
+        held_out = [fold_run(fold) for fold in range(manifest.num_folds)]
+        self._rows = np.flatnonzero(shard.folds != (held_out.index(run) if run != ALL else -1))
+        if not len(self._rows):
+            raise InvalidInput.of(
+                "num_workers", f"{settings.num_workers} leaves a worker without rows; use fewer"
+            )
+        self._steps = _most(-(-len(self._rows) // self._recipe.batch_size))
+        self._optimizer = torch.optim.AdamW(
+            self._model.parameters(),
+            lr=self._recipe.learning_rate,
+            weight_decay=self._recipe.weight_decay,
+            fused=True,
+        )
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
+        self._observed = np.zeros((len(shard.ids), 1 + len(self._learner.observed)))
+        self._first_epoch = self._restore()
+
+    def fit(self) -> None:
+        saved_at = time.monotonic()
+        for epoch in range(self._first_epoch, self._recipe.epochs):
+            loss = self._epoch(epoch)
+            last = epoch + 1 == self._recipe.epochs
+            due = time.monotonic() - saved_at > self._settings.checkpoint_interval_s
+            # Rank 0's clock decides for all: a report is a barrier that each must reach.
+            keep = not last and _agreed(due)
+            self._report({"run": self._run, "epoch": epoch + 1, "loss": loss}, epoch, keep=keep)
+            if keep:
+                saved_at = time.monotonic()
+        self._finish()
+
+    def _epoch(self, epoch: int) -> float:
+        """One pass over the run's rows; mean loss of this worker's."""
+        settings = self._settings
+        order = np.random.default_rng(
+            (settings.seed, self._number, epoch, ray.train.get_context().get_world_rank())
+        ).permutation(self._rows)
+        # Workers with fewer rows begin anew, so that all take the same number of steps.
+        order = np.resize(order, max(self._steps * self._recipe.batch_size, len(order)))[
+            : max(len(order), (self._steps - 1) * self._recipe.batch_size + 1)
+        ]
+        self._model.train()
+        losses = [
+            self._step(order[at : at + self._recipe.batch_size])
+            for at in range(0, len(order), self._recipe.batch_size)
+        ]
+        return float(np.mean(losses))
+
+    def _step(self, places: npt.NDArray[np.int64]) -> float:
+        shard = self._shard
+        batch = self._learner.collate(
+            [shard.inputs[place] for place in places], [shard.targets[place] for place in places]
+        )
+        with autocast():
+            losses, observed = self._model(to_device(batch))
+        loss = losses.float().mean()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), MAX_GRADIENT_NORM)
+        self._optimizer.step()
+        self._schedule.step()
+        self._observed[places, 0] += 1
+        self._observed[places, 1:] += observed.float().cpu().numpy()
+        return float(loss.detach())
+
+    def _rate(self, step: int) -> float:
+        """Learning rate as a share of the recipe's: up over the warm-up, then down to 0."""
+        total = max(self._steps * self._recipe.epochs, 1)
+        warmup = int(self._recipe.warmup_share * total)
+        return (step + 1) / warmup if step < warmup else (total - step) / max(total - warmup, 1)
+
+    def _report(self, told: dict[str, Any], epoch: int, *, keep: bool) -> None:
+        if not keep or ray.train.get_context().get_world_rank() != 0:
+            ray.train.report(told)
+            return
+        with tempfile.TemporaryDirectory() as local:
+            state = {
+                "run": self._run,
+                "epoch": epoch + 1,
+                "learner": self._learner.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "schedule": self._schedule.state_dict(),
+            }
+            torch.save(state, Path(local) / STATE_FILE)
+            ray.train.report(told, checkpoint=Checkpoint.from_directory(local))
+
+    def _restore(self) -> int:
+        """Continue this run from the last checkpoint, if it is of this run: the next epoch.
+
+        What was observed before a restart is forgotten; each row's mean is over
+        the epochs that were seen.
+        """
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return 0
+        with checkpoint.as_directory() as local:
+            state = torch.load(Path(local) / STATE_FILE, map_location=device(), weights_only=True)
+        if state["run"] != self._run:
+            return 0
+        self._learner.load_state_dict(state["learner"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        return int(state["epoch"])
+
+    def _finish(self) -> None:
+        rank = ray.train.get_context().get_world_rank()
+        self._store.folder.write(f"observed/{self._run}-{rank}.parquet", self._observed_file())
+        _most(0)  # the run counts as finished only when every worker's observations are kept
+        if rank == 0:
+            self._store.save_run(self._run, self._learner)
+
+    def _observed_file(self) -> bytes:
+        """id, num_epochs, and the mean over epochs of each observed quantity."""
+        counts = self._observed[self._rows, 0]
+        means = self._observed[self._rows, 1:] / np.maximum(counts, 1)[:, None]
+        table = pa.table(
+            {
+                "id": self._shard.ids.take(pa.array(self._rows)),
+                "num_epochs": counts.astype(np.int32),
+                **dict(zip(self._learner.observed, means.T, strict=True)),
+            }
+        )
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        return bytes(sink.getvalue())
+
+
+def _recipe(own: Recipe, settings: "Training") -> Recipe:
+    asked = {
+        name: value
+        for name in ("epochs", "batch_size", "learning_rate")
+        if (value := getattr(settings, name)) is not None
+    }
+    return Recipe(**{**vars(own), **asked})
+
+
+def _most(number: int) -> int:
+    """The largest over all workers."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return number
+    shared = torch.tensor([number], device=device())
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+    return int(shared.item())
+
+
+def _agreed(due: bool) -> bool:
+    """Whether it is due for any worker."""
+    return bool(_most(int(due)))

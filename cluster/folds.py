@@ -1,0 +1,51 @@
+"""Folds for cross-fitting: which model must not have seen a row.
+
+A row's fold follows from a stable hash of its id alone, so that another run,
+another worker or a grown table gives the same; near-duplicates share a fold,
+lest a wrong label be learned from its twin and look right.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from relabel_service.errors import InvalidInput
+
+MIN_FOLDS = 2
+
+
+def id_keys(ids: "pa.ChunkedArray | Iterable[str]") -> npt.NDArray[np.uint64]:
+    """The first 64 bits of each id's SHA-256, shape [rows]."""
+    names = ids.to_pylist() if isinstance(ids, pa.ChunkedArray | pa.Array) else ids
+    digests = [hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8] for name in names]
+    return np.frombuffer(b"".join(digests), np.uint64)
+
+
+@dataclass(frozen=True)
+class Folds:
+    """num_folds parts of about the same size.
+
+    near_duplicates: uint64 [grouped rows, 2], id key and group key, as Survey gives it.
+    """
+
+    num_folds: int
+    near_duplicates: npt.NDArray[np.uint64]
+
+    def __post_init__(self) -> None:
+        if self.num_folds < MIN_FOLDS:
+            raise InvalidInput.of("folds", f"{self.num_folds} is too few; use {MIN_FOLDS} or more")
+
+    def of(self, ids: "pa.ChunkedArray | Iterable[str]") -> npt.NDArray[np.int64]:
+        """Fold of each row, in [0, num_folds), shape [rows]."""
+        keys = id_keys(ids)
+        if len(self.near_duplicates):
+            members, leaders = self.near_duplicates.T
+            order = np.argsort(members)
+            place = np.searchsorted(members, keys, sorter=order).clip(max=len(members) - 1)
+            found = order[place]
+            keys = np.where(members[found] == keys, leaders[found], keys)
+        return (keys % np.uint64(self.num_folds)).astype(np.int64)

@@ -1,0 +1,173 @@
+"""Mining: every row predicted by a model that has not seen it, the worst written as findings.
+
+    table --Ray Data--> judged parts --tasks--> sums, then each part's worst --> findings
+
+Judged parts are small (no probability matrix) and are the units of progress: a
+run that is repeated judges only what is missing. Suspicion needs sums over the
+whole table, so it is a second look at the parts. The findings appear in one
+Delta commit, once, however often the run is repeated.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import pyarrow as pa
+from ray.data import ActorPoolStrategy
+
+from cluster.dataset import Source, rows
+from cluster.model_store import Manifest, ModelStore
+from cluster.parts import PartsSink, missing_from, part_names, read_part
+from cluster.predict import Inference, Predictor, Sampling
+from cluster.ranking import Scoring, Sums, count, rank, totals, write_findings, write_quarantine
+from cluster.selection import Selection
+from cluster.storage import Folder
+from cluster.survey import survey
+from relabel_service import tables
+from relabel_service.errors import InvalidInput, RelabelError
+from relabel_service.tasks import task_named
+
+JUDGED, MINED = "judged", "mined.json"
+
+
+class RowsLost(RelabelError):
+    """Other than the rows that went in came out; nothing was committed."""
+
+
+@dataclass(frozen=True)
+class Mining:
+    """One run over a pinned source with a finished training.
+
+    decided: ids that people have decided already; scored, but not asked about again.
+    """
+
+    source: Source
+    store_uri: str
+    findings_uri: str
+    quarantine_uri: str
+    run_id: str
+    selection: Selection = field(default_factory=Selection)
+    inference: Inference = field(default_factory=Inference)
+    decided: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not self.run_id or "/" in self.run_id:
+            raise InvalidInput.of("run_id", f"{self.run_id!r} names no run; use letters and digits")
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What a run did, in rows of the data set: num_rows = num_scored + num_quarantined."""
+
+    run_id: str
+    dataset_version: int | None
+    num_rows: int
+    num_scored: int
+    num_quarantined: int
+    num_repeated_ids: int
+    num_findings: int
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class _Judge:
+    """A Ray Data actor: ROWS -> judged rows."""
+
+    def __init__(self, store_uri: str, sampling: Sampling) -> None:
+        self._predictor = Predictor(store_uri, sampling)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return self._predictor.judge(batch)
+
+
+def mine(mining: Mining) -> Mined:
+    """Score every row and commit the worst as findings. Run again, it tells what it told.
+
+    Raises RowsLost when rows in are not rows out, Conflict when the findings
+    table keeps changing, NotFound when the training is not there.
+    """
+    work = Folder(f"{mining.findings_uri.rstrip('/')}/_runs/{mining.run_id}")
+    if work.exists(MINED):
+        return Mined(**json.loads(work.read(MINED)))
+    manifest = ModelStore(mining.store_uri).manifest()
+    scoring = Scoring(work.address(""), mining.source.task, manifest.classes, mining.run_id)
+    times = [time.monotonic()]
+
+    seen = survey(mining.source)
+    times.append(time.monotonic())
+    _judge(mining, manifest, work, seen.repeated)
+    times.append(time.monotonic())
+
+    parts = part_names(work, JUDGED)
+    counted = count(scoring, parts)
+    num_scored = counted["judged"] // len(task_named(mining.source.task).units(manifest.classes))
+    if num_scored + counted["unfit"] != seen.num_rows:
+        raise RowsLost(
+            f"run {mining.run_id!r}: {seen.num_rows} rows in, but {num_scored} scored and "
+            f"{counted['unfit']} quarantined; remove {work.uri!r} and run again"
+        )
+    sums = totals(scoring, parts)
+    places = rank(
+        scoring,
+        parts,
+        sums=sums,
+        limit=mining.selection.limit(num_scored),
+        least=mining.selection.least,
+        decided=mining.decided,
+    )
+    _commit(mining, scoring, parts, places, sums)
+    times.append(time.monotonic())
+    mined = Mined(
+        run_id=mining.run_id,
+        dataset_version=mining.source.version,
+        num_rows=seen.num_rows,
+        num_scored=num_scored,
+        num_quarantined=counted["unfit"],
+        num_repeated_ids=len(seen.repeated),
+        num_findings=sum(chosen.num_rows for chosen in places.values()),
+        seconds={
+            name: end - start
+            for name, start, end in zip(
+                ("survey", "judge", "rank"), times[:-1], times[1:], strict=True
+            )
+        },
+    )
+    work.write(MINED, json.dumps(asdict(mined), indent=2).encode())
+    work.delete(JUDGED)
+    return mined
+
+
+def _judge(mining: Mining, manifest: Manifest, work: Folder, repeated: frozenset[str]) -> None:
+    """Write the judged parts that are missing."""
+    found = rows(mining.source, classes=manifest.classes, repeated=repeated)
+    done = [read_part(work, part, ["id"])["id"] for part in part_names(work, JUDGED)]
+    if done:
+        ids = pa.concat_arrays([chunk for column in done for chunk in column.chunks]).unique()
+        found = found.map_batches(missing_from(ids), batch_format="pyarrow")
+    settings = mining.inference
+    found.map_batches(
+        _Judge,
+        fn_constructor_args=(mining.store_uri, settings.sampling),
+        batch_format="pyarrow",
+        batch_size=settings.batch_rows,
+        compute=ActorPoolStrategy(size=settings.num_workers),
+        num_gpus=1 if settings.use_gpu else None,
+    ).write_datasink(PartsSink(work, JUDGED, attempt=uuid.uuid4().hex[:8]))
+
+
+def _commit(
+    mining: Mining,
+    scoring: Scoring,
+    parts: list[str],
+    places: Mapping[str, pa.Table],
+    sums: Sums,
+) -> None:
+    """Quarantine first: findings mean that the run is whole."""
+    unfit = write_quarantine(scoring, parts, mining.quarantine_uri)
+    worst = write_findings(scoring, places, mining.findings_uri, sums=sums)
+    for uri, schema, files in (
+        (mining.quarantine_uri, tables.QUARANTINE, unfit),
+        (mining.findings_uri, tables.FINDINGS, worst),
+    ):
+        tables.commit_files_once(uri, files, schema=schema, app_id=mining.run_id)

@@ -1,0 +1,107 @@
+"""Batched inference: each row by a model that has not seen it, and what its label is against that.
+
+Runs in Ray Data actors. Rows that break the schema pass through with their fault.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import nn
+
+from cluster.device import autocast, device, to_device
+from cluster.model_store import ALL, ModelStore, fold_run
+from cluster.tasks.seam import Learner
+
+CHUNK_ROWS = 256  # rows of like size predicted together
+
+
+class Sampling(StrEnum):
+    """Whose prediction a row gets."""
+
+    OUT_OF_SAMPLE = "out-of-sample"  # of the model whose folds did not hold it
+    IN_SAMPLE = "in-sample"  # of the model trained on every row, this one included
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How to predict. batch_rows: rows an actor sorts by size at once."""
+
+    sampling: Sampling = Sampling.OUT_OF_SAMPLE
+    batch_rows: int = 1024
+    num_workers: int = 1
+    use_gpu: bool = False
+
+
+class Predictor:
+    """Holds the models of one training; one a Ray Data actor.
+
+    torch uses as many threads as Ray gives the actor CPUs (OMP_NUM_THREADS).
+    """
+
+    def __init__(self, store_uri: str, sampling: Sampling) -> None:
+        store = ModelStore(store_uri)
+        self.manifest = store.manifest()
+        runs = (
+            [ALL]
+            if sampling is Sampling.IN_SAMPLE
+            else [fold_run(fold) for fold in range(self.manifest.num_folds)]
+        )
+        self._learners = list(store.load_runs(self.manifest, runs).values())
+        for learner in self._learners:
+            cast(nn.Module, learner).to(device()).eval()
+
+    def predict(self, ids: Sequence[str], contents: Sequence[str]) -> list[Any]:
+        """The learner's prediction of each row, in order."""
+        found: list[Any] = [None] * len(ids)
+        if not found:
+            return found
+        inputs = self._learners[0].encode(contents)
+        sizes = np.array([self._learners[0].size(one) for one in inputs])
+        for number, learner in enumerate(self._learners):
+            mine = np.flatnonzero(self._runs_of(ids) == number)
+            by_size = mine[np.argsort(-sizes[mine], kind="stable")]
+            for at in range(0, len(by_size), CHUNK_ROWS):
+                chunk = by_size[at : at + CHUNK_ROWS]
+                for place, one in zip(chunk, _predict(learner, inputs, chunk), strict=True):
+                    found[place] = one
+        return found
+
+    def judge(self, batch: pa.Table) -> pa.Table:
+        """ROWS -> one row for each row and unit, as Learner.judge gives it, with id and content.
+
+        Unfit rows follow with the judgement's columns null.
+        """
+        fit = batch.filter(batch["fault"].is_null())
+        unfit = batch.filter(batch["fault"].is_valid())
+        ids, contents = fit["id"].to_pylist(), fit["content"].to_pylist()
+        predictions = self.predict(ids, contents)
+        if not predictions:
+            return unfit
+        judged = self._learners[0].judge(predictions, fit["label"].to_pylist(), contents)
+        own = fit.select(["id", "content", "fault", "row"]).take(judged["row"])
+        for name in judged.column_names:
+            if name != "row":
+                own = own.append_column(name, judged[name])
+        return pa.concat_tables([own, unfit.drop_columns(["label"])], promote_options="default")
+
+    def answer(self, batch: pa.Table) -> list[Any]:
+        """ROWS, all fit -> plain predictions for ModelTask.metrics."""
+        predictions = self.predict(batch["id"].to_pylist(), batch["content"].to_pylist())
+        return self._learners[0].answers(predictions)
+
+    def _runs_of(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+        if len(self._learners) == 1:
+            return np.zeros(len(ids), np.int64)
+        return self.manifest.folds.of(ids)
+
+
+@torch.inference_mode()
+def _predict(learner: Learner, inputs: list[Any], places: npt.NDArray[np.int64]) -> list[Any]:
+    with autocast():
+        return learner.predict(to_device(learner.collate([inputs[place] for place in places])))

@@ -1,0 +1,214 @@
+"""From judged parts to findings: sums over all parts, each part's worst, one order, the rows.
+
+Each step is a Ray task a part; the driver holds sums, and a few bytes for each finding.
+Equally suspicious rows go by id, so that the order does not depend on the parts.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+from deltalake.transaction import AddAction
+
+from cluster.parts import read_part, write_part
+from cluster.storage import Folder
+from cluster.tasks import model_task
+from cluster.tasks.seam import Array
+from relabel_service import tables
+
+WORST_FIRST = [("suspicion", "descending"), ("id", "ascending"), ("unit", "ascending")]
+
+Sums = dict[str, Array]
+
+_PLACES = pa.schema(
+    [
+        pa.field("suspicion", pa.float64()),
+        pa.field("id", pa.string()),
+        pa.field("unit", pa.string()),
+        pa.field("part", pa.string()),
+        pa.field("place", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What every task needs: where the parts are, and whose suspicion."""
+
+    work: str
+    task: str
+    classes: tuple[str, ...]
+    run_id: str
+
+
+def totals(scoring: Scoring, parts: Sequence[str]) -> Sums:
+    """What suspicion needs of the whole table."""
+    total: Sums = {}
+    for part in ray.get([_sums.remote(scoring, part) for part in parts]):
+        for name, value in part.items():
+            total[name] = total[name] + value if name in total else value
+    return total
+
+
+def rank(
+    scoring: Scoring,
+    parts: Sequence[str],
+    *,
+    sums: Sums,
+    limit: int | None,
+    least: float,
+    decided: frozenset[str],
+) -> dict[str, pa.Table]:
+    """The findings' places: part -> table of `place` (row in the part), `rank`, `suspicion`."""
+    shared = ray.put((sums, decided))
+    worst = [_worst.remote(scoring, part, shared, limit, least) for part in parts]
+    found = pa.concat_tables(ray.get(worst)).sort_by(WORST_FIRST)
+    found = found.slice(0, limit) if limit is not None else found
+    found = found.append_column("rank", pa.array(np.arange(found.num_rows)))
+    return {
+        part: found.filter(pc.equal(found["part"], part)).select(["place", "rank", "suspicion"])
+        for part in parts
+    }
+
+
+def write_findings(
+    scoring: Scoring, places: Mapping[str, pa.Table], findings_uri: str, *, sums: Sums
+) -> list[AddAction]:
+    """Write each part's findings as a file of the findings table, not yet committed."""
+    shared = ray.put(sums)
+    written = [
+        _write_findings.remote(scoring, part, chosen, shared, findings_uri)
+        for part, chosen in places.items()
+        if chosen.num_rows
+    ]
+    return [_action(*file) for file in ray.get(written)]
+
+
+def write_quarantine(scoring: Scoring, parts: Sequence[str], uri: str) -> list[AddAction]:
+    """Write each part's unfit rows as a file of the quarantine table, not yet committed."""
+    written = ray.get([_write_quarantine.remote(scoring, part, uri) for part in parts])
+    return [_action(*file) for file in written if file is not None]
+
+
+def count(scoring: Scoring, parts: Sequence[str]) -> Counter[str]:
+    """`judged` rows (a row and unit each) and `unfit` rows of all parts."""
+    total: Counter[str] = Counter()
+    for one in ray.get([_count.remote(scoring, part) for part in parts]):
+        total.update(one)
+    return total
+
+
+@ray.remote
+def _count(scoring: Scoring, part: str) -> dict[str, int]:
+    fault = read_part(Folder(scoring.work), part, ["fault"])["fault"]
+    return {"judged": fault.null_count, "unfit": len(fault) - fault.null_count}
+
+
+@ray.remote
+def _sums(scoring: Scoring, part: str) -> Sums:
+    judged, _ = _judged(scoring, part)
+    if not judged.num_rows:
+        return {}
+    return model_task(scoring.task).sums(judged, scoring.classes)
+
+
+@ray.remote
+def _worst(
+    scoring: Scoring,
+    part: str,
+    shared: tuple[Sums, frozenset[str]],
+    limit: int | None,
+    least: float,
+) -> pa.Table:
+    sums, decided = shared
+    judged, places = _judged(scoring, part)
+    if not judged.num_rows:
+        return _PLACES.empty_table()
+    suspicion = model_task(scoring.task).suspicion(judged, sums, scoring.classes)
+    found = pa.table(
+        {
+            "suspicion": suspicion,
+            "id": judged["id"],
+            "unit": judged["unit"],
+            "part": pa.array([part] * len(places), pa.string()),
+            "place": places,
+        },
+        schema=_PLACES,
+    )
+    asked = pc.invert(pc.is_in(found["id"], value_set=pa.array(sorted(decided), pa.string())))
+    found = found.filter(pc.and_(asked, pc.greater_equal(found["suspicion"], least)))
+    found = found.sort_by(WORST_FIRST)
+    return found.slice(0, limit) if limit is not None else found
+
+
+@ray.remote
+def _write_findings(
+    scoring: Scoring, part: str, chosen: pa.Table, sums: Sums, findings_uri: str
+) -> tuple[str, int, int]:
+    table = read_part(Folder(scoring.work), part).take(chosen["place"])
+    task = model_task(scoring.task)
+    signals = task.signals(table, sums, scoring.classes)
+    num_rows = table.num_rows
+    rows = pa.table(
+        {
+            "run_id": pa.array([scoring.run_id] * num_rows),
+            "rank": chosen["rank"],
+            "id": table["id"],
+            "unit": table["unit"],
+            "content": table["content"],
+            "human_label": table["label"],
+            "suggestions": table["suggestions"],
+            "suspicion": chosen["suspicion"],
+            "signals": _map(signals, num_rows),
+            "reason": task.reasons(table),
+            "task": pa.array([scoring.task] * num_rows),
+            "classes": pa.array([list(scoring.classes)] * num_rows, pa.list_(pa.string())),
+        }
+    ).cast(tables.FINDINGS)
+    return _file(scoring, part, rows, findings_uri)
+
+
+@ray.remote
+def _write_quarantine(scoring: Scoring, part: str, uri: str) -> tuple[str, int, int] | None:
+    table = read_part(Folder(scoring.work), part, ["id", "fault", "row"])
+    unfit = table.filter(table["fault"].is_valid())
+    if not unfit.num_rows:
+        return None
+    rows = pa.table(
+        {
+            "run_id": pa.array([scoring.run_id] * unfit.num_rows),
+            "id": unfit["id"],
+            "row": unfit["row"],
+            "reason": unfit["fault"],
+        }
+    ).cast(tables.QUARANTINE)
+    return _file(scoring, part, rows, uri)
+
+
+def _judged(scoring: Scoring, part: str) -> tuple[pa.Table, pa.Array]:
+    """A part's judged rows without their contents, and their places in the part."""
+    folder = Folder(scoring.work)
+    table = read_part(folder, part, leave_out=("content", "row"))
+    places = pa.array(np.flatnonzero(table["fault"].is_null()))
+    return table.take(places), places
+
+
+def _map(signals: Mapping[str, Array], num_rows: int) -> pa.MapArray:
+    names = list(signals)
+    values = np.stack(list(signals.values()), axis=1).ravel() if names else np.empty(0)
+    offsets = pa.array(np.arange(num_rows + 1) * len(names), pa.int32())
+    return pa.MapArray.from_arrays(offsets, pa.array(names * num_rows, pa.string()), values)
+
+
+def _file(scoring: Scoring, part: str, rows: pa.Table, uri: str) -> tuple[str, int, int]:
+    """Name, size in bytes and rows of a file whose name a repetition gives again."""
+    name = f"{scoring.run_id}-{part.rpartition('/')[2]}"
+    return name, write_part(Folder(uri), name, rows), rows.num_rows
+
+
+def _action(name: str, size_bytes: int, num_rows: int) -> AddAction:
+    return tables.add_file(name, size_bytes=size_bytes, num_rows=num_rows)

@@ -1,0 +1,22 @@
+"""Heavy side of the task seam: encode, model, loss, predict.
+
+Shared code trains, infers and ranks through seam.py's protocols and never
+branches on a task's name. The light side is relabel_service/tasks/.
+"""
+
+from cluster.tasks.seam import ModelTask
+from cluster.tasks.text_classification import TextClassificationModels
+from relabel_service.errors import InvalidInput
+
+MODEL_TASKS: dict[str, ModelTask] = {
+    "text_classification": TextClassificationModels(),
+}
+
+
+def model_task(name: str) -> ModelTask:
+    """Look a task up. Raises InvalidInput naming those that exist."""
+    if name not in MODEL_TASKS:
+        raise InvalidInput.of(
+            "task", f"{name!r} has no models; use one of {', '.join(MODEL_TASKS)}"
+        )
+    return MODEL_TASKS[name]

@@ -1,0 +1,169 @@
+"""What text, image and audio classification share: loss, prediction, judgement, metrics.
+
+Arrays: B rows, C classes in the order of the manifest.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cluster.tasks.seam import Array, Recipe, Tensors
+from relabel_service.tables import SUGGESTION
+
+NUM_SUGGESTIONS = 3
+TARGET = "target"
+OBSERVED = ("p_label", "margin")
+
+Probabilities = npt.NDArray[np.float32]
+
+
+class ClassLearner(nn.Module):
+    """A network that gives logits, and the encoding of its inputs, as a Learner.
+
+    network: batch without targets -> logits [B, C].
+    """
+
+    observed: tuple[str, ...] = OBSERVED
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        classes: Sequence[str],
+        recipe: Recipe,
+        encode: Callable[[Sequence[str]], list[Any]],
+        collate: Callable[[Sequence[Any]], Tensors],
+        size: Callable[[Any], int],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.recipe = recipe
+        self.encode = encode
+        self.size = size
+        self._classes = list(classes)
+        self._place = {name: place for place, name in enumerate(classes)}
+        self._collate = collate
+
+    def encode_labels(self, labels: Sequence[str], contents: Sequence[str]) -> list[int]:
+        return [self._place[label] for label in labels]
+
+    def collate(self, encoded: Sequence[Any], targets: Sequence[int] | None = None) -> Tensors:
+        batch = self._collate(encoded)
+        if targets is not None:
+            batch[TARGET] = torch.tensor(targets, dtype=torch.long)
+        return batch
+
+    def forward(self, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+        target = batch[TARGET]
+        logits = self.network({name: value for name, value in batch.items() if name != TARGET})
+        loss = functional.cross_entropy(logits, target, reduction="none")
+        return loss, _observe(logits.detach().float(), target)
+
+    def predict(self, batch: Tensors) -> list[Probabilities]:
+        return list(torch.softmax(self.network(batch).float(), dim=-1).cpu().numpy())
+
+    def judge(
+        self,
+        predictions: Sequence[Probabilities],
+        labels: Sequence[str],
+        contents: Sequence[str],
+    ) -> pa.Table:
+        given = np.array([self._place[label] for label in labels], np.int64)
+        return judge(np.stack(predictions), given, self._classes)
+
+    def answers(self, predictions: Sequence[Probabilities]) -> list[str]:
+        return [self._classes[int(row.argmax())] for row in predictions]
+
+
+def judge(
+    probabilities: Probabilities, given: npt.NDArray[np.int64], classes: Sequence[str]
+) -> pa.Table:
+    """Labels against predictions, as Learner.judge gives them.
+
+    probabilities: [B, C]; given: class of the human label, [B].
+    """
+    num_rows, num_classes = probabilities.shape
+    every = np.arange(num_rows)
+    p_label = probabilities[every, given].astype(np.float64)
+    others = probabilities.copy()
+    others[every, given] = -1.0
+    p_other = others.max(axis=1).astype(np.float64)
+    clipped = np.clip(probabilities, 1e-12, 1.0)
+    entropy = -(clipped * np.log(clipped)).sum(axis=1) / np.log(max(num_classes, 2))
+    return pa.table(
+        {
+            "row": every,
+            "unit": [""] * num_rows,
+            "label": [classes[place] for place in given],
+            "suggestions": _suggestions(probabilities, classes),
+            "p_label": p_label,
+            "p_other": p_other,
+            "entropy": entropy.astype(np.float64),
+        }
+    )
+
+
+def _suggestions(probabilities: Probabilities, classes: Sequence[str]) -> pa.Array:
+    """The most probable classes of each row, most probable first."""
+    kept = min(NUM_SUGGESTIONS, probabilities.shape[1])
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :kept]
+    names = np.array(classes, object)[best].ravel()
+    values = np.take_along_axis(probabilities, best, axis=1).ravel().astype(np.float64)
+    offsets = np.arange(0, len(values) + 1, kept, dtype=np.int32)
+    flat = pa.StructArray.from_arrays(
+        [pa.array(names, pa.string()), pa.array(values)], fields=list(SUGGESTION)
+    )
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)
+
+
+def _observe(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """p(label), and the logit margin that AUM averages (Pleiss et al. 2020, section 3): [B, 2]."""
+    label = logits.gather(1, target[:, None])
+    other = logits.scatter(1, target[:, None], -torch.inf).amax(dim=1, keepdim=True)
+    p_label = logits.softmax(dim=1).gather(1, target[:, None])
+    return torch.cat([p_label, label - other], dim=1)
+
+
+class ClassScores:
+    """The scoring half of a classification task's ModelTask."""
+
+    def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
+        return {}
+
+    def suspicion(
+        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+    ) -> Array:
+        """One minus the normalized margin (Northcutt et al. 2021, section 3.2), in [0, 1]."""
+        p_label, p_other = judged["p_label"].to_numpy(), judged["p_other"].to_numpy()
+        doubt: Array = np.clip((1.0 + p_other - p_label) / 2, 0.0, 1.0)
+        return doubt
+
+    def signals(
+        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+    ) -> dict[str, Array]:
+        return {name: judged[name].to_numpy() for name in ("p_label", "p_other", "entropy")}
+
+    def reasons(self, judged: pa.Table) -> list[str]:
+        return [
+            f"model says {row['suggestions'][0]['label']} "
+            f"({row['suggestions'][0]['probability']:.0%}), "
+            f"gives {row['label']} {row['p_label']:.0%}"
+            for row in judged.select(["label", "suggestions", "p_label"]).to_pylist()
+        ]
+
+    def metrics(self, answers: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
+        """Accuracy, and F1 averaged over the classes that occur."""
+        predicted, true = np.array(answers), np.array(labels)
+        f1 = [_f1(predicted == name, true == name) for name in sorted(set(labels))]
+        return {"accuracy": float((predicted == true).mean()), "macro_f1": float(np.mean(f1))}
+
+
+def _f1(predicted: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:
+    both = int((predicted & true).sum())
+    return 2 * both / max(int(predicted.sum()) + int(true.sum()), 1)

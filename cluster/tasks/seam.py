@@ -1,0 +1,112 @@
+"""The heavy side's protocols: what shared code asks of a task's models."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+Array = npt.NDArray[np.float64]
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model of this kind is trained unless the user says otherwise."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    warmup_share: float = 0.0
+    """Share of the steps in which the learning rate rises from 0, in [0, 1]; then it falls to 0."""
+
+
+class Learner(Protocol):
+    """A torch module of one task, with the way into and out of it. B rows a batch."""
+
+    recipe: Recipe
+    observed: tuple[str, ...]
+    """Names of what training watches in each row: the columns of forward's second value."""
+
+    def encode(self, contents: Sequence[str]) -> list[Any]:
+        """Model input of each row, to be cached; a row at a time must give the same."""
+
+    def encode_labels(self, labels: Sequence[str], contents: Sequence[str]) -> list[Any]:
+        """Training target of each row, to be cached."""
+
+    def size(self, encoded: Any) -> int:
+        """How much work the row is (tokens, say); rows of like size are predicted together."""
+
+    def collate(self, encoded: Sequence[Any], targets: Sequence[Any] | None = None) -> Tensors:
+        """One batch on the CPU; with targets when training."""
+
+    def __call__(self, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss of each row, [B], differentiable; and what is observed, [B, len(observed)]."""
+
+    def predict(self, batch: Tensors) -> list[Any]:
+        """What the model says of each row, on the CPU: input to judge and answers."""
+
+    def judge(
+        self, predictions: Sequence[Any], labels: Sequence[str], contents: Sequence[str]
+    ) -> pa.Table:
+        """Each row's label against its prediction.
+
+        One row for each row and unit, in order: `row` int64 (place in the batch),
+        `unit`, `label` (the unit's part), `suggestions` (tables.SUGGESTION, most
+        probable first) and a float64 column for each of the task's signals.
+        """
+
+    def answers(self, predictions: Sequence[Any]) -> list[Any]:
+        """Plain predictions for ModelTask.metrics."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> Any: ...
+
+
+class ModelTask(Protocol):
+    """What a task can do with models."""
+
+    name: str
+
+    def shingles(self, content: str) -> Iterable[bytes] | None:
+        """Features whose overlap tells near-duplicate contents; None where that is not known."""
+
+    def prepare(
+        self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]
+    ) -> None:
+        """Write what a learner needs besides weights (a vocabulary, a tokenizer, a config).
+
+        model: Hugging Face id or local path; None for the built-in. contents,
+        labels: a sample of the training rows. Raises InvalidInput when `model`
+        is not one of this task's.
+        """
+
+    def start(
+        self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
+    ) -> Learner:
+        """A learner from what prepare wrote; with the pretrained weights of `model` if asked."""
+
+    def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
+        """What suspicion needs of the whole table; sums of parts add up."""
+
+    def suspicion(
+        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+    ) -> Array:
+        """How likely each judged label is wrong, shape [rows], in [0, 1]; higher is worse."""
+
+    def signals(
+        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+    ) -> dict[str, Array]:
+        """Named evidence behind the suspicion, each [rows]."""
+
+    def reasons(self, judged: pa.Table) -> list[str]:
+        """Why each row is in doubt, in words for the person who looks at it."""
+
+    def metrics(self, answers: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
+        """How good answers are against true labels; the first is the headline. Higher is better."""

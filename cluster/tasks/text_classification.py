@@ -1,0 +1,35 @@
+"""Text classification: any transformers encoder, or a built-in that needs no download."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cluster.models import ngram, pretrained_text
+from cluster.tasks.classification import ClassLearner, ClassScores
+
+SHINGLE = 5  # characters
+
+
+class TextClassificationModels(ClassScores):
+    name = "text_classification"
+
+    def shingles(self, content: str) -> Iterable[bytes]:
+        """Runs of 5 characters, letter case and everything but words set aside."""
+        text = " ".join(re.findall(r"\w+", content.lower())) or content
+        ends = range(max(len(text) - SHINGLE, 0) + 1)
+        return {text[at : at + SHINGLE].encode("utf-8", "surrogatepass") for at in ends}
+
+    def prepare(
+        self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]
+    ) -> None:
+        if model is None:
+            ngram.prepare(folder, contents)
+        else:
+            pretrained_text.prepare(folder, model)
+
+    def start(
+        self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
+    ) -> ClassLearner:
+        if model is None:
+            return ngram.start(folder, classes)
+        return pretrained_text.start(folder, model, classes=classes, pretrained=pretrained)

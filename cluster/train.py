@@ -1,0 +1,158 @@
+"""Cross-fitted training on Ray Train: one model a fold, and one on every row.
+
+One TorchTrainer fits the runs one after the other, its workers sharing each
+run's gradient steps (gloo on CPUs, nccl on GPUs). Start-up, the read of the
+table and the encoding of its rows are thus paid once for all runs. A finished
+run is a file and is never fitted again; a killed worker brings all workers back
+to the last checkpoint within the run (FailureConfig).
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+import ray.train
+from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from cluster.dataset import Source, rows
+from cluster.fit import fit_runs
+from cluster.model_store import Manifest, ModelStore
+from cluster.survey import Survey, survey
+from cluster.tasks import model_task
+from relabel_service.errors import InvalidInput
+
+MAX_SAMPLE_ROWS = 50_000  # rows that prepare sees (vocabulary, rarity of words)
+MIN_CLASSES = 2
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train. What is None follows the learner's own recipe.
+
+    model: Hugging Face id or local path; None for the task's built-in.
+    num_workers: data-parallel processes of each run. batch_size: rows a worker and step.
+    max_failures: how often dead workers are replaced before giving up.
+    checkpoint_interval_s: seconds of a run that may be lost with a worker.
+    """
+
+    model: str | None = None
+    num_folds: int = 5
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    num_workers: int = 1
+    use_gpu: bool = False
+    max_failures: int = 2
+    checkpoint_interval_s: float = 60.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_folds", "epochs", "batch_size", "learning_rate", "num_workers"):
+            value = getattr(self, name)
+            least = 2 if name == "num_folds" else 1
+            if value is not None and (value <= 0 if name == "learning_rate" else value < least):
+                raise InvalidInput.of(name, f"{value} is too small; use {least} or more")
+
+
+class _WholeShards(DataConfig):
+    """Every row to exactly one worker; the stock configuration drops rows to even out shards."""
+
+    def configure(
+        self, datasets: Any, world_size: int, worker_handles: Any, worker_node_ids: Any, **_: Any
+    ) -> list[dict[str, Any]]:
+        split = {
+            name: data.streaming_split(world_size, equal=False, locality_hints=worker_node_ids)
+            for name, data in datasets.items()
+        }
+        return [{name: parts[rank] for name, parts in split.items()} for rank in range(world_size)]
+
+
+def train(
+    source: Source,
+    settings: Training,
+    out: str,
+    *,
+    on_report: Callable[[dict[str, Any]], None] | None = None,
+) -> Manifest:
+    """Fit every run of a pinned source into the folder `out`; run again, it continues.
+
+    Raises AlreadyExists when the folder holds another training, InvalidInput when
+    the data cannot be trained on.
+    """
+    store = ModelStore(out)
+    store.claim({"source": asdict(source), **asdict(settings)})
+    if store.is_finished():
+        return store.manifest()
+    seen = survey(source)
+    _require(source, seen)
+    manifest = Manifest(
+        source=source,
+        model=settings.model,
+        classes=tuple(seen.classes),
+        num_folds=settings.num_folds,
+        num_rows=seen.num_rows - seen.num_faults,
+        settings=asdict(settings),
+        near_duplicates=tuple((int(one), int(group)) for one, group in seen.near_duplicates),
+    )
+    fit_rows = _fit_rows(source, seen)
+    _prepare(store, manifest, fit_rows)
+    _fit(store, manifest, settings, fit_rows)
+    store.finish(manifest)
+    store.folder.delete("ray")
+    return manifest
+
+
+def _require(source: Source, seen: Survey) -> None:
+    names_classes = bool(seen.classes)
+    if names_classes and len(seen.classes) < MIN_CLASSES and source.task.endswith("classification"):
+        raise InvalidInput.of(
+            source.label_column,
+            f"holds the one class {next(iter(seen.classes))!r}; give two or more",
+        )
+
+
+def _fit_rows(source: Source, seen: Survey) -> "ray.data.Dataset":
+    def keep(batch: pa.Table) -> pa.Table:
+        return batch.filter(batch["fault"].is_null()).select(["id", "content", "label"])
+
+    return rows(source, repeated=seen.repeated).map_batches(keep, batch_format="pyarrow")
+
+
+def _prepare(store: ModelStore, manifest: Manifest, fit_rows: "ray.data.Dataset") -> None:
+    share = min(1.0, MAX_SAMPLE_ROWS / manifest.num_rows)
+    drawn = fit_rows if share == 1.0 else fit_rows.random_sample(share, seed=0)
+    sample = sorted(drawn.take_all(), key=lambda row: row["id"])
+    with tempfile.TemporaryDirectory() as local:
+        model_task(manifest.source.task).prepare(
+            Path(local),
+            model=manifest.model,
+            contents=[row["content"] for row in sample],
+            labels=[row["label"] for row in sample],
+        )
+        store.folder.upload(Path(local), "prepared")
+
+
+def _fit(
+    store: ModelStore, manifest: Manifest, settings: Training, fit_rows: "ray.data.Dataset"
+) -> None:
+    if settings.num_workers > 1:  # a small table may be one block, which one worker would get whole
+        fit_rows = fit_rows.repartition(4 * settings.num_workers)
+    trainer = TorchTrainer(
+        fit_runs,
+        train_loop_config={"store": store.folder.uri, "manifest": manifest, "settings": settings},
+        datasets={"train": fit_rows},
+        dataset_config=_WholeShards(),
+        scaling_config=ScalingConfig(num_workers=settings.num_workers, use_gpu=settings.use_gpu),
+        run_config=RunConfig(
+            name="fit",
+            storage_path=store.folder.address("ray"),
+            failure_config=FailureConfig(max_failures=settings.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    trainer.fit()

@@ -1,0 +1,56 @@
+"""Labels that are one class name: shared by text, image and audio classification."""
+
+from collections.abc import Sequence
+
+from relabel_service.errors import InvalidInput
+from relabel_service.v1 import labels_pb2
+
+
+class ClassLabelled:
+    """The label half of a classification task; the content half is the task's own."""
+
+    def read_label(self, value: object, content: str) -> str:
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise InvalidInput.of(
+                "label", f"is {type(value).__name__}; give a class name or an integer class"
+            )
+        label = str(value)
+        if fault := self.label_fault(label, ()):
+            raise InvalidInput.of("label", fault)
+        return label
+
+    def write_label(self, label: str, content: str) -> str:
+        return label
+
+    def classes_in(self, label: str) -> Sequence[str]:
+        return (label,)
+
+    def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
+        if not label.strip():
+            return "label is empty; give a class name"
+        if classes and label not in classes:
+            return f"label {label!r} is not one of the classes {', '.join(classes)}"
+        return None
+
+    def units(self, classes: Sequence[str]) -> Sequence[str]:
+        return ("",)
+
+    def unit_label(self, label: str, unit: str) -> str:
+        return label
+
+    def with_unit_label(self, label: str, unit: str, part: str) -> str:
+        return part
+
+    def label_to_wire(self, label: str) -> labels_pb2.Label:
+        return labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name=label))
+
+    def label_from_wire(self, label: labels_pb2.Label) -> str:
+        payload = label.WhichOneof("payload")
+        if payload != "class_label":
+            raise InvalidInput.of(
+                "label", f"payload {payload or 'unset'} does not suit classes; set class_label"
+            )
+        return label.class_label.class_name
+
+    def distance(self, left: str, right: str) -> float:
+        return float(left != right)
