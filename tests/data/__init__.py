@@ -1,0 +1,1 @@
+"""Small data sets for the demo and the tests, and the scripts that rebuild them from packages."""
