@@ -149,3 +149,7 @@ def _result(number: int, line: str) -> leases_pb2.Result:
         return Parse(line, leases_pb2.Result())
     except ParseError as error:
         raise InvalidInput([Violation(f"line {number}", f"is no result: {error}")]) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -42,6 +42,8 @@ DEFAULT_DEADLINE_S = 30.0
 MAX_ATTEMPTS = 8
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 5.0
 APPLICATION = ("application", "relabel")  # which Serve application the proxy routes to
+# What Serve's proxy says until it has learned of the application (Ray 2.60); it soon will.
+NOT_ROUTED = "Application 'relabel' not found"
 
 ERRORS: dict[grpc.StatusCode, type[RelabelError]] = {
     grpc.StatusCode.NOT_FOUND: NotFound,
@@ -272,6 +274,8 @@ def _error(error: grpc.RpcError) -> RelabelError:
             _violations(error) or [Violation("request", error.details() or "refused")]
         )
     kind = ERRORS.get(error.code(), RelabelError)
+    if kind is NotFound and (error.details() or "").startswith(NOT_ROUTED):
+        kind = Unavailable
     return kind(f"{error.details()} ({error.code().name})")
 
 

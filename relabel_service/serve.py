@@ -5,22 +5,27 @@
     args: {queue_url: "sqlite:////data/queue.db"}
 
 Owns the transport: who calls, which code an error becomes, threads for the
-blocking store. Serve's proxy must be given GRPC_SERVICER.
+blocking store. Serve's proxy must be given GRPC_SERVICERS.
 """
 
 import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import grpc
 import ray
+from google.protobuf import message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import HTTPOptions, gRPCOptions
@@ -43,8 +48,14 @@ from relabel_service.service import LeaseService
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
 APPLICATION = "relabel"
+SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 DETAILS_KEY = "grpc-status-details-bin"  # google.rpc.Status, as grpcio-status reads it
-GRPC_SERVICER = "relabel_service.v1.relabel_service_pb2_grpc.add_RelabelServiceServicer_to_server"
+GRPC_SERVICERS = [
+    "relabel_service.v1.relabel_service_pb2_grpc.add_RelabelServiceServicer_to_server",
+    "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
+]
+
+ROUTED_WITHIN_S = 30.0
 
 CODES: dict[type[RelabelError], StatusCode] = {
     InvalidInput: StatusCode.INVALID_ARGUMENT,
@@ -62,75 +73,46 @@ M = TypeVar("M", bound=Message)
 logger = logging.getLogger("ray.serve")
 
 
-@serve.deployment(num_replicas=1, max_ongoing_requests=1000)
 class RelabelService:
-    """One replica: SQLite has one writer, and OK must mean one durable truth."""
+    """Answers each RPC of relabel_service.proto, and grpc.health.v1's, on a thread.
+
+    One replica: SQLite has one writer, and OK must mean one durable truth.
+    """
 
     def __init__(self, queue_url: str) -> None:
         self._service = LeaseService(open_queue(queue_url))
 
-    async def CreateCampaign(
-        self, request: rpc.CreateCampaignRequest, grpc_context: RayServegRPCContext
-    ) -> rpc.CreateCampaignResponse:
-        return await _answer(
-            self._service.CreateCampaign, request, grpc_context, rpc.CreateCampaignResponse()
-        )
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
+    ) -> health_pb2.HealthCheckResponse:
+        """grpc.health.v1: whether the queue database answers."""
+        if request.service not in ("", SERVICE.full_name):
+            grpc_context.set_code(StatusCode.NOT_FOUND)
+            grpc_context.set_details(f"no service {request.service!r}; ask for {SERVICE.full_name}")
+            return health_pb2.HealthCheckResponse()
+        try:
+            await asyncio.to_thread(self._service.check_health)
+        except Exception:
+            logger.exception("the queue database does not answer")
+            return health_pb2.HealthCheckResponse(status="NOT_SERVING")
+        return health_pb2.HealthCheckResponse(status="SERVING")
 
-    async def GetCampaign(
-        self, request: rpc.GetCampaignRequest, grpc_context: RayServegRPCContext
-    ) -> rpc.GetCampaignResponse:
-        return await _answer(
-            self._service.GetCampaign, request, grpc_context, rpc.GetCampaignResponse()
-        )
 
-    async def ListCampaigns(
-        self, request: rpc.ListCampaignsRequest, grpc_context: RayServegRPCContext
-    ) -> rpc.ListCampaignsResponse:
-        return await _answer(
-            self._service.ListCampaigns, request, grpc_context, rpc.ListCampaignsResponse()
-        )
+def _handler(method: MethodDescriptor) -> Callable[..., Awaitable[Message]]:
+    response_type = message_factory.GetMessageClass(method.output_type)
 
-    async def LeaseItems(
-        self, request: rpc.LeaseItemsRequest, grpc_context: RayServegRPCContext
-    ) -> rpc.LeaseItemsResponse:
-        return await _answer(
-            self._service.LeaseItems, request, grpc_context, rpc.LeaseItemsResponse()
-        )
+    async def handle(
+        self: RelabelService, request: Message, grpc_context: RayServegRPCContext
+    ) -> Message:
+        call = getattr(self._service, method.name)
+        return await _answer(call, request, grpc_context, response_type())
 
-    async def ExtendLeases(
-        self, request: rpc.ExtendLeasesRequest, grpc_context: RayServegRPCContext
-    ) -> rpc.ExtendLeasesResponse:
-        return await _answer(
-            self._service.ExtendLeases, request, grpc_context, rpc.ExtendLeasesResponse()
-        )
+    handle.__name__ = method.name
+    return handle
 
-    async def ReleaseLeases(
-        self, request: rpc.ReleaseLeasesRequest, grpc_context: RayServegRPCContext
-    ) -> rpc.ReleaseLeasesResponse:
-        return await _answer(
-            self._service.ReleaseLeases, request, grpc_context, rpc.ReleaseLeasesResponse()
-        )
 
-    async def SubmitResults(
-        self, request: rpc.SubmitResultsRequest, grpc_context: RayServegRPCContext
-    ) -> rpc.SubmitResultsResponse:
-        return await _answer(
-            self._service.SubmitResults, request, grpc_context, rpc.SubmitResultsResponse()
-        )
-
-    async def GetCampaignStats(
-        self, request: rpc.GetCampaignStatsRequest, grpc_context: RayServegRPCContext
-    ) -> rpc.GetCampaignStatsResponse:
-        return await _answer(
-            self._service.GetCampaignStats, request, grpc_context, rpc.GetCampaignStatsResponse()
-        )
-
-    async def FinalizeCampaign(
-        self, request: rpc.FinalizeCampaignRequest, grpc_context: RayServegRPCContext
-    ) -> rpc.FinalizeCampaignResponse:
-        return await _answer(
-            self._service.FinalizeCampaign, request, grpc_context, rpc.FinalizeCampaignResponse()
-        )
+for _method in SERVICE.methods:
+    setattr(RelabelService, _method.name, _handler(_method))
 
 
 async def _answer(
@@ -178,16 +160,39 @@ def app(args: dict[str, str]) -> Application:
     """Build the application. args: queue_url, the queue database's SQLAlchemy URL."""
     if not args.get("queue_url"):
         raise InvalidInput.of("args.queue_url", "is not set; name the queue database's URL")
-    return RelabelService.bind(args["queue_url"])  # type: ignore[attr-defined, no-any-return]
+    deployment = serve.deployment(num_replicas=1, max_ongoing_requests=1000)(RelabelService)
+    return deployment.bind(args["queue_url"])
 
 
 def start(*, queue_url: str, host: str, port: int, http_port: int) -> None:
     """Serve gRPC on host:port from the Ray cluster this process is connected to."""
     serve.start(
         http_options=HTTPOptions(host=host, port=http_port),
-        grpc_options=gRPCOptions(port=port, grpc_servicer_functions=[GRPC_SERVICER]),
+        grpc_options=gRPCOptions(port=port, grpc_servicer_functions=GRPC_SERVICERS),
     )
-    serve.run(app({"queue_url": queue_url}), name=APPLICATION, route_prefix=None)
+    # The proxy routes gRPC, too, only to an application that has a route prefix (Ray 2.60).
+    serve.run(app({"queue_url": queue_url}), name=APPLICATION, route_prefix="/")
+
+
+def wait_until_routed(address: str) -> None:
+    """Return once calls reach the application: proxies learn of it a moment after serve.run.
+
+    Raises Unavailable when it is not serving within ROUTED_WITHIN_S.
+    """
+    ends = time.monotonic() + ROUTED_WITHIN_S
+    with grpc.insecure_channel(address) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        while True:
+            try:
+                state = check(health_pb2.HealthCheckRequest(), timeout=ROUTED_WITHIN_S).status
+                if state == health_pb2.HealthCheckResponse.SERVING:
+                    return
+                reason = "its queue database does not answer"
+            except grpc.RpcError as error:
+                reason = f"{error.code().name}: {error.details()}"
+            if time.monotonic() > ends:
+                raise Unavailable(f"{address} does not serve after {ROUTED_WITHIN_S:g} s: {reason}")
+            time.sleep(0.1)
 
 
 def serve_until_stopped(*, queue_url: str, host: str, port: int, http_port: int) -> None:
@@ -196,10 +201,11 @@ def serve_until_stopped(*, queue_url: str, host: str, port: int, http_port: int)
     The node ends with this process; what was answered OK is in the queue database.
     """
     stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
     ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    for number in (signal.SIGINT, signal.SIGTERM):  # after ray.init, which sets its own
+        signal.signal(number, lambda *_: stopped.set())
     start(queue_url=queue_url, host=host, port=port, http_port=http_port)
+    wait_until_routed(f"127.0.0.1:{port}")
     print(f"serving gRPC on {host}:{port}, queue {queue_url}", flush=True)
     stopped.wait()
     serve.shutdown()  # type: ignore[no-untyped-call]

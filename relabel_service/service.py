@@ -17,7 +17,7 @@ import pyarrow as pa
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 
 from relabel_service import tables
 from relabel_service.errors import InvalidInput
@@ -40,6 +40,11 @@ class LeaseService:
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
         self._engine = engine
         self._clock = clock
+
+    def check_health(self) -> None:
+        """Raises whatever the queue database raises when it does not answer."""
+        with self._engine.connect() as connection:
+            connection.execute(select(1))
 
     def CreateCampaign(
         self, request: rpc.CreateCampaignRequest, labeler: str
