@@ -100,6 +100,9 @@ class ModelStore:
     def is_finished(self) -> bool:
         return self.folder.exists(MANIFEST)
 
+    def finished_runs(self) -> list[str]:
+        return [name.rpartition("/")[2] for name in self.folder.names("runs", ".pt")]
+
     def has_run(self, run: str) -> bool:
         return self.folder.exists(_weights(run))
 

@@ -8,7 +8,6 @@ to the last checkpoint within the run (FailureConfig).
 """
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,13 +71,7 @@ class _WholeShards(DataConfig):
         return [{name: parts[rank] for name, parts in split.items()} for rank in range(world_size)]
 
 
-def train(
-    source: Source,
-    settings: Training,
-    out: str,
-    *,
-    on_report: Callable[[dict[str, Any]], None] | None = None,
-) -> Manifest:
+def train(source: Source, settings: Training, out: str) -> Manifest:
     """Fit every run of a pinned source into the folder `out`; run again, it continues.
 
     Raises AlreadyExists when the folder holds another training, InvalidInput when

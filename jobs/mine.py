@@ -1,0 +1,68 @@
+"""Score every row of a table against a training, and keep the worst as findings.
+
+    python -m jobs.mine --dataset data/train --model models/v1 --findings data/findings \\
+        --quarantine data/quarantine --run-id round-1 --budget 5%
+"""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from cluster.mine import Mining, mine
+from cluster.model_store import ModelStore
+from cluster.predict import Inference, Sampling
+from cluster.selection import Selection, parse_budget
+from jobs import options
+from jobs.session import ray_session, run
+from relabel_service.lineage import decided_ids
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    dataset: options.Dataset,
+    model: Annotated[str, typer.Option(help="folder that jobs.train wrote")],
+    findings: Annotated[str, typer.Option(help="Delta table to write findings to")],
+    run_id: Annotated[str, typer.Option(help="names this run; repeated, it continues the run")],
+    quarantine: Annotated[
+        str | None, typer.Option(help="Delta table of unfit rows; FINDINGS-quarantine if left out")
+    ] = None,
+    version: options.Version = None,
+    top: options.Top = None,
+    budget: options.Budget = None,
+    threshold: options.Threshold = None,
+    predictions: Annotated[
+        Sampling, typer.Option(help="by models that did or did not see the row")
+    ] = Sampling.OUT_OF_SAMPLE,
+    lineage: Annotated[
+        str | None, typer.Option(help="lineage table; rows decided there are not asked again")
+    ] = None,
+    batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = 1024,
+    num_workers: options.NumWorkers = 1,
+    use_gpu: options.UseGpu = False,
+) -> None:
+    """Mine; prints JSON."""
+    selection = Selection(
+        top=top, budget=parse_budget(budget) if budget else None, threshold=threshold
+    )
+    source = options.like_trained(ModelStore(model).manifest(), dataset, version=version)
+    mining = Mining(
+        source=source,
+        store_uri=model,
+        findings_uri=findings,
+        quarantine_uri=quarantine or f"{findings.rstrip('/')}-quarantine",
+        run_id=run_id,
+        selection=selection,
+        inference=Inference(predictions, batch_rows, num_workers, use_gpu),
+        decided=decided_ids(lineage),
+    )
+    with ray_session():
+        mined = mine(mining)
+    print(json.dumps(asdict(mined), indent=2))
+
+
+if __name__ == "__main__":
+    run(app)

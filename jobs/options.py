@@ -1,0 +1,75 @@
+"""Command-line options that several jobs share."""
+
+from typing import Annotated
+
+import typer
+
+from cluster.dataset import Source, latest
+from cluster.model_store import Manifest
+from relabel_service.tasks import TASKS, task_named
+
+Dataset = Annotated[
+    str, typer.Option(help="parquet or Delta: local path or object-store URL", show_default=False)
+]
+TaskName = Annotated[str, typer.Option("--task", help=f"one of {', '.join(TASKS)}")]
+ContentColumns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--content-column",
+        "--text-column",
+        "--image-column",
+        "--audio-column",
+        "--tokens-column",
+        help="column of what is labelled; again for more; the task's usual when left out",
+        show_default=False,
+    ),
+]
+LabelColumn = Annotated[str, typer.Option(help="column of the human label")]
+IdColumn = Annotated[
+    str | None,
+    typer.Option(help="column of the row's id; made from the content when left out"),
+]
+Version = Annotated[
+    int | None, typer.Option("--version", help="Delta version; the latest when left out")
+]
+Folds = Annotated[int, typer.Option("--folds", help="models that each leave one part out")]
+NumWorkers = Annotated[int, typer.Option(help="processes that share the work")]
+UseGpu = Annotated[bool, typer.Option("--use-gpu", help="one GPU a worker")]
+Top = Annotated[int | None, typer.Option(help="keep this many of the worst")]
+Budget = Annotated[str | None, typer.Option(help="keep this share of the rows: 5% or 0.05")]
+Threshold = Annotated[float | None, typer.Option(help="keep suspicion of at least this, in [0, 1]")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="Hugging Face id or local path; the built-in model when left out"),
+]
+
+
+def source_of(
+    dataset: str,
+    *,
+    task: str,
+    content_columns: list[str] | None,
+    label_column: str,
+    id_column: str | None,
+    version: int | None,
+) -> Source:
+    """The data set the options name, pinned. Raises as cluster.dataset.latest."""
+    columns = tuple(content_columns or task_named(task).content_columns)
+    return latest(Source(dataset, task, columns, label_column, id_column, version))
+
+
+def like_trained(
+    manifest: Manifest, dataset: str, *, label_column: str | None = None, version: int | None = None
+) -> Source:
+    """Another data set, or version, with the columns of the training's. Pinned."""
+    trained = manifest.source
+    return latest(
+        Source(
+            dataset,
+            trained.task,
+            trained.content_columns,
+            label_column or trained.label_column,
+            trained.id_column,
+            version,
+        )
+    )

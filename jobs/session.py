@@ -1,0 +1,54 @@
+"""The Ray session of a job: joins the cluster it was submitted to, or starts one on this machine.
+
+Global knobs are set here and nowhere deeper.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+import ray.data
+import typer
+from rich.console import Console
+
+from relabel_service.errors import RelabelError
+
+# A training worker, Ray Data's tasks and actors and a Serve replica run side by side, none of
+# them busy all the time; with fewer slots than these, they would wait for each other.
+MIN_LOCAL_SLOTS = 4
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """Within it, Ray is connected: to RAY_ADDRESS where that is set, as in a submitted job."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_CONTROLLER_LOGGING", "0")
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    else:
+        ray.init(
+            num_cpus=max(os.cpu_count() or 1, MIN_LOCAL_SLOTS),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    for name in ("ray.data", "ray.train", "ray.serve"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run(app: typer.Typer) -> None:
+    """Run a job's command; errors meant for people go to stderr, with exit code 1."""
+    try:
+        app()
+    except RelabelError as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)

@@ -1,0 +1,84 @@
+"""Train on a table's human labels, one model a fold and one on all rows.
+
+    python -m jobs.train --dataset data/train.parquet --text-column text --label-column label \\
+        --id-column id --out models/v1 --test data/test.parquet --gold-column gold
+"""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from cluster.evaluate import evaluate
+from cluster.predict import Inference
+from cluster.train import Training, train
+from jobs import options
+from jobs.session import ray_session, run
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    dataset: options.Dataset,
+    out: Annotated[str, typer.Option(help="folder of the training: local path or URL")],
+    task: options.TaskName = "text_classification",
+    content_column: options.ContentColumns = None,
+    label_column: options.LabelColumn = "label",
+    id_column: options.IdColumn = None,
+    version: options.Version = None,
+    model: options.Model = None,
+    folds: options.Folds = 5,
+    epochs: Annotated[int | None, typer.Option(help="the model's recipe when left out")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="rows a worker and step")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="highest of the schedule")] = None,
+    num_workers: options.NumWorkers = 1,
+    use_gpu: options.UseGpu = False,
+    max_failures: Annotated[int, typer.Option(help="dead workers replaced before giving up")] = 2,
+    checkpoint_interval_s: Annotated[
+        float, typer.Option(help="seconds of work that a dead worker may cost")
+    ] = 60.0,
+    seed: int = 0,
+    test: Annotated[str | None, typer.Option(help="table to evaluate the model on")] = None,
+    gold_column: Annotated[str, typer.Option(help="column of the true label there")] = "gold",
+) -> None:
+    """Train, and evaluate where a test table is given; prints JSON."""
+    settings = Training(
+        model=model,
+        num_folds=folds,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        num_workers=num_workers,
+        use_gpu=use_gpu,
+        max_failures=max_failures,
+        checkpoint_interval_s=checkpoint_interval_s,
+        seed=seed,
+    )
+    source = options.source_of(
+        dataset,
+        task=task,
+        content_columns=content_column,
+        label_column=label_column,
+        id_column=id_column,
+        version=version,
+    )
+    with ray_session():
+        manifest = train(source, settings, out)
+        told = {
+            "out": out,
+            "dataset_version": source.version,
+            "num_rows": manifest.num_rows,
+            "classes": manifest.classes,
+            "runs": manifest.runs,
+            "settings": asdict(settings),
+        }
+        if test is not None:
+            judged = options.like_trained(manifest, test, label_column=gold_column)
+            told["test"] = evaluate(out, judged, Inference(use_gpu=use_gpu))
+    print(json.dumps(told, indent=2))
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,10 @@
+"""What lineage tables tell: which rows people have decided already."""
+
+from relabel_service import tables
+
+
+def decided_ids(uri: str | None) -> frozenset[str]:
+    """Ids with a decision in the lineage table; none when there is no table yet."""
+    if uri is None or not tables.is_delta(uri):
+        return frozenset()
+    return frozenset(tables.read_where(uri, {}, columns=["id"])["id"].to_pylist())
