@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from relabel_service.client import Client
 from relabel_service.errors import NotFound
@@ -56,9 +58,12 @@ def deployed() -> Iterator[Deployed]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_health_answers_where_the_probe_asks(deployed: Deployed) -> None:
-    probe = pod_templates(SERVICE)["serve"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]
-    assert _get(f"http://127.0.0.1:{deployed.http_port}{probe['path']}") == b"success"
+def test_health_answers_the_probe(deployed: Deployed) -> None:
+    # As the kubelet asks: no metadata that would name the application.
+    with grpc.insecure_channel(f"127.0.0.1:{deployed.grpc_port}") as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        state = check(health_pb2.HealthCheckRequest(), timeout=10).status
+    assert state == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_calls_and_errors_pass_the_proxy(deployed: Deployed) -> None:
@@ -78,7 +83,7 @@ def test_haproxy_binds_no_port_but_the_known(deployed: Deployed) -> None:
 @contextmanager
 def _running(folder: Path) -> Iterator[Deployed]:
     ports = _free_ports(8)
-    gcs, dashboard, agent, client, http, grpc, stats, metrics = ports
+    gcs, dashboard, agent, client, http_port, grpc_port, stats, metrics = ports
     token = secrets.token_hex(32)
     side, environment = _environment(folder, token=token, stats=stats, metrics=metrics)
     command = [
@@ -95,11 +100,11 @@ def _running(folder: Path) -> Iterator[Deployed]:
     try:
         _until(lambda: _get(f"http://127.0.0.1:{agent}/api/healthz"), log)
         address = f"http://127.0.0.1:{dashboard}/api/serve/applications/"
-        config = _config(folder, http=http, grpc=grpc)
+        config = _config(folder, http_port=http_port, grpc_port=grpc_port)
         _until(lambda: _get(address, token=token, body=config), log)
         _until(lambda: _is_running(_get(address, token=token)), log)
-        _until(lambda: _get(f"http://127.0.0.1:{http}/-/healthz"), log)
-        yield Deployed(grpc, http, side, folder / "queue.db", psutil.Process(head.pid))
+        _until(lambda: _get(f"http://127.0.0.1:{http_port}/-/healthz"), log)
+        yield Deployed(grpc_port, http_port, side, folder / "queue.db", psutil.Process(head.pid))
     finally:
         _end(head)
 
@@ -129,13 +134,14 @@ def _environment(
         f"{proxy}_SERVER_STATE_FILE": str(folder / "server-state"),
     }
     side = frozenset({*replicas_http, *replicas_grpc, fallback, stats, metrics})
-    return side, os.environ | settings
+    inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return side, inherited | settings
 
 
-def _config(folder: Path, *, http: int, grpc: int) -> bytes:
+def _config(folder: Path, *, http_port: int, grpc_port: int) -> bytes:
     config = serve_config(SERVICE)
-    config["http_options"]["port"] = http
-    config["grpc_options"]["port"] = grpc
+    config["http_options"]["port"] = http_port
+    config["grpc_options"]["port"] = grpc_port
     config["applications"][0]["args"]["queue_url"] = f"sqlite:///{folder / 'queue.db'}"
     return json.dumps(config).encode()
 

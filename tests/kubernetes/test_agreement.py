@@ -90,8 +90,8 @@ def test_serve_config_names_the_application_and_its_servicer(service: Document) 
     build = getattr(importlib.import_module(module), name)
     build(application["args"])  # refuses what is missing
     assert application["name"] == serve.APPLICATION
-    assert [d["name"] for d in application["deployments"]] == [serve.RelabelService.name]  # type: ignore[attr-defined]
-    assert config["grpc_options"]["grpc_servicer_functions"] == [serve.GRPC_SERVICER]
+    assert [d["name"] for d in application["deployments"]] == [serve.RelabelService.__name__]
+    assert config["grpc_options"]["grpc_servicer_functions"] == serve.GRPC_SERVICERS
 
 
 @each_service
@@ -196,11 +196,16 @@ def test_pods_have_no_rights_and_known_needs(document: Document) -> None:
 
 @each_ray_document
 def test_ray_pods_are_probed(document: Document) -> None:
+    # Without probes of its own a worker gets the operator's, which need wget in the image.
     for container in ray_containers(document):
-        named = {port["name"] for port in container.get("ports", [])}
-        for probe in (container["livenessProbe"], container["readinessProbe"]):
-            port = probe["httpGet"]["port"]
-            assert isinstance(port, int) or port in named
+        assert container["livenessProbe"]["httpGet"]["path"] == "/api/healthz"
+        assert "readinessProbe" in container
+
+
+@each_service
+def test_workers_are_ready_when_grpc_answers(service: Document) -> None:
+    worker = pod_templates(service)["serve"]["spec"]["containers"][0]
+    assert worker["readinessProbe"]["grpc"]["port"] == serve_config(service)["grpc_options"]["port"]
 
 
 @each_ray_document
