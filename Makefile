@@ -18,10 +18,9 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/python -m jobs.loop --demo --out build/demo
 
+# Formatting, lint and types, as .pre-commit-config.yaml lists them; needs no network.
 check: setup
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
 test: check
 	$(BIN)/pytest

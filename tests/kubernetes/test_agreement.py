@@ -1,0 +1,226 @@
+"""The manifests agree with the code, the images, the documentation and each other."""
+
+import importlib
+import importlib.util
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import PurePosixPath
+
+import pytest
+from ray.serve.schema import (
+    DeploymentSchema,
+    HTTPOptionsSchema,
+    ServeApplicationSchema,
+    ServeDeploySchema,
+    gRPCOptionsSchema,
+)
+from sqlalchemy import make_url
+
+from relabel_service import serve
+from tests.kubernetes.dockerfile import in_stage, stages
+from tests.kubernetes.manifests import (
+    KUSTOMIZATIONS,
+    ROOT,
+    Document,
+    all_of,
+    pod_templates,
+    ray_cluster,
+    render,
+    serve_config,
+)
+
+GUIDE = (ROOT / "docs" / "kubernetes.md").read_text("utf-8")
+RAY_DOCUMENTS = all_of("RayJob") + all_of("RayService")
+SERVICES = all_of("RayService")
+HA_PROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+
+each_ray_document = pytest.mark.parametrize(
+    "document", [d for _, d in RAY_DOCUMENTS], ids=[k for k, _ in RAY_DOCUMENTS]
+)
+each_service = pytest.mark.parametrize(
+    "service", [d for _, d in SERVICES], ids=[k for k, _ in SERVICES]
+)
+
+
+def containers(document: Document) -> list[Document]:
+    templates = pod_templates(document).values()
+    return [container for one in templates for container in one["spec"]["containers"]]
+
+
+def ray_containers(document: Document) -> list[Document]:
+    """KubeRay takes the first container of a head or worker pod for Ray's."""
+    templates = pod_templates(document)
+    return [t["spec"]["containers"][0] for name, t in templates.items() if name != "submitter"]
+
+
+def test_every_job_runs_a_job_module_that_takes_its_settings() -> None:
+    lines = {document["spec"]["entrypoint"] for _, document in all_of("RayJob")}
+    for line in lines:
+        python, dash_m, module, *settings = shlex.split(line)
+        assert (python, dash_m, module.partition(".")[0]) == ("python", "-m", "jobs")
+        assert importlib.util.find_spec(module) is not None
+        told = subprocess.run(
+            [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert told.returncode == 0, told.stderr
+        assert [s for s in settings if s.startswith("--") and s not in told.stdout] == []
+
+
+@each_service
+def test_serve_config_holds_to_rays_schema(service: Document) -> None:
+    config = serve_config(service)
+    ServeDeploySchema.model_validate(config)
+    # The schemas let unknown settings pass, for the sake of later versions; we do not.
+    assert config.keys() <= ServeDeploySchema.model_fields.keys()
+    assert config["http_options"].keys() <= HTTPOptionsSchema.model_fields.keys()
+    assert config["grpc_options"].keys() <= gRPCOptionsSchema.model_fields.keys()
+    for application in config["applications"]:
+        assert application.keys() <= ServeApplicationSchema.model_fields.keys()
+        for deployment in application["deployments"]:
+            assert deployment.keys() <= DeploymentSchema.model_fields.keys()
+
+
+@each_service
+def test_serve_config_names_the_application_and_its_servicer(service: Document) -> None:
+    config = serve_config(service)
+    [application] = config["applications"]
+    module, _, name = application["import_path"].partition(":")
+    build = getattr(importlib.import_module(module), name)
+    build(application["args"])  # refuses what is missing
+    assert application["name"] == serve.APPLICATION
+    assert [d["name"] for d in application["deployments"]] == [serve.RelabelService.__name__]
+    assert config["grpc_options"]["grpc_servicer_functions"] == serve.GRPC_SERVICERS
+
+
+@each_service
+def test_application_has_a_route(service: Document) -> None:
+    # Without one, HAProxy mode (Ray 2.60) gives it no backend, not even for gRPC.
+    assert [a["route_prefix"] for a in serve_config(service)["applications"]] == ["/"]
+
+
+@each_service
+def test_ports_are_the_same_everywhere(service: Document) -> None:
+    config = serve_config(service)
+    expected = {
+        "serve": config["http_options"]["port"],
+        "serve-grpc": config["grpc_options"]["port"],
+    }
+    for container in ray_containers(service):
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert expected.items() <= ports.items()
+    [offered] = service["spec"]["serveService"]["spec"]["ports"]
+    assert (offered["name"], offered["port"]) == ("serve-grpc", expected["serve-grpc"])
+    [exposed] = in_stage("serve", "EXPOSE")
+    assert {int(port) for port in exposed} == set(expected.values())
+
+
+@each_service
+def test_every_node_serves_through_haproxy(service: Document) -> None:
+    for container in ray_containers(service):
+        settings = {one["name"]: one.get("value") for one in container["env"]}
+        assert settings.items() >= HA_PROXY.items()
+
+
+@each_service
+def test_sqlite_has_one_writer_and_its_volume(service: Document) -> None:
+    [application] = serve_config(service)["applications"]
+    url = make_url(application["args"]["queue_url"])
+    [deployment] = application["deployments"]
+    [group] = ray_cluster(service)["workerGroupSpecs"]
+    mounts = group["template"]["spec"]["containers"][0].get("volumeMounts", [])
+    if url.get_backend_name() != "sqlite":
+        assert (mounts, deployment["num_replicas"] > 1) == ([], True)
+        return
+    assert (deployment["num_replicas"], group["maxReplicas"]) == (1, 1)
+    assert service["spec"]["upgradeStrategy"]["type"] == "None"  # a second cluster, a second writer
+    assert url.database is not None
+    assert [m["mountPath"] for m in mounts] == [str(PurePosixPath(url.database).parent)]
+
+
+@each_service
+def test_every_replica_has_a_pod(service: Document) -> None:
+    [application] = serve_config(service)["applications"]
+    [group] = ray_cluster(service)["workerGroupSpecs"]
+    assert [d["num_replicas"] for d in application["deployments"]] == [group["replicas"]]
+
+
+@pytest.mark.parametrize("kustomization", KUSTOMIZATIONS)
+def test_claims_are_there_and_used(kustomization: str) -> None:
+    documents = render(kustomization)
+    claims = {d["metadata"]["name"] for d in documents if d["kind"] == "PersistentVolumeClaim"}
+    used = {
+        volume["persistentVolumeClaim"]["claimName"]
+        for d in documents
+        if d["apiVersion"].startswith("ray.io/")
+        for template in pod_templates(d).values()
+        for volume in template["spec"].get("volumes", [])
+    }
+    assert used == claims
+
+
+@each_ray_document
+def test_images_are_stages_of_this_version(document: Document) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    for container in containers(document):
+        repository, _, tag = container["image"].partition(":")
+        project, _, stage = repository.partition("/")
+        assert (project, tag.removesuffix("-cuda")) == ("relabel-service", version)
+        assert stage in stages()
+
+
+@each_ray_document
+def test_ray_is_the_pinned_one(document: Document) -> None:
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text("utf-8").split())
+    assert ray_cluster(document)["rayVersion"] == pins["ray"]
+
+
+@each_ray_document
+def test_pods_have_no_rights_and_known_needs(document: Document) -> None:
+    for template in pod_templates(document).values():
+        pod = template["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+            assert "memory" in container["resources"]["limits"]
+            stage = container["image"].partition("/")[2].partition(":")[0]
+            user = in_stage(stage, "USER")[-1][0]
+            ids = pod["securityContext"]
+            assert user == f"{ids['runAsUser']}:{ids['runAsGroup']}"
+
+
+@each_ray_document
+def test_ray_pods_are_probed(document: Document) -> None:
+    # Without probes of its own a worker gets the operator's, which need wget in the image.
+    for container in ray_containers(document):
+        assert container["livenessProbe"]["httpGet"]["path"] == "/api/healthz"
+        assert "readinessProbe" in container
+
+
+@each_service
+def test_workers_are_ready_when_grpc_answers(service: Document) -> None:
+    worker = pod_templates(service)["serve"]["spec"]["containers"][0]
+    assert worker["readinessProbe"]["grpc"]["port"] == serve_config(service)["grpc_options"]["port"]
+
+
+@each_ray_document
+def test_secrets_are_made_as_the_guide_says(document: Document) -> None:
+    for container in containers(document):
+        for one in container.get("env", []):
+            reference = one.get("valueFrom", {}).get("secretKeyRef")
+            if reference:
+                assert f"create secret generic {reference['name']}" in GUIDE
+                assert f"{reference['key']}=" in GUIDE
+        for source in container.get("envFrom", []):
+            assert f"create secret generic {source['secretRef']['name']}" in GUIDE
+
+
+@pytest.mark.parametrize("kustomization", KUSTOMIZATIONS)
+def test_guide_names_every_kustomization(kustomization: str) -> None:
+    assert kustomization in GUIDE
+    assert not [d for d in render(kustomization) if d["kind"] == "Secret"]

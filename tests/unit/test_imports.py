@@ -1,0 +1,142 @@
+"""Imports go one way: jobs -> cluster -> relabel_service, and the light half stays light.
+
+The rules are read from the source with ast, so they hold for code that no test runs and
+for folders that do not exist yet; one fresh interpreter shows what a client really loads.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVE = ROOT / "relabel_service" / "serve.py"
+
+# What each top-level folder must never import, anywhere in its files.
+FORBIDDEN = {
+    "relabel_service": {"cluster", "jobs", "tests", "bench", "torch", "transformers"},
+    "cluster": {"jobs", "tests", "bench"},
+    "jobs": {"tests", "bench"},
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, and whether importing the file imports it too."""
+
+    path: Path
+    line: int
+    module: str
+    eager: bool
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+
+def imports_of(path: Path, source: str) -> list[Import]:
+    """Every import in a file, including those inside functions and TYPE_CHECKING blocks."""
+    return list(_walk(ast.parse(source, str(path)), path, eager=True))
+
+
+def _walk(node: ast.AST, path: Path, *, eager: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        for module in _modules(child, path):
+            yield Import(path, getattr(child, "lineno", 0), module, eager)
+        inside_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from _walk(child, path, eager=eager and not inside_function)
+
+
+def _modules(node: ast.AST, path: Path) -> list[str]:
+    """The absolute modules that one statement imports; `from a import b` counts as a and a.b."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        package = _package(path)[: -(node.level - 1) or None] if node.level else []
+        base = ".".join([*package, *([node.module] if node.module else [])])
+        return [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    if isinstance(node, ast.Call) and _is_import_call(node.func):
+        names = [a.value for a in node.args[:1] if isinstance(a, ast.Constant)]
+        return [name for name in names if isinstance(name, str)]
+    return []
+
+
+def _is_import_call(function: ast.expr) -> bool:
+    if isinstance(function, ast.Attribute):
+        return function.attr == "import_module"
+    return isinstance(function, ast.Name) and function.id in {"__import__", "import_module"}
+
+
+def _package(path: Path) -> list[str]:
+    return list(path.relative_to(ROOT).parent.parts)
+
+
+def imports_under(folder: str) -> list[Import]:
+    """Every import in a top-level folder's Python files; none if the folder is not there."""
+    files = sorted((ROOT / folder).rglob("*.py"))
+    return [one for path in files for one in imports_of(path, path.read_text("utf-8"))]
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_imports_go_one_way(folder: str) -> None:
+    wrong = [str(one) for one in imports_under(folder) if one.top in FORBIDDEN[folder]]
+    assert wrong == []
+
+
+def test_only_serve_imports_ray() -> None:
+    wrong = [
+        str(one)
+        for one in imports_under("relabel_service")
+        if one.top == "ray" and one.path != SERVE
+    ]
+    assert wrong == []
+
+
+def test_nothing_loads_serve_with_itself() -> None:
+    # serve.py brings Ray along, so a module-level import of it would bring Ray everywhere.
+    wrong = [
+        str(one)
+        for one in imports_under("relabel_service")
+        if one.eager and one.module == "relabel_service.serve"
+    ]
+    assert wrong == []
+
+
+def test_proto_is_no_package() -> None:
+    # proto-plus, which Ray installs, owns the import name `proto`.
+    assert sorted((ROOT / "proto").rglob("__init__.py*")) == []
+
+
+def test_client_loads_neither_ray_nor_torch() -> None:
+    heavy = "{'ray', 'torch', 'transformers'}"
+    program = f"import sys, relabel_service.client; print(*sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "eager"),
+    [
+        ("import ray.data as data", "ray.data", True),
+        ("from ray import serve", "ray", True),
+        ("from relabel_service import serve", "relabel_service.serve", True),
+        ("from . import serve", "relabel_service.serve", True),
+        ("from .serve import app", "relabel_service.serve", True),
+        ("def f():\n    import torch", "torch", False),
+        ("class C:\n    import torch", "torch", True),
+        ("if True:\n    import torch", "torch", True),
+        ("import importlib\nimportlib.import_module('torch')", "torch", True),
+    ],
+)
+def test_every_form_of_import_is_seen(source: str, module: str, eager: bool) -> None:
+    found = imports_of(ROOT / "relabel_service" / "made_up.py", source)
+    assert (module, eager) in [(one.module, one.eager) for one in found]
