@@ -100,12 +100,9 @@ class _Run:
         saved_at = time.monotonic()
         for epoch in range(self._first_epoch, self._recipe.epochs):
             loss = self._epoch(epoch)
-            last = epoch + 1 == self._recipe.epochs
             due = time.monotonic() - saved_at > self._settings.checkpoint_interval_s
-            # Rank 0's clock decides for all: a report is a barrier that each must reach.
-            keep = not last and _agreed(due)
-            self._report({"run": self._run, "epoch": epoch + 1, "loss": loss}, epoch, keep=keep)
-            if keep:
+            if epoch + 1 < self._recipe.epochs and _any(due):
+                self._checkpoint(epoch + 1, loss)
                 saved_at = time.monotonic()
         self._finish()
 
@@ -149,14 +146,19 @@ class _Run:
         warmup = int(self._recipe.warmup_share * total)
         return (step + 1) / warmup if step < warmup else (total - step) / max(total - warmup, 1)
 
-    def _report(self, told: dict[str, Any], epoch: int, *, keep: bool) -> None:
-        if not keep or ray.train.get_context().get_world_rank() != 0:
+    def _checkpoint(self, epoch: int, loss: float) -> None:
+        """Keep the state for a restart. Every worker reports, though rank 0 alone has a file.
+
+        A report takes about two seconds, however small (Ray 2.60), hence none an epoch.
+        """
+        told = {"run": self._run, "epoch": epoch, "loss": loss}
+        if ray.train.get_context().get_world_rank() != 0:
             ray.train.report(told)
             return
         with tempfile.TemporaryDirectory() as local:
             state = {
                 "run": self._run,
-                "epoch": epoch + 1,
+                "epoch": epoch,
                 "learner": self._learner.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "schedule": self._schedule.state_dict(),
@@ -223,6 +225,6 @@ def _most(number: int) -> int:
     return int(shared.item())
 
 
-def _agreed(due: bool) -> bool:
-    """Whether it is due for any worker."""
+def _any(due: bool) -> bool:
+    """Whether it is due for any worker: all must report together, or none."""
     return bool(_most(int(due)))

@@ -7,7 +7,7 @@ lest a wrong label be learned from its twin and look right.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -27,20 +27,24 @@ def id_keys(ids: "pa.ChunkedArray | Iterable[str]") -> npt.NDArray[np.uint64]:
 
 @dataclass(frozen=True)
 class Folds:
-    """num_folds parts of about the same size.
+    """num_folds parts of about the same size; with 0, nothing is held out.
 
     near_duplicates: uint64 [grouped rows, 2], id key and group key, as Survey gives it.
     """
 
     num_folds: int
-    near_duplicates: npt.NDArray[np.uint64]
+    near_duplicates: npt.NDArray[np.uint64] = field(
+        default_factory=lambda: np.empty((0, 2), np.uint64)
+    )
 
     def __post_init__(self) -> None:
-        if self.num_folds < MIN_FOLDS:
-            raise InvalidInput.of("folds", f"{self.num_folds} is too few; use {MIN_FOLDS} or more")
+        if self.num_folds < MIN_FOLDS and self.num_folds != 0:
+            raise InvalidInput.of(
+                "folds", f"{self.num_folds} is too few; use {MIN_FOLDS} or more, or 0 for none"
+            )
 
     def of(self, ids: "pa.ChunkedArray | Iterable[str]") -> npt.NDArray[np.int64]:
-        """Fold of each row, in [0, num_folds), shape [rows]."""
+        """Fold of each row, in [0, num_folds), shape [rows]; 0 where there are no folds."""
         keys = id_keys(ids)
         if len(self.near_duplicates):
             members, leaders = self.near_duplicates.T
@@ -48,4 +52,4 @@ class Folds:
             place = np.searchsorted(members, keys, sorter=order).clip(max=len(members) - 1)
             found = order[place]
             keys = np.where(members[found] == keys, leaders[found], keys)
-        return (keys % np.uint64(self.num_folds)).astype(np.int64)
+        return (keys % np.uint64(max(self.num_folds, 1))).astype(np.int64)

@@ -17,6 +17,7 @@ from torch import nn
 from cluster.device import autocast, device, to_device
 from cluster.model_store import ALL, ModelStore, fold_run
 from cluster.tasks.seam import Learner
+from relabel_service.errors import InvalidInput
 
 CHUNK_ROWS = 256  # rows of like size predicted together
 
@@ -47,6 +48,10 @@ class Predictor:
     def __init__(self, store_uri: str, sampling: Sampling) -> None:
         store = ModelStore(store_uri)
         self.manifest = store.manifest()
+        if sampling is Sampling.OUT_OF_SAMPLE and not self.manifest.num_folds:
+            raise InvalidInput.of(
+                "predictions", f"{store_uri!r} was trained without folds; train with folds"
+            )
         runs = (
             [ALL]
             if sampling is Sampling.IN_SAMPLE

@@ -20,6 +20,7 @@ from ray.train.torch import TorchTrainer
 
 from cluster.dataset import Source, rows
 from cluster.fit import fit_runs
+from cluster.folds import Folds
 from cluster.model_store import Manifest, ModelStore
 from cluster.survey import Survey, survey
 from cluster.tasks import model_task
@@ -34,6 +35,7 @@ class Training:
     """How to train. What is None follows the learner's own recipe.
 
     model: Hugging Face id or local path; None for the task's built-in.
+    num_folds: 0 fits the one model on every row alone, for when nothing will be mined with it.
     num_workers: data-parallel processes of each run. batch_size: rows a worker and step.
     max_failures: how often dead workers are replaced before giving up.
     checkpoint_interval_s: seconds of a run that may be lost with a worker.
@@ -51,11 +53,13 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("num_folds", "epochs", "batch_size", "learning_rate", "num_workers"):
+        for name in ("epochs", "batch_size", "num_workers"):
             value = getattr(self, name)
-            least = 2 if name == "num_folds" else 1
-            if value is not None and (value <= 0 if name == "learning_rate" else value < least):
-                raise InvalidInput.of(name, f"{value} is too small; use {least} or more")
+            if value is not None and value < 1:
+                raise InvalidInput.of(name, f"{value} is too small; use 1 or more")
+        if self.learning_rate is not None and self.learning_rate <= 0:
+            raise InvalidInput.of("learning_rate", f"{self.learning_rate} is no rate; use above 0")
+        Folds(self.num_folds)
 
 
 class _WholeShards(DataConfig):

@@ -5,10 +5,11 @@ write one. Tests, the demo and measurements use it in place of people.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from relabel_service.client import Client, accept, confirm, relabel, skip
-from relabel_service.v1 import labels_pb2, leases_pb2
+from relabel_service.tasks import Task, task_of_kind
+from relabel_service.v1 import leases_pb2
 
 BATCH = 50
 
@@ -24,10 +25,12 @@ def answer_all(
 ) -> int:
     """Lease and answer until nothing is left for this labeler; how many results were accepted.
 
-    gold: row id -> true class name; a row that is not there is skipped.
-    error_rate: share of answers, in [0, 1], that name a wrong class, evenly among the others.
+    gold: row id -> the row's true label in the task's text form; other rows are skipped.
+    error_rate: share of answers, in [0, 1], that are wrong, drawn evenly from the other
+    classes, or where the task has none from the human label and the suggestions.
     """
-    classes = client.get_campaign(campaign).classes
+    told = client.get_campaign(campaign)
+    task, classes = task_of_kind(told.task_kind), list(told.classes)
     randomness = random.Random(seed)
     num_accepted = 0
     while True:
@@ -36,22 +39,35 @@ def answer_all(
                 return num_accepted
             results = []
             for lease in leases:
-                truth = gold.get(lease.item.row_id)
-                if truth is not None and randomness.random() < error_rate:
-                    truth = randomness.choice([name for name in classes if name != truth])
-                results.append(decide(lease, truth))
+                label = _truth(lease, gold, task)
+                if label is not None and randomness.random() < error_rate:
+                    label = randomness.choice(_wrong(lease, label, task, classes) or [label])
+                results.append(decide(lease, label, task))
             outcomes = client.submit(campaign, results)
         num_accepted += sum(one.status == leases_pb2.RESULT_STATUS_ACCEPTED for one in outcomes)
         on_answers(len(outcomes))
 
 
-def decide(lease: leases_pb2.Lease, class_name: str | None) -> leases_pb2.Result:
-    """The result that says `class_name` is right; skip when it is None."""
-    if class_name is None:
+def decide(lease: leases_pb2.Lease, label: str | None, task: Task) -> leases_pb2.Result:
+    """The result that says `label`, in the task's text form, is right; skip when it is None."""
+    if label is None:
         return skip(lease, "no gold label")
-    truth = labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name=class_name))
+    truth = task.label_to_wire(label)
     if lease.item.human_label == truth:
         return confirm(lease)
     if lease.item.suggestions and lease.item.suggestions[0].label == truth:
         return accept(lease)
     return relabel(lease, truth)
+
+
+def _truth(lease: leases_pb2.Lease, gold: Mapping[str, str], task: Task) -> str | None:
+    label = gold.get(lease.item.row_id)
+    return None if label is None else task.unit_label(label, lease.item.unit)
+
+
+def _wrong(lease: leases_pb2.Lease, truth: str, task: Task, classes: Sequence[str]) -> list[str]:
+    """Labels that may be answered by mistake."""
+    if task.label_fault(truth, classes) is None and truth in classes:
+        return [name for name in classes if name != truth]
+    shown = [lease.item.human_label, *(one.label for one in lease.item.suggestions)]
+    return sorted({task.label_from_wire(label) for label in shown} - {truth})

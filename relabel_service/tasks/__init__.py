@@ -62,6 +62,14 @@ TASKS: dict[str, Task] = {
 }
 
 
+def task_of_kind(kind: labels_pb2.TaskKind) -> Task:
+    """Look a task up by its kind on the wire. Raises InvalidInput."""
+    for task in TASKS.values():
+        if task.kind == kind:
+            return task
+    raise InvalidInput.of("task_kind", f"{kind} is not a task of this version; upgrade the client")
+
+
 def task_named(name: str) -> Task:
     """Look a task up. Raises InvalidInput naming those that exist."""
     if name not in TASKS:

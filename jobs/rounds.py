@@ -1,0 +1,235 @@
+"""The loop itself: rounds of train, mine, serve, label, merge on one Delta table.
+
+Each step may be repeated: it continues or tells what it told, so a loop that was
+stopped goes on where it was. What a round starts from is kept in a file, lest a
+repetition take the version that the round itself has made.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from cluster.dataset import Source, check, latest
+from cluster.evaluate import evaluate
+from cluster.merge import Merged, Merging, merge
+from cluster.mine import Mined, Mining, mine
+from cluster.predict import Inference
+from cluster.selection import Selection
+from cluster.storage import Folder
+from cluster.train import Training, train
+from relabel_service import tables
+from relabel_service.client import Client
+from relabel_service.errors import NotFound
+from relabel_service.lineage import decided_ids
+
+
+class Labeling(Protocol):
+    """Whoever answers a campaign: returns when no item is left to be answered."""
+
+    def __call__(
+        self, client: Client, campaign: str, on_answers: Callable[[int], None]
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What to run.
+
+    source: a Delta table; its label column is what the rounds change.
+    gold_column: true labels in the same table, for measuring alone; None when unknown.
+    tests: name -> data set with true labels in its label column, never trained on.
+    """
+
+    source: Source
+    out: str
+    num_rounds: int
+    training: Training
+    selection: Selection
+    inference: Inference
+    gold_column: str | None
+    tests: Mapping[str, Source]
+    votes_required: int = 1
+
+
+@dataclass(frozen=True)
+class Round:
+    """One version: how good its model is, and what was found and mended in it.
+
+    version: v1 for the data as it came. metrics: test name -> metric -> value.
+    precision: share of leased rows whose label was truly wrong; recall: share of the
+    wrong rows that were leased; both None where gold is not known.
+    """
+
+    version: str
+    delta_version: int
+    metrics: Mapping[str, Mapping[str, float]]
+    num_wrong: int | None = None
+    mined: Mined | None = None
+    merged: Merged | None = None
+    num_leased: int | None = None
+    precision: float | None = None
+    recall: float | None = None
+
+
+class Progress(Protocol):
+    """Shows how far a step is."""
+
+    @contextmanager
+    def step(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Within it, calls of the value add to what is done."""
+
+
+class Rounds:
+    """Runs a Loop against a service."""
+
+    def __init__(
+        self, loop: Loop, *, client: Client, labeling: Labeling, progress: Progress
+    ) -> None:
+        self._loop, self._client = loop, client
+        self._labeling, self._progress = labeling, progress
+        self._folder = Folder(loop.out)
+
+    def run(self) -> Iterator[Round]:
+        """Each version's round as it ends; the last version is only trained and measured."""
+        for number in range(1, self._loop.num_rounds + 1):
+            yield self._round(number)
+        yield self._last(self._loop.num_rounds + 1)
+
+    def ceiling(self) -> Mapping[str, Mapping[str, float]] | None:
+        """Metrics of a model trained on all gold labels; None where gold is not known."""
+        if self._loop.gold_column is None:
+            return None
+        source = replace(self._started_from(1), label_column=self._loop.gold_column)
+        return self._measure(source, "ceiling", num_folds=0)
+
+    def _round(self, number: int) -> Round:
+        loop = self._loop
+        source = self._started_from(number)
+        metrics = self._measure(source, f"v{number}", num_folds=loop.training.num_folds)
+        mined = self._mine(source, number)
+        campaign = self._label(number, mined)
+        with self._progress.step(f"v{number} merge", None):
+            done = self._client.finalize(campaign, results_uri=self._at("results"))
+            merging = Merging(
+                replace(source, version=None), done.results_uri, f"round-{number}", self._lineage
+            )
+            merged = merge(merging)
+        leased = tables.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])
+        wrong = self._wrong_rows(source)
+        return Round(
+            version=f"v{number}",
+            delta_version=source.version or 0,
+            metrics=metrics,
+            num_wrong=None if wrong is None else len(wrong),
+            mined=mined,
+            merged=merged,
+            num_leased=leased.num_rows,
+            precision=_share(leased["id"].to_pylist(), wrong),
+            recall=_share(sorted(wrong), frozenset(leased["id"].to_pylist())) if wrong else None,
+        )
+
+    def _last(self, number: int) -> Round:
+        source = self._started_from(number)
+        metrics = self._measure(source, f"v{number}", num_folds=0)
+        wrong = self._wrong_rows(source)
+        return Round(
+            version=f"v{number}",
+            delta_version=source.version or 0,
+            metrics=metrics,
+            num_wrong=None if wrong is None else len(wrong),
+        )
+
+    def _started_from(self, number: int) -> Source:
+        """The source at the version that round `number` starts from, now and when repeated."""
+        name = f"rounds/{number}.json"
+        if not self._folder.exists(name):
+            version = latest(replace(self._loop.source, version=None)).version
+            self._folder.write(name, json.dumps({"delta_version": version}).encode())
+        version = json.loads(self._folder.read(name))["delta_version"]
+        return latest(replace(self._loop.source, version=version))
+
+    def _measure(
+        self, source: Source, name: str, *, num_folds: int
+    ) -> Mapping[str, Mapping[str, float]]:
+        store_uri = self._at(f"models/{name}")
+        settings = replace(self._loop.training, num_folds=num_folds)
+        with self._progress.step(f"{name} train", None):
+            train(source, settings, store_uri)
+        with self._progress.step(f"{name} measure", len(self._loop.tests)) as advance:
+            metrics = {}
+            for test, held_out in self._loop.tests.items():
+                metrics[test] = evaluate(store_uri, held_out, self._loop.inference)
+                advance(1)
+        return metrics
+
+    def _mine(self, source: Source, number: int) -> Mined:
+        with self._progress.step(f"v{number} mine", None):
+            return mine(
+                Mining(
+                    source=source,
+                    store_uri=self._at(f"models/v{number}"),
+                    findings_uri=self._at("findings"),
+                    quarantine_uri=self._at("quarantine"),
+                    run_id=f"round-{number}",
+                    selection=self._loop.selection,
+                    inference=self._loop.inference,
+                    decided=decided_ids(self._lineage),
+                )
+            )
+
+    def _label(self, number: int, mined: Mined) -> str:
+        campaign = f"campaigns/round-{number}"
+        try:
+            self._client.get_campaign(campaign)
+        except NotFound:
+            self._client.create_campaign(
+                f"round-{number}",
+                findings_uri=self._at("findings"),
+                run_id=mined.run_id,
+                votes_required=self._loop.votes_required,
+            )
+        total = mined.num_findings * self._loop.votes_required
+        with self._progress.step(f"v{number} label", total) as advance:
+            self._labeling(self._client, campaign, advance)
+        return campaign
+
+    def _wrong_rows(self, source: Source) -> frozenset[str] | None:
+        """Ids of the rows whose label is not the gold one."""
+        if self._loop.gold_column is None:
+            return None
+        truth = gold_labels(source, self._loop.gold_column)
+        given = gold_labels(source, source.label_column)
+        return frozenset(name for name, label in given.items() if truth.get(name, label) != label)
+
+    @property
+    def _lineage(self) -> str:
+        return self._at("lineage")
+
+    def _at(self, name: str) -> str:
+        return self._folder.address(name)
+
+
+def gold_labels(source: Source, column: str) -> dict[str, str]:
+    """id -> label in the task's text form, read from `column` of a pinned source's fit rows."""
+    source = replace(source, label_column=column)
+    table = tables.open_table(source.uri, source.version).to_pyarrow_table(columns=source.columns)
+    checked: pa.Table = check(table, source=source)
+    return {
+        row["id"]: row["label"]
+        for row in checked.select(["id", "label", "fault"]).to_pylist()
+        if row["fault"] is None
+    }
+
+
+def _share(ids: list[str], among: frozenset[str] | None) -> float | None:
+    if among is None or not ids:
+        return None
+    return sum(name in among for name in ids) / len(ids)
+
+
+def as_json(rounds: list[Round], ceiling: Any) -> dict[str, Any]:
+    return {"rounds": [asdict(one) for one in rounds], "ceiling": ceiling}
