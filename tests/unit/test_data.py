@@ -1,13 +1,16 @@
 """The committed data sets are what tests/data/README.md says of them."""
 
+import io
 import re
+import wave
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from tests.data import slices
+from tests.data import build_simulated_clicks, png, slices
 
 README = (slices.FOLDER / "README.md").read_text()
 ROW = re.compile(
@@ -31,7 +34,7 @@ def _stated() -> list[Stated]:
             name=name,
             rows=tuple(map(int, rows)),
             noise=float(noise),
-            classes={word: int(count) for word, count in re.findall(r"(\S+) (\d+)", classes)},
+            classes={word: int(count) for word, count in re.findall(r"([^\s,]+) (\d+)", classes)},
         )
         for name, *rows, noise, _, classes in ROW.findall(README)
     ]
@@ -98,3 +101,45 @@ def test_the_worst_label_of_the_tweets_is_as_wrong_as_stated() -> None:
     assert 100 * slices.noise_rate(table, "label_worst") == pytest.approx(
         float(stated[1]), abs=0.05
     )
+
+
+def test_pictures_are_png_and_sounds_are_wav() -> None:
+    for name in ("image_classification/digits", "object_detection/digit_scenes"):
+        for picture in slices.read(name, "train")["image"].to_pylist():
+            assert picture.startswith(png.SIGNATURE)
+    for sound in slices.read("audio_classification/spoken_digits", "train")["audio"].to_pylist():
+        with wave.open(io.BytesIO(sound)) as opened:
+            assert (opened.getframerate(), opened.getsampwidth(), opened.getnchannels()) == (
+                8000,
+                2,
+                1,
+            )
+            assert opened.getnframes() > 1000
+
+
+def test_boxes_lie_within_their_pictures() -> None:
+    for split in slices.SPLITS:
+        for row in slices.read("object_detection/digit_scenes", split).to_pylist():
+            for box in row["label"] + row["gold"]:
+                assert 0 <= box["x0"] < box["x1"] <= row["width"]
+                assert 0 <= box["y0"] < box["y1"] <= row["height"]
+
+
+def test_tags_match_the_tokens_and_every_entity_begins_with_b() -> None:
+    for split in slices.SPLITS:
+        for row in slices.read("ner/wikinews", split).to_pylist():
+            for tags in (row["label"], row["gold"]):
+                assert len(tags) == len(row["tokens"])
+                for before, tag in zip(["O", *tags], tags, strict=False):
+                    assert not tag.startswith("I-") or before[2:] == tag[2:]
+
+
+def test_the_simulated_set_is_rebuilt_to_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_simulated_clicks, "TARGET", tmp_path)
+    build_simulated_clicks.main()
+    for split in slices.SPLITS:
+        assert pq.read_table(tmp_path / f"{split}.parquet").equals(
+            slices.read("ctr/simulated_clicks", split)
+        )
