@@ -1,6 +1,9 @@
 """How good the model trained on every row is on labels that training never touched."""
 
 import pickle
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
 from ray.data import ActorPoolStrategy
@@ -13,40 +16,58 @@ from relabel_service.errors import InvalidInput
 
 
 class _Answers:
-    """A Ray Data actor: rows -> answers and true labels, pickled for the driver."""
+    """A Ray Data actor: rows -> answers and true labels of each test, pickled for the driver."""
 
     def __init__(self, store_uri: str) -> None:
         self._predictor = Predictor(store_uri, Sampling.IN_SAMPLE)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         fit = batch.filter(batch["fault"].is_null())
-        pairs = (self._predictor.answer(fit), fit["label"].to_pylist())
-        return pa.table({"pairs": pa.array([pickle.dumps(pairs)], pa.large_binary())})
-
-
-def evaluate(store_uri: str, source: Source, settings: Inference) -> dict[str, float]:
-    """Metrics of the whole of a pinned source; the task's headline metric first.
-
-    Raises InvalidInput when no row is fit.
-    """
-    manifest = ModelStore(store_uri).manifest()
-    found = (
-        rows(source, classes=manifest.classes)
-        .map_batches(
-            _Answers,
-            fn_constructor_args=(store_uri,),
-            batch_format="pyarrow",
-            batch_size=settings.batch_rows,
-            compute=ActorPoolStrategy(size=settings.num_workers),
-            num_gpus=1 if settings.use_gpu else None,
+        told = (
+            fit["test"].to_pylist(),
+            self._predictor.answer(fit),
+            fit["label"].to_pylist(),
         )
-        .take_all()
+        return pa.table({"told": pa.array([pickle.dumps(told)], pa.large_binary())})
+
+
+def evaluate(
+    store_uri: str, tests: Mapping[str, Source], settings: Inference
+) -> dict[str, dict[str, float]]:
+    """Test name -> metrics over the whole of that pinned source, the task's headline first.
+
+    Raises InvalidInput when a test has no fit row.
+    """
+    if not tests:
+        return {}
+    manifest = ModelStore(store_uri).manifest()
+    first, *others = [
+        rows(source, classes=manifest.classes).map_batches(
+            partial(_named, test=name), batch_format="pyarrow"
+        )
+        for name, source in tests.items()
+    ]
+    found = (first.union(*others) if others else first).map_batches(
+        _Answers,
+        fn_constructor_args=(store_uri,),
+        batch_format="pyarrow",
+        batch_size=settings.batch_rows,
+        compute=ActorPoolStrategy(size=settings.num_workers),
+        num_gpus=1 if settings.use_gpu else None,
     )
-    answers, labels = [], []
-    for part in found:
-        some_answers, some_labels = pickle.loads(part["pairs"])
-        answers += some_answers
-        labels += some_labels
-    if not labels:
-        raise InvalidInput.of("dataset", f"{source.uri!r} has no fit row to evaluate on")
-    return model_task(source.task).metrics(answers, labels)
+    told: dict[str, tuple[list[Any], list[str]]] = {name: ([], []) for name in tests}
+    for part in found.take_all():
+        for name, answer, label in zip(*pickle.loads(part["told"]), strict=True):
+            told[name][0].append(answer)
+            told[name][1].append(label)
+    for name, (answers, _) in told.items():
+        if not answers:
+            raise InvalidInput.of(
+                name, f"{tests[name].uri!r} has no fit row to evaluate on; see its labels"
+            )
+    task = model_task(manifest.source.task)
+    return {name: task.metrics(answers, labels) for name, (answers, labels) in told.items()}
+
+
+def _named(batch: pa.Table, *, test: str) -> pa.Table:
+    return batch.append_column("test", pa.array([test] * batch.num_rows, pa.string()))

@@ -7,9 +7,9 @@ repetition take the version that the round itself has made.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -26,13 +26,9 @@ from relabel_service.client import Client
 from relabel_service.errors import NotFound
 from relabel_service.lineage import decided_ids
 
-
-class Labeling(Protocol):
-    """Whoever answers a campaign: returns when no item is left to be answered."""
-
-    def __call__(
-        self, client: Client, campaign: str, on_answers: Callable[[int], None]
-    ) -> None: ...
+Labeling = Callable[[Client, str, Callable[[int], None]], None]
+"""Whoever answers a campaign (client, campaign, called with each number of answers): returns
+when no item is left to be answered."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +74,7 @@ class Round:
 class Progress(Protocol):
     """Shows how far a step is."""
 
-    @contextmanager
-    def step(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    def step(self, name: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
         """Within it, calls of the value add to what is done."""
 
 
@@ -159,12 +154,8 @@ class Rounds:
         settings = replace(self._loop.training, num_folds=num_folds)
         with self._progress.step(f"{name} train", None):
             train(source, settings, store_uri)
-        with self._progress.step(f"{name} measure", len(self._loop.tests)) as advance:
-            metrics = {}
-            for test, held_out in self._loop.tests.items():
-                metrics[test] = evaluate(store_uri, held_out, self._loop.inference)
-                advance(1)
-        return metrics
+        with self._progress.step(f"{name} measure", None):
+            return evaluate(store_uri, self._loop.tests, self._loop.inference)
 
     def _mine(self, source: Source, number: int) -> Mined:
         with self._progress.step(f"v{number} mine", None):
@@ -229,7 +220,3 @@ def _share(ids: list[str], among: frozenset[str] | None) -> float | None:
     if among is None or not ids:
         return None
     return sum(name in among for name in ids) / len(ids)
-
-
-def as_json(rounds: list[Round], ceiling: Any) -> dict[str, Any]:
-    return {"rounds": [asdict(one) for one in rounds], "ceiling": ceiling}

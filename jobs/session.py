@@ -26,16 +26,10 @@ def ray_session() -> Iterator[None]:
     """Within it, Ray is connected: to RAY_ADDRESS where that is set, as in a submitted job."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
-    os.environ.setdefault("RAY_TRAIN_ENABLE_CONTROLLER_LOGGING", "0")
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
-        ray.init(
-            num_cpus=max(os.cpu_count() or 1, MIN_LOCAL_SLOTS),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
+        _start_node()
     for name in ("ray.data", "ray.train", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -43,6 +37,16 @@ def ray_session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_node() -> None:
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's own noise on start and stop
+    ray.init(
+        num_cpus=max(os.cpu_count() or 1, MIN_LOCAL_SLOTS),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+    )
 
 
 def run(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,7 +66,7 @@ def main(
     )
     with ray_session():
         manifest = train(source, settings, out)
-        told = {
+        told: dict[str, Any] = {
             "out": out,
             "dataset_version": source.version,
             "num_rows": manifest.num_rows,
@@ -76,7 +76,7 @@ def main(
         }
         if test is not None:
             judged = options.like_trained(manifest, test, label_column=gold_column)
-            told["test"] = evaluate(out, judged, Inference(use_gpu=use_gpu))
+            told |= evaluate(out, {"test": judged}, Inference(use_gpu=use_gpu))
     print(json.dumps(told, indent=2))
 
 
