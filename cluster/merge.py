@@ -76,11 +76,11 @@ def merge(merging: Merging) -> Merged:
     num_asked = len({(row["id"], row["unit"]) for row in results.to_pylist()})
     app_id = f"merge/{merging.campaign}/{results['run_id'][0].as_py()}"
     for _ in range(tables.MAX_ATTEMPTS):
-        before = _merged_before(merging, app_id)
+        before, is_merged = _version_before(merging.source.uri, app_id)
         source = latest(replace(merging.source, version=before))
         plan = _plan(merging, source, decisions)
         try:
-            version = _write(source, plan, app_id) if before is None else before + 1
+            version = before + 1 if is_merged else _write(source, plan, app_id)
         except CommitFailedError:
             continue
         break
@@ -89,10 +89,9 @@ def merge(merging: Merging) -> Merged:
             f"{merging.source.uri!r} kept changing through {tables.MAX_ATTEMPTS} attempts; "
             "merge again later"
         )
-    assert source.version is not None
     _write_lineage(merging, plan, version, app_id)
     return Merged(
-        version_before=source.version,
+        version_before=before,
         version=version,
         num_decided=len(plan.decisions),
         num_changed=sum(row["changed"] for row in plan.decisions),
@@ -119,15 +118,17 @@ def _results(merging: Merging) -> pa.Table:
     return results
 
 
-def _merged_before(merging: Merging, app_id: str) -> int | None:
-    """The version this very merge started from, when it has been made already."""
-    if not tables.is_committed(merging.source.uri, app_id):
-        return None
-    for commit in tables.open_table(merging.source.uri).history():
+def _version_before(uri: str, app_id: str) -> tuple[int, bool]:
+    """The version to start from, and whether this very merge has been made from it already."""
+    table = tables.open_table(uri)
+    if table.transaction_version(app_id) is None:
+        return table.version(), False
+    for commit in table.history():
         if commit.get(MERGE_KEY) == app_id:
-            return int(commit["version"]) - 1
+            return int(commit["version"]) - 1, True
     raise NotFound(
-        f"{merging.source.uri!r} has merged {app_id!r}, but its log no longer says in which version"
+        f"{uri!r} has merged {app_id!r}, but its log no longer says in which version; "
+        "its lineage table may"
     )
 
 

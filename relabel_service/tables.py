@@ -125,10 +125,12 @@ def append_once(uri: str, rows: pa.Table, *, app_id: str) -> bool:
     Raises Conflict when other writers win every attempt.
     """
     for _ in range(MAX_ATTEMPTS):
-        if is_committed(uri, app_id):
+        # Written against the very snapshot that was asked: a twin in between makes it stale.
+        table = DeltaTable.create(uri, rows.schema, mode="ignore")
+        if table.transaction_version(app_id) == FIRST_VERSION:
             return False
         try:
-            write_deltalake(uri, rows, mode="append", commit_properties=once(app_id))
+            write_deltalake(table, rows, mode="append", commit_properties=once(app_id))
         except CommitFailedError:
             continue
         return True

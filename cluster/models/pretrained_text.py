@@ -44,7 +44,9 @@ def start(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config = AutoConfig.from_pretrained(folder, num_labels=len(classes))
     network = (
-        AutoModelForSequenceClassification.from_pretrained(model, config=config)
+        AutoModelForSequenceClassification.from_pretrained(
+            model, config=config, ignore_mismatched_sizes=True
+        )
         if pretrained
         else AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     )
