@@ -104,7 +104,7 @@ def read(source: Source, *, extra: Iterable[str] = ()) -> "ray.data.Dataset":
             source.uri, version=source.version, columns=columns
         )
         return table
-    return ray.data.read_parquet(source.uri, columns=columns)
+    return ray.data.read_parquet(source.uri).select_columns(columns)
 
 
 def rows(

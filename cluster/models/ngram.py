@@ -22,8 +22,9 @@ from cluster.tasks.seam import Recipe, Tensors
 NUM_BUCKETS = 2**17
 CHARACTERS = (2, 3, 4, 5)  # lengths of character n-grams, within words
 WORDS = (1, 2)  # lengths of word n-grams
+BLOCKS = (0.5, 1.0)  # length of the word and of the character part, before both become one unit
 IDF_FILE = "idf.npy"
-RECIPE = Recipe(epochs=12, batch_size=64, learning_rate=0.02, weight_decay=0.0)
+RECIPE = Recipe(epochs=6, batch_size=64, learning_rate=0.02, weight_decay=0.0)
 
 Encoded = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # buckets, weights; [n-grams]
 
@@ -45,11 +46,15 @@ class NGramClassifier(nn.Module):
 
 
 def prepare(folder: Path, contents: Sequence[str]) -> None:
-    """Write how rare each bucket is in a sample of texts: float32 [NUM_BUCKETS]."""
+    """Write each bucket's inverse document frequency in a sample of texts: float32 [NUM_BUCKETS].
+
+    A bucket of one text alone gets 0: it could only help to remember that text.
+    """
     seen = np.zeros(NUM_BUCKETS, np.float32)
     for content in contents:
-        seen[list(Counter(_buckets(content)))] += 1
-    np.save(folder / IDF_FILE, np.log((1 + len(contents)) / (1 + seen)) + 1)
+        seen[list({bucket for block in _buckets(content) for bucket in block})] += 1
+    idf = np.log((1 + len(contents)) / (1 + seen)) + 1
+    np.save(folder / IDF_FILE, np.where(seen > 1, idf, 0).astype(np.float32))
 
 
 def start(folder: Path, classes: Sequence[str]) -> ClassLearner:
@@ -70,11 +75,18 @@ def start(folder: Path, classes: Sequence[str]) -> ClassLearner:
 
 
 def _encode(content: str, idf: npt.NDArray[np.float32]) -> Encoded:
-    counts = Counter(_buckets(content))
-    buckets = np.fromiter(counts, np.int64, len(counts))
-    frequency = np.fromiter(counts.values(), np.float32, len(counts))
-    weights = (1 + np.log(frequency)) * idf[buckets]
-    return buckets, (weights / np.linalg.norm(weights)).astype(np.float32)
+    """Unit vector of the content's n-grams; words and characters weigh as BLOCKS say."""
+    buckets, weights = [], []
+    for block, share in zip(_buckets(content), BLOCKS, strict=True):
+        counts = Counter(block)
+        places = np.fromiter(counts, np.int64, len(counts))
+        frequency = np.fromiter(counts.values(), np.float32, len(counts))
+        values = (1 + np.log(frequency)) * idf[places]
+        buckets.append(places)
+        weights.append(share * values / max(float(np.linalg.norm(values)), 1e-12))
+    joined = np.concatenate(weights)
+    unit = joined / max(float(np.linalg.norm(joined)), 1e-12)
+    return np.concatenate(buckets), unit.astype(np.float32)
 
 
 def _collate(encoded: Sequence[Encoded]) -> Tensors:
@@ -86,18 +98,25 @@ def _collate(encoded: Sequence[Encoded]) -> Tensors:
     }
 
 
-def _buckets(content: str) -> Iterator[int]:
-    for gram in _grams(content.lower()):
-        yield zlib.crc32(gram.encode("utf-8", "surrogatepass")) % NUM_BUCKETS
+def _buckets(content: str) -> tuple[list[int], list[int]]:
+    """Buckets of the content's word n-grams, and of its character n-grams."""
+    words = re.findall(r"\w+|[^\w\s]", content.lower()) or [content]
+    return [_bucket("w " + gram) for gram in _word_grams(words)], [
+        _bucket(gram) for word in words for gram in _character_grams(f"<{word}>")
+    ]
 
 
-def _grams(text: str) -> Iterator[str]:
-    words = re.findall(r"\w+|[^\w\s]", text) or [text]
+def _bucket(gram: str) -> int:
+    return zlib.crc32(gram.encode("utf-8", "surrogatepass")) % NUM_BUCKETS
+
+
+def _word_grams(words: Sequence[str]) -> Iterator[str]:
     for length in WORDS:
         for at in range(len(words) - length + 1):
-            yield "w " + " ".join(words[at : at + length])
-    for word in words:
-        marked = f"<{word}>"
-        for length in CHARACTERS:
-            for at in range(len(marked) - length + 1):
-                yield marked[at : at + length]
+            yield " ".join(words[at : at + length])
+
+
+def _character_grams(word: str) -> Iterator[str]:
+    for length in CHARACTERS:
+        for at in range(len(word) - length + 1):
+            yield word[at : at + length]

@@ -1,10 +1,17 @@
-"""One running service for the tests that only call it."""
+"""What integration tests share: one running service, one Ray session, one trained data set."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
+from cluster.dataset import Source, latest
+from cluster.train import Training, train
+from jobs.session import ray_session
 from tests.integration.servers import ServerProcess
+from tests.tasks.test_text_classification import planted
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +20,48 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with ServerProcess(tmp_path_factory.mktemp("serve")) as started:
         yield started
         assert started.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    with ray_session():
+        yield
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A data set with planted errors and unfit rows, and a training on it."""
+
+    source: Source
+    store_uri: str
+    num_rows: int
+    num_unfit: int
+    gold: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def trained(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("trained")
+    rows = planted(300, noise=0.15)
+    unfit = [
+        {"id": "empty", "text": "", "label": "sport"},
+        {"id": "no-label", "text": "a text", "label": None},
+        {"id": None, "text": "no id", "label": "sport"},
+        {"id": "row-7", "text": "another text with the id of a row", "label": "sport"},
+    ]
+    fit = [
+        {"id": name, "text": text, "label": label}
+        for name, text, label in zip(rows.ids, rows.contents, rows.labels, strict=True)
+    ]
+    uri = str(folder / "data")
+    for part in (fit[:150], fit[150:] + unfit):  # two files
+        write_deltalake(uri, pa.Table.from_pylist(part), mode="append")
+    source = latest(Source(uri, "text_classification", ("text",), "label", "id"))
+    train(source, Training(num_folds=3, epochs=6), str(folder / "model"))
+    return Trained(
+        source=source,
+        store_uri=str(folder / "model"),
+        num_rows=len(fit) + len(unfit),
+        num_unfit=len(unfit),
+        gold=dict(zip(rows.ids, rows.gold, strict=True)),
+    )

@@ -1,0 +1,151 @@
+"""Mining on a real Ray session: every row accounted for, the worst found, once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.mine import Mined, Mining, mine
+from cluster.predict import Inference, Sampling
+from cluster.selection import Selection
+from cluster.storage import Folder
+from relabel_service import tables
+from relabel_service.errors import InvalidInput, NotFound
+from tests.integration.conftest import Trained
+
+
+def mining(trained: Trained, folder: Path, run_id: str = "run", **other: Any) -> Mining:
+    return Mining(
+        source=trained.source,
+        store_uri=trained.store_uri,
+        findings_uri=str(folder / "findings"),
+        quarantine_uri=str(folder / "quarantine"),
+        run_id=run_id,
+        **other,
+    )
+
+
+def without_times(mined: Mined) -> dict[str, Any]:
+    return {name: value for name, value in vars(mined).items() if name != "seconds"}
+
+
+def test_every_row_is_scored_or_quarantined_and_the_worst_come_first(
+    trained: Trained, tmp_path: Path
+) -> None:
+    mined = mine(mining(trained, tmp_path, selection=Selection(top=1000)))
+    assert mined.num_rows == trained.num_rows
+    assert mined.num_scored + mined.num_quarantined == mined.num_rows
+    assert mined.num_quarantined == trained.num_unfit
+    assert mined.num_repeated_ids == 1
+    findings = tables.read_run(str(tmp_path / "findings"), "run").to_pylist()
+    assert len(findings) == mined.num_findings == mined.num_scored
+    assert [row["rank"] for row in findings] == list(range(len(findings)))
+    suspicions = [row["suspicion"] for row in findings]
+    assert suspicions == sorted(suspicions, reverse=True)
+    assert {row["id"] for row in findings} == set(trained.gold)
+    wrong = [row["human_label"] != trained.gold[row["id"]] for row in findings]
+    num_wrong = sum(wrong)
+    assert sum(wrong[:num_wrong]) / num_wrong > 0.8
+    first = findings[0]
+    assert first["suggestions"][0]["label"] == trained.gold[first["id"]]
+    assert first["suggestions"][0]["label"] in first["reason"]
+    assert dict(first["signals"])["p_label"] < 0.5
+    assert first["content"]
+    assert first["classes"] == ["money", "sport", "weather"]
+
+
+def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:
+    mine(mining(trained, tmp_path))
+    rows = tables.read_where(str(tmp_path / "quarantine"), {"run_id": "run"}).to_pylist()
+    reasons = {row["id"]: row["reason"] for row in rows}
+    assert len(rows) == trained.num_unfit
+    assert "text: is empty" in reasons["empty"]
+    assert "label: is NoneType" in reasons["no-label"]
+    assert "used by 2 rows" in reasons["row-7"]
+    assert any("id: is null" in reason for reason in reasons.values())
+    assert all(row["row"] for row in rows)
+
+
+def test_a_run_repeated_tells_the_same_and_writes_nothing(trained: Trained, tmp_path: Path) -> None:
+    settings = mining(trained, tmp_path, selection=Selection(budget=0.1))
+    first = mine(settings)
+    version = tables.open_table(settings.findings_uri).version()
+    assert mine(settings) == first
+    assert first.num_findings == 30
+    assert tables.open_table(settings.findings_uri).version() == version
+
+
+def test_a_run_cut_off_goes_on_with_what_is_missing(trained: Trained, tmp_path: Path) -> None:
+    whole = mining(trained, tmp_path, "whole", selection=Selection(top=50))
+    expected = mine(whole)
+    # As a run leaves it that dies after some judged parts: the parts of another, less one.
+    half = mining(trained, tmp_path, "half", selection=Selection(top=50))
+    _judge_only(half)
+    work = Folder(f"{half.findings_uri}/_runs/half")
+    parts = work.names("judged", ".parquet")
+    assert parts
+    Path(work.address(parts[0])).unlink()
+    assert without_times(mine(half)) == without_times(expected) | {"run_id": "half"}
+    assert _findings(half) == _findings(whole)
+
+
+def test_rows_decided_already_are_scored_but_not_asked_about(
+    trained: Trained, tmp_path: Path
+) -> None:
+    everything = mining(trained, tmp_path, "all", selection=Selection(top=20))
+    mine(everything)
+    decided = frozenset(row["id"] for row in _findings(everything)[:5])
+    rest = mining(trained, tmp_path, "rest", selection=Selection(top=20), decided=decided)
+    assert mine(rest).num_scored == trained.num_rows - trained.num_unfit
+    assert [row["id"] for row in _findings(rest)[:15]] == [
+        row["id"] for row in _findings(everything)[5:]
+    ]
+
+
+def test_in_sample_predictions_are_more_sure_of_wrong_labels(
+    trained: Trained, tmp_path: Path
+) -> None:
+    wrong = {}
+    for sampling in Sampling:
+        settings = mining(
+            trained,
+            tmp_path,
+            sampling.value,
+            selection=Selection(top=1000),
+            inference=Inference(sampling),
+        )
+        mine(settings)
+        wrong[sampling] = [
+            dict(row["signals"])["p_label"]
+            for row in _findings(settings)
+            if row["human_label"] != trained.gold[row["id"]]
+        ]
+    means = {name: sum(values) / len(values) for name, values in wrong.items()}
+    assert means[Sampling.IN_SAMPLE] > means[Sampling.OUT_OF_SAMPLE]
+
+
+def test_a_training_that_is_not_there_is_said_so(trained: Trained, tmp_path: Path) -> None:
+    settings = mining(trained, tmp_path)
+    with pytest.raises(NotFound, match="no finished training"):
+        mine(Mining(**{**vars(settings), "store_uri": str(tmp_path / "none")}))
+
+
+def test_a_run_needs_a_name(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="run_id"):
+        mining(trained, tmp_path, "a/b")
+
+
+def _findings(settings: Mining) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = (
+        tables.read_run(settings.findings_uri, settings.run_id)
+        .select(["id", "rank", "suspicion", "human_label", "signals"])
+        .to_pylist()
+    )
+    return rows
+
+
+def _judge_only(settings: Mining) -> None:
+    """Run until the judged parts are written, then fail as a lost process would."""
+    broken = Mining(**{**vars(settings), "quarantine_uri": "unknown-scheme://nowhere"})
+    with pytest.raises(Exception, match="unknown-scheme"):
+        mine(broken)
