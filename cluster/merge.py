@@ -139,11 +139,13 @@ def _plan(merging: Merging, source: Source, decisions: pa.Table) -> _Plan:
     labels = {name: row["label"] for name, row in present.items()}
     kept, changed_meanwhile = [], []
     for row in decisions.to_pylist():
-        label = labels.get(row["id"])
-        if label is None or task.unit_label(label, row["unit"]) != row["previous_label"]:
+        # The row as it is now, not as earlier decisions here leave it: one unit's decision may
+        # take a token from another unit, about which people then answered before it was taken.
+        before = present.get(row["id"])
+        if before is None or task.unit_label(before["label"], row["unit"]) != row["previous_label"]:
             changed_meanwhile.append(row)
             continue
-        labels[row["id"]] = task.with_unit_label(label, row["unit"], row["new_label"])
+        labels[row["id"]] = task.with_unit_label(labels[row["id"]], row["unit"], row["new_label"])
         kept.append({**row, "changed": row["new_label"] != row["previous_label"]})
     if changed_meanwhile and not merging.skip_changed:
         raise Conflict(_told(source, changed_meanwhile, present))

@@ -40,7 +40,8 @@ class RowsLost(RelabelError):
 class Mining:
     """One run over a pinned source with a finished training.
 
-    decided: ids that people have decided already; scored, but not asked about again.
+    decided: id and unit of what people have decided already; scored, but not asked again.
+    units: classes that findings may be about, for tasks that go class by class; all when empty.
     """
 
     source: Source
@@ -50,7 +51,8 @@ class Mining:
     run_id: str
     selection: Selection = field(default_factory=Selection)
     inference: Inference = field(default_factory=Inference)
-    decided: frozenset[str] = frozenset()
+    decided: frozenset[tuple[str, str]] = frozenset()
+    units: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.run_id or "/" in self.run_id:
@@ -114,6 +116,7 @@ def mine(mining: Mining) -> Mined:
         sums=sums,
         limit=mining.selection.limit(num_scored),
         least=mining.selection.least,
+        units=_units(mining, manifest),
         decided=mining.decided,
     )
     _commit(mining, scoring, parts, places, sums)
@@ -136,6 +139,18 @@ def mine(mining: Mining) -> Mined:
     work.write(MINED, json.dumps(asdict(mined), indent=2).encode())
     work.delete(JUDGED)
     return mined
+
+
+def _units(mining: Mining, manifest: Manifest) -> frozenset[str]:
+    """The units asked about. Raises InvalidInput when one is not the task's."""
+    known = task_named(mining.source.task).units(manifest.classes)
+    unknown = [unit for unit in mining.units if unit not in known]
+    if unknown:
+        named = ", ".join(known) if any(known) else "none: it goes row by row"
+        raise InvalidInput.of(
+            "unit", f"{unknown[0]!r} is no unit of {mining.source.task}; it has {named}"
+        )
+    return frozenset(mining.units or known)
 
 
 def _judge(mining: Mining, manifest: Manifest, work: Folder, repeated: frozenset[str]) -> None:

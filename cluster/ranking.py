@@ -61,10 +61,14 @@ def rank(
     sums: Sums,
     limit: int | None,
     least: float,
-    decided: frozenset[str],
+    units: frozenset[str],
+    decided: frozenset[tuple[str, str]],
 ) -> dict[str, pa.Table]:
-    """The findings' places: part -> table of `place` (row in the part), `rank`, `suspicion`."""
-    shared = ray.put((sums, decided))
+    """The findings' places: part -> table of `place` (row in the part), `rank`, `suspicion`.
+
+    units: those that findings may be about. decided: id and unit of what is not asked again.
+    """
+    shared = ray.put((sums, units, decided))
     worst = [_worst.remote(scoring, part, shared, limit, least) for part in parts]
     found = pa.concat_tables(ray.get(worst)).sort_by(WORST_FIRST)
     found = found.slice(0, limit) if limit is not None else found
@@ -120,11 +124,11 @@ def _sums(scoring: Scoring, part: str) -> Sums:
 def _worst(
     scoring: Scoring,
     part: str,
-    shared: tuple[Sums, frozenset[str]],
+    shared: tuple[Sums, frozenset[str], frozenset[tuple[str, str]]],
     limit: int | None,
     least: float,
 ) -> pa.Table:
-    sums, decided = shared
+    sums, units, decided = shared
     judged, places = _judged(scoring, part)
     if not judged.num_rows:
         return _PLACES.empty_table()
@@ -139,8 +143,11 @@ def _worst(
         },
         schema=_PLACES,
     )
-    asked = pc.invert(pc.is_in(found["id"], value_set=pa.array(sorted(decided), pa.string())))
-    found = found.filter(pc.and_(asked, pc.greater_equal(found["suspicion"], least)))
+    asked = [
+        unit in units and (name, unit) not in decided
+        for name, unit in zip(found["id"].to_pylist(), found["unit"].to_pylist(), strict=True)
+    ]
+    found = found.filter(pc.and_(pa.array(asked), pc.greater_equal(found["suspicion"], least)))
     found = found.sort_by(WORST_FIRST)
     return found.slice(0, limit) if limit is not None else found
 

@@ -25,6 +25,7 @@ from cluster.model_store import Manifest, ModelStore
 from cluster.survey import Survey, survey
 from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
+from relabel_service.tasks import task_named
 
 MAX_SAMPLE_ROWS = 50_000  # rows that prepare sees (vocabulary, rarity of words)
 MIN_CLASSES = 2
@@ -105,8 +106,13 @@ def train(source: Source, settings: Training, out: str) -> Manifest:
 
 
 def _require(source: Source, seen: Survey) -> None:
-    names_classes = bool(seen.classes)
-    if names_classes and len(seen.classes) < MIN_CLASSES and source.task.endswith("classification"):
+    units = task_named(source.task).units(tuple(seen.classes))
+    if not units:
+        raise InvalidInput.of(
+            source.label_column, "names no class in any row; give labels that name some"
+        )
+    by_row = list(units) == [""]
+    if by_row and seen.classes and len(seen.classes) < MIN_CLASSES:
         raise InvalidInput.of(
             source.label_column,
             f"holds the one class {next(iter(seen.classes))!r}; give two or more",

@@ -16,7 +16,7 @@ from cluster.predict import Inference, Sampling
 from cluster.selection import Selection, parse_budget
 from jobs import options
 from jobs.session import ray_session, run
-from relabel_service.lineage import decided_ids
+from relabel_service.lineage import decided_parts
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -34,11 +34,14 @@ def main(
     top: options.Top = None,
     budget: options.Budget = None,
     threshold: options.Threshold = None,
+    unit: Annotated[
+        list[str] | None, typer.Option(help="class to ask about; again for more; all if left out")
+    ] = None,
     predictions: Annotated[
         Sampling, typer.Option(help="by models that did or did not see the row")
     ] = Sampling.OUT_OF_SAMPLE,
     lineage: Annotated[
-        str | None, typer.Option(help="lineage table; rows decided there are not asked again")
+        str | None, typer.Option(help="lineage table; labels decided there are not asked again")
     ] = None,
     batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = 1024,
     num_workers: options.NumWorkers = 1,
@@ -57,7 +60,8 @@ def main(
         run_id=run_id,
         selection=selection,
         inference=Inference(predictions, batch_rows, num_workers, use_gpu),
-        decided=decided_ids(lineage),
+        decided=decided_parts(lineage),
+        units=tuple(unit or ()),
     )
     with ray_session():
         mined = mine(mining)

@@ -24,7 +24,10 @@ from cluster.train import Training, train
 from relabel_service import tables
 from relabel_service.client import Client
 from relabel_service.errors import NotFound
-from relabel_service.lineage import decided_ids
+from relabel_service.lineage import decided_parts
+from relabel_service.tasks import Task, task_named
+
+Parts = frozenset[tuple[str, str]]  # id and unit
 
 Labeling = Callable[[Client, str, Callable[[int], None]], None]
 """Whoever answers a campaign (client, campaign, called with each number of answers): returns
@@ -56,8 +59,9 @@ class Round:
     """One version: how good its model is, and what was found and mended in it.
 
     version: v1 for the data as it came. metrics: test name -> metric -> value.
-    precision: share of leased rows whose label was truly wrong; recall: share of the
-    wrong rows that were leased; both None where gold is not known.
+    num_wrong: wrong labels, or wrong parts of labels where the task goes class by class.
+    precision: share of what was leased that was truly wrong; recall: share of what is
+    wrong that was leased; all None where gold is not known.
     """
 
     version: str
@@ -114,7 +118,8 @@ class Rounds:
             )
             merged = merge(merging)
         leased = tables.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])
-        wrong = self._wrong_rows(source)
+        asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))
+        wrong = self._wrong_parts(source)
         return Round(
             version=f"v{number}",
             delta_version=source.version or 0,
@@ -123,14 +128,14 @@ class Rounds:
             mined=mined,
             merged=merged,
             num_leased=leased.num_rows,
-            precision=_share(leased["id"].to_pylist(), wrong),
-            recall=_share(sorted(wrong), frozenset(leased["id"].to_pylist())) if wrong else None,
+            precision=_share(asked, wrong),
+            recall=None if wrong is None else _share(wrong, asked),
         )
 
     def _last(self, number: int) -> Round:
         source = self._started_from(number)
         metrics = self._measure(source, f"v{number}", num_folds=0)
-        wrong = self._wrong_rows(source)
+        wrong = self._wrong_parts(source)
         return Round(
             version=f"v{number}",
             delta_version=source.version or 0,
@@ -168,7 +173,7 @@ class Rounds:
                     run_id=f"round-{number}",
                     selection=self._loop.selection,
                     inference=self._loop.inference,
-                    decided=decided_ids(self._lineage),
+                    decided=decided_parts(self._lineage),
                 )
             )
 
@@ -188,13 +193,13 @@ class Rounds:
             self._labeling(self._client, campaign, advance)
         return campaign
 
-    def _wrong_rows(self, source: Source) -> frozenset[str] | None:
-        """Ids of the rows whose label is not the gold one."""
+    def _wrong_parts(self, source: Source) -> Parts | None:
+        """Where the label is not the gold one."""
         if self._loop.gold_column is None:
             return None
         truth = gold_labels(source, self._loop.gold_column)
         given = gold_labels(source, source.label_column)
-        return frozenset(name for name, label in given.items() if truth.get(name, label) != label)
+        return frozenset(wrong_parts(task_named(source.task), given, truth))
 
     @property
     def _lineage(self) -> str:
@@ -216,7 +221,16 @@ def gold_labels(source: Source, column: str) -> dict[str, str]:
     }
 
 
-def _share(ids: list[str], among: frozenset[str] | None) -> float | None:
-    if among is None or not ids:
-        return None
-    return sum(name in among for name in ids) / len(ids)
+def wrong_parts(
+    task: Task, given: Mapping[str, str], truth: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Id and unit of each part of a label that is not gold's. given, truth: id -> label."""
+    for name, label in given.items():
+        gold = truth.get(name, label)
+        for unit in task.units(sorted({*task.classes_in(label), *task.classes_in(gold)})):
+            if task.unit_label(label, unit) != task.unit_label(gold, unit):
+                yield name, unit
+
+
+def _share(some: Parts, among: Parts | None) -> float | None:
+    return None if among is None or not some else len(some & among) / len(some)

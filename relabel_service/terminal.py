@@ -8,8 +8,9 @@ from rich.panel import Panel
 from rich.prompt import Prompt
 from rich.text import Text
 
+from relabel_service import screens
 from relabel_service.client import Client, accept, confirm, escalate, relabel, skip
-from relabel_service.v1 import items_pb2, labels_pb2, leases_pb2
+from relabel_service.v1 import items_pb2, leases_pb2
 
 KEYS = {
     "c": "confirm the human label",
@@ -51,7 +52,7 @@ def ask(
 ) -> leases_pb2.Result | None:
     """Show the item and read one decision; None to quit."""
     keys = [key for key in KEYS if key != "a" or lease.item.suggestions]
-    console.print(_screen(lease.item))
+    console.print(screen(lease.item))
     console.print("  ".join(f"[bold]{key}[/bold] {KEYS[key]}" for key in keys))
     match Prompt.ask("decision", choices=keys, show_choices=False, console=console):
         case "c":
@@ -59,7 +60,8 @@ def ask(
         case "a":
             return accept(lease)
         case "o":
-            return relabel(lease, _other(classes, console))
+            label = screens.ask_label(lease.item, classes, console)
+            return ask(lease, classes, console) if label is None else relabel(lease, label)
         case "s":
             return skip(lease)
         case "e":
@@ -67,21 +69,13 @@ def ask(
     return None
 
 
-def _screen(item: items_pb2.Item) -> Panel:
-    lines = [Text(item.content.text.text), Text()]
-    lines.append(Text(f"human label  {item.human_label.class_label.class_name}", "bold"))
+def screen(item: items_pb2.Item) -> Panel:
+    lines = [screens.content(item), Text()]
+    lines.append(Text(f"human label  {screens.label(item.human_label, item)}", "bold"))
     lines += [
-        Text(f"model says   {one.label.class_label.class_name}  {one.probability:.0%}", "cyan")
+        Text(f"model says   {screens.label(one.label, item)}  {one.probability:.0%}", "cyan")
         for one in item.suggestions
     ]
-    title = f"{escape_markup(item.row_id)} · suspicion {item.suspicion:.2f}"
+    about = f"{item.row_id} · {item.unit}" if item.unit else item.row_id
+    title = f"{escape_markup(about)} · suspicion {item.suspicion:.2f}"
     return Panel(Group(*lines), title=title, subtitle=escape_markup(item.reason))
-
-
-def _other(classes: Sequence[str], console: Console) -> labels_pb2.Label:
-    for number, name in enumerate(classes, 1):
-        console.print(f"  [bold]{number}[/bold] {escape_markup(name)}")
-    numbers = [str(number) for number in range(1, len(classes) + 1)]
-    choice = Prompt.ask("label", choices=numbers, show_choices=False, console=console)
-    name = classes[int(choice) - 1]
-    return labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name=name))

@@ -4,28 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from cluster.models.pretrained import Logits
 from cluster.tasks.classification import ClassLearner
 from cluster.tasks.seam import Recipe, Tensors
 from relabel_service.errors import InvalidInput
 
 MAX_TOKENS = 512
 RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=5e-5, warmup_share=0.1)
-
-
-class Logits(nn.Module):
-    """A transformers model as a network that takes a batch and gives logits."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Tensors) -> torch.Tensor:
-        logits: torch.Tensor = self.model(**batch).logits
-        return logits
 
 
 def prepare(folder: Path, model: str) -> None:

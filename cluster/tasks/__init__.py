@@ -4,12 +4,18 @@ Shared code trains, infers and ranks through seam.py's protocols and never
 branches on a task's name. The light side is relabel_service/tasks/.
 """
 
+from cluster.tasks.audio_classification import AudioClassificationModels
+from cluster.tasks.image_classification import ImageClassificationModels
 from cluster.tasks.seam import ModelTask
 from cluster.tasks.text_classification import TextClassificationModels
+from cluster.tasks.token_classification import TokenClassificationModels
 from relabel_service.errors import InvalidInput
 
 MODEL_TASKS: dict[str, ModelTask] = {
     "text_classification": TextClassificationModels(),
+    "image_classification": ImageClassificationModels(),
+    "audio_classification": AudioClassificationModels(),
+    "token_classification": TokenClassificationModels(),
 }
 
 

@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from relabel_service.errors import InvalidInput
+from relabel_service.tasks.audio_classification import AudioClassification
+from relabel_service.tasks.image_classification import ImageClassification
 from relabel_service.tasks.text_classification import TextClassification
+from relabel_service.tasks.token_classification import TokenClassification
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
@@ -59,6 +62,9 @@ class Task(Protocol):
 
 TASKS: dict[str, Task] = {
     "text_classification": TextClassification(),
+    "image_classification": ImageClassification(),
+    "audio_classification": AudioClassification(),
+    "token_classification": TokenClassification(),
 }
 
 

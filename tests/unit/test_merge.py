@@ -12,7 +12,7 @@ from cluster.dataset import Source, latest
 from cluster.merge import Merging, merge
 from relabel_service import tables
 from relabel_service.errors import Conflict, InvalidInput, NotFound
-from relabel_service.lineage import decided_ids
+from relabel_service.lineage import decided_parts
 from tests.unit.test_consensus import results, vote
 
 
@@ -66,7 +66,7 @@ def test_a_majority_becomes_the_next_version_with_lineage(tmp_path: Path) -> Non
     assert (first["labelers"], dict(first["votes"])) == (["ann", "bob"], {"spam": 2})
     assert (first["dataset_version"], first["campaign"], first["run_id"]) == (1, "c", "run")
     assert (second["id"], second["changed"]) == ("b", False)
-    assert decided_ids(setting.lineage) == {"a", "b"}
+    assert decided_parts(setting.lineage) == {("a", ""), ("b", "")}
 
 
 def test_other_columns_and_rows_stay_as_they_were(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_confirmations_alone_make_no_version(tmp_path: Path) -> None:
     setting.finalize(vote("a", "ann", "ham", decision="confirm"))
     merged = merge(setting.merging())
     assert (merged.version_before, merged.version, merged.num_changed) == (0, 0, 0)
-    assert decided_ids(setting.lineage) == {"a"}
+    assert decided_parts(setting.lineage) == {("a", "")}
 
 
 def test_a_campaign_without_results_is_not_found(tmp_path: Path) -> None:

@@ -1,0 +1,31 @@
+"""Audio classification: any transformers sound model, or a built-in that needs no download."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cluster.models import audio_convnet, pretrained_audio
+from cluster.tasks.classification import ClassLearner, ClassScores
+
+
+class AudioClassificationModels(ClassScores):
+    name = "audio_classification"
+
+    def shingles(self, content: str) -> Iterable[bytes]:
+        """The sound as one feature: copies share a fold, sounds that are alike need not."""
+        return {hashlib.sha256(content.encode()).digest()}
+
+    def prepare(
+        self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]
+    ) -> None:
+        if model is None:
+            audio_convnet.prepare(folder, contents)
+        else:
+            pretrained_audio.prepare(folder, model)
+
+    def start(
+        self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
+    ) -> ClassLearner:
+        if model is None:
+            return audio_convnet.start(folder, classes)
+        return pretrained_audio.start(folder, model, classes=classes, pretrained=pretrained)

@@ -1,0 +1,31 @@
+"""Image classification: any transformers picture model, or a built-in that needs no download."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cluster.models import image_convnet, pretrained_image
+from cluster.tasks.classification import ClassLearner, ClassScores
+
+
+class ImageClassificationModels(ClassScores):
+    name = "image_classification"
+
+    def shingles(self, content: str) -> Iterable[bytes]:
+        """The picture as one feature: copies share a fold, pictures that look alike need not."""
+        return {hashlib.sha256(content.encode()).digest()}
+
+    def prepare(
+        self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]
+    ) -> None:
+        if model is None:
+            image_convnet.prepare(folder, contents)
+        else:
+            pretrained_image.prepare(folder, model)
+
+    def start(
+        self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
+    ) -> ClassLearner:
+        if model is None:
+            return image_convnet.start(folder, classes)
+        return pretrained_image.start(folder, model, classes=classes, pretrained=pretrained)

@@ -1,0 +1,99 @@
+"""Pictures and sounds as text: a `data:` URI that holds the bytes, or the address they lie at.
+
+Owns the text form that tables and the queue carry, and the way from it to bytes and
+to the wire; it refuses to know what the bytes mean (pictures.py and sounds.py do).
+"""
+
+import base64
+import binascii
+import mimetypes
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pyarrow.fs import FileSystem
+
+from relabel_service.errors import InvalidInput
+from relabel_service.v1 import items_pb2
+
+DATA = "data:"
+_BASE64 = ";base64"
+SHOWN = 60  # characters of an address or URI in an error
+
+
+def read_media(column: str, value: object, media_type: Callable[[bytes], str]) -> str:
+    """The text form of a column's value.
+
+    value: the file's bytes; its address (object-store URL or absolute path); a `data:` URI;
+    or a struct of `bytes` and `path`, as the datasets library stores media.
+    media_type: tells what the bytes are; raises InvalidInput when they are broken.
+    Raises InvalidInput naming the column when the media is of no use.
+    """
+    if isinstance(value, Mapping) and {"bytes", "path"} <= set(value):
+        value = value["path"] if value["bytes"] is None else value["bytes"]
+    if not isinstance(value, bytes | str) or not value:
+        told = "is empty" if isinstance(value, bytes | str) else f"is {type(value).__name__}"
+        raise InvalidInput.of(column, f"{told}; give the file's bytes, its address or a data: URI")
+    try:
+        data = load(value) if isinstance(value, str) else value
+        kind = media_type(data)
+    except InvalidInput as error:
+        raise InvalidInput.of(column, error.violations[0].description) from None
+    if isinstance(value, str) and not value.startswith(DATA):
+        return value
+    return data_uri(data, kind)
+
+
+def data_uri(data: bytes, media_type: str) -> str:
+    return f"{DATA}{media_type}{_BASE64},{base64.b64encode(data).decode()}"
+
+
+def load(uri: str) -> bytes:
+    """The bytes of a text form. Raises InvalidInput when they cannot be had."""
+    if uri.startswith(DATA):
+        return _inside(uri)[0]
+    parts = urlsplit(uri)
+    if not parts.scheme and not uri.startswith("/"):
+        raise InvalidInput.of(
+            "uri",
+            f"{uri[:SHOWN]!r} is a relative path, which other machines would read elsewhere; "
+            "give an object-store URL or an absolute path",
+        )
+    try:
+        query = f"?{parts.query}" if parts.query else ""
+        filesystem, root = _filesystem(f"{parts.scheme or 'file'}://{parts.netloc}/{query}")
+        with filesystem.open_input_file(f"{root.rstrip('/')}{parts.path}") as file:
+            return bytes(file.read())
+    except (OSError, pa.ArrowException) as error:
+        raise InvalidInput.of(
+            "uri", f"{uri[:SHOWN]!r} cannot be read ({error}); mend the address, or drop the row"
+        ) from None
+
+
+def to_wire(uri: str) -> items_pb2.MediaContent:
+    if uri.startswith(DATA):
+        data, media_type = _inside(uri)
+        return items_pb2.MediaContent(data=data, media_type=media_type)
+    guessed, _ = mimetypes.guess_type(urlsplit(uri).path)
+    return items_pb2.MediaContent(uri=uri, media_type=guessed or "")
+
+
+def _inside(uri: str) -> tuple[bytes, str]:
+    """Bytes and media type of a `data:` URI (RFC 2397), base64 alone."""
+    head, comma, body = uri.removeprefix(DATA).partition(",")
+    try:
+        if not comma or not head.endswith(_BASE64):
+            raise ValueError("it is not base64")
+        return base64.b64decode(body, validate=True), head.removesuffix(_BASE64)
+    except (ValueError, binascii.Error) as error:
+        raise InvalidInput.of(
+            "uri", f"{uri[:SHOWN]!r} is no data: URI ({error}); write data:TYPE;base64,BYTES"
+        ) from None
+
+
+@lru_cache(maxsize=64)
+def _filesystem(root: str) -> tuple[FileSystem, str]:
+    """One client a bucket, not one a file."""
+    filesystem, path = FileSystem.from_uri(root)
+    return filesystem, path

@@ -1,0 +1,20 @@
+"""Audio classification: the content is a sound, in the table or by address."""
+
+from collections.abc import Mapping
+
+from relabel_service import media, sounds
+from relabel_service.tasks.class_label import ClassLabelled
+from relabel_service.v1 import items_pb2, labels_pb2
+
+
+class AudioClassification(ClassLabelled):
+    name = "audio_classification"
+    kind = labels_pb2.TASK_KIND_AUDIO_CLASSIFICATION
+    content_columns: tuple[str, ...] = ("audio",)
+
+    def read_content(self, values: Mapping[str, object]) -> str:
+        [(column, value)] = values.items()
+        return media.read_media(column, value, sounds.media_type)
+
+    def content_to_wire(self, content: str) -> items_pb2.Content:
+        return items_pb2.Content(audio=media.to_wire(content))

@@ -1,0 +1,91 @@
+"""Token classification (named entities): the content is tokens, the label spans of entities.
+
+A finding is about one row and one class: the spans of that class are its part of the label.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from relabel_service.errors import InvalidInput
+from relabel_service.tasks import spans
+from relabel_service.tasks.spans import Span
+from relabel_service.v1 import items_pb2, labels_pb2
+
+
+class TokenClassification:
+    name = "token_classification"
+    kind = labels_pb2.TASK_KIND_TOKEN_CLASSIFICATION
+    content_columns: tuple[str, ...] = ("tokens",)
+
+    def read_content(self, values: Mapping[str, object]) -> str:
+        [(column, tokens)] = values.items()
+        if not isinstance(tokens, Sequence) or isinstance(tokens, str | bytes):
+            raise InvalidInput.of(
+                column, f"is {type(tokens).__name__}; give a list of tokens, one string each"
+            )
+        if not tokens:
+            raise InvalidInput.of(column, "is empty; give at least one token")
+        strange = next((token for token in tokens if not isinstance(token, str)), None)
+        if strange is not None or None in tokens:
+            raise InvalidInput.of(column, f"holds {strange!r}; give tokens as strings")
+        return json.dumps(list(tokens), ensure_ascii=False, separators=(",", ":"))
+
+    def read_label(self, value: object, content: str) -> str:
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            raise InvalidInput.of(
+                "label", f"is {type(value).__name__}; give a list of BIO tags, one a token"
+            )
+        num_tokens = len(json.loads(content))
+        if len(value) != num_tokens:
+            raise InvalidInput.of(
+                "label", f"has {len(value)} tags for {num_tokens} tokens; give one a token"
+            )
+        return spans.to_text(spans.from_bio(value))
+
+    def write_label(self, label: str, content: str) -> list[str]:
+        return spans.to_bio(spans.from_text(label), len(json.loads(content)))
+
+    def classes_in(self, label: str) -> Sequence[str]:
+        return sorted({span.class_name for span in spans.from_text(label)})
+
+    def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
+        return spans.fault_of(spans.from_text(label), classes)
+
+    def units(self, classes: Sequence[str]) -> Sequence[str]:
+        return tuple(classes)
+
+    def unit_label(self, label: str, unit: str) -> str:
+        return spans.to_text(span for span in spans.from_text(label) if span.class_name == unit)
+
+    def with_unit_label(self, label: str, unit: str, part: str) -> str:
+        """A token is of one entity at most: what the part names is taken from other classes."""
+        named = spans.from_text(part)
+        kept = [
+            span
+            for span in spans.from_text(label)
+            if span.class_name != unit and not any(span.overlaps(one) for one in named)
+        ]
+        return spans.to_text([*kept, *named])
+
+    def content_to_wire(self, content: str) -> items_pb2.Content:
+        return items_pb2.Content(tokens=items_pb2.TokensContent(tokens=json.loads(content)))
+
+    def label_to_wire(self, label: str) -> labels_pb2.Label:
+        found = [
+            labels_pb2.Span(start=start, end=end, class_name=class_name)
+            for start, end, class_name in spans.from_text(label)
+        ]
+        return labels_pb2.Label(spans=labels_pb2.SpansLabel(spans=found))
+
+    def label_from_wire(self, label: labels_pb2.Label) -> str:
+        payload = label.WhichOneof("payload")
+        if payload != "spans":
+            raise InvalidInput.of(
+                "label", f"payload {payload or 'unset'} does not suit entities; set spans"
+            )
+        return spans.to_text(Span(one.start, one.end, one.class_name) for one in label.spans.spans)
+
+    def distance(self, left: str, right: str) -> float:
+        """One minus the F1 of the one's spans against the other's."""
+        ours, theirs = set(spans.from_text(left)), set(spans.from_text(right))
+        return 1 - 2 * len(ours & theirs) / (len(ours) + len(theirs)) if ours or theirs else 0.0

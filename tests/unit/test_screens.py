@@ -1,0 +1,141 @@
+"""A person at a terminal sees every kind of content and label, and can name another label."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+
+from relabel_service import screens, terminal
+from relabel_service.v1 import items_pb2, labels_pb2, leases_pb2
+from tests.data import png
+
+WHITE = png.encode(np.full((8, 8), 255, np.uint8))
+TOKENS = items_pb2.Content(tokens=items_pb2.TokensContent(tokens=["Ann", "Lee", "left", "Rome"]))
+
+
+def sound() -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.sin(np.arange(4000) / 5), 8000, format="WAV")
+    return file.getvalue()
+
+
+CONTENTS = {
+    "text": (items_pb2.Content(text=items_pb2.TextContent(text="hello")), "hello"),
+    "image": (
+        items_pb2.Content(image=items_pb2.MediaContent(data=WHITE, media_type="image/png")),
+        "▀▀▀▀▀▀▀▀",
+    ),
+    "audio": (
+        items_pb2.Content(audio=items_pb2.MediaContent(data=sound(), media_type="audio/wav")),
+        "0.50 s",
+    ),
+    "tokens": (TOKENS, "0Ann 1Lee 2left 3Rome"),
+    "fields": (items_pb2.Content(fields=items_pb2.FieldsContent(fields={"age": "7"})), "age  7"),
+}
+
+CLASS = labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name="cat"))
+SPANS = labels_pb2.Label(
+    spans=labels_pb2.SpansLabel(spans=[labels_pb2.Span(start=0, end=2, class_name="PER")])
+)
+BOXES = labels_pb2.Label(
+    boxes=labels_pb2.BoxesLabel(boxes=[labels_pb2.Box(x_min=1, x_max=2, class_name="cell")])
+)
+
+
+def item(content: items_pb2.Content, human_label: labels_pb2.Label) -> items_pb2.Item:
+    return items_pb2.Item(
+        row_id="r1", unit="PER", content=content, human_label=human_label, reason="why"
+    )
+
+
+@pytest.fixture
+def typing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What the person types, line by line."""
+    lines: list[str] = []
+    monkeypatch.setattr(Console, "input", lambda *args, **kwargs: lines.pop(0))
+    yield lines
+    assert not lines
+
+
+@pytest.mark.parametrize(
+    "payload", [field.name for field in items_pb2.Content.DESCRIPTOR.oneofs[0].fields]
+)
+def test_every_content_can_be_seen(
+    payload: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    content, shown = CONTENTS[payload]
+    assert shown in screens.content(item(content, CLASS)).plain
+
+
+def test_a_picture_in_the_message_keeps_its_colours() -> None:
+    shown = screens.content(item(CONTENTS["image"][0], CLASS))
+    assert {str(span.style) for span in shown.spans} == {"#ffffff on #ffffff"}
+
+
+def test_media_out_of_reach_are_named_by_their_address() -> None:
+    content = items_pb2.Content(image=items_pb2.MediaContent(uri="/nowhere/1.png"))
+    shown = screens.content(item(content, CLASS)).plain
+    assert shown.startswith("/nowhere/1.png\n")
+    assert "cannot be read" in shown
+
+
+def test_spans_are_told_with_their_words() -> None:
+    assert screens.label(SPANS, item(TOKENS, SPANS)) == "PER 0-1 (Ann Lee)"
+    nothing = labels_pb2.Label(spans=labels_pb2.SpansLabel())
+    assert screens.label(nothing, item(TOKENS, SPANS)) == "no entity"
+
+
+def test_any_other_label_is_told_and_typed_as_json(typing: list[str]) -> None:
+    asked = item(CONTENTS["image"][0], BOXES)
+    told = screens.label(BOXES, asked)
+    assert '"cell"' in told
+    typing.append(told)
+    assert screens.ask_label(asked, ["cell"], Console(file=io.StringIO())) == BOXES
+
+
+def test_a_class_is_chosen_by_its_number(typing: list[str]) -> None:
+    typing.append("2")
+    asked = item(CONTENTS["text"][0], CLASS)
+    chosen = screens.ask_label(asked, ["cat", "dog"], Console(file=io.StringIO()))
+    assert chosen is not None
+    assert chosen.class_label.class_name == "dog"
+
+
+def test_spans_are_typed_as_ranges_of_tokens(typing: list[str]) -> None:
+    typing.append("0-1 3")
+    chosen = screens.ask_label(item(TOKENS, SPANS), ["PER"], Console(file=io.StringIO()))
+    assert chosen is not None
+    assert [(s.start, s.end, s.class_name) for s in chosen.spans.spans] == [
+        (0, 2, "PER"),
+        (3, 4, "PER"),
+    ]
+
+
+def test_what_is_no_label_is_asked_again(typing: list[str]) -> None:
+    lease = leases_pb2.Lease(token="t", item=item(TOKENS, SPANS))
+    typing.extend(["o", "first", "o", "3"])
+    console = Console(file=io.StringIO(), width=100)
+    result = terminal.ask(lease, ["PER"], console)
+    assert result is not None
+    assert result.label.spans.spans[0].start == 3
+
+
+def test_the_screen_shows_content_label_and_reason() -> None:
+    out = io.StringIO()
+    Console(file=out, width=100).print(terminal.screen(item(TOKENS, SPANS)))
+    for shown in ("r1 · PER", "Ann Lee", "human label", "why"):
+        assert shown in out.getvalue()
+
+
+def test_a_kept_file_holds_the_message_s_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    content = CONTENTS["audio"][0]
+    path = Path(screens.content(item(content, CLASS)).plain.splitlines()[-1])
+    assert path.read_bytes() == content.audio.data
