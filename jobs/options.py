@@ -29,6 +29,10 @@ IdColumn = Annotated[
     str | None,
     typer.Option(help="column of the row's id; made from the content when left out"),
 ]
+WeightColumn = Annotated[
+    str | None,
+    typer.Option(help="column of how much a row counts in training; all alike when left out"),
+]
 Version = Annotated[
     int | None, typer.Option("--version", help="Delta version; the latest when left out")
 ]
@@ -52,10 +56,11 @@ def source_of(
     label_column: str,
     id_column: str | None,
     version: int | None,
+    weight_column: str | None = None,
 ) -> Source:
     """The data set the options name, pinned. Raises as cluster.dataset.latest."""
     columns = tuple(content_columns or task_named(task).content_columns)
-    return latest(Source(dataset, task, columns, label_column, id_column, version))
+    return latest(Source(dataset, task, columns, label_column, id_column, version, weight_column))
 
 
 def like_trained(

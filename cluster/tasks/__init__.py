@@ -4,6 +4,7 @@ Shared code trains, infers and ranks through seam.py's protocols and never
 branches on a task's name. The light side is relabel_service/tasks/.
 """
 
+from cluster.tasks.click_through_rate import ClickThroughRateModels
 from cluster.tasks.image_classification import ImageClassificationModels
 from cluster.tasks.seam import ModelTask
 from cluster.tasks.text_classification import TextClassificationModels
@@ -12,6 +13,7 @@ from relabel_service.errors import InvalidInput
 MODEL_TASKS: dict[str, ModelTask] = {
     "text_classification": TextClassificationModels(),
     "image_classification": ImageClassificationModels(),
+    "click_through_rate": ClickThroughRateModels(),
 }
 
 

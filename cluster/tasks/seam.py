@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,14 @@ class Learner(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> Any: ...
+
+
+@runtime_checkable
+class WeighsLabels(Protocol):
+    """A Learner whose judgement also needs what its own run's model makes of the label itself."""
+
+    def predict_given(self, batch: Tensors) -> list[Any]:
+        """As Learner.predict, of a batch with the targets of the labels to be judged."""
 
 
 class ModelTask(Protocol):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from relabel_service.errors import InvalidInput
+from relabel_service.tasks.click_through_rate import ClickThroughRate
 from relabel_service.tasks.image_classification import ImageClassification
 from relabel_service.tasks.text_classification import TextClassification
 from relabel_service.v1 import items_pb2, labels_pb2
@@ -61,6 +62,7 @@ class Task(Protocol):
 TASKS: dict[str, Task] = {
     "text_classification": TextClassification(),
     "image_classification": ImageClassification(),
+    "click_through_rate": ClickThroughRate(),
 }
 
 
