@@ -59,12 +59,6 @@ class Source:
     version: int | None = None
     weight_column: str | None = None
 
-    def __post_init__(self) -> None:
-        if not self.content_columns:
-            raise InvalidInput.of(
-                "content_columns", f"are not given, and {self.task} has no usual ones; name them"
-            )
-
     @property
     def columns(self) -> list[str]:
         given = [self.id_column, *self.content_columns, self.label_column, self.weight_column]
@@ -79,8 +73,12 @@ def latest(source: Source) -> Source:
     """The source pinned to the version of this moment, its columns checked.
 
     Raises NotFound when there is no such table or column, InvalidInput when the
-    table uses a Delta feature that would be read wrongly.
+    table uses a Delta feature that would be read wrongly or no content column is named.
     """
+    if not source.content_columns:
+        raise InvalidInput.of(
+            "content_columns", f"are not given, and {source.task} has no usual ones; name them"
+        )
     if source.is_delta:
         table = open_table(source.uri, source.version)
         features = set(table.protocol().reader_features or ())

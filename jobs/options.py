@@ -2,10 +2,14 @@
 
 from typing import Annotated
 
+import pyarrow.parquet as pq
 import typer
+from deltalake import write_deltalake
 
 from cluster.dataset import Source, latest
 from cluster.model_store import Manifest
+from cluster.storage import Folder
+from relabel_service.tables import is_delta
 from relabel_service.tasks import TASKS, task_named
 
 Dataset = Annotated[
@@ -78,3 +82,13 @@ def like_trained(
             version,
         )
     )
+
+
+def versioned(dataset: str, out: str) -> str:
+    """The data set itself where it is Delta; else a copy under `out`, made once."""
+    if is_delta(dataset):
+        return dataset
+    copy = Folder(out).address("dataset")
+    if not is_delta(copy):
+        write_deltalake(copy, pq.read_table(dataset))
+    return copy

@@ -4,7 +4,8 @@ from relabel_service import tables
 
 
 def decided_ids(uri: str | None) -> frozenset[str]:
-    """Ids with a decision in the lineage table; none when there is no table yet."""
+    """Ids with people's decision in the lineage table; none when there is no table yet."""
     if uri is None or not tables.is_delta(uri):
         return frozenset()
-    return frozenset(tables.read_where(uri, {}, columns=["id"])["id"].to_pylist())
+    decided = tables.read_where(uri, {}, columns=["id", "policy"])
+    return frozenset(decided.filter(decided["policy"].is_null())["id"].to_pylist())

@@ -57,7 +57,7 @@ def test_a_weight_column_tells_how_much_a_row_counts() -> None:
 
 def test_a_task_without_usual_columns_asks_for_them() -> None:
     with pytest.raises(InvalidInput, match="name them"):
-        Source("data", "click_through_rate", (), "label")
+        latest(Source("data", "click_through_rate", (), "label"))
 
 
 def test_rows_without_an_id_get_a_stable_one_of_their_content() -> None:
