@@ -41,6 +41,7 @@ class Mining:
     """One run over a pinned source with a finished training.
 
     decided: ids that people have decided already; scored, but not asked about again.
+    disagreement: the signal to rank by, where the task has several; None for its own suspicion.
     """
 
     source: Source
@@ -51,6 +52,7 @@ class Mining:
     selection: Selection = field(default_factory=Selection)
     inference: Inference = field(default_factory=Inference)
     decided: frozenset[str] = frozenset()
+    disagreement: str | None = None
 
     def __post_init__(self) -> None:
         if not self.run_id or "/" in self.run_id:
@@ -91,7 +93,13 @@ def mine(mining: Mining) -> Mined:
     if work.exists(MINED):
         return Mined(**json.loads(work.read(MINED)))
     manifest = ModelStore(mining.store_uri).manifest()
-    scoring = Scoring(work.address(""), mining.source.task, manifest.classes, mining.run_id)
+    scoring = Scoring(
+        work.address(""),
+        mining.source.task,
+        manifest.classes,
+        mining.run_id,
+        mining.disagreement,
+    )
     times = [time.monotonic()]
 
     seen = survey(mining.source)

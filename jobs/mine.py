@@ -40,6 +40,12 @@ def main(
     lineage: Annotated[
         str | None, typer.Option(help="lineage table; rows decided there are not asked again")
     ] = None,
+    disagreement: Annotated[
+        str | None,
+        typer.Option(
+            help="signal to rank by (bleu_distance, edit_distance, ...); the task's usual"
+        ),
+    ] = None,
     batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = 1024,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
@@ -58,6 +64,7 @@ def main(
         selection=selection,
         inference=Inference(predictions, batch_rows, num_workers, use_gpu),
         decided=decided_ids(lineage),
+        disagreement=disagreement,
     )
     with ray_session():
         mined = mine(mining)

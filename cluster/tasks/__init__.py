@@ -7,6 +7,7 @@ branches on a task's name. The light side is relabel_service/tasks/.
 from cluster.tasks.click_through_rate import ClickThroughRateModels
 from cluster.tasks.image_classification import ImageClassificationModels
 from cluster.tasks.seam import ModelTask
+from cluster.tasks.sequence_generation import SequenceGenerationModels
 from cluster.tasks.text_classification import TextClassificationModels
 from relabel_service.errors import InvalidInput
 
@@ -14,6 +15,7 @@ MODEL_TASKS: dict[str, ModelTask] = {
     "text_classification": TextClassificationModels(),
     "image_classification": ImageClassificationModels(),
     "click_through_rate": ClickThroughRateModels(),
+    "sequence_generation": SequenceGenerationModels(),
 }
 
 

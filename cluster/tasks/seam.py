@@ -118,3 +118,11 @@ class ModelTask(Protocol):
 
     def metrics(self, answers: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
         """How good answers are against true labels; the first is the headline. Higher is better."""
+
+
+@runtime_checkable
+class Disagreements(Protocol):
+    """A ModelTask that has more than one measure of disagreement to rank by."""
+
+    disagreements: tuple[str, ...]
+    """Signals that are suspicions in their own right: in [0, 1], higher is worse."""

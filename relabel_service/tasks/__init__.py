@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.click_through_rate import ClickThroughRate
 from relabel_service.tasks.image_classification import ImageClassification
+from relabel_service.tasks.sequence_generation import SequenceGeneration
 from relabel_service.tasks.text_classification import TextClassification
 from relabel_service.v1 import items_pb2, labels_pb2
 
@@ -63,6 +64,7 @@ TASKS: dict[str, Task] = {
     "text_classification": TextClassification(),
     "image_classification": ImageClassification(),
     "click_through_rate": ClickThroughRate(),
+    "sequence_generation": SequenceGeneration(),
 }
 
 
