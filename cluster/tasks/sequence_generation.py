@@ -23,7 +23,9 @@ from cluster.models import attention_gru, encoder_decoder
 from cluster.models.generations import IGNORED, TARGET, Generated, Generator, padded
 from cluster.tasks.disagreement import DISAGREEMENTS, tokens
 from cluster.tasks.seam import Array, Tensors
+from relabel_service.errors import InvalidInput
 from relabel_service.tables import SUGGESTION
+from relabel_service.tasks.sequence_generation import is_sound
 
 UNLIKELIHOOD = "label_unlikelihood"
 SHINGLE = 5  # characters
@@ -104,8 +106,10 @@ class SequenceGenerationModels:
     name = "sequence_generation"
     disagreements: tuple[str, ...] = (*DISAGREEMENTS, UNLIKELIHOOD)
 
-    def shingles(self, content: str) -> Iterable[bytes]:
-        """Runs of 5 characters, letter case and everything but words set aside."""
+    def shingles(self, content: str) -> Iterable[bytes] | None:
+        """Runs of 5 characters, letter case and everything but words set aside; of texts alone."""
+        if is_sound(content):
+            return None
         text = " ".join(re.findall(r"\w+", content.lower())) or content
         ends = range(max(len(text) - SHINGLE, 0) + 1)
         return {text[at : at + SHINGLE].encode("utf-8", "surrogatepass") for at in ends}
@@ -113,6 +117,10 @@ class SequenceGenerationModels:
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]
     ) -> None:
+        if model is None and is_sound(contents[0]):
+            raise InvalidInput.of(
+                "model", "is not given, but the built-in cannot read sounds; use one like Whisper"
+            )
         if model is None:
             attention_gru.prepare(folder, contents, labels)
         else:

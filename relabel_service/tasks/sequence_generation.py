@@ -1,12 +1,15 @@
 """Sequence generation: the content is a source text, the label the text made from it.
 
 Translation, meaning representations, pronunciations, summaries: whatever an
-encoder and a decoder can learn.
+encoder and a decoder can learn. The source may be a sound, and the label its transcript.
 """
 
+import mimetypes
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
+from urllib.parse import urlsplit
 
+from relabel_service import media, sounds
 from relabel_service.errors import InvalidInput
 from relabel_service.v1 import items_pb2, labels_pb2
 
@@ -17,8 +20,12 @@ class SequenceGeneration:
     content_columns: tuple[str, ...] = ("source",)
 
     def read_content(self, values: Mapping[str, object]) -> str:
-        [(column, text)] = values.items()
-        return _text(column, text)
+        [(column, value)] = values.items()
+        if isinstance(value, str) and not is_sound(value):
+            return _text(column, value)
+        if isinstance(value, str | bytes | Mapping):
+            return media.read_media(column, value, sounds.media_type)
+        return _text(column, value)
 
     def read_label(self, value: object, content: str) -> str:
         return _text("label", value)
@@ -42,6 +49,8 @@ class SequenceGeneration:
         return part
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
+        if is_sound(content):
+            return items_pb2.Content(audio=media.to_wire(content))
         return items_pb2.Content(text=items_pb2.TextContent(text=content))
 
     def label_to_wire(self, label: str) -> labels_pb2.Label:
@@ -61,6 +70,16 @@ class SequenceGeneration:
             return 0.0
         words = SequenceMatcher(None, left.split(), right.split(), autojunk=False)
         return 1.0 - words.ratio()
+
+
+def is_sound(content: str) -> bool:
+    """Whether a source is a sound's `data:` URI or address rather than a text."""
+    if content.startswith(media.DATA):
+        return content.startswith(f"{media.DATA}audio/")
+    if "://" not in content or any(sign.isspace() for sign in content):
+        return False
+    guessed, _ = mimetypes.guess_type(urlsplit(content).path)
+    return (guessed or "").startswith("audio/")
 
 
 def _text(column: str, value: object) -> str:

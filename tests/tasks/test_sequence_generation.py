@@ -10,18 +10,24 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
+    BertConfig,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
 )
 
 from cluster.ranking import Scoring
 from cluster.tasks import model_task
 from cluster.tasks.disagreement import DISAGREEMENTS, tokens
-from cluster.tasks.seam import Disagreements
+from cluster.tasks.seam import Disagreements, Recipe
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
+from relabel_service.tasks.sequence_generation import is_sound
 from relabel_service.v1 import labels_pb2
+from tests.data.slices import read
 from tests.tasks.training import CrossFitted, Rows, auroc, cross_fit, fit, is_wrong, predict
 
 TASK = "sequence_generation"
@@ -209,7 +215,7 @@ def test_models_by_path_train_generate_and_weigh_labels(make: Any, tmp_path: Pat
     make(model, [*rows.contents, *rows.gold])
     HEAVY.prepare(prepared, model=str(model), contents=rows.contents, labels=rows.labels)
     learner = HEAVY.start(prepared, model=str(model), classes=(), pretrained=True)
-    learner.recipe = type(learner.recipe)(epochs=12, batch_size=32, learning_rate=5e-3)
+    learner.recipe = Recipe(epochs=12, batch_size=32, learning_rate=5e-3)
     fit(learner, rows.contents, rows.labels)
     right, wrong = rows.gold[:20], [rows.gold[place - 7] for place in range(20)]
     judged = [
@@ -225,11 +231,88 @@ def test_models_by_path_train_generate_and_weigh_labels(make: Any, tmp_path: Pat
 
 
 def test_a_model_without_a_decoder_is_refused(tmp_path: Path) -> None:
-    from transformers import BertConfig
-
     word_tokenizer(tmp_path, ["a b"])
     BertConfig(vocab_size=10).save_pretrained(tmp_path)
     with pytest.raises(InvalidInput, match=r"bert.*has no decoder; use one like T5"):
         HEAVY.prepare(tmp_path, model=str(tmp_path), contents=["a"], labels=["b"])
     with pytest.raises(InvalidInput, match="no model by hub id or local path"):
         HEAVY.prepare(tmp_path, model=str(tmp_path / "gone"), contents=["a"], labels=["b"])
+
+
+def tiny_whisper(folder: Path, texts: list[str]) -> None:
+    """Hears one second."""
+    vocabulary = len(word_tokenizer(folder, texts))
+    extractor = WhisperFeatureExtractor(  # type: ignore[no-untyped-call]
+        feature_size=16, chunk_length=1
+    )
+    extractor.save_pretrained(folder)
+    WhisperForConditionalGeneration(
+        WhisperConfig(
+            vocab_size=vocabulary,
+            num_mel_bins=16,
+            max_source_positions=50,
+            max_target_positions=8,
+            d_model=32,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=64,
+            decoder_ffn_dim=64,
+            dropout=0.0,
+            bos_token_id=0,
+            pad_token_id=1,
+            eos_token_id=2,
+            decoder_start_token_id=0,
+        )
+    ).save_pretrained(folder)
+
+
+def test_transcripts_are_sequences_whose_source_is_a_sound(tmp_path: Path) -> None:
+    table = read("audio_classification/spoken_digits", "train").slice(0, 40)
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    contents = [LIGHT.read_content({"audio": sound}) for sound in table["audio"].to_pylist()]
+    labels = [f"the {names[int(digit)]}" for digit in table["gold"].to_pylist()]
+    assert LIGHT.content_to_wire(contents[0]).audio.media_type == "audio/wav"
+    model, prepared = tmp_path / "model", tmp_path / "prepared"
+    model.mkdir()
+    prepared.mkdir()
+    torch.manual_seed(0)
+    tiny_whisper(model, labels)
+    HEAVY.prepare(prepared, model=str(model), contents=contents, labels=labels)
+    learner = HEAVY.start(prepared, model=str(model), classes=(), pretrained=True)
+    learner.recipe = Recipe(epochs=15, batch_size=8, learning_rate=5e-3)
+    fit(learner, contents, labels)
+    judged = learner.judge(predict(learner, contents, labels), labels, contents)
+    nonsense = ["nine the"] * len(labels)
+    other = learner.judge(predict(learner, contents, nonsense), nonsense, contents)
+    unlikely = [np.mean(one["label_unlikelihood"].to_numpy()) for one in (judged, other)]
+    assert unlikely[0] < unlikely[1]
+    assert judged["suggestions"][0][0]["label"].as_py().startswith("the ")
+
+
+def test_sources_and_models_must_suit_each_other(tmp_path: Path) -> None:
+    sound = read("audio_classification/spoken_digits", "train")["audio"][0].as_py()
+    content = LIGHT.read_content({"audio": sound})
+    tiny_whisper(tmp_path, ["a b"])
+    with pytest.raises(InvalidInput, match="built-in cannot read sounds; use one like Whisper"):
+        HEAVY.prepare(tmp_path, model=None, contents=[content], labels=["b"])
+    with pytest.raises(InvalidInput, match="cannot read texts; use one like T5"):
+        HEAVY.prepare(tmp_path, model=str(tmp_path), contents=["a"], labels=["b"])
+    tiny_t5(tmp_path, ["a b"])
+    with pytest.raises(InvalidInput, match="cannot read sounds; use one like Whisper"):
+        HEAVY.prepare(tmp_path, model=str(tmp_path), contents=[content], labels=["b"])
+
+
+@pytest.mark.parametrize(
+    ("source", "sound"),
+    [
+        ("s3://bucket/a.wav", True),
+        ("a text about s3://bucket/a.wav", False),
+        ("https://example.org/a.html", False),
+        ("data:audio/wav;base64,AAAA", True),
+        ("data: the plural of datum", False),
+    ],
+)
+def test_sounds_are_told_from_texts(source: str, sound: bool) -> None:
+    assert is_sound(source) is sound
