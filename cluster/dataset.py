@@ -7,6 +7,7 @@ task's schema keeps its place and carries its fault.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -27,11 +28,13 @@ MAX_ROW_TEXT = 2_000  # characters of a quarantined row kept for the person who 
 BATCH_ROWS = 4_096
 
 # A row of any task; fault is null where the row is fit, row is its text form where it is not.
+# weight: how much the row counts in training, 0 or more; 1 for all where nothing says otherwise.
 ROWS = pa.schema(
     [
         pa.field("id", pa.string()),
         pa.field("content", pa.string()),
         pa.field("label", pa.string()),
+        pa.field("weight", pa.float64()),
         pa.field("fault", pa.string()),
         pa.field("row", pa.string()),
     ]
@@ -45,6 +48,7 @@ class Source:
     uri: parquet (file, folder) or Delta table; local path or object-store URL.
     version: Delta version to read, None for parquet; latest() pins it.
     id_column: None makes ids from the content.
+    weight_column: how much each row counts in training; null counts as 1.
     """
 
     uri: str
@@ -53,11 +57,12 @@ class Source:
     label_column: str
     id_column: str | None = None
     version: int | None = None
+    weight_column: str | None = None
 
     @property
     def columns(self) -> list[str]:
-        given = [self.id_column] if self.id_column else []
-        return list(dict.fromkeys([*given, *self.content_columns, self.label_column]))
+        given = [self.id_column, *self.content_columns, self.label_column, self.weight_column]
+        return list(dict.fromkeys(name for name in given if name))
 
     @property
     def is_delta(self) -> bool:
@@ -68,8 +73,12 @@ def latest(source: Source) -> Source:
     """The source pinned to the version of this moment, its columns checked.
 
     Raises NotFound when there is no such table or column, InvalidInput when the
-    table uses a Delta feature that would be read wrongly.
+    table uses a Delta feature that would be read wrongly or no content column is named.
     """
+    if not source.content_columns:
+        raise InvalidInput.of(
+            "content_columns", f"are not given, and {source.task} has no usual ones; name them"
+        )
     if source.is_delta:
         table = open_table(source.uri, source.version)
         features = set(table.protocol().reader_features or ())
@@ -153,10 +162,27 @@ def _check_row(
         label = task.read_label(row[source.label_column], content)
         if fault := task.label_fault(label, classes):
             raise InvalidInput.of(source.label_column, fault)
+        weight = _weight(source.weight_column, row)
     except InvalidInput as fault:
         text = json.dumps(row, default=repr, ensure_ascii=False)[:MAX_ROW_TEXT]
         return {"id": name or content_id(text), "fault": str(fault), "row": text}
-    return {"id": name or content_id(content), "content": content, "label": label}
+    return {
+        "id": name or content_id(content),
+        "content": content,
+        "label": label,
+        "weight": weight,
+    }
+
+
+def _weight(column: str | None, row: Mapping[str, Any]) -> float:
+    value = row[column] if column else None
+    if column is None or value is None:
+        return 1.0
+    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InvalidInput.of(
+            column, f"{value!r} is no weight; give a number of 0 or more, or null"
+        )
+    return float(value)
 
 
 def _keep(batch: pa.Table, *, ids: pa.Array, inside: bool) -> pa.Table:
@@ -176,7 +202,7 @@ def _tell_copies(group: pa.Table) -> pa.Table:
             row["row"] = json.dumps(
                 {"content": row["content"], "label": row["label"]}, ensure_ascii=False
             )[:MAX_ROW_TEXT]
-            row["content"] = row["label"] = None
+            row["content"] = row["label"] = row["weight"] = None
     return pa.Table.from_pylist(copies, schema=ROWS)
 
 

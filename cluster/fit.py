@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cluster.train import Training
 
 MAX_GRADIENT_NORM = 1.0
+MIN_BATCH_WEIGHT = 1e-6  # a batch that weighs less is not divided by its weight
 STATE_FILE = "state.pt"
 
 
@@ -56,6 +57,7 @@ class _Shard:
         self.folds = manifest.folds.of(table["id"])
         self.inputs = learner.encode(contents)
         self.targets = learner.encode_labels(labels, contents)
+        self.weights = torch.from_numpy(table["weight"].to_numpy().astype(np.float32))
 
 
 class _Run:
@@ -130,9 +132,9 @@ class _Run:
         )
         with autocast():
             losses, observed = self._model(to_device(batch))
-        loss = losses.float().mean()
+        loss = _weighted_mean(losses.float(), shard.weights[places].to(losses.device))
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), MAX_GRADIENT_NORM)
         self._optimizer.step()
         self._schedule.step()
@@ -205,6 +207,11 @@ class _Run:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         return bytes(sink.getvalue())
+
+
+def _weighted_mean(losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Of [B] losses; 0 for a batch whose rows do not count."""
+    return (losses * weights).sum() / weights.sum().clamp(min=MIN_BATCH_WEIGHT)
 
 
 def _recipe(own: Recipe, settings: "Training") -> Recipe:

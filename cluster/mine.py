@@ -42,6 +42,7 @@ class Mining:
 
     decided: id and unit of what people have decided already; scored, but not asked again.
     units: classes that findings may be about, for tasks that go class by class; all when empty.
+    disagreement: the signal to rank by, where the task has several; None for its own suspicion.
     """
 
     source: Source
@@ -53,6 +54,7 @@ class Mining:
     inference: Inference = field(default_factory=Inference)
     decided: frozenset[tuple[str, str]] = frozenset()
     units: tuple[str, ...] = ()
+    disagreement: str | None = None
 
     def __post_init__(self) -> None:
         if not self.run_id or "/" in self.run_id:
@@ -93,7 +95,13 @@ def mine(mining: Mining) -> Mined:
     if work.exists(MINED):
         return Mined(**json.loads(work.read(MINED)))
     manifest = ModelStore(mining.store_uri).manifest()
-    scoring = Scoring(work.address(""), mining.source.task, manifest.classes, mining.run_id)
+    scoring = Scoring(
+        work.address(""),
+        mining.source.task,
+        manifest.classes,
+        mining.run_id,
+        mining.disagreement,
+    )
     times = [time.monotonic()]
 
     seen = survey(mining.source)

@@ -16,7 +16,7 @@ from torch import nn
 
 from cluster.device import autocast, device, to_device
 from cluster.model_store import ALL, ModelStore, fold_run
-from cluster.tasks.seam import Learner
+from cluster.tasks.seam import Learner, WeighsLabels
 from relabel_service.errors import InvalidInput
 
 CHUNK_ROWS = 256  # rows of like size predicted together
@@ -61,20 +61,21 @@ class Predictor:
         for learner in self._learners:
             cast(nn.Module, learner).to(device()).eval()
 
-    def predict(self, ids: Sequence[str], contents: Sequence[str]) -> list[Any]:
-        """The learner's prediction of each row, in order."""
+    def predict(
+        self, ids: Sequence[str], contents: Sequence[str], labels: Sequence[str] | None = None
+    ) -> list[Any]:
+        """The learner's prediction of each row, in order; labels: those to be judged."""
+        runs = self._runs_of(ids)
         found: list[Any] = [None] * len(ids)
-        if not found:
-            return found
-        inputs = self._learners[0].encode(contents)
-        sizes = np.array([self._learners[0].size(one) for one in inputs])
         for number, learner in enumerate(self._learners):
-            mine = np.flatnonzero(self._runs_of(ids) == number)
-            by_size = mine[np.argsort(-sizes[mine], kind="stable")]
-            for at in range(0, len(by_size), CHUNK_ROWS):
-                chunk = by_size[at : at + CHUNK_ROWS]
-                for place, one in zip(chunk, _predict(learner, inputs, chunk), strict=True):
-                    found[place] = one
+            mine: list[int] = np.flatnonzero(runs == number).tolist()
+            some = predictions_of(
+                learner,
+                [contents[place] for place in mine],
+                None if labels is None else [labels[place] for place in mine],
+            )
+            for place, one in zip(mine, some, strict=True):
+                found[place] = one
         return found
 
     def judge(self, batch: pa.Table) -> pa.Table:
@@ -83,17 +84,18 @@ class Predictor:
         Unfit rows follow with the judgement's columns null.
         """
         fit = batch.filter(batch["fault"].is_null())
-        unfit = batch.filter(batch["fault"].is_valid())
+        unfit = batch.filter(batch["fault"].is_valid()).drop_columns(["label", "weight"])
         ids, contents = fit["id"].to_pylist(), fit["content"].to_pylist()
-        predictions = self.predict(ids, contents)
+        labels = fit["label"].to_pylist()
+        predictions = self.predict(ids, contents, labels)
         if not predictions:
             return unfit
-        judged = self._learners[0].judge(predictions, fit["label"].to_pylist(), contents)
+        judged = self._learners[0].judge(predictions, labels, contents)
         own = fit.select(["id", "content", "fault", "row"]).take(judged["row"])
         for name in judged.column_names:
             if name != "row":
                 own = own.append_column(name, judged[name])
-        return pa.concat_tables([own, unfit.drop_columns(["label"])], promote_options="default")
+        return pa.concat_tables([own, unfit], promote_options="default")
 
     def answer(self, batch: pa.Table) -> list[Any]:
         """ROWS, all fit -> plain predictions for ModelTask.metrics."""
@@ -106,7 +108,34 @@ class Predictor:
         return self.manifest.folds.of(ids)
 
 
+def predictions_of(
+    learner: Learner, contents: Sequence[str], labels: Sequence[str] | None = None
+) -> list[Any]:
+    """One learner's prediction of each row, in order; rows of like size go together.
+
+    labels: those to be judged, for learners that weigh them.
+    """
+    inputs = learner.encode(contents)
+    weighs = labels is not None and isinstance(learner, WeighsLabels)
+    targets = learner.encode_labels(labels, contents) if weighs and labels is not None else None
+    by_size = np.argsort([-learner.size(one) for one in inputs], kind="stable")
+    found: list[Any] = [None] * len(inputs)
+    for at in range(0, len(by_size), CHUNK_ROWS):
+        chunk = by_size[at : at + CHUNK_ROWS]
+        some = _predict(
+            learner,
+            [inputs[place] for place in chunk],
+            None if targets is None else [targets[place] for place in chunk],
+        )
+        for place, one in zip(chunk, some, strict=True):
+            found[place] = one
+    return found
+
+
 @torch.inference_mode()
-def _predict(learner: Learner, inputs: list[Any], places: npt.NDArray[np.int64]) -> list[Any]:
+def _predict(learner: Learner, inputs: list[Any], targets: list[Any] | None) -> list[Any]:
+    batch = to_device(learner.collate(inputs, targets))
     with autocast():
-        return learner.predict(to_device(learner.collate([inputs[place] for place in places])))
+        if targets is not None and isinstance(learner, WeighsLabels):
+            return learner.predict_given(batch)
+        return learner.predict(batch)

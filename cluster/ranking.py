@@ -17,8 +17,9 @@ from deltalake.transaction import AddAction
 from cluster.parts import read_part, write_part
 from cluster.storage import Folder
 from cluster.tasks import model_task
-from cluster.tasks.seam import Array
+from cluster.tasks.seam import Array, Disagreements
 from relabel_service import tables
+from relabel_service.errors import InvalidInput
 
 WORST_FIRST = [("suspicion", "descending"), ("id", "ascending"), ("unit", "ascending")]
 
@@ -37,12 +38,33 @@ _PLACES = pa.schema(
 
 @dataclass(frozen=True)
 class Scoring:
-    """What every task needs: where the parts are, and whose suspicion."""
+    """What every Ray task needs: where the parts are, and whose suspicion.
+
+    disagreement: the signal to rank by; None for the task's own suspicion.
+    """
 
     work: str
     task: str
     classes: tuple[str, ...]
     run_id: str
+    disagreement: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.disagreement is None:
+            return
+        task = model_task(self.task)
+        known = task.disagreements if isinstance(task, Disagreements) else ()
+        if self.disagreement not in known:
+            told = f"use one of {', '.join(known)}" if known else "leave it out"
+            raise InvalidInput.of(
+                "disagreement", f"{self.disagreement!r} is none of {self.task}; {told}"
+            )
+
+    def suspicion(self, judged: pa.Table, sums: "Sums") -> Array:
+        task = model_task(self.task)
+        if self.disagreement is not None:
+            return task.signals(judged, sums, self.classes)[self.disagreement]
+        return task.suspicion(judged, sums, self.classes)
 
 
 def totals(scoring: Scoring, parts: Sequence[str]) -> Sums:
@@ -132,7 +154,7 @@ def _worst(
     judged, places = _judged(scoring, part)
     if not judged.num_rows:
         return _PLACES.empty_table()
-    suspicion = model_task(scoring.task).suspicion(judged, sums, scoring.classes)
+    suspicion = scoring.suspicion(judged, sums)
     found = pa.table(
         {
             "suspicion": suspicion,

@@ -121,7 +121,7 @@ def _require(source: Source, seen: Survey) -> None:
 
 def _fit_rows(source: Source, seen: Survey) -> "ray.data.Dataset":
     def keep(batch: pa.Table) -> pa.Table:
-        return batch.filter(batch["fault"].is_null()).select(["id", "content", "label"])
+        return batch.filter(batch["fault"].is_null()).select(["id", "content", "label", "weight"])
 
     return rows(source, repeated=seen.repeated).map_batches(keep, batch_format="pyarrow")
 

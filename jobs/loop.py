@@ -19,9 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow.parquet as pq
 import typer
-from deltalake import write_deltalake
 from rich.console import Console
 
 from cluster.dataset import Source, latest
@@ -93,7 +91,7 @@ def main(
             "gold_column", "is not given; gold labelers need it (or --labelers people)"
         )
     source = options.source_of(
-        _versioned(dataset, out),
+        options.versioned(dataset, out),
         task=task,
         content_columns=content_column,
         label_column=label_column,
@@ -142,16 +140,6 @@ def main(
     folder.write("report.json", json.dumps(report.as_json(told), indent=2).encode())
     folder.write("report.html", report.html(told).encode())
     console.print(f"report: {folder.address('report.html')} (and report.json)", soft_wrap=True)
-
-
-def _versioned(dataset: str, out: str) -> str:
-    """The data set itself where it is Delta; else a copy under `out`, made once."""
-    if Source(dataset, "", (), "").is_delta:
-        return dataset
-    copy = Folder(out).address("dataset")
-    if not Source(copy, "", (), "").is_delta:
-        write_deltalake(copy, pq.read_table(dataset))
-    return copy
 
 
 def _test(source: Source, uri: str, gold_column: str | None) -> Source:

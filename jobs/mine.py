@@ -43,6 +43,12 @@ def main(
     lineage: Annotated[
         str | None, typer.Option(help="lineage table; labels decided there are not asked again")
     ] = None,
+    disagreement: Annotated[
+        str | None,
+        typer.Option(
+            help="signal to rank by (bleu_distance, edit_distance, ...); the task's usual"
+        ),
+    ] = None,
     batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = 1024,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
@@ -62,6 +68,7 @@ def main(
         inference=Inference(predictions, batch_rows, num_workers, use_gpu),
         decided=decided_parts(lineage),
         units=tuple(unit or ()),
+        disagreement=disagreement,
     )
     with ray_session():
         mined = mine(mining)

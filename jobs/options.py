@@ -2,10 +2,14 @@
 
 from typing import Annotated
 
+import pyarrow.parquet as pq
 import typer
+from deltalake import write_deltalake
 
 from cluster.dataset import Source, latest
 from cluster.model_store import Manifest
+from cluster.storage import Folder
+from relabel_service.tables import is_delta
 from relabel_service.tasks import TASKS, task_named
 
 Dataset = Annotated[
@@ -28,6 +32,10 @@ LabelColumn = Annotated[str, typer.Option(help="column of the human label")]
 IdColumn = Annotated[
     str | None,
     typer.Option(help="column of the row's id; made from the content when left out"),
+]
+WeightColumn = Annotated[
+    str | None,
+    typer.Option(help="column of how much a row counts in training; all alike when left out"),
 ]
 Version = Annotated[
     int | None, typer.Option("--version", help="Delta version; the latest when left out")
@@ -52,10 +60,11 @@ def source_of(
     label_column: str,
     id_column: str | None,
     version: int | None,
+    weight_column: str | None = None,
 ) -> Source:
     """The data set the options name, pinned. Raises as cluster.dataset.latest."""
     columns = tuple(content_columns or task_named(task).content_columns)
-    return latest(Source(dataset, task, columns, label_column, id_column, version))
+    return latest(Source(dataset, task, columns, label_column, id_column, version, weight_column))
 
 
 def like_trained(
@@ -73,3 +82,13 @@ def like_trained(
             version,
         )
     )
+
+
+def versioned(dataset: str, out: str) -> str:
+    """The data set itself where it is Delta; else a copy under `out`, made once."""
+    if is_delta(dataset):
+        return dataset
+    copy = Folder(out).address("dataset")
+    if not is_delta(copy):
+        write_deltalake(copy, pq.read_table(dataset))
+    return copy

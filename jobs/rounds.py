@@ -5,7 +5,6 @@ stopped goes on where it was. What a round starts from is kept in a file, lest a
 repetition take the version that the round itself has made.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from cluster.dataset import Source, check, latest
+from cluster.dataset import Source, check
 from cluster.evaluate import evaluate
 from cluster.merge import Merged, Merging, merge
 from cluster.mine import Mined, Mining, mine
@@ -21,6 +20,7 @@ from cluster.predict import Inference
 from cluster.selection import Selection
 from cluster.storage import Folder
 from cluster.train import Training, train
+from jobs.pinned import pinned
 from relabel_service import tables
 from relabel_service.client import Client
 from relabel_service.errors import NotFound
@@ -145,12 +145,7 @@ class Rounds:
 
     def _started_from(self, number: int) -> Source:
         """The source at the version that round `number` starts from, now and when repeated."""
-        name = f"rounds/{number}.json"
-        if not self._folder.exists(name):
-            version = latest(replace(self._loop.source, version=None)).version
-            self._folder.write(name, json.dumps({"delta_version": version}).encode())
-        version = json.loads(self._folder.read(name))["delta_version"]
-        return latest(replace(self._loop.source, version=version))
+        return pinned(self._folder, f"rounds/{number}", self._loop.source)
 
     def _measure(
         self, source: Source, name: str, *, num_folds: int

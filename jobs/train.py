@@ -27,6 +27,7 @@ def main(
     content_column: options.ContentColumns = None,
     label_column: options.LabelColumn = "label",
     id_column: options.IdColumn = None,
+    weight_column: options.WeightColumn = None,
     version: options.Version = None,
     model: options.Model = None,
     folds: options.Folds = 5,
@@ -63,6 +64,7 @@ def main(
         label_column=label_column,
         id_column=id_column,
         version=version,
+        weight_column=weight_column,
     )
     with ray_session():
         manifest = train(source, settings, out)

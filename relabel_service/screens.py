@@ -120,9 +120,19 @@ def _spans(one: labels_pb2.Label, item: items_pb2.Item) -> str:
     return ", ".join(told) or "no entity"
 
 
+def _sequence(one: labels_pb2.Label, item: items_pb2.Item) -> str:
+    return one.sequence.text
+
+
+def _click(one: labels_pb2.Label, item: items_pb2.Item) -> str:
+    return "clicked" if one.click.clicked else "not clicked"
+
+
 LABEL: Mapping[str, Callable[[labels_pb2.Label, items_pb2.Item], str]] = {
     "class_label": _class_label,
     "spans": _spans,
+    "sequence": _sequence,
+    "click": _click,
 }
 
 
@@ -149,6 +159,25 @@ def _ask_spans(item: items_pb2.Item, classes: Sequence[str], console: Console) -
     return labels_pb2.Label(spans=labels_pb2.SpansLabel(spans=spans))
 
 
+def _ask_sequence(
+    item: items_pb2.Item, classes: Sequence[str], console: Console
+) -> labels_pb2.Label:
+    """One of the suggestions by its number, or a text."""
+    for number, one in enumerate(item.suggestions, 1):
+        console.print(f"  [bold]{number}[/bold] {escape_markup(one.label.sequence.text)}")
+    typed = Prompt.ask("number, or the text", console=console)
+    if typed.isdecimal() and 1 <= int(typed) <= len(item.suggestions):
+        return item.suggestions[int(typed) - 1].label
+    if not typed.strip():
+        raise InvalidInput.of("label", "is empty; type a text")
+    return labels_pb2.Label(sequence=labels_pb2.SequenceLabel(text=typed))
+
+
+def _ask_click(item: items_pb2.Item, classes: Sequence[str], console: Console) -> labels_pb2.Label:
+    choice = Prompt.ask("clicked", choices=["y", "n"], console=console)
+    return labels_pb2.Label(click=labels_pb2.ClickLabel(clicked=choice == "y"))
+
+
 def _ask_json(item: items_pb2.Item, classes: Sequence[str], console: Console) -> labels_pb2.Label:
     console.print(Text(f"like {MessageToJson(item.human_label, indent=None)}", "dim"))
     typed = Prompt.ask("label as JSON", console=console)
@@ -161,4 +190,6 @@ def _ask_json(item: items_pb2.Item, classes: Sequence[str], console: Console) ->
 ASK: Mapping[str, Callable[[items_pb2.Item, Sequence[str], Console], labels_pb2.Label]] = {
     "class_label": _ask_class,
     "spans": _ask_spans,
+    "sequence": _ask_sequence,
+    "click": _ask_click,
 }

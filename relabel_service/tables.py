@@ -72,7 +72,8 @@ RESULTS = pa.schema(
     ]
 )
 
-# What people decided about one row: why version N+1 differs from version N.
+# What was decided about one row: why version N+1 differs from version N. People decide by votes;
+# a policy decides by rule, without votes and labelers. action: set, drop or weight.
 LINEAGE = pa.schema(
     [
         pa.field("id", pa.string()),
@@ -83,6 +84,9 @@ LINEAGE = pa.schema(
         pa.field("votes", pa.map_(pa.string(), pa.int64())),
         pa.field("labelers", pa.list_(pa.string())),
         pa.field("decided_time", pa.timestamp("us", tz="UTC")),
+        pa.field("action", pa.string()),
+        pa.field("weight", pa.float64()),
+        pa.field("policy", pa.string()),
         pa.field("merge_time", pa.timestamp("us", tz="UTC")),
         pa.field("campaign", pa.string()),
         pa.field("findings_uri", pa.string()),

@@ -79,4 +79,4 @@ def _padding(extractor: Any) -> dict[str, bool]:
 
 
 def _extractor(model: str | Path) -> Any:
-    return AutoFeatureExtractor.from_pretrained(model)
+    return AutoFeatureExtractor.from_pretrained(model)  # type: ignore[no-untyped-call]

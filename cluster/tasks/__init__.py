@@ -5,8 +5,10 @@ branches on a task's name. The light side is relabel_service/tasks/.
 """
 
 from cluster.tasks.audio_classification import AudioClassificationModels
+from cluster.tasks.click_through_rate import ClickThroughRateModels
 from cluster.tasks.image_classification import ImageClassificationModels
 from cluster.tasks.seam import ModelTask
+from cluster.tasks.sequence_generation import SequenceGenerationModels
 from cluster.tasks.text_classification import TextClassificationModels
 from cluster.tasks.token_classification import TokenClassificationModels
 from relabel_service.errors import InvalidInput
@@ -16,6 +18,8 @@ MODEL_TASKS: dict[str, ModelTask] = {
     "image_classification": ImageClassificationModels(),
     "audio_classification": AudioClassificationModels(),
     "token_classification": TokenClassificationModels(),
+    "click_through_rate": ClickThroughRateModels(),
+    "sequence_generation": SequenceGenerationModels(),
 }
 
 

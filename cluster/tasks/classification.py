@@ -19,6 +19,7 @@ from relabel_service.tables import SUGGESTION
 NUM_SUGGESTIONS = 3
 TARGET = "target"
 OBSERVED = ("p_label", "margin")
+SIGNALS = ("p_label", "p_other", "entropy", "label_rank")
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -105,8 +106,16 @@ def judge(
             "p_label": p_label,
             "p_other": p_other,
             "entropy": entropy.astype(np.float64),
+            "label_rank": _label_rank(probabilities, given),
         }
     )
+
+
+def _label_rank(probabilities: Probabilities, given: npt.NDArray[np.int64]) -> Array:
+    """Place of the human label among the classes, 1 the most probable; equals share the better."""
+    p_label = probabilities[np.arange(len(given)), given][:, None]
+    place: Array = 1.0 + (probabilities > p_label).sum(axis=1)
+    return place
 
 
 def _suggestions(probabilities: Probabilities, classes: Sequence[str]) -> pa.Array:
@@ -147,7 +156,7 @@ class ClassScores:
     def signals(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> dict[str, Array]:
-        return {name: judged[name].to_numpy() for name in ("p_label", "p_other", "entropy")}
+        return {name: judged[name].to_numpy() for name in SIGNALS}
 
     def reasons(self, judged: pa.Table) -> list[str]:
         return [

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,14 @@ class Learner(Protocol):
     def load_state_dict(self, state: Mapping[str, Any], /) -> Any: ...
 
 
+@runtime_checkable
+class WeighsLabels(Protocol):
+    """A Learner whose judgement also needs what its own run's model makes of the label itself."""
+
+    def predict_given(self, batch: Tensors) -> list[Any]:
+        """As Learner.predict, of a batch with the targets of the labels to be judged."""
+
+
 class ModelTask(Protocol):
     """What a task can do with models."""
 
@@ -110,3 +118,11 @@ class ModelTask(Protocol):
 
     def metrics(self, answers: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
         """How good answers are against true labels; the first is the headline. Higher is better."""
+
+
+@runtime_checkable
+class Disagreements(Protocol):
+    """A ModelTask that has more than one measure of disagreement to rank by."""
+
+    disagreements: tuple[str, ...]
+    """Signals that are suspicions in their own right: in [0, 1], higher is worse."""

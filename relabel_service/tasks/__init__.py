@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.audio_classification import AudioClassification
+from relabel_service.tasks.click_through_rate import ClickThroughRate
 from relabel_service.tasks.image_classification import ImageClassification
+from relabel_service.tasks.sequence_generation import SequenceGeneration
 from relabel_service.tasks.text_classification import TextClassification
 from relabel_service.tasks.token_classification import TokenClassification
 from relabel_service.v1 import items_pb2, labels_pb2
@@ -65,6 +67,8 @@ TASKS: dict[str, Task] = {
     "image_classification": ImageClassification(),
     "audio_classification": AudioClassification(),
     "token_classification": TokenClassification(),
+    "click_through_rate": ClickThroughRate(),
+    "sequence_generation": SequenceGeneration(),
 }
 
 

@@ -17,11 +17,10 @@ from scipy.stats import rankdata
 from torch import nn
 
 from cluster.folds import Folds
+from cluster.predict import predictions_of
 from cluster.tasks import model_task
 from cluster.tasks.seam import Array, Learner, Recipe
 from relabel_service.tasks import task_named
-
-CHUNK_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -40,15 +39,16 @@ class CrossFitted:
 
     judged: pa.Table
     suspicion: Array
+    signals: dict[str, Array]
     classes: tuple[str, ...]
 
 
 def rows_of(
-    task_name: str, table: pa.Table, content_column: str, label_column: str = "label"
+    task_name: str, table: pa.Table, *content_columns: str, label_column: str = "label"
 ) -> Rows:
     """A table's rows in the task's text forms."""
     task = task_named(task_name)
-    contents = [task.read_content({content_column: v}) for v in table[content_column].to_pylist()]
+    contents = [task.read_content(row) for row in table.select(content_columns).to_pylist()]
     labels, gold = (
         [task.read_label(v, c) for v, c in zip(table[name].to_pylist(), contents, strict=True)]
         for name in (label_column, "gold")
@@ -93,15 +93,12 @@ def fit(
     return learner
 
 
-def predict(learner: Learner, contents: Sequence[str]) -> list[Any]:
-    inputs = learner.encode(contents)
+def predict(
+    learner: Learner, contents: Sequence[str], labels: Sequence[str] | None = None
+) -> list[Any]:
+    """labels: those to be judged, for learners that weigh them."""
     cast(nn.Module, learner).eval()
-    with torch.inference_mode():
-        return [
-            one
-            for at in range(0, len(inputs), CHUNK_ROWS)
-            for one in learner.predict(learner.collate(inputs[at : at + CHUNK_ROWS]))
-        ]
+    return predictions_of(learner, contents, labels)
 
 
 def cross_fit(
@@ -125,12 +122,21 @@ def cross_fit(
             learner.recipe = replace(learner.recipe, **(recipe or {}))
             rest, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             fit(learner, [rows.contents[r] for r in rest], [rows.labels[r] for r in rest])
-            found = predict(learner, [rows.contents[r] for r in held_out])
+            found = predict(
+                learner,
+                [rows.contents[r] for r in held_out],
+                [rows.labels[r] for r in held_out],
+            )
             for place, one in zip(held_out, found, strict=True):
                 predictions[place] = one
         judged = learner.judge(predictions, rows.labels, rows.contents)
-    suspicion = task.suspicion(judged, task.sums(judged, classes), classes)
-    return CrossFitted(judged, suspicion, classes)
+    sums = task.sums(judged, classes)
+    return CrossFitted(
+        judged=judged,
+        suspicion=task.suspicion(judged, sums, classes),
+        signals=task.signals(judged, sums, classes),
+        classes=classes,
+    )
 
 
 def metrics_on(

@@ -30,7 +30,7 @@ def test_fit_rows_become_text_and_unfit_ones_carry_their_fault() -> None:
     )
     checked = check(given, source=source(), classes=("ham", "spam")).to_pylist()
     assert checked[0] == {
-        "id": "7", "content": "hello", "label": "ham", "fault": None, "row": None
+        "id": "7", "content": "hello", "label": "ham", "weight": 1.0, "fault": None, "row": None
     }  # fmt: skip
     faults = [row["fault"] for row in checked[1:]]
     for fault, told in zip(
@@ -39,6 +39,25 @@ def test_fit_rows_become_text_and_unfit_ones_carry_their_fault() -> None:
         assert told in fault
     assert [row["id"] for row in checked[1:3]] == ["8", "9"]
     assert all(row["row"] and row["content"] is None for row in checked[1:])
+
+
+def test_a_weight_column_tells_how_much_a_row_counts() -> None:
+    given = pa.table(
+        {
+            "id": list("abcd"),
+            "text": ["hello"] * 4,
+            "label": ["ham"] * 4,
+            "w": pa.array([0.25, None, -1.0, float("inf")]),
+        }
+    )
+    checked = check(given, source=source(weight_column="w")).to_pylist()
+    assert [row["weight"] for row in checked] == [0.25, 1.0, None, None]
+    assert all("w: " in row["fault"] and "0 or more" in row["fault"] for row in checked[2:])
+
+
+def test_a_task_without_usual_columns_asks_for_them() -> None:
+    with pytest.raises(InvalidInput, match="name them"):
+        latest(Source("data", "click_through_rate", (), "label"))
 
 
 def test_rows_without_an_id_get_a_stable_one_of_their_content() -> None:

@@ -116,6 +116,35 @@ def test_spans_are_typed_as_ranges_of_tokens(typing: list[str]) -> None:
     ]
 
 
+SEQUENCE = labels_pb2.Label(sequence=labels_pb2.SequenceLabel(text="a b"))
+
+
+@pytest.mark.parametrize(("typed", "text"), [("2", "second"), ("3", "3"), ("a c", "a c")])
+def test_a_sequence_is_a_suggestion_s_number_or_a_text(
+    typed: str, text: str, typing: list[str]
+) -> None:
+    asked = item(CONTENTS["text"][0], SEQUENCE)
+    for one in ("first", "second"):
+        label = labels_pb2.Label(sequence=labels_pb2.SequenceLabel(text=one))
+        asked.suggestions.add(label=label, probability=0.5)
+    typing.append(typed)
+    out = io.StringIO()
+    chosen = screens.ask_label(asked, [], Console(file=out))
+    assert chosen is not None
+    assert chosen.sequence.text == text
+    assert "2 second" in out.getvalue()
+    assert screens.label(SEQUENCE, asked) == "a b"
+
+
+def test_a_click_is_yes_or_no(typing: list[str]) -> None:
+    click = labels_pb2.Label(click=labels_pb2.ClickLabel(clicked=False))
+    typing.append("y")
+    chosen = screens.ask_label(item(CONTENTS["fields"][0], click), [], Console(file=io.StringIO()))
+    assert chosen is not None
+    assert chosen.click.clicked
+    assert screens.label(click, item(CONTENTS["fields"][0], click)) == "not clicked"
+
+
 def test_what_is_no_label_is_asked_again(typing: list[str]) -> None:
     lease = leases_pb2.Lease(token="t", item=item(TOKENS, SPANS))
     typing.extend(["o", "first", "o", "3"])

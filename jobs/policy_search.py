@@ -1,0 +1,204 @@
+"""Which rule a table is best served by: each is tried, judged on dev, and the best one written.
+
+    v1 mined out of sample --rules--> a preview each --train--> dev --best--> next Delta version
+
+A rule must beat leaving the rows alone, by a model of the same seed. Test labels decide
+nothing: they are looked at once, for the rule that dev chose, and over the whole test.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cluster.dataset import Source
+from cluster.evaluate import Answered, answer
+from cluster.mine import Mining, mine
+from cluster.policy import Rule, apply, decide, preview
+from cluster.predict import Inference
+from cluster.selection import Selection
+from cluster.storage import Folder
+from cluster.tasks import model_task
+from cluster.tasks.seam import ModelTask
+from cluster.train import Training, train
+from jobs.pinned import pinned
+from relabel_service import tables
+
+KEEP = "keep"  # the trial that changes nothing
+NUM_RESAMPLES = 300
+INTERVAL = (0.05, 0.95)  # quantiles of the resampled gain that are told
+MIN_SEGMENT_ROWS = 30  # fewer tell nothing
+NUM_HURT = 10  # segments told, the worst hurt
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to try.
+
+    source: a Delta table. selection: which findings to keep, enough for every rule.
+    dev: what to choose on. test: labels that decide nothing; segments: its rows' groups,
+    segment column -> id -> value.
+    """
+
+    source: Source
+    out: str
+    training: Training
+    inference: Inference
+    selection: Selection
+    rules: Sequence[Rule]
+    dev: Source
+    test: Source | None = None
+    segments: Mapping[str, Mapping[str, str]] | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One rule: how many decisions it took, and how good the model of its rows is on dev.
+
+    gain: of dev's headline metric over keep, with the 5% and 95% quantiles over resampled rows.
+    """
+
+    policy: str
+    num_decisions: int
+    dev: Metrics
+    gain: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What came of it. chosen: `keep` where no rule was better on dev; then no version is new.
+
+    before, after: metrics of the whole test. gain: as Trial's. hurt: the segments whose headline
+    metric fell most.
+    """
+
+    trials: Sequence[Trial]
+    chosen: str
+    version_before: int
+    version: int
+    num_changed: int
+    before: Metrics | None = None
+    after: Metrics | None = None
+    gain: tuple[float, float, float] | None = None
+    hurt: Sequence[Mapping[str, Any]] = ()
+
+
+def search(asked: Search) -> Searched:
+    """Try every rule and write the best. Run again, it continues, or tells what it told."""
+    folder = Folder(asked.out)
+    source = pinned(folder, "started", asked.source)
+    task = model_task(source.task)
+    mined_store, run_id = folder.address("models/mined"), f"policy-{source.version}"
+    train(source, asked.training, mined_store)
+    findings_uri = folder.address("findings")
+    mine(
+        Mining(
+            source=source,
+            store_uri=mined_store,
+            findings_uri=findings_uri,
+            quarantine_uri=folder.address("quarantine"),
+            run_id=run_id,
+            selection=asked.selection,
+            inference=asked.inference,
+        )
+    )
+    findings = tables.read_run(findings_uri, run_id)
+    tests = {"dev": asked.dev} | ({"test": asked.test} if asked.test else {})
+
+    kept = _trained(asked, folder, KEEP, source, tests)
+    told: dict[str, dict[str, Answered]] = {}
+    trials = [_trial(task, KEEP, 0, kept["dev"], kept["dev"])]
+    for rule in asked.rules:
+        decisions = decide(findings, rule)
+        rows = preview(source, decisions, rule, folder.address(f"previews/{rule}"))
+        told[str(rule)] = _trained(asked, folder, str(rule), rows, tests)
+        trials.append(_trial(task, str(rule), len(decisions), kept["dev"], told[str(rule)]["dev"]))
+    best = max(trials, key=lambda one: next(iter(one.dev.values())))
+    assert source.version is not None
+    searched = Searched(trials, best.policy, source.version, source.version, 0)
+    if best.policy == KEEP:
+        return _measured(searched, task, asked, kept, kept)
+    [rule] = [one for one in asked.rules if str(one) == best.policy]
+    written = apply(source, findings_uri, run_id, rule, lineage_uri=folder.address("lineage"))
+    searched = replace(searched, version=written.version, num_changed=len(written.decisions))
+    return _measured(searched, task, asked, kept, told[best.policy])
+
+
+def gain(task: ModelTask, before: Answered, after: Answered) -> tuple[float, float, float]:
+    """Of the headline metric on the same rows, with quantiles over rows drawn again and again."""
+
+    def headline(told: Answered) -> float:
+        return next(iter(task.metrics(told.answers, told.labels).values()))
+
+    randomness = np.random.default_rng(0)
+    gains = []
+    for _ in range(NUM_RESAMPLES):
+        places = randomness.integers(len(before.ids), size=len(before.ids)).tolist()
+        gains.append(headline(after.take(places)) - headline(before.take(places)))
+    low, high = np.nanquantile(gains, INTERVAL).tolist()
+    return headline(after) - headline(before), low, high
+
+
+def hurt_most(
+    task: ModelTask, segments: Mapping[str, Mapping[str, str]], before: Answered, after: Answered
+) -> list[dict[str, Any]]:
+    """Segments of a test by the change of its headline metric, the worst first; those that fell."""
+    found: list[dict[str, Any]] = []
+    for column, values in segments.items():
+        groups: dict[str, list[int]] = {}
+        for place, row_id in enumerate(before.ids):
+            groups.setdefault(values.get(row_id, ""), []).append(place)
+        for value, places in groups.items():
+            if len(places) < MIN_SEGMENT_ROWS:
+                continue
+            was, now = (
+                task.metrics(told.answers, told.labels)
+                for told in (before.take(places), after.take(places))
+            )
+            name = next(iter(was))
+            where = {"column": column, "value": value, "num_rows": len(places)}
+            found.append({**where, "metric": name, "before": was[name], "after": now[name]})
+    fell = [one for one in found if one["after"] < one["before"]]
+    return sorted(fell, key=lambda one: one["after"] - one["before"])[:NUM_HURT]
+
+
+def _trained(
+    asked: Search, folder: Folder, name: str, source: Source, tests: Mapping[str, Source]
+) -> dict[str, Answered]:
+    """Answers of the one model trained on every row of the source."""
+    store_uri = folder.address(f"models/{name}")
+    train(source, replace(asked.training, num_folds=0), store_uri)
+    return answer(store_uri, tests, asked.inference)
+
+
+def _trial(
+    task: ModelTask, name: str, num_decisions: int, before: Answered, after: Answered
+) -> Trial:
+    return Trial(
+        name,
+        num_decisions,
+        task.metrics(after.answers, after.labels),
+        gain(task, before, after),
+    )
+
+
+def _measured(
+    searched: Searched,
+    task: ModelTask,
+    asked: Search,
+    before: Mapping[str, Answered],
+    after: Mapping[str, Answered],
+) -> Searched:
+    if "test" not in before:
+        return searched
+    one, other = before["test"], after["test"]
+    return replace(
+        searched,
+        before=task.metrics(one.answers, one.labels),
+        after=task.metrics(other.answers, other.labels),
+        gain=gain(task, one, other),
+        hurt=hurt_most(task, asked.segments or {}, one, other),
+    )

@@ -1,0 +1,233 @@
+"""Self-refine: labels outside the model's own top K are reset or dropped, round by round.
+
+    python -m jobs.self_refine --dataset data/train --text-column text --id-column id \\
+        --out refined --action set --top-k 1 --rounds 4 \\
+        --dev data/dev.parquet --test data/test.parquet --gold-column gold
+
+The model marks its own work, so what it says of labels it has changed rises whether or
+not they got better. The report therefore puts side by side, for every round, agreement
+with the labels so refined and accuracy on labels that the loop never touched.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cluster.dataset import Source, latest
+from cluster.evaluate import evaluate
+from cluster.mine import Mining, mine
+from cluster.policy import Rule, apply
+from cluster.predict import Inference, Sampling
+from cluster.selection import Selection
+from cluster.storage import Folder
+from cluster.tasks import model_task
+from cluster.train import Training, train
+from cluster.versions import Action
+from jobs import options
+from jobs.pinned import pinned
+from jobs.rounds import gold_labels
+from jobs.session import ray_session, run
+from relabel_service import tables
+from relabel_service.errors import InvalidInput
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+REFINING = (Action.SET, Action.DROP)
+
+
+@dataclass(frozen=True)
+class Refining:
+    """What to run. source: a Delta table, in which each round makes a version.
+
+    dev: labels as they came, with the errors that people make; refined_dev in a Round needs
+    no table. test: true labels. gold_column: of the source, for counting alone.
+    """
+
+    source: Source
+    out: str
+    num_rounds: int
+    rule: Rule
+    training: Training
+    inference: Inference
+    tests: dict[str, Source]
+    gold_column: str | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One version: how its model does, and what the rule then changed.
+
+    refined: the task's headline metric of predictions on held-out folds against the
+    version's own labels, which earlier rounds have changed. metrics: test -> headline
+    metric, on labels never touched. num_wrong: labels in the version that are not gold.
+    """
+
+    version: int
+    num_rows: int
+    refined: float
+    metrics: dict[str, float]
+    num_changed: int
+    num_wrong: int | None = None
+
+
+def refine(asked: Refining) -> Iterator[Round]:
+    """Each round as it ends. Run again, it tells what it told, and continues."""
+    folder = Folder(asked.out)
+    for number in range(1, asked.num_rounds + 2):
+        last = number > asked.num_rounds
+        yield _round(asked, folder, number, last=last)
+
+
+def _round(asked: Refining, folder: Folder, number: int, *, last: bool) -> Round:
+    """The last round measures and changes nothing."""
+    source, run_id = pinned(folder, f"rounds/{number}", asked.source), f"round-{number}"
+    store_uri, findings_uri = folder.address(f"models/v{number}"), folder.address("findings")
+    manifest = train(source, asked.training, store_uri)
+    measured = evaluate(store_uri, asked.tests, asked.inference)
+    mine(
+        Mining(
+            source=source,
+            store_uri=store_uri,
+            findings_uri=findings_uri,
+            quarantine_uri=folder.address("quarantine"),
+            run_id=run_id,
+            selection=Selection(threshold=0.0),
+            inference=asked.inference,
+        )
+    )
+    num_changed = 0
+    if not last:
+        lineage_uri = folder.address("lineage")
+        written = apply(source, findings_uri, run_id, asked.rule, lineage_uri=lineage_uri)
+        num_changed = len(written.decisions)
+    assert source.version is not None
+    return Round(
+        version=source.version,
+        num_rows=manifest.num_rows,
+        refined=_agreement(source, findings_uri, run_id),
+        metrics={name: next(iter(values.values())) for name, values in measured.items()},
+        num_changed=num_changed,
+        num_wrong=_num_wrong(source, asked.gold_column),
+    )
+
+
+def _agreement(source: Source, findings_uri: str, run_id: str) -> float:
+    """The headline metric of the best suggestions against the labels they are about."""
+    found = tables.read_run(findings_uri, run_id, columns=["human_label", "suggestions", "rank"])
+    answers = [row[0]["label"] for row in found["suggestions"].to_pylist()]
+    metrics = model_task(source.task).metrics(answers, found["human_label"].to_pylist())
+    return next(iter(metrics.values()))
+
+
+def _num_wrong(source: Source, gold_column: str | None) -> int | None:
+    if gold_column is None:
+        return None
+    truth = gold_labels(source, gold_column)
+    given = gold_labels(source, source.label_column)
+    return sum(truth.get(name, label) != label for name, label in given.items())
+
+
+def table(rounds: list[Round]) -> Table:
+    """One row a version: what the loop made of its own labels beside what is true."""
+    shown = Table(title="Self-refine")
+    tests = list(rounds[0].metrics)
+    for heading in ("version", "rows", "changed", "wrong", "refined labels", *tests):
+        shown.add_column(heading, justify="right")
+    for one in rounds:
+        shown.add_row(
+            str(one.version),
+            str(one.num_rows),
+            str(one.num_changed),
+            "" if one.num_wrong is None else str(one.num_wrong),
+            f"{one.refined:.1%}",
+            *(f"{one.metrics[name]:.1%}" for name in tests),
+        )
+    return shown
+
+
+@app.command()
+def main(
+    dataset: options.Dataset,
+    out: Annotated[str, typer.Option(help="folder of the rounds: local path or URL")],
+    task: options.TaskName = "text_classification",
+    content_column: options.ContentColumns = None,
+    label_column: options.LabelColumn = "label",
+    id_column: options.IdColumn = None,
+    action: Annotated[
+        Action, typer.Option(help="set: to the model's best class; drop: the row")
+    ] = Action.SET,
+    top_k: Annotated[int, typer.Option(help="classes a label must be among to stay")] = 1,
+    rounds: Annotated[int, typer.Option(help="versions to make")] = 3,
+    dev: Annotated[
+        str | None, typer.Option(help="table with labels of the dataset's own quality")
+    ] = None,
+    test: Annotated[str | None, typer.Option(help="table with true labels, never touched")] = None,
+    gold_column: Annotated[
+        str | None, typer.Option(help="column of true labels in TEST, and DATASET if it has one")
+    ] = None,
+    predictions: Annotated[
+        Sampling, typer.Option(help="by models that did or did not see the row")
+    ] = Sampling.OUT_OF_SAMPLE,
+    model: options.Model = None,
+    folds: options.Folds = 5,
+    epochs: Annotated[int | None, typer.Option(help="the model's recipe when left out")] = None,
+    num_workers: options.NumWorkers = 1,
+    use_gpu: options.UseGpu = False,
+    seed: int = 0,
+) -> None:
+    """Refine; prints a table to stderr and JSON to stdout."""
+    if action not in REFINING:
+        names = ", ".join(one.value for one in REFINING)
+        raise InvalidInput.of("action", f"{action.value!r} refines no label; use one of {names}")
+    source = options.source_of(
+        options.versioned(dataset, out),
+        task=task,
+        content_columns=content_column,
+        label_column=label_column,
+        id_column=id_column,
+        version=None,
+    )
+    told = {
+        "dev": (dev, label_column),
+        "gold": (test, gold_column or label_column),
+    }
+    asked = Refining(
+        source=replace(source, version=None),
+        out=out,
+        num_rounds=rounds,
+        rule=Rule(action, outside_top=top_k),
+        training=Training(
+            model=model,
+            num_folds=folds,
+            epochs=epochs,
+            num_workers=num_workers,
+            use_gpu=use_gpu,
+            seed=seed,
+        ),
+        inference=Inference(predictions, num_workers=num_workers, use_gpu=use_gpu),
+        tests={
+            name: latest(replace(source, uri=uri, version=None, label_column=column))
+            for name, (uri, column) in told.items()
+            if uri is not None
+        },
+        gold_column=_present(source, gold_column),
+    )
+    made: list[Round] = []
+    with ray_session():
+        made += refine(asked)
+    Console(stderr=True).print(table(made))
+    print(json.dumps([asdict(one) for one in made], indent=2))
+
+
+def _present(source: Source, column: str | None) -> str | None:
+    schema = tables.open_table(source.uri, source.version).schema()
+    return column if column in {field.name for field in schema.fields} else None
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,90 @@
+"""Sequence generation: the content is a source text, the label the text made from it.
+
+Translation, meaning representations, pronunciations, summaries: whatever an
+encoder and a decoder can learn. The source may be a sound, and the label its transcript.
+"""
+
+import mimetypes
+from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
+from urllib.parse import urlsplit
+
+from relabel_service import media, sounds
+from relabel_service.errors import InvalidInput
+from relabel_service.v1 import items_pb2, labels_pb2
+
+
+class SequenceGeneration:
+    name = "sequence_generation"
+    kind = labels_pb2.TASK_KIND_SEQUENCE_GENERATION
+    content_columns: tuple[str, ...] = ("source",)
+
+    def read_content(self, values: Mapping[str, object]) -> str:
+        [(column, value)] = values.items()
+        if isinstance(value, str) and not is_sound(value):
+            return _text(column, value)
+        if isinstance(value, str | bytes | Mapping):
+            return media.read_media(column, value, sounds.media_type)
+        return _text(column, value)
+
+    def read_label(self, value: object, content: str) -> str:
+        return _text("label", value)
+
+    def write_label(self, label: str, content: str) -> str:
+        return label
+
+    def classes_in(self, label: str) -> Sequence[str]:
+        return ()
+
+    def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
+        return None if label.strip() else "label is empty; give a text"
+
+    def units(self, classes: Sequence[str]) -> Sequence[str]:
+        return ("",)
+
+    def unit_label(self, label: str, unit: str) -> str:
+        return label
+
+    def with_unit_label(self, label: str, unit: str, part: str) -> str:
+        return part
+
+    def content_to_wire(self, content: str) -> items_pb2.Content:
+        if is_sound(content):
+            return items_pb2.Content(audio=media.to_wire(content))
+        return items_pb2.Content(text=items_pb2.TextContent(text=content))
+
+    def label_to_wire(self, label: str) -> labels_pb2.Label:
+        return labels_pb2.Label(sequence=labels_pb2.SequenceLabel(text=label))
+
+    def label_from_wire(self, label: labels_pb2.Label) -> str:
+        payload = label.WhichOneof("payload")
+        if payload != "sequence":
+            raise InvalidInput.of(
+                "label", f"payload {payload or 'unset'} does not suit sequences; set sequence"
+            )
+        return label.sequence.text
+
+    def distance(self, left: str, right: str) -> float:
+        """Share of words that have no counterpart in order (Ratcliff and Obershelp 1988)."""
+        if left == right:
+            return 0.0
+        words = SequenceMatcher(None, left.split(), right.split(), autojunk=False)
+        return 1.0 - words.ratio()
+
+
+def is_sound(content: str) -> bool:
+    """Whether a source is a sound's `data:` URI or address rather than a text."""
+    if content.startswith(media.DATA):
+        return content.startswith(f"{media.DATA}audio/")
+    if "://" not in content or any(sign.isspace() for sign in content):
+        return False
+    guessed, _ = mimetypes.guess_type(urlsplit(content).path)
+    return (guessed or "").startswith("audio/")
+
+
+def _text(column: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput.of(column, f"is {type(value).__name__}; give a string")
+    if not value.strip():
+        raise InvalidInput.of(column, "is empty; give a text")
+    return value
