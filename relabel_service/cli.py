@@ -44,6 +44,7 @@ def serve(
     queue: Annotated[
         str, typer.Option(help="SQLAlchemy URL of the queue database")
     ] = "sqlite:///relabel-queue.db",
+    replicas: Annotated[int, typer.Option(help="more than 1 needs a PostgreSQL queue")] = 1,
     host: Annotated[str, typer.Option(help="address to bind")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="gRPC port")] = 9000,
     http_port: Annotated[int, typer.Option(help="Serve's HTTP port (health only)")] = 8000,
@@ -54,7 +55,9 @@ def serve(
     prefix = "sqlite:///"
     if queue.startswith(prefix):  # a replica's working folder is not this one
         queue = prefix + str(Path(queue.removeprefix(prefix)).absolute())
-    serve_until_stopped(queue_url=queue, host=host, port=port, http_port=http_port)
+    serve_until_stopped(
+        queue_url=queue, num_replicas=replicas, host=host, port=port, http_port=http_port
+    )
 
 
 @app.command()

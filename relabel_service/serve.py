@@ -13,7 +13,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import grpc
@@ -42,7 +42,7 @@ from relabel_service.errors import (
     Unavailable,
     WrongState,
 )
-from relabel_service.queue.schema import open_queue
+from relabel_service.queue.store import check_replicas, open_store
 from relabel_service.requests import LABELER_KEY
 from relabel_service.service import LeaseService
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -74,13 +74,10 @@ logger = logging.getLogger("ray.serve")
 
 
 class RelabelService:
-    """Answers each RPC of relabel_service.proto, and grpc.health.v1's, on a thread.
-
-    One replica: SQLite has one writer, and OK must mean one durable truth.
-    """
+    """Answers each RPC of relabel_service.proto, and grpc.health.v1's, on a thread."""
 
     def __init__(self, queue_url: str) -> None:
-        self._service = LeaseService(open_queue(queue_url))
+        self._service = LeaseService(open_store(queue_url))
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
@@ -156,22 +153,31 @@ def _refuse(context: RayServegRPCContext, code: StatusCode, error: RelabelError)
     context.set_trailing_metadata([(DETAILS_KEY, status.SerializeToString())])
 
 
-def app(args: dict[str, str]) -> Application:
-    """Build the application. args: queue_url, the queue database's SQLAlchemy URL."""
+def app(args: Mapping[str, str]) -> Application:
+    """Build the application. args: queue_url, the queue database's SQLAlchemy URL; replicas.
+
+    Raises InvalidInput, for one when SQLite is to serve several replicas: it has
+    one writer, and OK must mean one durable truth.
+    """
     if not args.get("queue_url"):
         raise InvalidInput.of("args.queue_url", "is not set; name the queue database's URL")
-    deployment = serve.deployment(num_replicas=1, max_ongoing_requests=1000)(RelabelService)
-    return deployment.bind(args["queue_url"])
+    num_replicas = int(args.get("replicas", 1))
+    check_replicas(args["queue_url"], num_replicas)
+    deployment = serve.deployment(
+        num_replicas=num_replicas, max_ongoing_requests=1000, graceful_shutdown_timeout_s=10
+    )
+    return deployment(RelabelService).bind(args["queue_url"])
 
 
-def start(*, queue_url: str, host: str, port: int, http_port: int) -> None:
+def start(*, queue_url: str, num_replicas: int, host: str, port: int, http_port: int) -> None:
     """Serve gRPC on host:port from the Ray cluster this process is connected to."""
+    application = app({"queue_url": queue_url, "replicas": str(num_replicas)})
     serve.start(
         http_options=HTTPOptions(host=host, port=http_port),
         grpc_options=gRPCOptions(port=port, grpc_servicer_functions=GRPC_SERVICERS),
     )
     # The proxy routes gRPC, too, only to an application that has a route prefix (Ray 2.60).
-    serve.run(app({"queue_url": queue_url}), name=APPLICATION, route_prefix="/")
+    serve.run(application, name=APPLICATION, route_prefix="/")
 
 
 def wait_until_routed(address: str) -> None:
@@ -195,16 +201,24 @@ def wait_until_routed(address: str) -> None:
             time.sleep(0.1)
 
 
-def serve_until_stopped(*, queue_url: str, host: str, port: int, http_port: int) -> None:
+def serve_until_stopped(
+    *, queue_url: str, num_replicas: int, host: str, port: int, http_port: int
+) -> None:
     """Start a Ray node of its own and serve until SIGINT or SIGTERM.
 
     The node ends with this process; what was answered OK is in the queue database.
     """
+    check_replicas(queue_url, num_replicas)
     stopped = threading.Event()
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    ray.init(
+        num_cpus=num_replicas,  # a replica's slot, not a share of the machine
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+    )
     for number in (signal.SIGINT, signal.SIGTERM):  # after ray.init, which sets its own
         signal.signal(number, lambda *_: stopped.set())
-    start(queue_url=queue_url, host=host, port=port, http_port=http_port)
+    start(queue_url=queue_url, num_replicas=num_replicas, host=host, port=port, http_port=http_port)
     wait_until_routed(f"127.0.0.1:{port}")
     print(f"serving gRPC on {host}:{port}, queue {queue_url}", flush=True)
     stopped.wait()

@@ -8,7 +8,6 @@ relabel_service.proto, one each.
 import hashlib
 import json
 import math
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -17,18 +16,18 @@ import pyarrow as pa
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, select
 
 from relabel_service import tables
 from relabel_service.errors import InvalidInput
 from relabel_service.queue import campaigns, leases, requests
-from relabel_service.queue.campaigns import Campaign
+from relabel_service.queue.campaigns import Campaign, Settings
+from relabel_service.queue.store import Store
 from relabel_service.requests import Checks
 from relabel_service.tasks import Task, task_named
 from relabel_service.v1 import campaigns_pb2, items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
-DEFAULT_LEASE_DURATION_S = 300.0
 DEFAULT_PAGE_SIZE = 50
 
 M = TypeVar("M", bound=Message)
@@ -37,13 +36,12 @@ M = TypeVar("M", bound=Message)
 class LeaseService:
     """Answers every RPC from one queue database. Safe to call from several threads."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
-        self._engine = engine
-        self._clock = clock
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def check_health(self) -> None:
         """Raises whatever the queue database raises when it does not answer."""
-        with self._engine.connect() as connection:
+        with self._store.reading() as (connection, _):
             connection.execute(select(1))
 
     def CreateCampaign(
@@ -59,7 +57,7 @@ class LeaseService:
         check.request_id(request.request_id)
         check.finish()
 
-        def create(connection: Connection) -> rpc.CreateCampaignResponse:
+        def create(connection: Connection, now: float) -> rpc.CreateCampaignResponse:
             findings = tables.read_run(asked.findings_uri, asked.run_id)
             if not findings.num_rows:
                 raise InvalidInput.of(
@@ -71,20 +69,22 @@ class LeaseService:
                 findings_uri=asked.findings_uri,
                 run_id=asked.run_id,
                 classes=tuple(findings["classes"][0].as_py()),
-                votes_required=asked.votes_required or 1,
-                lease_duration_s=duration_s or DEFAULT_LEASE_DURATION_S,
+                settings=Settings(
+                    votes_required=asked.votes_required or Settings.votes_required,
+                    lease_duration_s=duration_s or Settings.lease_duration_s,
+                ),
                 state="active",
-                create_time=self._clock(),
+                create_time=now,
                 num_items=findings.num_rows,
             )
             campaigns.create(connection, campaign, _queue_items(findings))
             return rpc.CreateCampaignResponse(campaign=_campaign_message(campaign))
 
-        return self._once(request, labeler, rpc.CreateCampaignResponse, create)
+        return self._once(request, labeler, request.campaign_id, rpc.CreateCampaignResponse, create)
 
     def GetCampaign(self, request: rpc.GetCampaignRequest, labeler: str) -> rpc.GetCampaignResponse:
         campaign_id = _campaign_id("name", request.name)
-        with self._engine.begin() as connection:
+        with self._store.reading() as (connection, _):
             campaign = campaigns.get(connection, campaign_id)
         return rpc.GetCampaignResponse(campaign=_campaign_message(campaign))
 
@@ -96,7 +96,7 @@ class LeaseService:
         after = check.page_token(request.page_token)
         check.finish()
         size = min(request.page_size or DEFAULT_PAGE_SIZE, Checks.MAX_BATCH)
-        with self._engine.begin() as connection:
+        with self._store.reading() as (connection, _):
             found = campaigns.page(connection, after=after, limit=size + 1)
         more = len(found) > size
         return rpc.ListCampaignsResponse(
@@ -112,22 +112,22 @@ class LeaseService:
         check.request_id(request.request_id)
         check.finish()
 
-        def lease(connection: Connection) -> rpc.LeaseItemsResponse:
+        def lease(connection: Connection, now: float) -> rpc.LeaseItemsResponse:
             campaign = campaigns.get(connection, campaign_id)
             taken = leases.take(
                 connection,
                 campaign,
                 labeler=labeler,
                 limit=request.max_items or 1,
-                duration_s=duration_s or campaign.lease_duration_s,
-                now=self._clock(),
+                duration_s=duration_s or campaign.settings.lease_duration_s,
+                now=now,
             )
             task = task_named(campaign.task)
             return rpc.LeaseItemsResponse(
                 leases=[_lease_message(one, campaign, task) for one in taken]
             )
 
-        return self._once(request, labeler, rpc.LeaseItemsResponse, lease)
+        return self._once(request, labeler, campaign_id, rpc.LeaseItemsResponse, lease)
 
     def ExtendLeases(
         self, request: rpc.ExtendLeasesRequest, labeler: str
@@ -139,15 +139,15 @@ class LeaseService:
         check.request_id(request.request_id)
         check.finish()
 
-        def extend(connection: Connection) -> rpc.ExtendLeasesResponse:
+        def extend(connection: Connection, now: float) -> rpc.ExtendLeasesResponse:
             campaign = campaigns.get(connection, campaign_id)
             kept = leases.extend(
                 connection,
                 campaign,
                 request.tokens,
                 labeler=labeler,
-                duration_s=duration_s or campaign.lease_duration_s,
-                now=self._clock(),
+                duration_s=duration_s or campaign.settings.lease_duration_s,
+                now=now,
             )
             return rpc.ExtendLeasesResponse(
                 outcomes=[
@@ -159,7 +159,7 @@ class LeaseService:
                 ]
             )
 
-        return self._once(request, labeler, rpc.ExtendLeasesResponse, extend)
+        return self._once(request, labeler, campaign_id, rpc.ExtendLeasesResponse, extend)
 
     def ReleaseLeases(
         self, request: rpc.ReleaseLeasesRequest, labeler: str
@@ -170,12 +170,14 @@ class LeaseService:
         check.request_id(request.request_id)
         check.finish()
 
-        def release(connection: Connection) -> rpc.ReleaseLeasesResponse:
+        def release(connection: Connection, now: float) -> rpc.ReleaseLeasesResponse:
             campaign = campaigns.get(connection, campaign_id)
-            num_released = leases.release(connection, campaign, request.tokens, labeler=labeler)
+            num_released = leases.release(
+                connection, campaign, request.tokens, labeler=labeler, now=now
+            )
             return rpc.ReleaseLeasesResponse(num_released=num_released)
 
-        return self._once(request, labeler, rpc.ReleaseLeasesResponse, release)
+        return self._once(request, labeler, campaign_id, rpc.ReleaseLeasesResponse, release)
 
     def SubmitResults(
         self, request: rpc.SubmitResultsRequest, labeler: str
@@ -186,12 +188,10 @@ class LeaseService:
         check.request_id(request.request_id)
         check.finish()
 
-        def submit(connection: Connection) -> rpc.SubmitResultsResponse:
+        def submit(connection: Connection, now: float) -> rpc.SubmitResultsResponse:
             campaign = campaigns.get(connection, campaign_id)
             answers = _answers(request, campaign)
-            statuses = leases.submit(
-                connection, campaign, answers, labeler=labeler, now=self._clock()
-            )
+            statuses = leases.submit(connection, campaign, answers, labeler=labeler, now=now)
             return rpc.SubmitResultsResponse(
                 outcomes=[
                     leases_pb2.ResultOutcome(
@@ -202,14 +202,14 @@ class LeaseService:
                 ]
             )
 
-        return self._once(request, labeler, rpc.SubmitResultsResponse, submit)
+        return self._once(request, labeler, campaign_id, rpc.SubmitResultsResponse, submit)
 
     def GetCampaignStats(
         self, request: rpc.GetCampaignStatsRequest, labeler: str
     ) -> rpc.GetCampaignStatsResponse:
         campaign_id = _campaign_id("name", request.name)
-        with self._engine.begin() as connection:
-            counts = campaigns.stats(connection, campaign_id, now=self._clock())
+        with self._store.reading() as (connection, now):
+            counts = campaigns.stats(connection, campaign_id, now=now)
         by_labeler = [
             campaigns_pb2.LabelerStats(labeler=name, num_results=number)
             for name, number in counts.labelers
@@ -233,7 +233,7 @@ class LeaseService:
         revision = check.etag(request.etag)
         check.request_id(request.request_id)
         check.finish()
-        with self._engine.begin() as connection:
+        with self._store.writing(campaign=campaign_id, alone=True) as (connection, _):
             campaign = campaigns.close(
                 connection, campaign_id, results_uri=request.results_uri, revision=revision
             )
@@ -241,16 +241,17 @@ class LeaseService:
         rows = _results_table(answers, campaign)
         app_id = f"campaign/{campaign_id}/{campaign.create_time}"
         tables.append_once(request.results_uri, rows, app_id=app_id)
-        with self._engine.begin() as connection:
-            done = campaigns.mark_finalized(connection, campaign_id, now=self._clock())
+        with self._store.writing(campaign=campaign_id, alone=True) as (connection, now):
+            done = campaigns.mark_finalized(connection, campaign_id, now=now)
         return rpc.FinalizeCampaignResponse(campaign=_campaign_message(done))
 
     def _once(
         self,
         request: Any,
         labeler: str,
+        campaign: str,
         response_type: type[M],
-        answer: Callable[[Connection], M],
+        answer: Callable[[Connection, float], M],
     ) -> M:
         """Answer within a transaction, or give the first answer again."""
         fingerprint = hashlib.sha256(
@@ -261,14 +262,12 @@ class LeaseService:
             "request_id": request.request_id,
             "fingerprint": fingerprint,
         }
-        with self._engine.begin() as connection:
+        with self._store.writing(caller=labeler, campaign=campaign) as (connection, now):
             stored = requests.first_answer(connection, **mark)
             if stored is not None:
                 return response_type.FromString(stored)
-            response = answer(connection)
-            requests.remember(
-                connection, **mark, response=response.SerializeToString(), now=self._clock()
-            )
+            response = answer(connection, now)
+            requests.remember(connection, **mark, response=response.SerializeToString(), now=now)
             return response
 
 
@@ -312,8 +311,8 @@ def _campaign_message(campaign: Campaign) -> campaigns_pb2.Campaign:
         findings_uri=campaign.findings_uri,
         run_id=campaign.run_id,
         classes=campaign.classes,
-        votes_required=campaign.votes_required,
-        lease_duration=_duration(campaign.lease_duration_s),
+        votes_required=campaign.settings.votes_required,
+        lease_duration=_duration(campaign.settings.lease_duration_s),
         state=f"CAMPAIGN_STATE_{campaign.state.upper()}",
         create_time=_timestamp(campaign.create_time),
         finalize_time=_timestamp(campaign.finalize_time) if campaign.finalize_time else None,

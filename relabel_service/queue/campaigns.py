@@ -5,11 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from relabel_service.errors import AlreadyExists, Conflict, NotFound, WrongState
 from relabel_service.queue import schema as db
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a campaign hands out items. Kept as JSON: a new setting needs only a default."""
+
+    votes_required: int = 1
+    lease_duration_s: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -21,8 +29,7 @@ class Campaign:
     findings_uri: str
     run_id: str
     classes: tuple[str, ...]
-    votes_required: int
-    lease_duration_s: float
+    settings: Settings
     state: str
     create_time: float
     num_items: int
@@ -50,17 +57,18 @@ def create(
     connection: Connection, campaign: Campaign, items: Iterable[Mapping[str, Any]]
 ) -> Campaign:
     """Store a campaign and its items. Raises AlreadyExists."""
-    row = asdict(campaign) | {"classes": json.dumps(campaign.classes)}
+    row = asdict(campaign)
+    row |= {"classes": json.dumps(campaign.classes), "settings": json.dumps(row["settings"])}
     try:
         connection.execute(insert(db.campaigns).values(row))
     except IntegrityError:
         raise AlreadyExists(
             f"campaign {campaign.campaign!r} exists; choose another campaign_id"
         ) from None
-    start = {"state": "open", "num_votes": 0, "num_skips": 0, "num_attempts": 0}
-    rows = [{**item, **start, "campaign": campaign.campaign} for item in items]
+    rows = [{**item, "campaign": campaign.campaign} for item in items]
     if rows:
         connection.execute(insert(db.items), rows)
+        connection.execute(insert(db.queue), [_waiting(row) for row in rows])
     return campaign
 
 
@@ -88,20 +96,12 @@ def page(connection: Connection, *, after: str, limit: int) -> list[Campaign]:
 def stats(connection: Connection, campaign: str, *, now: float) -> Stats:
     """Raises NotFound."""
     num_items = get(connection, campaign).num_items
-    held = (
-        select(db.leases.c.rank)
-        .where(db.leases.c.campaign == campaign, db.leases.c.state == "live")
-        .where(db.leases.c.expire_time > now)
-    )
-    place = case(
-        (db.items.c.state != "open", db.items.c.state),
-        (db.items.c.rank.in_(held), "leased"),
-        else_="open",
-    ).label("place")
-    by_place = _counts(
+    row = db.queue.c
+    by_state = _counts(
         connection,
-        select(place, func.count()).where(db.items.c.campaign == campaign).group_by(place),
+        select(row.state, func.count()).where(row.campaign == campaign).group_by(row.state),
     )
+    num_leased = _num_leased(connection, campaign, now=now)
     by_labeler = _counts(
         connection,
         select(db.results.c.labeler, func.count())
@@ -111,11 +111,11 @@ def stats(connection: Connection, campaign: str, *, now: float) -> Stats:
     )
     return Stats(
         num_items=num_items,
-        num_open=by_place.get("open", 0),
-        num_leased=by_place.get("leased", 0),
-        num_done=by_place.get("done", 0),
-        num_skipped=by_place.get("skipped", 0),
-        num_escalated=by_place.get("escalated", 0),
+        num_open=by_state.get("open", 0) + by_state.get("held", 0) - num_leased,
+        num_leased=num_leased,
+        num_done=by_state.get("done", 0),
+        num_skipped=by_state.get("skipped", 0),
+        num_escalated=by_state.get("escalated", 0),
         num_results=sum(by_labeler.values()),
         num_changed=_num_changed(connection, campaign),
         labelers=tuple(by_labeler.items()),
@@ -169,7 +169,24 @@ def answers(connection: Connection, campaign: str) -> Sequence[Mapping[str, Any]
 
 
 def _campaign(row: Any) -> Campaign:
-    return Campaign(**{**row, "classes": tuple(json.loads(row["classes"]))})
+    classes = tuple(json.loads(row["classes"]))
+    return Campaign(
+        **{**row, "classes": classes, "settings": Settings(**json.loads(row["settings"]))}
+    )
+
+
+def _waiting(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The queue's row of an item that nobody has seen."""
+    return {
+        "campaign": item["campaign"],
+        "rank": item["rank"],
+        "place": item["rank"],
+        "state": "open",
+        "free_time": 0.0,
+        "num_votes": 0,
+        "num_skips": 0,
+        "num_attempts": 0,
+    }
 
 
 def _update(connection: Connection, present: Campaign, **changes: Any) -> Campaign:
@@ -183,6 +200,18 @@ def _update(connection: Connection, present: Campaign, **changes: Any) -> Campai
 
 def _counts(connection: Connection, query: Any) -> dict[str, int]:
     return dict(connection.execute(query).all())
+
+
+def _num_leased(connection: Connection, campaign: str, *, now: float) -> int:
+    """Unfinished items with at least one lease in force."""
+    lease, row = db.leases.c, db.queue.c
+    query = (
+        select(func.count(lease.rank.distinct()))
+        .join(db.queue, (row.campaign == lease.campaign) & (row.rank == lease.rank))
+        .where(lease.campaign == campaign, db.LIVE, lease.expire_time > now)
+        .where(row.state.in_(["open", "held"]))
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def _num_changed(connection: Connection, campaign: str) -> int:

@@ -1,12 +1,13 @@
 """A real `relabel serve` in a process of its own, which a test may kill."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
+
+from tests.ports import free_port
 
 STARTED = b"serving gRPC"
 
@@ -72,12 +73,6 @@ class ServerProcess:
         self._process.terminate()
         code, self._process = self._process.wait(), None
         return code
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _title(process: psutil.Process) -> str:

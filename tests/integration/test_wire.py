@@ -20,6 +20,7 @@ from relabel_service.v1 import leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from tests.campaigns import write_findings
 from tests.integration.servers import ServerProcess
+from tests.stores import new_queue_url
 from tests.unit.test_queue import MALFORMED
 
 ACCEPTED = leases_pb2.RESULT_STATUS_ACCEPTED
@@ -84,6 +85,17 @@ def test_nothing_answered_ok_is_lost_to_sigkill(tmp_path: Path) -> None:
         assert (counts.num_results, counts.num_done, counts.num_leased) == (1, 1, 1)
         [again, late] = client.submit(campaign, [accept(first), confirm(second)])
         assert (again.status, late.status) == (leases_pb2.RESULT_STATUS_STALE, ACCEPTED)
+
+
+def test_replicas_on_postgresql_share_one_queue(tmp_path: Path) -> None:
+    queue_url = new_queue_url("postgresql", tmp_path)
+    with ServerProcess(tmp_path, queue_url=queue_url, options=("--replicas", "2")) as server:
+        assert len(server.processes("ServeReplica")) == 2
+        campaign = new_campaign(server, tmp_path, votes_required=2)
+        with ThreadPoolExecutor(4) as pool:
+            done = pool.map(lambda who: label_all(server.address, campaign, who), "abcd")
+            counts = Counter(rank for ranks in done for rank in ranks)
+    assert counts == dict.fromkeys(range(NUM_ITEMS), 2)
 
 
 @pytest.fixture

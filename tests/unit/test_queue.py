@@ -10,7 +10,8 @@ from relabel_service.errors import AlreadyExists, Conflict, InvalidInput, NotFou
 from relabel_service.service import LeaseService
 from relabel_service.v1 import campaigns_pb2, labels_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import CAMPAIGN, create_request, request_id, start_service, write_findings
+from tests.campaigns import CAMPAIGN, create_request, request_id, write_findings
+from tests.conftest import Start
 
 ACCEPTED = leases_pb2.RESULT_STATUS_ACCEPTED
 STALE = leases_pb2.RESULT_STATUS_STALE
@@ -42,61 +43,61 @@ def finalize(service: LeaseService, uri: Path, etag: str = "") -> campaigns_pb2.
     return service.FinalizeCampaign(request, "admin").campaign
 
 
-def test_items_are_leased_worst_first_and_to_one_labeler_only(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=3)
+def test_items_are_leased_worst_first_and_to_one_labeler_only(start: Start) -> None:
+    service = start(num_items=3)
     assert [one.item.rank for one in lease(service, "ann", 2)] == [0, 1]
     assert [one.item.rank for one in lease(service, "bob", 9)] == [2]
     assert lease(service, "ann", 9) == []
 
 
-def test_a_lease_cannot_be_accepted_twice(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_a_lease_cannot_be_accepted_twice(start: Start) -> None:
+    service = start()
     [held] = lease(service, "ann")
     assert submit(service, "ann", held.token) == [ACCEPTED]
     assert submit(service, "ann", held.token) == [STALE]
     assert stats(service).num_results == 1
 
 
-def test_a_token_is_stale_once_the_expired_item_went_to_another(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=1)
+def test_a_token_is_stale_once_the_expired_item_went_to_another(start: Start) -> None:
+    service = start(num_items=1)
     [old] = lease(service, "ann")
-    service._clock.now += 301  # type: ignore[attr-defined]
+    start.clock.now += 301
     [new] = lease(service, "bob")
     assert new.num_earlier_attempts == 1
     assert submit(service, "ann", old.token) == [STALE]
     assert submit(service, "bob", new.token) == [ACCEPTED]
 
 
-def test_late_work_that_nobody_else_took_is_kept(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=1)
+def test_late_work_that_nobody_else_took_is_kept(start: Start) -> None:
+    service = start(num_items=1)
     [held] = lease(service, "ann")
-    service._clock.now += 301  # type: ignore[attr-defined]
+    start.clock.now += 301
     assert submit(service, "ann", held.token) == [ACCEPTED]
 
 
-def test_a_token_of_another_labeler_is_refused(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_a_token_of_another_labeler_is_refused(start: Start) -> None:
+    service = start()
     [held] = lease(service, "ann")
     assert submit(service, "bob", held.token) == [STALE]
     assert submit(service, "ann", held.token) == [ACCEPTED]
 
 
-def test_extension_holds_an_item_beyond_its_first_expiry(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=1)
+def test_extension_holds_an_item_beyond_its_first_expiry(start: Start) -> None:
+    service = start(num_items=1)
     [held] = lease(service, "ann")
-    service._clock.now += 200  # type: ignore[attr-defined]
+    start.clock.now += 200
     extend = rpc.ExtendLeasesRequest(
         parent=CAMPAIGN, tokens=[held.token, "unknown"], request_id=request_id()
     )
     kept, lost = service.ExtendLeases(extend, "ann").outcomes
-    assert kept.expire_time.seconds == service._clock.now + 300  # type: ignore[attr-defined]
+    assert kept.expire_time.seconds == start.clock.now + 300
     assert not lost.HasField("expire_time")
-    service._clock.now += 200  # type: ignore[attr-defined]
+    start.clock.now += 200
     assert lease(service, "bob") == []
 
 
-def test_a_released_item_goes_to_the_next_labeler(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=1)
+def test_a_released_item_goes_to_the_next_labeler(start: Start) -> None:
+    service = start(num_items=1)
     [held] = lease(service, "ann")
     release = rpc.ReleaseLeasesRequest(
         parent=CAMPAIGN, tokens=[held.token], request_id=request_id()
@@ -106,8 +107,8 @@ def test_a_released_item_goes_to_the_next_labeler(tmp_path: Path) -> None:
     assert submit(service, "ann", held.token) == [STALE]
 
 
-def test_votes_come_from_different_labelers(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=1, votes_required=2)
+def test_votes_come_from_different_labelers(start: Start) -> None:
+    service = start(num_items=1, votes_required=2)
     [ann] = lease(service, "ann")
     assert lease(service, "ann") == []
     [bob] = lease(service, "bob")
@@ -118,8 +119,8 @@ def test_votes_come_from_different_labelers(tmp_path: Path) -> None:
     assert stats(service).num_done == 1
 
 
-def test_decisions_move_items_where_the_counts_say(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=5)
+def test_decisions_move_items_where_the_counts_say(start: Start) -> None:
+    service = start(num_items=5)
     confirm, accept, relabel, skip, escalate = (one.token for one in lease(service, "ann", 5))
     spam = labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name="spam"))
     submit(service, "ann", confirm)
@@ -132,8 +133,8 @@ def test_decisions_move_items_where_the_counts_say(tmp_path: Path) -> None:
     assert (counts.num_results, counts.num_changed) == (5, 2)
 
 
-def test_a_repeated_request_gives_the_first_answer_and_changes_nothing(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_a_repeated_request_gives_the_first_answer_and_changes_nothing(start: Start) -> None:
+    service = start()
     request = rpc.LeaseItemsRequest(parent=CAMPAIGN, max_items=1, request_id=request_id())
     first = service.LeaseItems(request, "ann")
     assert service.LeaseItems(request, "ann") == first
@@ -143,8 +144,10 @@ def test_a_repeated_request_gives_the_first_answer_and_changes_nothing(tmp_path:
         service.LeaseItems(request, "ann")
 
 
-def test_finalizing_closes_publishes_once_and_may_be_sent_again(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=2)
+def test_finalizing_closes_publishes_once_and_may_be_sent_again(
+    tmp_path: Path, start: Start
+) -> None:
+    service = start(num_items=2)
     first, late = lease(service, "ann", 2)
     submit(service, "ann", first.token, decision=leases_pb2.DECISION_ACCEPT, comment="sure")
     campaign = finalize(service, tmp_path / "results")
@@ -160,13 +163,13 @@ def test_finalizing_closes_publishes_once_and_may_be_sent_again(tmp_path: Path) 
         finalize(service, tmp_path / "elsewhere")
 
 
-def test_finalizing_with_an_old_etag_is_refused(tmp_path: Path) -> None:
+def test_finalizing_with_an_old_etag_is_refused(tmp_path: Path, start: Start) -> None:
     with pytest.raises(Conflict, match="etag 1, not 7"):
-        finalize(start_service(tmp_path), tmp_path / "results", etag="7")
+        finalize(start(), tmp_path / "results", etag="7")
 
 
-def test_campaigns_are_listed_page_by_page(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_campaigns_are_listed_page_by_page(tmp_path: Path, start: Start) -> None:
+    service = start()
     for name in ("b", "a", "c"):
         request = create_request(str(tmp_path / "findings"))
         request.campaign_id = name
@@ -181,14 +184,14 @@ def test_campaigns_are_listed_page_by_page(tmp_path: Path) -> None:
     assert names == ["campaigns/a", "campaigns/b", "campaigns/c", "campaigns/test"]
 
 
-def test_a_name_is_taken_once(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_a_name_is_taken_once(tmp_path: Path, start: Start) -> None:
+    service = start()
     with pytest.raises(AlreadyExists, match="'test'"):
         service.CreateCampaign(create_request(str(tmp_path / "findings")), "admin")
 
 
-def test_unknown_things_are_not_found(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_unknown_things_are_not_found(tmp_path: Path, start: Start) -> None:
+    service = start()
     with pytest.raises(NotFound, match="ListCampaigns"):
         service.GetCampaign(rpc.GetCampaignRequest(name="campaigns/none"), "any")
     request = create_request(str(tmp_path / "nowhere"))
@@ -269,9 +272,9 @@ MALFORMED: list[tuple[Any, list[str]]] = [
     ids=[type(message).__name__ for message, _ in MALFORMED],
 )
 def test_each_broken_rule_names_its_field(
-    tmp_path: Path, request_message: Any, fields: list[str]
+    start: Start, request_message: Any, fields: list[str]
 ) -> None:
-    service = start_service(tmp_path)
+    service = start()
     method = type(request_message).__name__.removesuffix("Request")
     with pytest.raises(InvalidInput) as refused:
         getattr(service, method)(request_message, "ann")
@@ -283,11 +286,24 @@ def test_every_rpc_has_a_malformed_request_above() -> None:
     assert methods == {type(message).__name__.removesuffix("Request") for message, _ in MALFORMED}
 
 
-def test_a_run_without_findings_makes_no_campaign(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_a_run_without_findings_makes_no_campaign(tmp_path: Path, start: Start) -> None:
+    service = start()
     folder = tmp_path / "empty"
     folder.mkdir()
     request = create_request(write_findings(folder, 0))
     request.campaign_id = "empty"
     with pytest.raises(InvalidInput, match="nothing to ask"):
         service.CreateCampaign(request, "admin")
+
+
+def test_an_item_that_is_lost_again_and_again_does_not_keep_the_others_waiting(
+    start: Start,
+) -> None:
+    service = start(num_items=1010)
+    first_seen: list[int] = []
+    while len(first_seen) < 3:
+        [held] = lease(service, "ann")  # and never answers
+        first_seen.append(held.item.rank)
+        start.clock.now += 301
+    assert first_seen == [0, 1, 2]
+    assert lease(service, "bob", 1000)[997].item.rank == 0

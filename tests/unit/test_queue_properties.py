@@ -3,13 +3,15 @@
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relabel_service.v1 import leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import CAMPAIGN, request_id, start_service
+from tests.campaigns import CAMPAIGN, request_id
+from tests.conftest import Start
+from tests.stores import new_queue_url
 
 NUM_ITEMS = 4
 DURATION_S = 300.0  # the campaign's default
@@ -20,20 +22,23 @@ decisions = st.sampled_from(leases_pb2.Decision.values()[1:])
 class Queue(RuleBasedStateMachine):
     """Model: every lease ever given, and every answer that was confirmed."""
 
+    kind: str
+
     @initialize(votes_required=st.integers(1, 2))
     def start(self, votes_required: int) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.service = start_service(
-            Path(self.folder.name), num_items=NUM_ITEMS, votes_required=votes_required
-        )
-        self.clock = self.service._clock
+        folder = Path(self.folder.name)
+        self.start_on = Start(folder, new_queue_url(self.kind, folder))
+        self.service = self.start_on(num_items=NUM_ITEMS, votes_required=votes_required)
+        self.clock = self.start_on.clock
         self.votes_required = votes_required
         self.given: list[tuple[str, str, int]] = []  # token, labeler, rank
         self.expires: dict[str, float] = {}  # of leases not yet released or answered
         self.accepted: list[tuple[str, int, int]] = []  # labeler, rank, decision
 
     def teardown(self) -> None:
-        if hasattr(self, "folder"):
+        if hasattr(self, "start_on"):
+            self.start_on.store.close()
             self.folder.cleanup()
 
     def holders(self, rank: int) -> list[str]:
@@ -52,7 +57,7 @@ class Queue(RuleBasedStateMachine):
         taken = self.service.LeaseItems(request, labeler).leases
         assert self.service.LeaseItems(request, labeler).leases == taken
         ranks = [one.item.rank for one in taken]
-        assert ranks == sorted(set(ranks))
+        assert len(ranks) == len(set(ranks))
         for one in taken:
             assert labeler not in self.holders(one.item.rank)
             assert (labeler, one.item.rank) not in {(who, at) for who, at, _ in self.accepted}
@@ -87,7 +92,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, 200.0, 301.0]))
     def wait(self, seconds: float) -> None:
-        self.clock.now += seconds  # type: ignore[attr-defined]
+        self.clock.now += seconds
 
     @invariant()
     def slots_are_never_overfull(self) -> None:
@@ -112,9 +117,19 @@ class Queue(RuleBasedStateMachine):
         assert counts.num_results == len(self.accepted)
 
 
-TestQueue = Queue.TestCase
-TestQueue.settings = settings(
-    max_examples=40,
+class SqliteQueue(Queue):
+    kind = "sqlite"
+
+
+class PostgresQueue(Queue):
+    kind = "postgresql"
+
+
+TestSqliteQueue = SqliteQueue.TestCase
+TestPostgresQueue = PostgresQueue.TestCase
+TestSqliteQueue.settings = TestPostgresQueue.settings = settings(
+    max_examples=25,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking a history takes minutes
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
