@@ -5,8 +5,9 @@
             for lease in leases:
                 client.submit("campaigns/demo", [confirm(lease)])
 
-Every call has a deadline. UNAVAILABLE alone is retried, with the same
-request_id, so that a call whose answer was lost is not done twice.
+Every call has a deadline. UNAVAILABLE is retried, and RESOURCE_EXHAUSTED where it
+says for how long, with the same request_id, so that a call whose answer was lost
+is not done twice.
 """
 
 import threading
@@ -19,24 +20,18 @@ from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import BadRequest
-from grpc_status import rpc_status
 
 from relabel_service.errors import (
-    AlreadyExists,
-    Conflict,
     DeadlineExceeded,
-    InvalidInput,
+    Exhausted,
     NotFound,
     RelabelError,
-    Unauthenticated,
     Unavailable,
-    Violation,
-    WrongState,
 )
-from relabel_service.requests import LABELER_KEY
+from relabel_service.metadata import LABELER_KEY, TOKEN_KEY
 from relabel_service.v1 import campaigns_pb2, labels_pb2, leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc
+from relabel_service.wire_errors import from_wire
 
 DEFAULT_DEADLINE_S = 30.0
 MAX_ATTEMPTS = 8
@@ -45,20 +40,12 @@ APPLICATION = ("application", "relabel")  # which Serve application the proxy ro
 # What Serve's proxy says until it has learned of the application (Ray 2.60); it soon will.
 NOT_ROUTED = "Application 'relabel' not found"
 
-ERRORS: dict[grpc.StatusCode, type[RelabelError]] = {
-    grpc.StatusCode.NOT_FOUND: NotFound,
-    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
-    grpc.StatusCode.ABORTED: Conflict,
-    grpc.StatusCode.FAILED_PRECONDITION: WrongState,
-    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-}
-
 
 class Client:
     """Synchronous. One labeler a client; safe to use from several threads.
 
+    token says who answers; where the service has no keys, labeler does.
+    tls: encrypt, with the system's root certificates, as a gateway expects.
     deadline_s bounds one attempt of one call. Calls raise RelabelError's family.
     """
 
@@ -66,14 +53,22 @@ class Client:
         self,
         address: str,
         *,
-        labeler: str,
+        labeler: str = "",
+        token: str = "",
+        tls: bool = False,
         deadline_s: float = DEFAULT_DEADLINE_S,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        self._metadata = ((LABELER_KEY, labeler), APPLICATION)
+        who = (TOKEN_KEY, f"Bearer {token}") if token else (LABELER_KEY, labeler)
+        self._metadata = (who, APPLICATION)
         self._deadline_s = deadline_s
         self._max_attempts = max_attempts
-        self._channel = grpc.insecure_channel(address, options=[("grpc.enable_retries", 0)])
+        options = [("grpc.enable_retries", 0)]
+        self._channel = (
+            grpc.secure_channel(address, grpc.ssl_channel_credentials(), options=options)
+            if tls
+            else grpc.insecure_channel(address, options=options)
+        )
         self._stub = relabel_service_pb2_grpc.RelabelServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> "Client":
@@ -234,9 +229,12 @@ class Client:
                 )
             except grpc.RpcError as error:
                 failure = _error(error)
-                if not isinstance(failure, Unavailable) or attempt == self._max_attempts:
+                wait_s = backoff_s if isinstance(failure, Unavailable) else None
+                if isinstance(failure, Exhausted):
+                    wait_s = failure.retry_after_s
+                if wait_s is None or attempt == self._max_attempts:
                     raise failure from error
-            time.sleep(backoff_s)
+            time.sleep(wait_s)
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
         raise AssertionError("unreachable")
 
@@ -268,25 +266,11 @@ def escalate(lease: leases_pb2.Lease, comment: str = "") -> leases_pb2.Result:
     )
 
 
-def _error(error: grpc.RpcError) -> RelabelError:
-    if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
-        return InvalidInput(
-            _violations(error) or [Violation("request", error.details() or "refused")]
-        )
-    kind = ERRORS.get(error.code(), RelabelError)
-    if kind is NotFound and (error.details() or "").startswith(NOT_ROUTED):
-        kind = Unavailable
-    return kind(f"{error.details()} ({error.code().name})")
-
-
-def _violations(error: Any) -> list[Violation]:
-    status = rpc_status.from_call(error)
-    found = []
-    for detail in status.details if status else ():
-        bad = BadRequest()
-        if detail.Unpack(bad):
-            found += [Violation(v.field, v.description) for v in bad.field_violations]
-    return found
+def _error(error: Any) -> RelabelError:
+    failure = from_wire(error)
+    if isinstance(failure, NotFound) and (error.details() or "").startswith(NOT_ROUTED):
+        return Unavailable(str(failure))
+    return failure
 
 
 def _request_id() -> str:

@@ -19,7 +19,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Connection, select
 
 from relabel_service import tables
+from relabel_service.auth import Caller
 from relabel_service.errors import InvalidInput
+from relabel_service.limits import DEFAULT_LIMITS, Limits
 from relabel_service.queue import campaigns, leases, requests
 from relabel_service.queue.campaigns import Campaign, Settings
 from relabel_service.queue.store import Store
@@ -36,8 +38,9 @@ M = TypeVar("M", bound=Message)
 class LeaseService:
     """Answers every RPC from one queue database. Safe to call from several threads."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, limits: Limits = DEFAULT_LIMITS) -> None:
         self._store = store
+        self._limits = limits
 
     def check_health(self) -> None:
         """Raises whatever the queue database raises when it does not answer."""
@@ -45,7 +48,7 @@ class LeaseService:
             connection.execute(select(1))
 
     def CreateCampaign(
-        self, request: rpc.CreateCampaignRequest, labeler: str
+        self, request: rpc.CreateCampaignRequest, caller: Caller
     ) -> rpc.CreateCampaignResponse:
         check = Checks()
         check.campaign_id("campaign_id", request.campaign_id)
@@ -80,16 +83,18 @@ class LeaseService:
             campaigns.create(connection, campaign, _queue_items(findings))
             return rpc.CreateCampaignResponse(campaign=_campaign_message(campaign))
 
-        return self._once(request, labeler, request.campaign_id, rpc.CreateCampaignResponse, create)
+        return self._once(request, caller, request.campaign_id, rpc.CreateCampaignResponse, create)
 
-    def GetCampaign(self, request: rpc.GetCampaignRequest, labeler: str) -> rpc.GetCampaignResponse:
+    def GetCampaign(
+        self, request: rpc.GetCampaignRequest, caller: Caller
+    ) -> rpc.GetCampaignResponse:
         campaign_id = _campaign_id("name", request.name)
         with self._store.reading() as (connection, _):
             campaign = campaigns.get(connection, campaign_id)
         return rpc.GetCampaignResponse(campaign=_campaign_message(campaign))
 
     def ListCampaigns(
-        self, request: rpc.ListCampaignsRequest, labeler: str
+        self, request: rpc.ListCampaignsRequest, caller: Caller
     ) -> rpc.ListCampaignsResponse:
         check = Checks()
         check.between("page_size", request.page_size, 0, None)
@@ -97,14 +102,14 @@ class LeaseService:
         check.finish()
         size = min(request.page_size or DEFAULT_PAGE_SIZE, Checks.MAX_BATCH)
         with self._store.reading() as (connection, _):
-            found = campaigns.page(connection, after=after, limit=size + 1)
+            found = campaigns.page(connection, after=after, limit=size + 1, among=caller.campaigns)
         more = len(found) > size
         return rpc.ListCampaignsResponse(
             campaigns=[_campaign_message(campaign) for campaign in found[:size]],
             next_page_token=Checks.token_after(found[size - 1].campaign) if more else "",
         )
 
-    def LeaseItems(self, request: rpc.LeaseItemsRequest, labeler: str) -> rpc.LeaseItemsResponse:
+    def LeaseItems(self, request: rpc.LeaseItemsRequest, caller: Caller) -> rpc.LeaseItemsResponse:
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
         check.between("max_items", request.max_items, 0, Checks.MAX_BATCH)
@@ -117,8 +122,10 @@ class LeaseService:
             taken = leases.take(
                 connection,
                 campaign,
-                labeler=labeler,
+                labeler=caller.name,
                 limit=request.max_items or 1,
+                max_leases=self._limits.max_leases,
+                max_bytes=self._limits.max_response_bytes,
                 duration_s=duration_s or campaign.settings.lease_duration_s,
                 now=now,
             )
@@ -127,10 +134,10 @@ class LeaseService:
                 leases=[_lease_message(one, campaign, task) for one in taken]
             )
 
-        return self._once(request, labeler, campaign_id, rpc.LeaseItemsResponse, lease)
+        return self._once(request, caller, campaign_id, rpc.LeaseItemsResponse, lease)
 
     def ExtendLeases(
-        self, request: rpc.ExtendLeasesRequest, labeler: str
+        self, request: rpc.ExtendLeasesRequest, caller: Caller
     ) -> rpc.ExtendLeasesResponse:
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
@@ -145,7 +152,7 @@ class LeaseService:
                 connection,
                 campaign,
                 request.tokens,
-                labeler=labeler,
+                labeler=caller.name,
                 duration_s=duration_s or campaign.settings.lease_duration_s,
                 now=now,
             )
@@ -159,10 +166,10 @@ class LeaseService:
                 ]
             )
 
-        return self._once(request, labeler, campaign_id, rpc.ExtendLeasesResponse, extend)
+        return self._once(request, caller, campaign_id, rpc.ExtendLeasesResponse, extend)
 
     def ReleaseLeases(
-        self, request: rpc.ReleaseLeasesRequest, labeler: str
+        self, request: rpc.ReleaseLeasesRequest, caller: Caller
     ) -> rpc.ReleaseLeasesResponse:
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
@@ -173,14 +180,14 @@ class LeaseService:
         def release(connection: Connection, now: float) -> rpc.ReleaseLeasesResponse:
             campaign = campaigns.get(connection, campaign_id)
             num_released = leases.release(
-                connection, campaign, request.tokens, labeler=labeler, now=now
+                connection, campaign, request.tokens, labeler=caller.name, now=now
             )
             return rpc.ReleaseLeasesResponse(num_released=num_released)
 
-        return self._once(request, labeler, campaign_id, rpc.ReleaseLeasesResponse, release)
+        return self._once(request, caller, campaign_id, rpc.ReleaseLeasesResponse, release)
 
     def SubmitResults(
-        self, request: rpc.SubmitResultsRequest, labeler: str
+        self, request: rpc.SubmitResultsRequest, caller: Caller
     ) -> rpc.SubmitResultsResponse:
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
@@ -191,7 +198,7 @@ class LeaseService:
         def submit(connection: Connection, now: float) -> rpc.SubmitResultsResponse:
             campaign = campaigns.get(connection, campaign_id)
             answers = _answers(request, campaign)
-            statuses = leases.submit(connection, campaign, answers, labeler=labeler, now=now)
+            statuses = leases.submit(connection, campaign, answers, labeler=caller.name, now=now)
             return rpc.SubmitResultsResponse(
                 outcomes=[
                     leases_pb2.ResultOutcome(
@@ -202,10 +209,10 @@ class LeaseService:
                 ]
             )
 
-        return self._once(request, labeler, campaign_id, rpc.SubmitResultsResponse, submit)
+        return self._once(request, caller, campaign_id, rpc.SubmitResultsResponse, submit)
 
     def GetCampaignStats(
-        self, request: rpc.GetCampaignStatsRequest, labeler: str
+        self, request: rpc.GetCampaignStatsRequest, caller: Caller
     ) -> rpc.GetCampaignStatsResponse:
         campaign_id = _campaign_id("name", request.name)
         with self._store.reading() as (connection, now):
@@ -220,7 +227,7 @@ class LeaseService:
         )
 
     def FinalizeCampaign(
-        self, request: rpc.FinalizeCampaignRequest, labeler: str
+        self, request: rpc.FinalizeCampaignRequest, caller: Caller
     ) -> rpc.FinalizeCampaignResponse:
         """Closing, publishing and marking are three steps that may each be sent again.
 
@@ -248,7 +255,7 @@ class LeaseService:
     def _once(
         self,
         request: Any,
-        labeler: str,
+        caller: Caller,
         campaign: str,
         response_type: type[M],
         answer: Callable[[Connection, float], M],
@@ -258,11 +265,11 @@ class LeaseService:
             f"{type(request).__name__}:".encode() + request.SerializeToString(deterministic=True)
         ).hexdigest()
         mark = {
-            "labeler": labeler,
+            "labeler": caller.name,
             "request_id": request.request_id,
             "fingerprint": fingerprint,
         }
-        with self._store.writing(caller=labeler, campaign=campaign) as (connection, now):
+        with self._store.writing(caller=caller.name, campaign=campaign) as (connection, now):
             stored = requests.first_answer(connection, **mark)
             if stored is not None:
                 return response_type.FromString(stored)

@@ -7,11 +7,13 @@ from typing import Any
 import pyarrow as pa
 
 from relabel_service import tables
+from relabel_service.auth import Caller
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
 CLASSES = ["ham", "spam"]
 CAMPAIGN = "campaigns/test"
+ADMIN = Caller("admin", frozenset({"admin"}))
 
 
 class Clock:

@@ -8,7 +8,7 @@ import pytest
 
 from relabel_service.queue.store import Store, open_store
 from relabel_service.service import LeaseService
-from tests.campaigns import Clock, create_request, write_findings
+from tests.campaigns import ADMIN, Clock, create_request, write_findings
 from tests.stores import KINDS, new_queue_url
 
 
@@ -24,7 +24,7 @@ class Start:
         """A service with one campaign, named "test"."""
         service = LeaseService(self.store)
         findings = write_findings(self._folder, num_items)
-        service.CreateCampaign(create_request(findings, **settings), "admin")
+        service.CreateCampaign(create_request(findings, **settings), ADMIN)
         return service
 
 

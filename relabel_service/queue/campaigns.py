@@ -1,7 +1,7 @@
 """Campaigns in the queue: create, read, list, count, close."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -82,7 +82,9 @@ def get(connection: Connection, campaign: str) -> Campaign:
     return _campaign(found._mapping)
 
 
-def page(connection: Connection, *, after: str, limit: int) -> list[Campaign]:
+def page(
+    connection: Connection, *, after: str, limit: int, among: Collection[str] | None = None
+) -> list[Campaign]:
     """Up to `limit` campaigns whose ids follow `after`, in the order of their ids."""
     query = (
         select(db.campaigns)
@@ -90,6 +92,8 @@ def page(connection: Connection, *, after: str, limit: int) -> list[Campaign]:
         .order_by(db.campaigns.c.campaign)
         .limit(limit)
     )
+    if among is not None:
+        query = query.where(db.campaigns.c.campaign.in_(among))
     return [_campaign(row._mapping) for row in connection.execute(query)]
 
 

@@ -31,7 +31,7 @@ from sqlalchemy import (
     update,
 )
 
-from relabel_service.errors import InvalidInput, WrongState
+from relabel_service.errors import Exhausted, InvalidInput, WrongState
 from relabel_service.queue import schema as db
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.standing import Standing, standing
@@ -55,6 +55,12 @@ class QueueItem:
     suggestions: tuple[tuple[str, float], ...]
     suspicion: float
     reason: str
+
+    @property
+    def num_bytes(self) -> int:
+        """About what the item takes on the wire."""
+        labels = len(self.human_label) + sum(len(label) for label, _ in self.suggestions)
+        return len(self.content.encode()) + labels + len(self.row_id) + len(self.reason) + 100
 
 
 @dataclass(frozen=True)
@@ -83,20 +89,31 @@ def take(
     *,
     labeler: str,
     limit: int,
+    max_leases: int,
+    max_bytes: int,
     duration_s: float,
     now: float,
 ) -> list[Lease]:
     """Lease up to `limit` items with a free slot, worst first.
 
-    Leaves out items the labeler holds or has answered. Raises WrongState when
-    the campaign is closed.
+    Leaves out items the labeler holds or has answered. Gives fewer where the
+    labeler would hold more than max_leases, or what is shown of the items would
+    have more than max_bytes; one item always passes. Raises WrongState when the
+    campaign is closed, Exhausted when the labeler holds max_leases.
     """
     if campaign.state != "active":
         raise WrongState(f"campaign {campaign.campaign!r} is {campaign.state}; it leases no more")
+    num_held = _num_held(connection, campaign, labeler=labeler, now=now)
+    if num_held >= max_leases:
+        raise Exhausted(
+            f"{labeler!r} holds {num_held} items of campaign {campaign.campaign!r}; "
+            f"submit or release some: {max_leases} are allowed"
+        )
     _free_expired(connection, campaign, now=now)
-    free = connection.execute(_free(campaign, labeler=labeler, now=now).limit(limit)).all()
-    attempts = {row.rank: row.num_attempts for row in free}
-    items = _items(connection, campaign, attempts)
+    query = _free(campaign, labeler=labeler, now=now).limit(min(limit, max_leases - num_held))
+    free = {row.rank: row.num_attempts for row in connection.execute(query)}
+    items = _items(connection, campaign, free)
+    attempts = {rank: free[rank] for rank in _fitting(free, items, max_bytes)}
     expire_time = now + duration_s
     taken = [
         Lease(secrets.token_urlsafe(TOKEN_BYTES), items[rank], expire_time, num_earlier)
@@ -241,6 +258,29 @@ def _free(campaign: Campaign, *, labeler: str, now: float) -> Select[Any]:
         .order_by(row.place, row.rank)
         .with_for_update(skip_locked=True, of=db.queue)
     )
+
+
+def _num_held(connection: Connection, campaign: Campaign, *, labeler: str, now: float) -> int:
+    lease = db.leases.c
+    query = (
+        select(func.count())
+        .select_from(db.leases)
+        .where(lease.campaign == campaign.campaign, lease.labeler == labeler)
+        .where(db.LIVE, lease.expire_time > now)
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def _fitting(ranks: Iterable[int], items: Mapping[int, QueueItem], max_bytes: int) -> list[int]:
+    """The first ranks whose items together have at most max_bytes; at least one."""
+    kept: list[int] = []
+    num_bytes = 0
+    for rank in ranks:
+        num_bytes += items[rank].num_bytes
+        if kept and num_bytes > max_bytes:
+            break
+        kept.append(rank)
+    return kept
 
 
 def _make_room(

@@ -6,17 +6,19 @@ database raises when it cannot be reached becomes Unavailable: the request may
 be sent again with the same request_id.
 """
 
+import fcntl
 import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from pathlib import Path
+from typing import IO, Any, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 
-from relabel_service.errors import InvalidInput, Unavailable
+from relabel_service.errors import InvalidInput, Unavailable, WrongState
 from relabel_service.queue.migrations import migrate
 
 POOL_SIZE = 16
@@ -61,13 +63,14 @@ class SqliteStore:
     def __init__(self, url: str, clock: Clock | None = None) -> None:
         self._clock = clock or time.time
         self._writer = threading.Lock()  # a queue; SQLite's own waiting sleeps in steps
+        self._only = _lock_file(url)
         self._engine = create_engine(
             url, pool_size=POOL_SIZE, connect_args={"check_same_thread": False}
         )
         event.listen(self._engine, "connect", _durable)
         event.listen(self._engine, "begin", _begin)
         self._reader = self._engine.execution_options(sqlite_reads=True)
-        _migrate(self._engine)
+        _migrate(self)
 
     @contextmanager
     def reading(self) -> Iterator[Moment]:
@@ -87,6 +90,7 @@ class SqliteStore:
 
     def close(self) -> None:
         self._engine.dispose()
+        self._only.close()
 
 
 class PostgresStore:
@@ -105,7 +109,7 @@ class PostgresStore:
         self._reader = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
-        _migrate(self._engine)
+        _migrate(self)
 
     @contextmanager
     def reading(self) -> Iterator[Moment]:
@@ -161,9 +165,30 @@ def check_replicas(url: str, num_replicas: int) -> None:
         allowed = f"from 1 to {most}" if most else "1 or more"
         raise InvalidInput.of(
             "replicas",
-            f"{num_replicas} replicas cannot share the queue {_shown(url)}, which takes {allowed}; "
+            f"{num_replicas} replicas cannot share the queue {shown(url)}, which takes {allowed}; "
             "use a postgresql+psycopg:// queue for several",
         )
+
+
+def _lock_file(url: str) -> IO[bytes]:
+    """Held while the database is open, so that a second replica is told, and not let in."""
+    path = Path(make_url(url).database or "")
+    try:
+        held = path.with_name(path.name + ".lock").open("wb")
+    except OSError as error:
+        raise Unavailable(
+            f"the queue's folder {str(path.parent)!r} cannot be written ({error.strerror}); "
+            "make it, or name another"
+        ) from error
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however it ends
+    except OSError:
+        held.close()
+        raise WrongState(
+            f"another replica has the queue {shown(url)}, and SQLite takes one; stop it, or use "
+            "a postgresql+psycopg:// queue for several"
+        ) from None
+    return held
 
 
 def _store_type(url: str) -> type[SqliteStore] | type[PostgresStore]:
@@ -174,13 +199,13 @@ def _store_type(url: str) -> type[SqliteStore] | type[PostgresStore]:
     if kind not in STORES:
         raise InvalidInput.of(
             "queue_url",
-            f"{_shown(url)} is no queue database; use sqlite:///FILE or "
+            f"{shown(url)} is no queue database; use sqlite:///FILE or "
             "postgresql+psycopg://USER@HOST/DATABASE",
         )
     return STORES[kind]
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """The URL without its password."""
     try:
         return repr(make_url(url).render_as_string(hide_password=True))
@@ -188,12 +213,12 @@ def _shown(url: str) -> str:
         return "given"
 
 
-def _migrate(engine: Engine) -> None:
+def _migrate(store: SqliteStore | PostgresStore) -> None:
     try:
-        with _reached(engine.dialect.name):
-            migrate(engine)
+        with _reached(store._engine.dialect.name):
+            migrate(store._engine)
     except BaseException:
-        engine.dispose()
+        store.close()
         raise
 
 

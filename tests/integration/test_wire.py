@@ -9,13 +9,13 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import BadRequest
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from relabel_service.client import Client, accept, confirm
 from relabel_service.errors import NotFound, Unauthenticated
-from relabel_service.requests import LABELER_KEY
+from relabel_service.metadata import LABELER_KEY
 from relabel_service.v1 import leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from tests.campaigns import write_findings
@@ -120,9 +120,11 @@ def test_malformed_requests_are_refused_field_by_field(
 
 
 def violated_fields(error: Any) -> list[str]:
-    bad = BadRequest()
-    [detail] = rpc_status.from_call(error).details
-    assert detail.Unpack(bad)
+    bad, info = BadRequest(), ErrorInfo()
+    first, second = rpc_status.from_call(error).details
+    assert first.Unpack(info)
+    assert (info.reason, info.domain) == ("INVALID_INPUT", "relabel-service")
+    assert second.Unpack(bad)
     return [violation.field for violation in bad.field_violations]
 
 

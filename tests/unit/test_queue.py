@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from relabel_service.auth import Caller
 from relabel_service.errors import AlreadyExists, Conflict, InvalidInput, NotFound, WrongState
 from relabel_service.service import LeaseService
 from relabel_service.v1 import campaigns_pb2, labels_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import CAMPAIGN, create_request, request_id, write_findings
+from tests.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
 from tests.conftest import Start
 
 ACCEPTED = leases_pb2.RESULT_STATUS_ACCEPTED
@@ -21,7 +22,7 @@ CONFIRM = leases_pb2.DECISION_CONFIRM
 
 def lease(service: LeaseService, labeler: str, max_items: int = 1) -> list[leases_pb2.Lease]:
     request = rpc.LeaseItemsRequest(parent=CAMPAIGN, max_items=max_items, request_id=request_id())
-    return list(service.LeaseItems(request, labeler).leases)
+    return list(service.LeaseItems(request, Caller(labeler)).leases)
 
 
 def submit(
@@ -29,18 +30,18 @@ def submit(
 ) -> list[int]:
     results = [leases_pb2.Result(token=token, decision=decision, **other) for token in tokens]
     request = rpc.SubmitResultsRequest(parent=CAMPAIGN, results=results, request_id=request_id())
-    return [outcome.status for outcome in service.SubmitResults(request, labeler).outcomes]
+    return [outcome.status for outcome in service.SubmitResults(request, Caller(labeler)).outcomes]
 
 
 def stats(service: LeaseService) -> campaigns_pb2.CampaignStats:
-    return service.GetCampaignStats(rpc.GetCampaignStatsRequest(name=CAMPAIGN), "any").stats
+    return service.GetCampaignStats(rpc.GetCampaignStatsRequest(name=CAMPAIGN), ADMIN).stats
 
 
 def finalize(service: LeaseService, uri: Path, etag: str = "") -> campaigns_pb2.Campaign:
     request = rpc.FinalizeCampaignRequest(
         name=CAMPAIGN, results_uri=str(uri), etag=etag, request_id=request_id()
     )
-    return service.FinalizeCampaign(request, "admin").campaign
+    return service.FinalizeCampaign(request, ADMIN).campaign
 
 
 def test_items_are_leased_worst_first_and_to_one_labeler_only(start: Start) -> None:
@@ -89,7 +90,7 @@ def test_extension_holds_an_item_beyond_its_first_expiry(start: Start) -> None:
     extend = rpc.ExtendLeasesRequest(
         parent=CAMPAIGN, tokens=[held.token, "unknown"], request_id=request_id()
     )
-    kept, lost = service.ExtendLeases(extend, "ann").outcomes
+    kept, lost = service.ExtendLeases(extend, Caller("ann")).outcomes
     assert kept.expire_time.seconds == start.clock.now + 300
     assert not lost.HasField("expire_time")
     start.clock.now += 200
@@ -102,7 +103,7 @@ def test_a_released_item_goes_to_the_next_labeler(start: Start) -> None:
     release = rpc.ReleaseLeasesRequest(
         parent=CAMPAIGN, tokens=[held.token], request_id=request_id()
     )
-    assert service.ReleaseLeases(release, "ann").num_released == 1
+    assert service.ReleaseLeases(release, Caller("ann")).num_released == 1
     assert [one.item.rank for one in lease(service, "bob")] == [0]
     assert submit(service, "ann", held.token) == [STALE]
 
@@ -136,12 +137,12 @@ def test_decisions_move_items_where_the_counts_say(start: Start) -> None:
 def test_a_repeated_request_gives_the_first_answer_and_changes_nothing(start: Start) -> None:
     service = start()
     request = rpc.LeaseItemsRequest(parent=CAMPAIGN, max_items=1, request_id=request_id())
-    first = service.LeaseItems(request, "ann")
-    assert service.LeaseItems(request, "ann") == first
+    first = service.LeaseItems(request, Caller("ann"))
+    assert service.LeaseItems(request, Caller("ann")) == first
     assert stats(service).num_leased == 1
     request.max_items = 2
     with pytest.raises(InvalidInput, match="request_id"):
-        service.LeaseItems(request, "ann")
+        service.LeaseItems(request, Caller("ann"))
 
 
 def test_finalizing_closes_publishes_once_and_may_be_sent_again(
@@ -173,10 +174,10 @@ def test_campaigns_are_listed_page_by_page(tmp_path: Path, start: Start) -> None
     for name in ("b", "a", "c"):
         request = create_request(str(tmp_path / "findings"))
         request.campaign_id = name
-        service.CreateCampaign(request, "admin")
+        service.CreateCampaign(request, ADMIN)
     names, token = [], ""
     while True:
-        page = service.ListCampaigns(rpc.ListCampaignsRequest(page_size=2, page_token=token), "any")
+        page = service.ListCampaigns(rpc.ListCampaignsRequest(page_size=2, page_token=token), ADMIN)
         names += [campaign.name for campaign in page.campaigns]
         token = page.next_page_token
         if not token:
@@ -187,17 +188,17 @@ def test_campaigns_are_listed_page_by_page(tmp_path: Path, start: Start) -> None
 def test_a_name_is_taken_once(tmp_path: Path, start: Start) -> None:
     service = start()
     with pytest.raises(AlreadyExists, match="'test'"):
-        service.CreateCampaign(create_request(str(tmp_path / "findings")), "admin")
+        service.CreateCampaign(create_request(str(tmp_path / "findings")), ADMIN)
 
 
 def test_unknown_things_are_not_found(tmp_path: Path, start: Start) -> None:
     service = start()
     with pytest.raises(NotFound, match="ListCampaigns"):
-        service.GetCampaign(rpc.GetCampaignRequest(name="campaigns/none"), "any")
+        service.GetCampaign(rpc.GetCampaignRequest(name="campaigns/none"), ADMIN)
     request = create_request(str(tmp_path / "nowhere"))
     request.campaign_id = "other"
     with pytest.raises(NotFound, match="nowhere"):
-        service.CreateCampaign(request, "admin")
+        service.CreateCampaign(request, ADMIN)
 
 
 MALFORMED: list[tuple[Any, list[str]]] = [
@@ -277,7 +278,7 @@ def test_each_broken_rule_names_its_field(
     service = start()
     method = type(request_message).__name__.removesuffix("Request")
     with pytest.raises(InvalidInput) as refused:
-        getattr(service, method)(request_message, "ann")
+        getattr(service, method)(request_message, Caller("ann"))
     assert [violation.field for violation in refused.value.violations] == fields
 
 
@@ -293,7 +294,7 @@ def test_a_run_without_findings_makes_no_campaign(tmp_path: Path, start: Start) 
     request = create_request(write_findings(folder, 0))
     request.campaign_id = "empty"
     with pytest.raises(InvalidInput, match="nothing to ask"):
-        service.CreateCampaign(request, "admin")
+        service.CreateCampaign(request, ADMIN)
 
 
 def test_an_item_that_is_lost_again_and_again_does_not_keep_the_others_waiting(

@@ -7,9 +7,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from relabel_service.auth import Caller
 from relabel_service.v1 import leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import CAMPAIGN, request_id
+from tests.campaigns import ADMIN, CAMPAIGN, request_id
 from tests.conftest import Start
 from tests.stores import new_queue_url
 
@@ -54,8 +55,8 @@ class Queue(RuleBasedStateMachine):
         request = rpc.LeaseItemsRequest(
             parent=CAMPAIGN, max_items=max_items, request_id=request_id()
         )
-        taken = self.service.LeaseItems(request, labeler).leases
-        assert self.service.LeaseItems(request, labeler).leases == taken
+        taken = self.service.LeaseItems(request, Caller(labeler)).leases
+        assert self.service.LeaseItems(request, Caller(labeler)).leases == taken
         ranks = [one.item.rank for one in taken]
         assert len(ranks) == len(set(ranks))
         for one in taken:
@@ -74,7 +75,7 @@ class Queue(RuleBasedStateMachine):
         request = rpc.SubmitResultsRequest(
             parent=CAMPAIGN, results=[result], request_id=request_id()
         )
-        [outcome] = self.service.SubmitResults(request, labeler).outcomes
+        [outcome] = self.service.SubmitResults(request, Caller(labeler)).outcomes
         if self.expires.get(token, 0.0) > self.clock():
             assert outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED
         if outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED:
@@ -87,7 +88,7 @@ class Queue(RuleBasedStateMachine):
     def release(self, data: st.DataObject) -> None:
         token, labeler, _ = data.draw(st.sampled_from(self.given))
         request = rpc.ReleaseLeasesRequest(parent=CAMPAIGN, tokens=[token], request_id=request_id())
-        self.service.ReleaseLeases(request, labeler)
+        self.service.ReleaseLeases(request, Caller(labeler))
         self.expires.pop(token, None)
 
     @rule(seconds=st.sampled_from([1.0, 200.0, 301.0]))
@@ -111,7 +112,7 @@ class Queue(RuleBasedStateMachine):
         if not hasattr(self, "service"):
             return
         request = rpc.GetCampaignStatsRequest(name=CAMPAIGN)
-        counts = self.service.GetCampaignStats(request, "any").stats
+        counts = self.service.GetCampaignStats(request, ADMIN).stats
         places = ("open", "leased", "done", "skipped", "escalated")
         assert sum(getattr(counts, f"num_{place}") for place in places) == NUM_ITEMS
         assert counts.num_results == len(self.accepted)
