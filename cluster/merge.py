@@ -19,7 +19,7 @@ from deltalake.exceptions import CommitFailedError
 
 from cluster.dataset import Source, check, latest
 from relabel_service import tables
-from relabel_service.consensus import majority
+from relabel_service.consensus import answers_on_rows, majority
 from relabel_service.errors import Conflict, InvalidInput, NotFound
 from relabel_service.tasks import Task, task_named
 
@@ -109,7 +109,9 @@ class _Plan:
 
 
 def _results(merging: Merging) -> pa.Table:
-    results = tables.read_where(merging.results_uri, {"campaign": merging.campaign})
+    results = answers_on_rows(
+        tables.read_where(merging.results_uri, {"campaign": merging.campaign})
+    )
     if not results.num_rows:
         raise NotFound(
             f"{merging.results_uri!r} holds no results of campaign {merging.campaign!r}; "

@@ -43,10 +43,15 @@ ALLOWED: dict[str, frozenset[str]] = {
     "GetCampaign": EVERYBODY,
     "ListCampaigns": EVERYBODY,
     "LeaseItems": ANSWERING,
+    "StreamLeases": ANSWERING,
     "ExtendLeases": ANSWERING,
     "ReleaseLeases": ANSWERING,
     "SubmitResults": ANSWERING,
     "GetCampaignStats": EVERYBODY,
+    "WatchCampaign": EVERYBODY,
+    "PauseCampaign": frozenset({ADMIN}),
+    "ResumeCampaign": frozenset({ADMIN}),
+    "CloseCampaign": frozenset({ADMIN}),
     "FinalizeCampaign": frozenset({ADMIN}),
 }
 

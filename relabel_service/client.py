@@ -35,6 +35,7 @@ from relabel_service.wire_errors import from_wire
 
 DEFAULT_DEADLINE_S = 30.0
 MAX_ATTEMPTS = 8
+FINALIZE_S = 600.0  # publishing a million results takes longer than other calls
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 5.0
 APPLICATION = ("application", "relabel")  # which Serve application the proxy routes to
 # What Serve's proxy says until it has learned of the application (Ray 2.60); it soon will.
@@ -93,18 +94,24 @@ class Client:
         run_id: str,
         votes_required: int = 1,
         lease_duration_s: float | None = None,
+        **settings: Any,
     ) -> campaigns_pb2.Campaign:
+        """Return when its items can be leased. settings: other fields of Campaign."""
         campaign = campaigns_pb2.Campaign(
             findings_uri=findings_uri,
             run_id=run_id,
             votes_required=votes_required,
             lease_duration=_duration(lease_duration_s),
+            **settings,
         )
         request = rpc.CreateCampaignRequest(
             campaign_id=campaign_id, campaign=campaign, request_id=_request_id()
         )
         response: rpc.CreateCampaignResponse = self._call("CreateCampaign", request)
-        return response.campaign
+        made = response.campaign
+        while made.state == campaigns_pb2.CAMPAIGN_STATE_IMPORTING:
+            made = self.get_campaign(made.name)  # which takes part in the import
+        return made
 
     def get_campaign(self, name: str) -> campaigns_pb2.Campaign:
         response: rpc.GetCampaignResponse = self._call(
@@ -125,17 +132,44 @@ class Client:
                 return
 
     def lease(
-        self, campaign: str, *, max_items: int = 1, duration_s: float | None = None
+        self,
+        campaign: str,
+        *,
+        max_items: int = 1,
+        duration_s: float | None = None,
+        wait_s: float = 0.0,
+        adjudicate: bool = False,
     ) -> list[leases_pb2.Lease]:
-        """Worst first; empty when nothing is left for this labeler now."""
+        """Worst first; empty when nothing is left for this labeler within wait_s.
+
+        adjudicate: take items whose labelers escalated them or do not agree.
+        """
         request = rpc.LeaseItemsRequest(
             parent=campaign,
             max_items=max_items,
             lease_duration=_duration(duration_s),
             request_id=_request_id(),
+            wait=_duration(wait_s),
+            adjudicate=adjudicate,
         )
-        response: rpc.LeaseItemsResponse = self._call("LeaseItems", request)
+        response: rpc.LeaseItemsResponse = self._call("LeaseItems", request, extra_s=wait_s)
         return list(response.leases)
+
+    def stream_leases(
+        self, campaign: str, *, max_outstanding: int, duration_s: float | None = None
+    ) -> Iterator[leases_pb2.Lease]:
+        """Leases as they become free, while this labeler holds fewer than max_outstanding.
+
+        Ends with the campaign, or when the caller closes it. A lost connection raises
+        Unavailable: call again, and what is still held counts as outstanding.
+        """
+        request = rpc.StreamLeasesRequest(
+            parent=campaign,
+            max_outstanding=max_outstanding,
+            lease_duration=_duration(duration_s),
+        )
+        for response in self._stream("StreamLeases", request):
+            yield from response.leases
 
     def extend(
         self, campaign: str, tokens: Sequence[str], *, duration_s: float | None = None
@@ -150,9 +184,11 @@ class Client:
         response: rpc.ExtendLeasesResponse = self._call("ExtendLeases", request)
         return [one.token for one in response.outcomes if one.HasField("expire_time")]
 
-    def release(self, campaign: str, tokens: Sequence[str]) -> int:
-        """How many of the leases were still held."""
-        request = rpc.ReleaseLeasesRequest(parent=campaign, tokens=tokens, request_id=_request_id())
+    def release(self, campaign: str, tokens: Sequence[str], *, delay_s: float = 0.0) -> int:
+        """How many of the leases were still held. The items are offered again after delay_s."""
+        request = rpc.ReleaseLeasesRequest(
+            parent=campaign, tokens=tokens, delay=_duration(delay_s), request_id=_request_id()
+        )
         response: rpc.ReleaseLeasesResponse = self._call("ReleaseLeases", request)
         return response.num_released
 
@@ -172,6 +208,23 @@ class Client:
         )
         return response.stats
 
+    def watch(self, campaign: str) -> Iterator[rpc.WatchCampaignResponse]:
+        """The campaign and its counts, now and after each change, until it is finalized."""
+        for told in self._stream("WatchCampaign", rpc.WatchCampaignRequest(name=campaign)):
+            if told.HasField("campaign"):  # else an error follows
+                yield told
+
+    def pause(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
+        """Give out no more items; those held may still be answered."""
+        return self._move("Pause", campaign, etag)
+
+    def resume(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
+        return self._move("Resume", campaign, etag)
+
+    def close_campaign(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
+        """Take no more answers, without publishing them yet."""
+        return self._move("Close", campaign, etag)
+
     def finalize(
         self, campaign: str, *, results_uri: str, etag: str = ""
     ) -> campaigns_pb2.Campaign:
@@ -179,7 +232,9 @@ class Client:
         request = rpc.FinalizeCampaignRequest(
             name=campaign, results_uri=results_uri, etag=etag, request_id=_request_id()
         )
-        response: rpc.FinalizeCampaignResponse = self._call("FinalizeCampaign", request)
+        response: rpc.FinalizeCampaignResponse = self._call(
+            "FinalizeCampaign", request, extra_s=FINALIZE_S
+        )
         return response.campaign
 
     @contextmanager
@@ -220,12 +275,27 @@ class Client:
             except (Unavailable, DeadlineExceeded):
                 continue  # the lease may outlive the outage; submitting tells the truth
 
-    def _call(self, method: str, request: Any) -> Any:
+    def _move(self, verb: str, campaign: str, etag: str) -> campaigns_pb2.Campaign:
+        kind = getattr(rpc, f"{verb}CampaignRequest")
+        request = kind(name=campaign, etag=etag, request_id=_request_id())
+        moved: campaigns_pb2.Campaign = self._call(f"{verb}Campaign", request).campaign
+        return moved
+
+    def _stream(self, method: str, request: Any) -> Iterator[Any]:
+        call = getattr(self._stub, method)(request, metadata=self._metadata)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise _error(error) from error
+        finally:
+            call.cancel()
+
+    def _call(self, method: str, request: Any, *, extra_s: float = 0.0) -> Any:
         backoff_s = FIRST_BACKOFF_S
         for attempt in range(1, self._max_attempts + 1):
             try:
                 return getattr(self._stub, method)(
-                    request, timeout=self._deadline_s, metadata=self._metadata
+                    request, timeout=self._deadline_s + extra_s, metadata=self._metadata
                 )
             except grpc.RpcError as error:
                 failure = _error(error)

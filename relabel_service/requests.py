@@ -10,13 +10,16 @@ from google.protobuf.message import Message
 
 from relabel_service.errors import Exhausted, InvalidInput, Violation
 from relabel_service.limits import Limits
+from relabel_service.queue.campaigns import Settings
 from relabel_service.queue.leases import Answer
 from relabel_service.tasks import Task
-from relabel_service.v1 import leases_pb2
+from relabel_service.v1 import campaigns_pb2, leases_pb2
 
 CAMPAIGN_ID = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 TOKEN = r"[A-Za-z0-9_-]{1,64}"
 MAX_TEXT = 10_000  # characters of a comment or an address
+MAX_VOTES = 100
+MAX_WAIT_S = 60.0
 MIN_LEASE_DURATION_S, MAX_LEASE_DURATION_S = 1.0, 24 * 3600.0
 
 
@@ -36,6 +39,40 @@ def check_message(request: object, method: str, limits: Limits) -> None:
             f"the request has {request.ByteSize()} bytes; send at most {limits.max_request_bytes}, "
             "in several calls"
         )
+
+
+def campaign_settings(check: "Checks", asked: campaigns_pb2.Campaign) -> Settings:
+    """What the new campaign asks for; broken rules go to `check`."""
+    check.between("campaign.votes_required", asked.votes_required, 0, MAX_VOTES)
+    check.between("campaign.max_votes", asked.max_votes, 0, MAX_VOTES)
+    check.share("campaign.min_agreement", asked.min_agreement)
+    check.share("campaign.blind_share", asked.blind_share)
+    if asked.HasField("gold"):
+        check.given("campaign.gold.uri", asked.gold.uri)
+        check.given("campaign.gold.run_id", asked.gold.run_id)
+        check.share("campaign.gold.rate", asked.gold.rate)
+    if asked.HasField("audit"):
+        check.given("campaign.audit.uri", asked.audit.uri)
+        check.given("campaign.audit.run_id", asked.audit.run_id)
+        check.between("campaign.audit.population", asked.audit.population, 1, None)
+    duration_s = check.lease_duration("campaign.lease_duration", asked, "lease_duration")
+    return Settings(
+        votes_required=asked.votes_required or Settings.votes_required,
+        max_votes=asked.max_votes,
+        min_agreement=asked.min_agreement,
+        lease_duration_s=duration_s or Settings.lease_duration_s,
+        skip_policy=check.known(
+            "campaign.skip_policy", asked.skip_policy, campaigns_pb2.SkipPolicy
+        ),
+        item_order=check.known("campaign.item_order", asked.item_order, campaigns_pb2.ItemOrder),
+        blind_share=asked.blind_share,
+        gold_uri=asked.gold.uri,
+        gold_run_id=asked.gold.run_id,
+        gold_rate=asked.gold.rate,
+        audit_uri=asked.audit.uri,
+        audit_run_id=asked.audit.run_id,
+        audit_population=asked.audit.population,
+    )
 
 
 class Checks:
@@ -84,6 +121,26 @@ class Checks:
             uuid.UUID(value)
         except ValueError:
             self._broken("request_id", f"{value!r} is not a UUID; make one for each request")
+
+    def share(self, field: str, value: float) -> None:
+        if not 0 <= value <= 1:  # refuses NaN, too
+            self._broken(field, f"{value} is out of range; use 0 to 1")
+
+    def known(self, field: str, value: int, kind: Any) -> str:
+        """An enum's value in the queue's words; the first named one when unset."""
+        if value not in kind.values():
+            self._broken(field, f"{value} is none of {', '.join(kind.keys()[1:])}")
+            return ""
+        prefix = kind.DESCRIPTOR.values_by_number[0].name.removesuffix("UNSPECIFIED")
+        return str(kind.Name(value or 1).removeprefix(prefix).lower())
+
+    def duration(self, field: str, message: Any, name: str, *, most_s: float) -> float:
+        """Seconds, 0 when the field is unset."""
+        duration = getattr(message, name)
+        duration_s = float(duration.seconds + duration.nanos / 1e9)
+        if not 0 <= duration_s <= most_s:
+            self._broken(field, f"{duration_s:g} s is out of range; use 0 to {most_s:g} s")
+        return duration_s
 
     def lease_duration(self, field: str, message: Any, name: str) -> float | None:
         """Seconds, or None when the field is unset."""

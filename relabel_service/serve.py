@@ -13,7 +13,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ from relabel_service.auth import (
     ONE_KEY,
     Authenticator,
     AuthSettings,
+    Caller,
     LocalAuthenticator,
     OpenAuthenticator,
     TokenAuthenticator,
@@ -46,12 +47,15 @@ from relabel_service.queue.store import check_replicas, open_store, shown
 from relabel_service.requests import campaign_of, check_message
 from relabel_service.service import LeaseService
 from relabel_service.servicers import SERVICERS
+from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire_errors import DETAILS_KEY, to_wire
 
 APPLICATION = "relabel"
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 ROUTED_WITHIN_S = 30.0
+POLL_S = 0.25  # how often a waiting call looks for free items
+WATCH_S = 1.0
 
 LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
 
@@ -85,6 +89,56 @@ class RelabelService:
             return health_pb2.HealthCheckResponse(status="NOT_SERVING")
         return health_pb2.HealthCheckResponse(status="SERVING")
 
+    async def LeaseItems(
+        self, request: rpc.LeaseItemsRequest, grpc_context: RayServegRPCContext
+    ) -> rpc.LeaseItemsResponse:
+        """Asks again while nothing is free and the request would wait."""
+        try:
+            caller = await asyncio.to_thread(self._admitted, "LeaseItems", request, grpc_context)
+            lease = self._service.LeaseItems
+            ends = time.monotonic() + request.wait.seconds + request.wait.nanos / 1e9
+            while (left_s := ends - time.monotonic()) > 0:
+                found = await asyncio.to_thread(lease, request, caller, may_wait=True)
+                if found.leases:
+                    return found
+                await asyncio.sleep(min(left_s, POLL_S))
+            return await asyncio.to_thread(lease, request, caller)
+        except Exception as error:
+            _refuse("LeaseItems", error, grpc_context)
+        return rpc.LeaseItemsResponse()
+
+    async def StreamLeases(
+        self, request: rpc.StreamLeasesRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[rpc.StreamLeasesResponse]:
+        try:
+            caller = await asyncio.to_thread(self._admitted, "StreamLeases", request, grpc_context)
+            next_leases = self._service.next_leases
+            while (found := await asyncio.to_thread(next_leases, request, caller)) is not None:
+                if found.leases:
+                    yield found
+                else:
+                    await asyncio.sleep(POLL_S)
+        except Exception as error:
+            _refuse("StreamLeases", error, grpc_context)
+            yield rpc.StreamLeasesResponse()  # what carries the status (Ray 2.60)
+
+    async def WatchCampaign(
+        self, request: rpc.WatchCampaignRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[rpc.WatchCampaignResponse]:
+        last = None
+        try:
+            caller = await asyncio.to_thread(self._admitted, "WatchCampaign", request, grpc_context)
+            while last is None or last.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
+                found = await asyncio.to_thread(self._service.watch, request, caller)
+                if found != last:
+                    yield found
+                else:
+                    await asyncio.sleep(WATCH_S)
+                last = found
+        except Exception as error:
+            _refuse("WatchCampaign", error, grpc_context)
+            yield rpc.WatchCampaignResponse()  # what carries the status (Ray 2.60)
+
     async def _answer(
         self, method: str, request: Message, context: RayServegRPCContext, empty: M
     ) -> M:
@@ -95,23 +149,32 @@ class RelabelService:
         """
         try:
             return await asyncio.to_thread(self._call, method, request, context)
-        except RelabelError as error:
-            code, message, details = to_wire(error)
-            context.set_trailing_metadata([(DETAILS_KEY, details)])  # type: ignore[list-item]
-        except Exception:
-            logger.exception("%s failed", method)
-            code, message = StatusCode.INTERNAL, "the service failed; its log says why"
-        context.set_code(code)
-        context.set_details(message)
+        except Exception as error:
+            _refuse(method, error, context)
         return empty
 
     def _call(self, method: str, request: Any, context: RayServegRPCContext) -> Any:
+        caller = self._admitted(method, request, context)
+        return getattr(self._service, method)(request, caller)
+
+    def _admitted(self, method: str, request: Any, context: RayServegRPCContext) -> Caller:
         metadata = dict(context.invocation_metadata())
         caller = self._authenticator.caller(metadata, context.peer())
         self._rate.spend(caller.name)
         check_message(request, method, self._limits)
         check_allowed(caller, method, campaign_of(request))
-        return getattr(self._service, method)(request, caller)
+        return caller
+
+
+def _refuse(method: str, error: Exception, context: RayServegRPCContext) -> None:
+    if isinstance(error, RelabelError):
+        code, message, details = to_wire(error)
+        context.set_trailing_metadata([(DETAILS_KEY, details)])  # type: ignore[list-item]
+    else:
+        logger.error("%s failed", method, exc_info=error)
+        code, message = StatusCode.INTERNAL, "the service failed; its log says why"
+    context.set_code(code)
+    context.set_details(message)
 
 
 def _handler(method: MethodDescriptor) -> Callable[..., Awaitable[Message]]:
@@ -127,7 +190,8 @@ def _handler(method: MethodDescriptor) -> Callable[..., Awaitable[Message]]:
 
 
 for _method in SERVICE.methods:
-    setattr(RelabelService, _method.name, _handler(_method))
+    if not hasattr(RelabelService, _method.name):
+        setattr(RelabelService, _method.name, _handler(_method))
 
 
 @dataclass(frozen=True)
@@ -197,7 +261,12 @@ def _authenticator(auth: AuthSettings | str) -> Authenticator:
     return OpenAuthenticator() if auth == OPEN else LocalAuthenticator()
 
 
-def start(settings: ServeSettings, *, host: str, port: int, http_port: int) -> None:
+def start(*, queue_url: str, host: str, port: int, http_port: int) -> None:
+    """Serve this machine's callers from the Ray cluster this process is connected to."""
+    run(ServeSettings(queue_url), host=host, port=port, http_port=http_port)
+
+
+def run(settings: ServeSettings, *, host: str, port: int, http_port: int) -> None:
     """Serve from the Ray cluster this process is connected to.
 
     Serve 2.60 binds the gRPC port on all interfaces, whatever `host` says: it is HTTP's.
@@ -252,7 +321,7 @@ def serve_until_stopped(settings: ServeSettings, *, host: str, port: int, http_p
     )
     for number in (signal.SIGINT, signal.SIGTERM):  # after ray.init, which sets its own
         signal.signal(number, lambda *_: stopped.set())
-    start(settings, host=host, port=port, http_port=http_port)
+    run(settings, host=host, port=port, http_port=http_port)
     wait_until_routed(f"127.0.0.1:{port}")
     print(f"serving gRPC on port {port}, queue {shown(settings.queue_url)}", flush=True)
     stopped.wait()

@@ -1,6 +1,6 @@
 """Leases: the fenced right to answer for an item.
 
-An item has votes_required slots. A live lease or a vote fills one; a lease
+An item has a slot for each vote it needs. A live lease or a vote fills one; a lease
 that expired fills its slot until somebody needs it, and then it is superseded
 in the transaction that hands the slot on. A result is accepted only from a
 lease that is still live, judged in the transaction that stores it: so each
@@ -11,7 +11,9 @@ Each step is one statement for the whole batch. Whoever changes an item's leases
 or results first locks its row in `queue`, and stores its standing last.
 """
 
+import hashlib
 import json
+import random
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,13 +35,16 @@ from sqlalchemy import (
 
 from relabel_service.errors import Exhausted, InvalidInput, WrongState
 from relabel_service.queue import schema as db
-from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.standing import Standing, standing
+from relabel_service.queue.campaigns import GOLD, Campaign
+from relabel_service.queue.order import LOST_PLACES
+from relabel_service.queue.standing import VOTES, Facts, Standing, standing
 
 TOKEN_BYTES = 16
-# An item whose lease was lost goes so many places back: the worst items still come
-# first, but one that every labeler lets expire cannot keep the others waiting.
-LOST_PLACES = 1000
+LABELER, ADJUDICATOR = "labeler", "adjudicator"
+# From the state in which items wait for a role to that in which all their slots are held.
+WAITING = {LABELER: "open", ADJUDICATOR: "escalated"}
+TAKING_ANSWERS = ("active", "paused")
+HELD = {LABELER: "held", ADJUDICATOR: "judging"}
 MAX_FREED = 1000  # expired items taken back by one call; later calls take the rest
 
 
@@ -48,6 +53,7 @@ class QueueItem:
     """One row in doubt. Labels and content are the task's text forms."""
 
     rank: int
+    kind: str
     row_id: str
     unit: str
     content: str
@@ -71,6 +77,8 @@ class Lease:
     item: QueueItem
     expire_time: float
     num_earlier_attempts: int
+    blind: bool
+    """The suggestions are not shown."""
 
 
 @dataclass(frozen=True)
@@ -83,47 +91,75 @@ class Answer:
     comment: str
 
 
-def take(
-    connection: Connection,
-    campaign: Campaign,
-    *,
-    labeler: str,
-    limit: int,
-    max_leases: int,
-    max_bytes: int,
-    duration_s: float,
-    now: float,
-) -> list[Lease]:
-    """Lease up to `limit` items with a free slot, worst first.
+@dataclass(frozen=True)
+class Wish:
+    """What a labeler asks for. role: as a labeler, or as an adjudicator of unclear items."""
+
+    labeler: str
+    limit: int
+    duration_s: float
+    role: str = LABELER
+    max_leases: int = 2000
+    max_bytes: int = 3 * 2**20
+
+
+def take(connection: Connection, campaign: Campaign, wish: Wish, *, now: float) -> list[Lease]:
+    """Lease up to wish.limit items with a free slot, in the campaign's order.
 
     Leaves out items the labeler holds or has answered. Gives fewer where the
     labeler would hold more than max_leases, or what is shown of the items would
     have more than max_bytes; one item always passes. Raises WrongState when the
-    campaign is closed, Exhausted when the labeler holds max_leases.
+    campaign gives out nothing, Exhausted when the labeler holds max_leases.
     """
     if campaign.state != "active":
-        raise WrongState(f"campaign {campaign.campaign!r} is {campaign.state}; it leases no more")
-    num_held = _num_held(connection, campaign, labeler=labeler, now=now)
-    if num_held >= max_leases:
+        raise WrongState(f"campaign {campaign.campaign!r} is {campaign.state}; it leases nothing")
+    num_held = count_held(connection, campaign, labeler=wish.labeler, now=now)
+    if num_held >= wish.max_leases:
         raise Exhausted(
-            f"{labeler!r} holds {num_held} items of campaign {campaign.campaign!r}; "
-            f"submit or release some: {max_leases} are allowed"
+            f"{wish.labeler!r} holds {num_held} items of campaign {campaign.campaign!r}; "
+            f"submit or release some: {wish.max_leases} are allowed"
         )
-    _free_expired(connection, campaign, now=now)
-    query = _free(campaign, labeler=labeler, now=now).limit(min(limit, max_leases - num_held))
-    free = {row.rank: row.num_attempts for row in connection.execute(query)}
-    items = _items(connection, campaign, free)
-    attempts = {rank: free[rank] for rank in _fitting(free, items, max_bytes)}
-    expire_time = now + duration_s
+    _free_expired(connection, campaign, wish.role, now=now)
+    limit = min(wish.limit, wish.max_leases - num_held)
+    attempts = _chosen(connection, campaign, wish, limit=limit, now=now)
+    items = _items(connection, campaign, attempts)
     taken = [
-        Lease(secrets.token_urlsafe(TOKEN_BYTES), items[rank], expire_time, num_earlier)
-        for rank, num_earlier in attempts.items()
+        Lease(
+            secrets.token_urlsafe(TOKEN_BYTES),
+            items[rank],
+            now + wish.duration_s,
+            attempts[rank],
+            is_blind(campaign, rank, labeler=wish.labeler, role=wish.role),
+        )
+        for rank in _fitting(attempts, items, wish.max_bytes)
     ]
     if taken:
-        _make_room(connection, campaign, list(attempts), labeler=labeler, now=now)
-        _give(connection, campaign, taken, labeler=labeler)
-        settle(connection, campaign, attempts, now=now, num_attempts=1)
+        ranks = [lease.item.rank for lease in taken]
+        _make_room(connection, campaign, ranks, wish, now=now)
+        _give(connection, campaign, taken, wish)
+        settle(connection, campaign, ranks, now=now, num_attempts=1)
     return taken
+
+
+def count_held(connection: Connection, campaign: Campaign, *, labeler: str, now: float) -> int:
+    """The labeler's leases in force."""
+    lease = db.leases.c
+    query = (
+        select(func.count())
+        .select_from(db.leases)
+        .where(lease.campaign == campaign.campaign, lease.labeler == labeler)
+        .where(db.LIVE, lease.expire_time > now)
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def is_blind(campaign: Campaign, rank: int, *, labeler: str, role: str) -> bool:
+    """Whether this labeler sees the item without suggestions: by chance, and always the same."""
+    if role == ADJUDICATOR:
+        return False
+    draw = f"{campaign.campaign}/{campaign.create_time}/{rank}/{labeler}".encode()
+    number = int.from_bytes(hashlib.blake2b(draw, digest_size=8).digest())
+    return number < campaign.settings.blind_share * 2**64
 
 
 def extend(
@@ -136,23 +172,38 @@ def extend(
     now: float,
 ) -> dict[str, float]:
     """New expiry of each lease that is still live and the labeler's; the others are left out."""
-    if campaign.state != "active":
+    if campaign.state not in TAKING_ANSWERS:
         return {}
     held = _lock_held(connection, campaign, tokens, labeler=labeler)
     connection.execute(
         update(db.leases).where(db.leases.c.token.in_(held)).values(expire_time=now + duration_s)
     )
-    settle(connection, campaign, held.values(), now=now)
+    settle(connection, campaign, _ranks(held), now=now)
     return dict.fromkeys(held, now + duration_s)
 
 
 def release(
-    connection: Connection, campaign: Campaign, tokens: Sequence[str], *, labeler: str, now: float
+    connection: Connection,
+    campaign: Campaign,
+    tokens: Sequence[str],
+    *,
+    labeler: str,
+    delay_s: float = 0.0,
+    now: float,
 ) -> int:
-    """Give items back unanswered; how many leases were still live and the labeler's."""
+    """Give items back unanswered; how many leases were still live and the labeler's.
+
+    The items are offered again when delay_s has passed.
+    """
     held = _lock_held(connection, campaign, tokens, labeler=labeler)
     _end(connection, held, "released")
-    settle(connection, campaign, held.values(), now=now)
+    if delay_s:
+        connection.execute(
+            update(db.queue)
+            .where(db.queue.c.campaign == campaign.campaign, db.queue.c.rank.in_(_ranks(held)))
+            .values(not_before=now + delay_s)
+        )
+    settle(connection, campaign, _ranks(held), now=now)
     return len(held)
 
 
@@ -168,28 +219,35 @@ def submit(
 
     Raises InvalidInput when an answer does not suit its item.
     """
-    if campaign.state != "active":
+    if campaign.state not in TAKING_ANSWERS:
         return ["closed"] * len(answers)
     held = _lock_held(connection, campaign, [answer.token for answer in answers], labeler=labeler)
-    items = _items(connection, campaign, held.values())
-    rows = [
-        {
-            "campaign": campaign.campaign,
-            "rank": held[answer.token],
-            "labeler": labeler,
-            "token": answer.token,
-            "decision": answer.decision,
-            "label": _decided_label(f"results[{place}]", answer, items[held[answer.token]]),
-            "comment": answer.comment,
-            "submit_time": now,
-        }
-        for place, answer in enumerate(answers)
-        if answer.token in held
-    ]
+    items = _items(connection, campaign, _ranks(held))
+    rows = []
+    for place, answer in enumerate(answers):
+        if answer.token not in held:
+            continue
+        rank, role = held[answer.token]
+        blind = is_blind(campaign, rank, labeler=labeler, role=role)
+        label = _decided_label(f"results[{place}]", answer, items[rank], blind=blind)
+        rows.append(
+            {
+                "campaign": campaign.campaign,
+                "rank": rank,
+                "labeler": labeler,
+                "token": answer.token,
+                "role": role,
+                "blind": blind,
+                "decision": answer.decision,
+                "label": label,
+                "comment": answer.comment,
+                "submit_time": now,
+            }
+        )
     if rows:
         connection.execute(insert(db.results), rows)
         _end(connection, held, "answered")
-        settle(connection, campaign, held.values(), now=now)
+        settle(connection, campaign, _ranks(held), now=now)
     return ["accepted" if answer.token in held else "stale" for answer in answers]
 
 
@@ -202,20 +260,9 @@ def settle(
     num_attempts: int = 0,
 ) -> None:
     """Store where items stand after a change of their leases or results, whose rows are locked."""
-    ranks = list(ranks)
-    decisions = _by_rank(connection, _of(db.results, campaign, ranks, db.results.c.decision))
-    expire_times = _by_rank(
-        connection,
-        _of(db.leases, campaign, ranks, db.leases.c.expire_time).where(
-            db.LIVE, db.leases.c.expire_time > now
-        ),
-    )
     alike: dict[Standing, list[int]] = defaultdict(list)  # most of a batch: one statement
-    for rank in ranks:
-        where = standing(
-            decisions[rank], expire_times[rank], votes_required=campaign.settings.votes_required
-        )
-        alike[where].append(rank)
+    for rank, facts in _facts(connection, campaign, list(ranks), now=now).items():
+        alike[standing(facts, campaign.settings, now=now)].append(rank)
     for where, those in alike.items():
         connection.execute(
             update(db.queue)
@@ -224,51 +271,91 @@ def settle(
         )
 
 
-def _free_expired(connection: Connection, campaign: Campaign, *, now: float) -> None:
+def _facts(
+    connection: Connection, campaign: Campaign, ranks: Sequence[int], *, now: float
+) -> dict[int, Facts]:
+    row, result, lease = db.queue.c, db.results.c, db.leases.c
+    facts = {
+        rank: Facts(kind, not_before)
+        for rank, kind, not_before in connection.execute(
+            _of(db.queue, campaign, ranks, row.kind, row.not_before)
+        )
+    }
+    answers = _of(db.results, campaign, ranks, result.role, result.decision, result.label)
+    for rank, role, decision, label in connection.execute(answers):
+        one = facts[rank]
+        if role == ADJUDICATOR:
+            one.is_judged |= decision in VOTES
+        elif decision in VOTES:
+            one.labels.append(label)
+        one.is_escalated |= decision == "escalate"
+        one.num_skips += decision == "skip" and role == LABELER
+    in_force = _of(db.leases, campaign, ranks, lease.role, lease.expire_time)
+    for rank, role, time in connection.execute(in_force.where(db.LIVE, lease.expire_time > now)):
+        one = facts[rank]
+        (one.judge_expire_times if role == ADJUDICATOR else one.expire_times).append(time)
+    return facts
+
+
+def _free_expired(connection: Connection, campaign: Campaign, role: str, *, now: float) -> None:
     """Take back the slots whose leases have expired. No sweeper to die: whoever asks, sweeps."""
     row = db.queue.c
     due = (
         select(row.rank)
-        .where(row.campaign == campaign.campaign, row.state == "held", row.free_time <= now)
+        .where(row.campaign == campaign.campaign, row.state == HELD[role], row.free_time <= now)
         .order_by(row.free_time)
         .limit(MAX_FREED)
         .with_for_update(skip_locked=True)
         .cte("due")  # evaluated once, which a subquery that locks need not be
     )
+    # Lost, unless it was only kept back: the worst items still come first, but one that
+    # every labeler lets expire cannot keep the others waiting.
+    lost = case(
+        (row.free_time > row.not_before, LOST_PLACES[campaign.settings.item_order]), else_=0
+    )
     connection.execute(
         update(db.queue)
         .where(row.campaign == campaign.campaign, row.rank.in_(select(due.c.rank)))
-        .values(state="open", free_time=0.0, place=row.place + LOST_PLACES)
+        .values(state=WAITING[role], free_time=0.0, place=row.place + lost)
     )
 
 
-def _free(campaign: Campaign, *, labeler: str, now: float) -> Select[Any]:
+def _chosen(
+    connection: Connection, campaign: Campaign, wish: Wish, *, limit: int, now: float
+) -> dict[int, int]:
+    """Items to give, with how often they were given before, locked; gold ones among them."""
+    waiting = _free(campaign, wish, WAITING[wish.role], now=now).limit(limit)
+    chosen = [(row.rank, row.num_attempts) for row in connection.execute(waiting)]
+    rate = campaign.settings.gold_rate
+    if rate and wish.role == LABELER:
+        # Drawn anew for each batch, so that neither number nor places of gold tell anything.
+        chance = random.Random(f"{campaign.campaign}/{wish.labeler}/{now}")
+        num_gold = sum(chance.random() < rate for _ in chosen)
+        query = _free(campaign, wish, GOLD, now=now).limit(num_gold)
+        gold = [(row.rank, row.num_attempts) for row in connection.execute(query)]
+        chosen = chosen[: len(chosen) - len(gold)]
+        for one in gold:
+            chosen.insert(chance.randint(0, len(chosen)), one)
+    return dict(chosen)
+
+
+def _free(campaign: Campaign, wish: Wish, state: str, *, now: float) -> Select[Any]:
     """Items with a free slot for this labeler, in their places, locked."""
     row, lease, result = db.queue.c, db.leases.c, db.results.c
     held = exists().where(
         and_(lease.campaign == row.campaign, lease.rank == row.rank),
-        and_(lease.labeler == labeler, db.LIVE, lease.expire_time > now),
+        and_(lease.labeler == wish.labeler, db.LIVE, lease.expire_time > now),
     )
     answered = exists().where(
-        and_(result.campaign == row.campaign, result.rank == row.rank, result.labeler == labeler)
+        and_(result.campaign == row.campaign, result.rank == row.rank),
+        result.labeler == wish.labeler,
     )
     return (
         select(row.rank, row.num_attempts)
-        .where(row.campaign == campaign.campaign, row.state == "open", ~held, ~answered)
+        .where(row.campaign == campaign.campaign, row.state == state, ~held, ~answered)
         .order_by(row.place, row.rank)
         .with_for_update(skip_locked=True, of=db.queue)
     )
-
-
-def _num_held(connection: Connection, campaign: Campaign, *, labeler: str, now: float) -> int:
-    lease = db.leases.c
-    query = (
-        select(func.count())
-        .select_from(db.leases)
-        .where(lease.campaign == campaign.campaign, lease.labeler == labeler)
-        .where(db.LIVE, lease.expire_time > now)
-    )
-    return int(connection.execute(query).scalar_one())
 
 
 def _fitting(ranks: Iterable[int], items: Mapping[int, QueueItem], max_bytes: int) -> list[int]:
@@ -284,11 +371,11 @@ def _fitting(ranks: Iterable[int], items: Mapping[int, QueueItem], max_bytes: in
 
 
 def _make_room(
-    connection: Connection, campaign: Campaign, ranks: Sequence[int], *, labeler: str, now: float
+    connection: Connection, campaign: Campaign, ranks: Sequence[int], wish: Wish, *, now: float
 ) -> None:
     """Supersede expired leases until each item's slots hold one more: the labeler's own first."""
     lease = db.leases.c
-    expired, own = lease.expire_time <= now, lease.labeler == labeler
+    expired, own = lease.expire_time <= now, lease.labeler == wish.labeler
     first_to_go = (case((expired, 0), else_=1), case((own, 0), else_=1), lease.expire_time)
     live = (
         _of(db.leases, campaign, ranks, lease.token)
@@ -298,10 +385,12 @@ def _make_room(
             func.row_number().over(partition_by=lease.rank, order_by=first_to_go).label("turn"),
             func.count().over(partition_by=lease.rank).label("num_live"),
         )
-        .where(db.LIVE)
+        .where(db.LIVE, lease.role == wish.role)
         .subquery()
     )
-    num_over = db.queue.c.num_votes + live.c.num_live + 1 - campaign.settings.votes_required
+    num_over: Any = live.c.num_live  # an adjudicator's item has one slot
+    if wish.role == LABELER:
+        num_over = db.queue.c.num_votes + live.c.num_live + 1 - db.queue.c.votes_needed
     going = (
         select(live.c.token)
         .join(db.queue, db.queue.c.rank == live.c.rank)
@@ -311,15 +400,14 @@ def _make_room(
     connection.execute(update(db.leases).where(lease.token.in_(going)).values(state="superseded"))
 
 
-def _give(
-    connection: Connection, campaign: Campaign, taken: Sequence[Lease], *, labeler: str
-) -> None:
+def _give(connection: Connection, campaign: Campaign, taken: Sequence[Lease], wish: Wish) -> None:
     rows = [
         {
             "token": lease.token,
             "campaign": campaign.campaign,
             "rank": lease.item.rank,
-            "labeler": labeler,
+            "labeler": wish.labeler,
+            "role": wish.role,
             "expire_time": lease.expire_time,
             "state": "live",
         }
@@ -330,10 +418,10 @@ def _give(
 
 def _lock_held(
     connection: Connection, campaign: Campaign, tokens: Sequence[str], *, labeler: str
-) -> dict[str, int]:
-    """Rank of the item of each token that is live and the labeler's, those items locked."""
+) -> dict[str, tuple[int, str]]:
+    """Rank and role of each token that is live and the labeler's, their items locked."""
     row, lease = db.queue.c, db.leases.c
-    mine = select(lease.token, lease.rank).where(
+    mine = select(lease.token, lease.rank, lease.role).where(
         lease.token.in_(tokens), lease.campaign == campaign.campaign, lease.labeler == labeler
     )
     ranks = select(mine.subquery().c.rank)
@@ -344,7 +432,12 @@ def _lock_held(
         .with_for_update()
     ).all()
     # Read after the lock was granted: a slot handed on meanwhile is seen.
-    return {row.token: row.rank for row in connection.execute(mine.where(db.LIVE))}
+    found = connection.execute(mine.where(db.LIVE))
+    return {row.token: (row.rank, row.role) for row in found}
+
+
+def _ranks(held: Mapping[str, tuple[int, str]]) -> list[int]:
+    return [rank for rank, _ in held.values()]
 
 
 def _items(
@@ -362,20 +455,13 @@ def _of(table: Any, campaign: Campaign, ranks: Sequence[int], *columns: Any) -> 
     )
 
 
-def _by_rank(connection: Connection, query: Select[Any]) -> Mapping[int, list[Any]]:
-    found: dict[int, list[Any]] = defaultdict(list)
-    for rank, value in connection.execute(query):
-        found[rank].append(value)
-    return found
-
-
-def _decided_label(field: str, answer: Answer, item: QueueItem) -> str | None:
+def _decided_label(field: str, answer: Answer, item: QueueItem, *, blind: bool) -> str | None:
     if answer.decision == "confirm":
         return item.human_label
     if answer.decision == "accept":
-        if not item.suggestions:
+        if blind or not item.suggestions:
             raise InvalidInput.of(
-                f"{field}.decision", f"item {item.rank} has no suggestion to accept; relabel it"
+                f"{field}.decision", f"item {item.row_id!r} has no suggestion to accept; relabel it"
             )
         return item.suggestions[0][0]
     return answer.label
@@ -390,6 +476,7 @@ def _end(connection: Connection, tokens: Iterable[str], state: str) -> None:
 def _item(row: Any) -> QueueItem:
     return QueueItem(
         rank=row["rank"],
+        kind=row["kind"],
         row_id=row["row_id"],
         unit=row["unit"],
         content=row["content"],

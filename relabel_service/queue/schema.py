@@ -6,6 +6,7 @@ write goes through this package. Times are seconds since the epoch.
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     Index,
@@ -29,12 +30,15 @@ campaigns = Table(
     Column("run_id", Text, nullable=False),
     Column("classes", Text, nullable=False),  # JSON list
     Column("settings", Text, nullable=False),  # JSON of campaigns.Settings
-    Column("state", Text, nullable=False),  # active, finalizing, finalized
+    # importing, active, paused, closed, finalizing, finalized
+    Column("state", Text, nullable=False),
     Column("create_time", Float, nullable=False),
     Column("finalize_time", Float),
     Column("results_uri", Text),
     Column("revision", Integer, nullable=False),  # the etag; one more with each change
-    Column("num_items", Integer, nullable=False),
+    Column("num_items", Integer, nullable=False),  # gold ones are not counted
+    Column("num_imported", Integer, nullable=False),  # findings read so far
+    Column("findings_version", BigInteger, nullable=False),  # of the Delta table
 )
 
 # What is shown of an item. Never changes, so the wide rows are written once.
@@ -42,12 +46,16 @@ items = Table(
     "items",
     metadata,
     Column("campaign", Text),
-    Column("rank", Integer),  # 0 is the worst; names the item within its campaign
+    # The finding's, 0 the worst; audit and gold items follow. Names the item in its campaign.
+    Column("rank", Integer),
+    Column("kind", Text, nullable=False),  # finding, audit, gold
     Column("row_id", Text, nullable=False),
     Column("unit", Text, nullable=False),
     Column("content", Text, nullable=False),
     Column("human_label", Text, nullable=False),
     Column("suggestions", Text, nullable=False),  # JSON [[label, probability], ...]
+    Column("suggestion", Text),  # the first label of these
+    Column("gold_label", Text),  # what is right, where it is known
     Column("suspicion", Float, nullable=False),
     Column("reason", Text, nullable=False),
     PrimaryKeyConstraint("campaign", "rank"),
@@ -60,10 +68,12 @@ queue = Table(
     metadata,
     Column("campaign", Text),
     Column("rank", Integer),
+    Column("kind", Text, nullable=False),
     Column("place", BigInteger, nullable=False),  # lowest is handed out first
-    # open: has a free slot; held: has none until free_time; done, skipped, escalated
-    Column("state", Text, nullable=False),
+    Column("state", Text, nullable=False),  # see standing.py
     Column("free_time", Float, nullable=False),
+    Column("not_before", Float, nullable=False),  # when a release with delay lets it go
+    Column("votes_needed", Integer, nullable=False),
     Column("num_votes", Integer, nullable=False),
     Column("num_skips", Integer, nullable=False),
     Column("num_attempts", Integer, nullable=False),  # leases ever given
@@ -79,6 +89,7 @@ leases = Table(
     Column("campaign", Text, nullable=False),
     Column("rank", Integer, nullable=False),
     Column("labeler", Text, nullable=False),
+    Column("role", Text, nullable=False),  # labeler or adjudicator: in which the item was taken
     Column("expire_time", Float, nullable=False),
     # live (expired or not), superseded, released, answered: only live may still answer
     Column("state", Text, nullable=False),
@@ -110,6 +121,8 @@ results = Table(
     Column("rank", Integer),
     Column("labeler", Text),
     Column("token", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("blind", Boolean, nullable=False),  # answered without seeing the suggestions
     Column("decision", Text, nullable=False),  # confirm, accept, relabel, skip, escalate
     Column("label", Text),  # what the decision comes to; null for skip and escalate
     Column("comment", Text, nullable=False),

@@ -68,9 +68,13 @@ def channel(server: ServerProcess) -> Iterator[grpc.Channel]:
 
 def call(channel: grpc.Channel, method: str, message: bytes) -> grpc.StatusCode:
     path = f"/{SERVICE.full_name}/{method}"
-    send = channel.unary_unary(path, lambda one: one, lambda one: one)
+    is_stream = SERVICE.methods_by_name[method].server_streaming
+    kind = channel.unary_stream if is_stream else channel.unary_unary
+    send = kind(path, lambda one: one, lambda one: one)
     try:
-        send(message, metadata=((LABELER_KEY, "ann"),), timeout=30)
+        answer = send(message, metadata=((LABELER_KEY, "ann"),), timeout=30)
+        if is_stream:
+            list(answer)
     except grpc.RpcError as error:
         return error.code()
     return grpc.StatusCode.OK

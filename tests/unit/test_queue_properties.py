@@ -129,7 +129,7 @@ class PostgresQueue(Queue):
 TestSqliteQueue = SqliteQueue.TestCase
 TestPostgresQueue = PostgresQueue.TestCase
 TestSqliteQueue.settings = TestPostgresQueue.settings = settings(
-    max_examples=25,
+    max_examples=15,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking a history takes minutes
     stateful_step_count=25,
     deadline=None,
