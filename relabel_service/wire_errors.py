@@ -31,8 +31,9 @@ from relabel_service.errors import (
 
 DOMAIN = "relabel-service"
 DETAILS_KEY = "grpc-status-details-bin"  # trailing metadata: a google.rpc.Status
-MAX_MESSAGE = 2000  # characters; HTTP/2 trailers are limited
-MAX_VIOLATIONS = 20
+# gRPC takes 8 KiB of trailers by default; details travel in base64, the message percent-encoded.
+MAX_MESSAGE = 600  # characters
+MAX_DETAILS_BYTES = 4000
 
 CODES: dict[type[RelabelError], grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
@@ -52,6 +53,18 @@ ERRORS = {code: kind for kind, code in CODES.items()}
 def to_wire(error: RelabelError) -> tuple[grpc.StatusCode, str, bytes]:
     """The code, the message, and the value that goes under DETAILS_KEY."""
     code, message = CODES[type(error)], _short(str(error), MAX_MESSAGE)
+    details = _details_of(error)
+    while True:
+        packed = [_packed(one) for one in details]
+        status = Status(code=code.value[0], message=message, details=packed).SerializeToString()
+        if len(status) <= MAX_DETAILS_BYTES:
+            return code, message, status
+        bad = details[-1]  # only violations can be so many
+        assert isinstance(bad, BadRequest)
+        del bad.field_violations[len(bad.field_violations) // 2 :]
+
+
+def _details_of(error: RelabelError) -> list[Message]:
     reason = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).upper()
     details: list[Message] = [ErrorInfo(reason=reason, domain=DOMAIN)]
     if isinstance(error, InvalidInput):
@@ -59,20 +72,19 @@ def to_wire(error: RelabelError) -> tuple[grpc.StatusCode, str, bytes]:
             BadRequest.FieldViolation(
                 field=_short(one.field, 100), description=_short(one.description, 300)
             )
-            for one in error.violations[:MAX_VIOLATIONS]
+            for one in error.violations
         ]
         details.append(BadRequest(field_violations=violations))
     if isinstance(error, Exhausted) and error.retry_after_s is not None:
         nanos = int(error.retry_after_s * 1e9)
         details.append(RetryInfo(retry_delay=Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)))
-    status = Status(code=code.value[0], message=message, details=[_packed(one) for one in details])
-    return code, message, status.SerializeToString()
+    return details
 
 
 def from_wire(error: Any) -> RelabelError:
     """The error that a failed call (grpc.RpcError with its call's methods) stands for."""
     message = f"{error.details()} ({error.code().name})"
-    details = _details(error)
+    details = _received(error)
     if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
         violations = [
             Violation(one.field, one.description)
@@ -87,7 +99,7 @@ def from_wire(error: Any) -> RelabelError:
     return ERRORS.get(error.code(), RelabelError)(message)
 
 
-def _details(error: Any) -> list[AnyMessage]:
+def _received(error: Any) -> list[AnyMessage]:
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY:
             try:
