@@ -15,8 +15,8 @@ MAX_CALLERS = 10_000  # remembered; one that comes back after being forgotten st
 class Limits:
     """Of one caller. The call rate is each replica's own; the rest holds for all together."""
 
-    calls_per_s: float = 200.0
-    burst: int = 400
+    calls_per_s: float = 1000.0
+    burst: int = 2000
     max_leases: int = 2000
     """Leases in force in one campaign."""
     max_request_bytes: int = 4 * 2**20
