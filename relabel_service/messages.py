@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -149,6 +148,8 @@ def _mixes(settings: Settings) -> bool:
 
 
 def _item_id(campaign: Campaign, rank: int) -> str:
-    """Always the same for the item, and no number that would tell its kind."""
-    name: Any = f"{campaign.campaign}/{campaign.create_time}/{rank}".encode()
+    """Always the same for the item; no number where one would tell the item's kind."""
+    if not _mixes(campaign.settings):
+        return str(rank)
+    name = f"{campaign.campaign}/{campaign.create_time}/{rank}".encode()
     return hashlib.blake2b(name, digest_size=8).hexdigest()

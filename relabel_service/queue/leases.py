@@ -7,8 +7,8 @@ lease that is still live, judged in the transaction that stores it: so each
 slot is answered at most once (Kleppmann, "How to do distributed locking", 2016,
 on fencing tokens), and a slow labeler whose item nobody else took loses nothing.
 
-Each step is one statement for the whole batch. Whoever changes an item's leases
-or results first locks its row in `queue`, and stores its standing last.
+Each step is one statement for the whole batch (statements.py). Whoever changes an
+item's leases or results first locks its row in `queue`, and stores its standing last.
 """
 
 import hashlib
@@ -16,25 +16,14 @@ import json
 import random
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Select,
-    and_,
-    case,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection
 
 from relabel_service.errors import Exhausted, InvalidInput, WrongState
-from relabel_service.queue import schema as db
+from relabel_service.queue import statements as sql
 from relabel_service.queue.campaigns import GOLD, Campaign
 from relabel_service.queue.order import LOST_PLACES
 from relabel_service.queue.standing import VOTES, Facts, Standing, standing
@@ -44,6 +33,7 @@ LABELER, ADJUDICATOR = "labeler", "adjudicator"
 # From the state in which items wait for a role to that in which all their slots are held.
 WAITING = {LABELER: "open", ADJUDICATOR: "escalated"}
 TAKING_ANSWERS = ("active", "paused")
+UNANSWERED = ("open", "held")  # unless somebody voted or skipped
 HELD = {LABELER: "held", ADJUDICATOR: "judging"}
 MAX_FREED = 1000  # expired items taken back by one call; later calls take the rest
 
@@ -103,6 +93,27 @@ class Wish:
     max_bytes: int = 3 * 2**20
 
 
+@dataclass
+class _Hand:
+    """Locked items of one campaign, and what decides where they stand."""
+
+    rows: dict[int, Any]
+    """Of `queue`, by rank, as they were when locked."""
+    live: list[Any] = field(default_factory=list)
+    """Leases that may still answer, expired or not: token, rank, labeler, role, expire_time."""
+    results: list[Any] = field(default_factory=list)
+    """rank, role, decision, label."""
+
+
+@dataclass(frozen=True)
+class _Live:
+    token: str
+    rank: int
+    labeler: str
+    role: str
+    expire_time: float
+
+
 def take(connection: Connection, campaign: Campaign, wish: Wish, *, now: float) -> list[Lease]:
     """Lease up to wish.limit items with a free slot, in the campaign's order.
 
@@ -120,42 +131,37 @@ def take(connection: Connection, campaign: Campaign, wish: Wish, *, now: float) 
             f"submit or release some: {wish.max_leases} are allowed"
         )
     _free_expired(connection, campaign, wish.role, now=now)
-    limit = min(wish.limit, wish.max_leases - num_held)
-    attempts = _chosen(connection, campaign, wish, limit=limit, now=now)
-    items = _items(connection, campaign, attempts)
+    chosen = _chosen(
+        connection, campaign, wish, limit=min(wish.limit, wish.max_leases - num_held), now=now
+    )
+    items = _items(connection, campaign, list(chosen))
     taken = [
         Lease(
             secrets.token_urlsafe(TOKEN_BYTES),
             items[rank],
             now + wish.duration_s,
-            attempts[rank],
+            chosen[rank].num_attempts,
             is_blind(campaign, rank, labeler=wish.labeler, role=wish.role),
         )
-        for rank in _fitting(attempts, items, wish.max_bytes)
+        for rank in _fitting(chosen, items, wish.max_bytes)
     ]
     if taken:
-        ranks = [lease.item.rank for lease in taken]
-        _make_room(connection, campaign, ranks, wish, now=now)
-        _give(connection, campaign, taken, wish)
-        settle(connection, campaign, ranks, now=now, num_attempts=1)
+        hand = _hand(connection, campaign, {one.item.rank: chosen[one.item.rank] for one in taken})
+        _make_room(connection, hand, wish, now=now)
+        _give(connection, campaign, hand, taken, wish)
+        _settle(connection, campaign, hand, now=now, num_attempts=1)
     return taken
 
 
 def count_held(connection: Connection, campaign: Campaign, *, labeler: str, now: float) -> int:
     """The labeler's leases in force."""
-    lease = db.leases.c
-    query = (
-        select(func.count())
-        .select_from(db.leases)
-        .where(lease.campaign == campaign.campaign, lease.labeler == labeler)
-        .where(db.LIVE, lease.expire_time > now)
-    )
-    return int(connection.execute(query).scalar_one())
+    values = {"in_campaign": campaign.campaign, "in_labeler": labeler, "in_now": now}
+    return int(connection.execute(sql.COUNT_HELD, values).scalar_one())
 
 
 def is_blind(campaign: Campaign, rank: int, *, labeler: str, role: str) -> bool:
     """Whether this labeler sees the item without suggestions: by chance, and always the same."""
-    if role == ADJUDICATOR:
+    if role == ADJUDICATOR or not campaign.settings.blind_share:
         return False
     draw = f"{campaign.campaign}/{campaign.create_time}/{rank}/{labeler}".encode()
     number = int.from_bytes(hashlib.blake2b(draw, digest_size=8).digest())
@@ -174,12 +180,19 @@ def extend(
     """New expiry of each lease that is still live and the labeler's; the others are left out."""
     if campaign.state not in TAKING_ANSWERS:
         return {}
-    held = _lock_held(connection, campaign, tokens, labeler=labeler)
-    connection.execute(
-        update(db.leases).where(db.leases.c.token.in_(held)).values(expire_time=now + duration_s)
-    )
-    settle(connection, campaign, _ranks(held), now=now)
-    return dict.fromkeys(held, now + duration_s)
+    hand, held = _lock(connection, campaign, tokens, labeler=labeler)
+    expire_time = now + duration_s
+    if held:
+        values = {"in_tokens": list(held), "to_expire_time": expire_time}
+        connection.execute(sql.EXTEND, values)
+        hand.live = [
+            _Live(one.token, one.rank, one.labeler, one.role, expire_time)
+            if one.token in held
+            else one
+            for one in hand.live
+        ]
+        _settle(connection, campaign, hand, now=now)
+    return dict.fromkeys(held, expire_time)
 
 
 def release(
@@ -195,15 +208,15 @@ def release(
 
     The items are offered again when delay_s has passed.
     """
-    held = _lock_held(connection, campaign, tokens, labeler=labeler)
-    _end(connection, held, "released")
-    if delay_s:
-        connection.execute(
-            update(db.queue)
-            .where(db.queue.c.campaign == campaign.campaign, db.queue.c.rank.in_(_ranks(held)))
-            .values(not_before=now + delay_s)
-        )
-    settle(connection, campaign, _ranks(held), now=now)
+    hand, held = _lock(connection, campaign, tokens, labeler=labeler)
+    if held:
+        _end(connection, hand, held, "released")
+        not_before = now + delay_s if delay_s else None
+        if not_before is not None:
+            ranks = [one.rank for one in held.values()]
+            values = {"in_campaign": campaign.campaign, "in_ranks": ranks}
+            connection.execute(sql.KEEP_BACK, values | {"to_not_before": not_before})
+        _settle(connection, campaign, hand, now=now, not_before=not_before)
     return len(held)
 
 
@@ -221,68 +234,86 @@ def submit(
     """
     if campaign.state not in TAKING_ANSWERS:
         return ["closed"] * len(answers)
-    held = _lock_held(connection, campaign, [answer.token for answer in answers], labeler=labeler)
-    items = _items(connection, campaign, _ranks(held))
-    rows = []
-    for place, answer in enumerate(answers):
-        if answer.token not in held:
-            continue
-        rank, role = held[answer.token]
-        blind = is_blind(campaign, rank, labeler=labeler, role=role)
-        label = _decided_label(f"results[{place}]", answer, items[rank], blind=blind)
-        rows.append(
-            {
-                "campaign": campaign.campaign,
-                "rank": rank,
-                "labeler": labeler,
-                "token": answer.token,
-                "role": role,
-                "blind": blind,
-                "decision": answer.decision,
-                "label": label,
-                "comment": answer.comment,
-                "submit_time": now,
-            }
-        )
-    if rows:
-        connection.execute(insert(db.results), rows)
-        _end(connection, held, "answered")
-        settle(connection, campaign, _ranks(held), now=now)
-    return ["accepted" if answer.token in held else "stale" for answer in answers]
+    tokens = [answer.token for answer in answers]
+    hand, held = _lock(connection, campaign, tokens, labeler=labeler)
+    if held:
+        values = {"in_campaign": campaign.campaign, "in_ranks": list(hand.rows)}
+        labels = {row.rank: row for row in connection.execute(sql.LABELS, values)}
+        rows = [
+            _result(f"results[{place}]", answer, held[answer.token], labels, campaign, now=now)
+            for place, answer in enumerate(answers)
+            if answer.token in held
+        ]
+        connection.execute(sql.ACCEPT, rows)
+        hand.results += [(row["rank"], row["role"], row["decision"], row["label"]) for row in rows]
+        _end(connection, hand, held, "answered")
+        _settle(connection, campaign, hand, now=now)
+    return ["accepted" if token in held else "stale" for token in tokens]
 
 
-def settle(
+def _hand(connection: Connection, campaign: Campaign, rows: dict[int, Any]) -> _Hand:
+    """Read what decides where the locked `rows` stand. Nothing is read of items never given."""
+    hand = _Hand(rows)
+    given = [rank for rank, row in rows.items() if row.num_attempts]
+    if given:
+        values = {"in_campaign": campaign.campaign, "in_ranks": given}
+        hand.live = list(connection.execute(sql.LIVE_LEASES, values))
+    answered = [
+        rank
+        for rank in given
+        if rows[rank].num_votes or rows[rank].num_skips or rows[rank].state not in UNANSWERED
+    ]
+    if answered:
+        values = {"in_campaign": campaign.campaign, "in_ranks": answered}
+        hand.results = [tuple(row) for row in connection.execute(sql.RESULTS, values)]
+    return hand
+
+
+def _lock(
+    connection: Connection, campaign: Campaign, tokens: Collection[str], *, labeler: str
+) -> tuple[_Hand, dict[str, Any]]:
+    """The items of the labeler's tokens, locked, and those of the leases that are still live.
+
+    The leases are read after the lock was granted: a slot handed on meanwhile is seen.
+    """
+    values = {
+        "in_campaign": campaign.campaign,
+        "in_tokens": list(tokens),
+        "in_labeler": labeler,
+    }
+    hand = _hand(
+        connection, campaign, {row.rank: row for row in connection.execute(sql.LOCK, values)}
+    )
+    asked = set(tokens)
+    mine = (one for one in hand.live if one.labeler == labeler and one.token in asked)
+    return hand, {one.token: one for one in mine}
+
+
+def _settle(
     connection: Connection,
     campaign: Campaign,
-    ranks: Iterable[int],
+    hand: _Hand,
     *,
     now: float,
     num_attempts: int = 0,
+    not_before: float | None = None,
 ) -> None:
-    """Store where items stand after a change of their leases or results, whose rows are locked."""
-    alike: dict[Standing, list[int]] = defaultdict(list)  # most of a batch: one statement
-    for rank, facts in _facts(connection, campaign, list(ranks), now=now).items():
+    """Store where the items stand now. One statement for all that stand alike: most of a batch."""
+    alike: dict[Standing, list[int]] = defaultdict(list)
+    for rank, facts in _facts(hand, now=now, not_before=not_before).items():
         alike[standing(facts, campaign.settings, now=now)].append(rank)
-    for where, those in alike.items():
-        connection.execute(
-            update(db.queue)
-            .where(db.queue.c.campaign == campaign.campaign, db.queue.c.rank.in_(those))
-            .values(num_attempts=db.queue.c.num_attempts + num_attempts, **vars(where))
-        )
+    for where, ranks in alike.items():
+        values = {f"to_{name}": value for name, value in vars(where).items()}
+        values |= {"in_campaign": campaign.campaign, "in_ranks": ranks, "in_attempts": num_attempts}
+        connection.execute(sql.SETTLE, values)
 
 
-def _facts(
-    connection: Connection, campaign: Campaign, ranks: Sequence[int], *, now: float
-) -> dict[int, Facts]:
-    row, result, lease = db.queue.c, db.results.c, db.leases.c
+def _facts(hand: _Hand, *, now: float, not_before: float | None) -> dict[int, Facts]:
     facts = {
-        rank: Facts(kind, not_before)
-        for rank, kind, not_before in connection.execute(
-            _of(db.queue, campaign, ranks, row.kind, row.not_before)
-        )
+        rank: Facts(row.kind, row.not_before if not_before is None else not_before)
+        for rank, row in hand.rows.items()
     }
-    answers = _of(db.results, campaign, ranks, result.role, result.decision, result.label)
-    for rank, role, decision, label in connection.execute(answers):
+    for rank, role, decision, label in hand.results:
         one = facts[rank]
         if role == ADJUDICATOR:
             one.is_judged |= decision in VOTES
@@ -290,72 +321,52 @@ def _facts(
             one.labels.append(label)
         one.is_escalated |= decision == "escalate"
         one.num_skips += decision == "skip" and role == LABELER
-    in_force = _of(db.leases, campaign, ranks, lease.role, lease.expire_time)
-    for rank, role, time in connection.execute(in_force.where(db.LIVE, lease.expire_time > now)):
-        one = facts[rank]
-        (one.judge_expire_times if role == ADJUDICATOR else one.expire_times).append(time)
+    for lease in hand.live:
+        if lease.expire_time > now:
+            one = facts[lease.rank]
+            times = one.judge_expire_times if lease.role == ADJUDICATOR else one.expire_times
+            times.append(lease.expire_time)
     return facts
 
 
 def _free_expired(connection: Connection, campaign: Campaign, role: str, *, now: float) -> None:
     """Take back the slots whose leases have expired. No sweeper to die: whoever asks, sweeps."""
-    row = db.queue.c
-    due = (
-        select(row.rank)
-        .where(row.campaign == campaign.campaign, row.state == HELD[role], row.free_time <= now)
-        .order_by(row.free_time)
-        .limit(MAX_FREED)
-        .with_for_update(skip_locked=True)
-        .cte("due")  # evaluated once, which a subquery that locks need not be
-    )
-    # Lost, unless it was only kept back: the worst items still come first, but one that
-    # every labeler lets expire cannot keep the others waiting.
-    lost = case(
-        (row.free_time > row.not_before, LOST_PLACES[campaign.settings.item_order]), else_=0
-    )
-    connection.execute(
-        update(db.queue)
-        .where(row.campaign == campaign.campaign, row.rank.in_(select(due.c.rank)))
-        .values(state=WAITING[role], free_time=0.0, place=row.place + lost)
-    )
+    values = {
+        "in_campaign": campaign.campaign,
+        "in_state": HELD[role],
+        "in_now": now,
+        "in_limit": MAX_FREED,
+        "in_lost_places": LOST_PLACES[campaign.settings.item_order],
+        "to_state": WAITING[role],
+    }
+    connection.execute(sql.FREE_EXPIRED, values)
 
 
 def _chosen(
     connection: Connection, campaign: Campaign, wish: Wish, *, limit: int, now: float
-) -> dict[int, int]:
-    """Items to give, with how often they were given before, locked; gold ones among them."""
-    waiting = _free(campaign, wish, WAITING[wish.role], now=now).limit(limit)
-    chosen = [(row.rank, row.num_attempts) for row in connection.execute(waiting)]
+) -> dict[int, Any]:
+    """Rows of the items to give, by rank, locked; gold ones among them."""
+
+    def free(state: str, num: int) -> list[Any]:
+        values = {
+            "in_campaign": campaign.campaign,
+            "in_labeler": wish.labeler,
+            "in_now": now,
+            "in_state": state,
+            "in_limit": num,
+        }
+        return list(connection.execute(sql.FREE, values))
+
+    chosen = free(WAITING[wish.role], limit)
     rate = campaign.settings.gold_rate
     if rate and wish.role == LABELER:
         # Drawn anew for each batch, so that neither number nor places of gold tell anything.
         chance = random.Random(f"{campaign.campaign}/{wish.labeler}/{now}")
-        num_gold = sum(chance.random() < rate for _ in chosen)
-        query = _free(campaign, wish, GOLD, now=now).limit(num_gold)
-        gold = [(row.rank, row.num_attempts) for row in connection.execute(query)]
+        gold = free(GOLD, sum(chance.random() < rate for _ in chosen))
         chosen = chosen[: len(chosen) - len(gold)]
         for one in gold:
             chosen.insert(chance.randint(0, len(chosen)), one)
-    return dict(chosen)
-
-
-def _free(campaign: Campaign, wish: Wish, state: str, *, now: float) -> Select[Any]:
-    """Items with a free slot for this labeler, in their places, locked."""
-    row, lease, result = db.queue.c, db.leases.c, db.results.c
-    held = exists().where(
-        and_(lease.campaign == row.campaign, lease.rank == row.rank),
-        and_(lease.labeler == wish.labeler, db.LIVE, lease.expire_time > now),
-    )
-    answered = exists().where(
-        and_(result.campaign == row.campaign, result.rank == row.rank),
-        result.labeler == wish.labeler,
-    )
-    return (
-        select(row.rank, row.num_attempts)
-        .where(row.campaign == campaign.campaign, row.state == state, ~held, ~answered)
-        .order_by(row.place, row.rank)
-        .with_for_update(skip_locked=True, of=db.queue)
-    )
+    return {row.rank: row for row in chosen}
 
 
 def _fitting(ranks: Iterable[int], items: Mapping[int, QueueItem], max_bytes: int) -> list[int]:
@@ -370,37 +381,29 @@ def _fitting(ranks: Iterable[int], items: Mapping[int, QueueItem], max_bytes: in
     return kept
 
 
-def _make_room(
-    connection: Connection, campaign: Campaign, ranks: Sequence[int], wish: Wish, *, now: float
-) -> None:
+def _make_room(connection: Connection, hand: _Hand, wish: Wish, *, now: float) -> None:
     """Supersede expired leases until each item's slots hold one more: the labeler's own first."""
-    lease = db.leases.c
-    expired, own = lease.expire_time <= now, lease.labeler == wish.labeler
-    first_to_go = (case((expired, 0), else_=1), case((own, 0), else_=1), lease.expire_time)
-    live = (
-        _of(db.leases, campaign, ranks, lease.token)
-        .add_columns(
-            case((and_(expired, own), 1), else_=0).label("own"),
-            case((expired, 1), else_=0).label("expired"),
-            func.row_number().over(partition_by=lease.rank, order_by=first_to_go).label("turn"),
-            func.count().over(partition_by=lease.rank).label("num_live"),
-        )
-        .where(db.LIVE, lease.role == wish.role)
-        .subquery()
-    )
-    num_over: Any = live.c.num_live  # an adjudicator's item has one slot
-    if wish.role == LABELER:
-        num_over = db.queue.c.num_votes + live.c.num_live + 1 - db.queue.c.votes_needed
-    going = (
-        select(live.c.token)
-        .join(db.queue, db.queue.c.rank == live.c.rank)
-        .where(db.queue.c.campaign == campaign.campaign, live.c.expired == 1)
-        .where(or_(live.c.own == 1, live.c.turn <= num_over))
-    )
-    connection.execute(update(db.leases).where(lease.token.in_(going)).values(state="superseded"))
+    by_rank: dict[int, list[Any]] = defaultdict(list)
+    for lease in hand.live:
+        if lease.role == wish.role:
+            by_rank[lease.rank].append(lease)
+    going: dict[str, Any] = {}
+    for rank, leases in by_rank.items():
+        row = hand.rows[rank]
+        num_over = len(leases)  # an adjudicator's item has one slot
+        if wish.role == LABELER:
+            num_over += row.num_votes + 1 - row.votes_needed
+        expired = [lease for lease in leases if lease.expire_time <= now]
+        expired.sort(key=lambda one: (one.labeler != wish.labeler, one.expire_time))
+        num_own = sum(one.labeler == wish.labeler for one in expired)
+        going |= {one.token: one for one in expired[: max(num_over, num_own)]}
+    if going:
+        _end(connection, hand, going, "superseded")
 
 
-def _give(connection: Connection, campaign: Campaign, taken: Sequence[Lease], wish: Wish) -> None:
+def _give(
+    connection: Connection, campaign: Campaign, hand: _Hand, taken: Sequence[Lease], wish: Wish
+) -> None:
     rows = [
         {
             "token": lease.token,
@@ -413,75 +416,67 @@ def _give(connection: Connection, campaign: Campaign, taken: Sequence[Lease], wi
         }
         for lease in taken
     ]
-    connection.execute(insert(db.leases), rows)
+    connection.execute(sql.GIVE, rows)
+    hand.live += [
+        _Live(one.token, one.item.rank, wish.labeler, wish.role, one.expire_time) for one in taken
+    ]
 
 
-def _lock_held(
-    connection: Connection, campaign: Campaign, tokens: Sequence[str], *, labeler: str
-) -> dict[str, tuple[int, str]]:
-    """Rank and role of each token that is live and the labeler's, their items locked."""
-    row, lease = db.queue.c, db.leases.c
-    mine = select(lease.token, lease.rank, lease.role).where(
-        lease.token.in_(tokens), lease.campaign == campaign.campaign, lease.labeler == labeler
+def _end(connection: Connection, hand: _Hand, tokens: Collection[str], state: str) -> None:
+    connection.execute(sql.END, {"in_tokens": list(tokens), "to_state": state})
+    hand.live = [one for one in hand.live if one.token not in tokens]
+
+
+def _items(connection: Connection, campaign: Campaign, ranks: list[int]) -> dict[int, QueueItem]:
+    if not ranks:
+        return {}
+    values = {"in_campaign": campaign.campaign, "in_ranks": ranks}
+    return {row.rank: _item(row) for row in connection.execute(sql.ITEMS, values)}
+
+
+def _result(
+    field_name: str,
+    answer: Answer,
+    lease: Any,
+    labels: Mapping[int, Any],
+    campaign: Campaign,
+    *,
+    now: float,
+) -> dict[str, Any]:
+    """The row of one accepted answer. Raises InvalidInput when it does not suit its item."""
+    blind = is_blind(campaign, lease.rank, labeler=lease.labeler, role=lease.role)
+    item = labels[lease.rank]
+    if answer.decision == "accept" and (blind or item.suggestion is None):
+        raise InvalidInput.of(
+            f"{field_name}.decision",
+            f"item {item.row_id!r} has no suggestion to accept; relabel it",
+        )
+    label = {"confirm": item.human_label, "accept": item.suggestion}.get(
+        answer.decision, answer.label
     )
-    ranks = select(mine.subquery().c.rank)
-    connection.execute(
-        select(row.rank)
-        .where(row.campaign == campaign.campaign, row.rank.in_(ranks))
-        .order_by(row.rank)  # everybody in the same order: no deadlock
-        .with_for_update()
-    ).all()
-    # Read after the lock was granted: a slot handed on meanwhile is seen.
-    found = connection.execute(mine.where(db.LIVE))
-    return {row.token: (row.rank, row.role) for row in found}
-
-
-def _ranks(held: Mapping[str, tuple[int, str]]) -> list[int]:
-    return [rank for rank, _ in held.values()]
-
-
-def _items(
-    connection: Connection, campaign: Campaign, ranks: Iterable[int]
-) -> dict[int, QueueItem]:
-    query = select(db.items).where(
-        db.items.c.campaign == campaign.campaign, db.items.c.rank.in_(list(ranks))
-    )
-    return {row.rank: _item(row._mapping) for row in connection.execute(query)}
-
-
-def _of(table: Any, campaign: Campaign, ranks: Sequence[int], *columns: Any) -> Select[Any]:
-    return select(table.c.rank, *columns).where(
-        table.c.campaign == campaign.campaign, table.c.rank.in_(ranks)
-    )
-
-
-def _decided_label(field: str, answer: Answer, item: QueueItem, *, blind: bool) -> str | None:
-    if answer.decision == "confirm":
-        return item.human_label
-    if answer.decision == "accept":
-        if blind or not item.suggestions:
-            raise InvalidInput.of(
-                f"{field}.decision", f"item {item.row_id!r} has no suggestion to accept; relabel it"
-            )
-        return item.suggestions[0][0]
-    return answer.label
-
-
-def _end(connection: Connection, tokens: Iterable[str], state: str) -> None:
-    connection.execute(
-        update(db.leases).where(db.leases.c.token.in_(list(tokens))).values(state=state)
-    )
+    return {
+        "campaign": campaign.campaign,
+        "rank": lease.rank,
+        "labeler": lease.labeler,
+        "token": answer.token,
+        "role": lease.role,
+        "blind": blind,
+        "decision": answer.decision,
+        "label": label,
+        "comment": answer.comment,
+        "submit_time": now,
+    }
 
 
 def _item(row: Any) -> QueueItem:
     return QueueItem(
-        rank=row["rank"],
-        kind=row["kind"],
-        row_id=row["row_id"],
-        unit=row["unit"],
-        content=row["content"],
-        human_label=row["human_label"],
-        suggestions=tuple((label, p) for label, p in json.loads(row["suggestions"])),
-        suspicion=row["suspicion"],
-        reason=row["reason"],
+        rank=row.rank,
+        kind=row.kind,
+        row_id=row.row_id,
+        unit=row.unit,
+        content=row.content,
+        human_label=row.human_label,
+        suggestions=tuple((label, p) for label, p in json.loads(row.suggestions)),
+        suspicion=row.suspicion,
+        reason=row.reason,
     )
