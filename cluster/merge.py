@@ -7,7 +7,7 @@ import pyarrow as pa
 from cluster.dataset import Source
 from cluster.versions import Writing, require_versions, write
 from relabel_service import tables
-from relabel_service.consensus import majority
+from relabel_service.consensus import answers_on_rows, majority
 from relabel_service.errors import NotFound
 
 
@@ -71,7 +71,9 @@ def merge(merging: Merging) -> Merged:
 
 
 def _results(merging: Merging) -> pa.Table:
-    results = tables.read_where(merging.results_uri, {"campaign": merging.campaign})
+    results = answers_on_rows(
+        tables.read_where(merging.results_uri, {"campaign": merging.campaign})
+    )
     if not results.num_rows:
         raise NotFound(
             f"{merging.results_uri!r} holds no results of campaign {merging.campaign!r}; "

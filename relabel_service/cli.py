@@ -4,6 +4,11 @@
     relabel campaigns
     relabel label campaigns/demo --as ann
 
+With --secret the service takes tokens, which the other commands read from RELABEL_TOKEN:
+
+    relabel serve --secret FILE
+    export RELABEL_TOKEN=$(relabel token --secret FILE --as ann)
+
 lease and submit speak JSON lines (the protos' JSON form), for scripts:
 
     relabel lease campaigns/demo --as ann --max-items 20 > leases.jsonl
@@ -14,11 +19,21 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from rich.console import Console
 from rich.table import Table
 
+from relabel_service.auth import (
+    DEFAULT_AUDIENCE,
+    DEFAULT_ISSUER,
+    LABELER,
+    ROLES,
+    AuthSettings,
+    mint,
+    read_secret,
+)
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, RelabelError, Violation
 from relabel_service.terminal import label_in_terminal
@@ -30,7 +45,8 @@ Address = Annotated[
     str, typer.Option("--address", envvar="RELABEL_ADDRESS", help="host:port of the service")
 ]
 Labeler = Annotated[
-    str, typer.Option("--as", envvar="RELABEL_LABELER", help="who answers", show_default=False)
+    str,
+    typer.Option("--as", envvar="RELABEL_LABELER", help="who answers, where there are no keys"),
 ]
 CampaignName = Annotated[str, typer.Argument(help="campaigns/{campaign}", show_default=False)]
 MaxItems = Annotated[int, typer.Option(help="how many items to hold at once")]
@@ -39,29 +55,101 @@ LOCAL = "localhost:9000"
 OPERATOR = "operator"  # who asks, where nobody answers items
 
 
+@app.callback()
+def connect(
+    context: typer.Context,
+    token: Annotated[
+        str, typer.Option(envvar="RELABEL_TOKEN", help="proves who asks", show_default=False)
+    ] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="encrypt, as a gateway expects")] = False,
+) -> None:
+    """Hand suspicious labels to people and take their answers."""
+    context.obj = {"token": token, "tls": tls}
+
+
 @app.command()
 def serve(
     queue: Annotated[
         str, typer.Option(help="SQLAlchemy URL of the queue database")
     ] = "sqlite:///relabel-queue.db",
-    host: Annotated[str, typer.Option(help="address to bind")] = "127.0.0.1",
+    replicas: Annotated[int, typer.Option(help="more than 1 needs a PostgreSQL queue")] = 1,
+    host: Annotated[str, typer.Option(help="address to bind for HTTP")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="gRPC port")] = 9000,
     http_port: Annotated[int, typer.Option(help="Serve's HTTP port (health only)")] = 8000,
+    secret: Annotated[
+        str, typer.Option(help="file of the secret that signs tokens", show_default=False)
+    ] = "",
+    public_key: Annotated[
+        str, typer.Option(help="PEM file of the issuer's public key", show_default=False)
+    ] = "",
+    jwks: Annotated[
+        str, typer.Option(help="URL of the issuer's public keys", show_default=False)
+    ] = "",
+    issuer: Annotated[str, typer.Option(help="whose tokens are taken")] = DEFAULT_ISSUER,
+    audience: Annotated[str, typer.Option(help="for whom the tokens must be")] = DEFAULT_AUDIENCE,
+    is_open: Annotated[
+        bool, typer.Option("--open", help="answer everybody: a gateway authenticates")
+    ] = False,
 ) -> None:
-    """Serve campaigns over gRPC until interrupted."""
-    from relabel_service.serve import serve_until_stopped  # Ray only where it is needed
+    """Serve campaigns over gRPC until interrupted.
+
+    Without a key it answers only callers on this machine.
+    """
+    from relabel_service.serve import (  # Ray only where it is needed
+        LOCAL_ONLY,
+        OPEN,
+        ServeSettings,
+        serve_until_stopped,
+    )
 
     prefix = "sqlite:///"
     if queue.startswith(prefix):  # a replica's working folder is not this one
         queue = prefix + str(Path(queue.removeprefix(prefix)).absolute())
-    serve_until_stopped(queue_url=queue, host=host, port=port, http_port=http_port)
+    auth: AuthSettings | str = OPEN if is_open else LOCAL_ONLY
+    if secret or public_key or jwks:
+        auth = AuthSettings(
+            secret_file=str(Path(secret).absolute()) if secret else "",
+            public_key_file=str(Path(public_key).absolute()) if public_key else "",
+            jwks=jwks,
+            issuer=issuer,
+            audience=audience,
+        )
+    settings = ServeSettings(queue_url=queue, num_replicas=replicas, auth=auth)
+    serve_until_stopped(settings, host=host, port=port, http_port=http_port)
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Option("--as", help="whom the token names", show_default=False)],
+    secret: Annotated[
+        str, typer.Option(help="file of the secret that signs tokens", show_default=False)
+    ],
+    role: Annotated[str, typer.Option(help=", ".join(ROLES))] = LABELER,
+    campaign: Annotated[
+        list[str] | None, typer.Option(help="a campaign's id; give more, or none for all")
+    ] = None,
+    hours: Annotated[float, typer.Option(help="how long it is valid")] = 12.0,
+    issuer: Annotated[str, typer.Option(help="who gives it")] = DEFAULT_ISSUER,
+    audience: Annotated[str, typer.Option(help="for which service")] = DEFAULT_AUDIENCE,
+) -> None:
+    """Mint a token, for development; in production the identity provider does."""
+    minted = mint(
+        read_secret(secret),
+        name,
+        role=role,
+        campaigns=tuple(campaign or ()),
+        lifetime_s=3600 * hours,
+        issuer=issuer,
+        audience=audience,
+    )
+    print(minted)
 
 
 @app.command()
 def campaigns(address: Address = LOCAL) -> None:
     """List the campaigns."""
     table = Table("campaign", "state", "items", "votes", "findings", "run")
-    with Client(address, labeler=OPERATOR) as client:
+    with _client(address) as client:
         for one in client.list_campaigns():
             state = campaigns_pb2.CampaignState.Name(one.state).removeprefix("CAMPAIGN_STATE_")
             votes = str(one.votes_required)
@@ -80,7 +168,7 @@ def create(
     address: Address = LOCAL,
 ) -> None:
     """Create a campaign from a mine run's findings."""
-    with Client(address, labeler=OPERATOR) as client:
+    with _client(address) as client:
         made = client.create_campaign(
             campaign_id, findings_uri=findings, run_id=run_id, votes_required=votes_required
         )
@@ -90,35 +178,41 @@ def create(
 @app.command()
 def stats(campaign: CampaignName, address: Address = LOCAL) -> None:
     """Count a campaign's items and answers."""
-    with Client(address, labeler=OPERATOR) as client:
+    with _client(address) as client:
         print(MessageToJson(client.stats(campaign), always_print_fields_with_no_presence=True))
 
 
 @app.command()
 def lease(
-    campaign: CampaignName, labeler: Labeler, max_items: MaxItems = 1, address: Address = LOCAL
+    campaign: CampaignName,
+    labeler: Labeler = OPERATOR,
+    max_items: MaxItems = 1,
+    address: Address = LOCAL,
 ) -> None:
     """Lease items; one lease a line, as JSON."""
-    with Client(address, labeler=labeler) as client:
+    with _client(address, labeler) as client:
         for one in client.lease(campaign, max_items=max_items):
             print(MessageToJson(one, indent=None))
 
 
 @app.command()
-def submit(campaign: CampaignName, labeler: Labeler, address: Address = LOCAL) -> None:
+def submit(campaign: CampaignName, labeler: Labeler = OPERATOR, address: Address = LOCAL) -> None:
     """Submit results read from standard input; one result a line, as JSON."""
     results = [_result(number, line) for number, line in enumerate(sys.stdin, 1) if line.strip()]
-    with Client(address, labeler=labeler) as client:
+    with _client(address, labeler) as client:
         for outcome in client.submit(campaign, results):
             print(MessageToJson(outcome, indent=None))
 
 
 @app.command()
 def label(
-    campaign: CampaignName, labeler: Labeler, max_items: MaxItems = 10, address: Address = LOCAL
+    campaign: CampaignName,
+    labeler: Labeler = OPERATOR,
+    max_items: MaxItems = 10,
+    address: Address = LOCAL,
 ) -> None:
     """Label in this terminal, from the keyboard."""
-    with Client(address, labeler=labeler) as client:
+    with _client(address, labeler) as client:
         num = label_in_terminal(client, campaign, max_items=max_items, console=Console())
     print(f"{num} answers accepted")
 
@@ -130,7 +224,7 @@ def finalize(
     address: Address = LOCAL,
 ) -> None:
     """Close a campaign and publish its results as a Delta table."""
-    with Client(address, labeler=OPERATOR) as client:
+    with _client(address) as client:
         done = client.finalize(campaign, results_uri=results)
     print(f"{done.name}: results in {done.results_uri}")
 
@@ -142,6 +236,10 @@ def main() -> None:
     except RelabelError as error:
         Console(stderr=True).print(f"[red]relabel:[/red] {error}", highlight=False)
         sys.exit(1)
+
+
+def _client(address: str, labeler: str = OPERATOR) -> Client:
+    return Client(address, labeler=labeler, **click.get_current_context().obj)
 
 
 def _result(number: int, line: str) -> leases_pb2.Result:

@@ -5,8 +5,9 @@
             for lease in leases:
                 client.submit("campaigns/demo", [confirm(lease)])
 
-Every call has a deadline. UNAVAILABLE alone is retried, with the same
-request_id, so that a call whose answer was lost is not done twice.
+Every call has a deadline. UNAVAILABLE is retried, and RESOURCE_EXHAUSTED where it
+says for how long, with the same request_id, so that a call whose answer was lost
+is not done twice.
 """
 
 import threading
@@ -19,46 +20,33 @@ from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import BadRequest
-from grpc_status import rpc_status
 
 from relabel_service.errors import (
-    AlreadyExists,
-    Conflict,
     DeadlineExceeded,
-    InvalidInput,
+    Exhausted,
     NotFound,
     RelabelError,
-    Unauthenticated,
     Unavailable,
-    Violation,
-    WrongState,
 )
-from relabel_service.requests import LABELER_KEY
+from relabel_service.metadata import LABELER_KEY, TOKEN_KEY
 from relabel_service.v1 import campaigns_pb2, labels_pb2, leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc
+from relabel_service.wire_errors import from_wire
 
 DEFAULT_DEADLINE_S = 30.0
 MAX_ATTEMPTS = 8
+FINALIZE_S = 600.0  # publishing a million results takes longer than other calls
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 5.0
 APPLICATION = ("application", "relabel")  # which Serve application the proxy routes to
 # What Serve's proxy says until it has learned of the application (Ray 2.60); it soon will.
 NOT_ROUTED = "Application 'relabel' not found"
 
-ERRORS: dict[grpc.StatusCode, type[RelabelError]] = {
-    grpc.StatusCode.NOT_FOUND: NotFound,
-    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
-    grpc.StatusCode.ABORTED: Conflict,
-    grpc.StatusCode.FAILED_PRECONDITION: WrongState,
-    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-}
-
 
 class Client:
     """Synchronous. One labeler a client; safe to use from several threads.
 
+    token says who answers; where the service has no keys, labeler does.
+    tls: encrypt, with the system's root certificates, as a gateway expects.
     deadline_s bounds one attempt of one call. Calls raise RelabelError's family.
     """
 
@@ -66,14 +54,22 @@ class Client:
         self,
         address: str,
         *,
-        labeler: str,
+        labeler: str = "",
+        token: str = "",
+        tls: bool = False,
         deadline_s: float = DEFAULT_DEADLINE_S,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        self._metadata = ((LABELER_KEY, labeler), APPLICATION)
+        who = (TOKEN_KEY, f"Bearer {token}") if token else (LABELER_KEY, labeler)
+        self._metadata = (who, APPLICATION)
         self._deadline_s = deadline_s
         self._max_attempts = max_attempts
-        self._channel = grpc.insecure_channel(address, options=[("grpc.enable_retries", 0)])
+        options = [("grpc.enable_retries", 0)]
+        self._channel = (
+            grpc.secure_channel(address, grpc.ssl_channel_credentials(), options=options)
+            if tls
+            else grpc.insecure_channel(address, options=options)
+        )
         self._stub = relabel_service_pb2_grpc.RelabelServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> "Client":
@@ -98,18 +94,24 @@ class Client:
         run_id: str,
         votes_required: int = 1,
         lease_duration_s: float | None = None,
+        **settings: Any,
     ) -> campaigns_pb2.Campaign:
+        """Return when its items can be leased. settings: other fields of Campaign."""
         campaign = campaigns_pb2.Campaign(
             findings_uri=findings_uri,
             run_id=run_id,
             votes_required=votes_required,
             lease_duration=_duration(lease_duration_s),
+            **settings,
         )
         request = rpc.CreateCampaignRequest(
             campaign_id=campaign_id, campaign=campaign, request_id=_request_id()
         )
         response: rpc.CreateCampaignResponse = self._call("CreateCampaign", request)
-        return response.campaign
+        made = response.campaign
+        while made.state == campaigns_pb2.CAMPAIGN_STATE_IMPORTING:
+            made = self.get_campaign(made.name)  # which takes part in the import
+        return made
 
     def get_campaign(self, name: str) -> campaigns_pb2.Campaign:
         response: rpc.GetCampaignResponse = self._call(
@@ -130,17 +132,44 @@ class Client:
                 return
 
     def lease(
-        self, campaign: str, *, max_items: int = 1, duration_s: float | None = None
+        self,
+        campaign: str,
+        *,
+        max_items: int = 1,
+        duration_s: float | None = None,
+        wait_s: float = 0.0,
+        adjudicate: bool = False,
     ) -> list[leases_pb2.Lease]:
-        """Worst first; empty when nothing is left for this labeler now."""
+        """Worst first; empty when nothing is left for this labeler within wait_s.
+
+        adjudicate: take items whose labelers escalated them or do not agree.
+        """
         request = rpc.LeaseItemsRequest(
             parent=campaign,
             max_items=max_items,
             lease_duration=_duration(duration_s),
             request_id=_request_id(),
+            wait=_duration(wait_s),
+            adjudicate=adjudicate,
         )
-        response: rpc.LeaseItemsResponse = self._call("LeaseItems", request)
+        response: rpc.LeaseItemsResponse = self._call("LeaseItems", request, extra_s=wait_s)
         return list(response.leases)
+
+    def stream_leases(
+        self, campaign: str, *, max_outstanding: int, duration_s: float | None = None
+    ) -> Iterator[leases_pb2.Lease]:
+        """Leases as they become free, while this labeler holds fewer than max_outstanding.
+
+        Ends with the campaign, or when the caller closes it. A lost connection raises
+        Unavailable: call again, and what is still held counts as outstanding.
+        """
+        request = rpc.StreamLeasesRequest(
+            parent=campaign,
+            max_outstanding=max_outstanding,
+            lease_duration=_duration(duration_s),
+        )
+        for response in self._stream("StreamLeases", request):
+            yield from response.leases
 
     def extend(
         self, campaign: str, tokens: Sequence[str], *, duration_s: float | None = None
@@ -155,9 +184,11 @@ class Client:
         response: rpc.ExtendLeasesResponse = self._call("ExtendLeases", request)
         return [one.token for one in response.outcomes if one.HasField("expire_time")]
 
-    def release(self, campaign: str, tokens: Sequence[str]) -> int:
-        """How many of the leases were still held."""
-        request = rpc.ReleaseLeasesRequest(parent=campaign, tokens=tokens, request_id=_request_id())
+    def release(self, campaign: str, tokens: Sequence[str], *, delay_s: float = 0.0) -> int:
+        """How many of the leases were still held. The items are offered again after delay_s."""
+        request = rpc.ReleaseLeasesRequest(
+            parent=campaign, tokens=tokens, delay=_duration(delay_s), request_id=_request_id()
+        )
         response: rpc.ReleaseLeasesResponse = self._call("ReleaseLeases", request)
         return response.num_released
 
@@ -177,6 +208,23 @@ class Client:
         )
         return response.stats
 
+    def watch(self, campaign: str) -> Iterator[rpc.WatchCampaignResponse]:
+        """The campaign and its counts, now and after each change, until it is finalized."""
+        for told in self._stream("WatchCampaign", rpc.WatchCampaignRequest(name=campaign)):
+            if told.HasField("campaign"):  # else an error follows
+                yield told
+
+    def pause(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
+        """Give out no more items; those held may still be answered."""
+        return self._move("Pause", campaign, etag)
+
+    def resume(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
+        return self._move("Resume", campaign, etag)
+
+    def close_campaign(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
+        """Take no more answers, without publishing them yet."""
+        return self._move("Close", campaign, etag)
+
     def finalize(
         self, campaign: str, *, results_uri: str, etag: str = ""
     ) -> campaigns_pb2.Campaign:
@@ -184,7 +232,9 @@ class Client:
         request = rpc.FinalizeCampaignRequest(
             name=campaign, results_uri=results_uri, etag=etag, request_id=_request_id()
         )
-        response: rpc.FinalizeCampaignResponse = self._call("FinalizeCampaign", request)
+        response: rpc.FinalizeCampaignResponse = self._call(
+            "FinalizeCampaign", request, extra_s=FINALIZE_S
+        )
         return response.campaign
 
     @contextmanager
@@ -225,18 +275,36 @@ class Client:
             except (Unavailable, DeadlineExceeded):
                 continue  # the lease may outlive the outage; submitting tells the truth
 
-    def _call(self, method: str, request: Any) -> Any:
+    def _move(self, verb: str, campaign: str, etag: str) -> campaigns_pb2.Campaign:
+        kind = getattr(rpc, f"{verb}CampaignRequest")
+        request = kind(name=campaign, etag=etag, request_id=_request_id())
+        moved: campaigns_pb2.Campaign = self._call(f"{verb}Campaign", request).campaign
+        return moved
+
+    def _stream(self, method: str, request: Any) -> Iterator[Any]:
+        call = getattr(self._stub, method)(request, metadata=self._metadata)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise _error(error) from error
+        finally:
+            call.cancel()
+
+    def _call(self, method: str, request: Any, *, extra_s: float = 0.0) -> Any:
         backoff_s = FIRST_BACKOFF_S
         for attempt in range(1, self._max_attempts + 1):
             try:
                 return getattr(self._stub, method)(
-                    request, timeout=self._deadline_s, metadata=self._metadata
+                    request, timeout=self._deadline_s + extra_s, metadata=self._metadata
                 )
             except grpc.RpcError as error:
                 failure = _error(error)
-                if not isinstance(failure, Unavailable) or attempt == self._max_attempts:
+                wait_s = backoff_s if isinstance(failure, Unavailable) else None
+                if isinstance(failure, Exhausted):
+                    wait_s = failure.retry_after_s
+                if wait_s is None or attempt == self._max_attempts:
                     raise failure from error
-            time.sleep(backoff_s)
+            time.sleep(wait_s)
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
         raise AssertionError("unreachable")
 
@@ -268,25 +336,11 @@ def escalate(lease: leases_pb2.Lease, comment: str = "") -> leases_pb2.Result:
     )
 
 
-def _error(error: grpc.RpcError) -> RelabelError:
-    if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
-        return InvalidInput(
-            _violations(error) or [Violation("request", error.details() or "refused")]
-        )
-    kind = ERRORS.get(error.code(), RelabelError)
-    if kind is NotFound and (error.details() or "").startswith(NOT_ROUTED):
-        kind = Unavailable
-    return kind(f"{error.details()} ({error.code().name})")
-
-
-def _violations(error: Any) -> list[Violation]:
-    status = rpc_status.from_call(error)
-    found = []
-    for detail in status.details if status else ():
-        bad = BadRequest()
-        if detail.Unpack(bad):
-            found += [Violation(v.field, v.description) for v in bad.field_violations]
-    return found
+def _error(error: Any) -> RelabelError:
+    failure = from_wire(error)
+    if isinstance(failure, NotFound) and (error.details() or "").startswith(NOT_ROUTED):
+        return Unavailable(str(failure))
+    return failure
 
 
 def _request_id() -> str:

@@ -4,10 +4,13 @@ Pure functions over results tables (tables.RESULTS); they never read a store.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+
+Key = tuple[str, str]  # row id and unit
 
 # One decision about one row, or one unit of it.
 DECISIONS = pa.schema(
@@ -27,27 +30,49 @@ DECISIONS = pa.schema(
 )
 
 
+def answers_on_rows(results: pa.Table) -> pa.Table:
+    """Results without those on gold items, which are no rows of the data set in question."""
+    is_gold = pc.fill_null(pc.equal(results["kind"], "gold"), False)
+    return results.filter(pc.invert(is_gold))
+
+
 def majority(results: pa.Table) -> pa.Table:
     """DECISIONS: the label with more than half of the votes, worst finding first.
 
-    results: tables.RESULTS of one campaign. Skips and escalations are no votes;
-    without a majority there is no decision, and the row keeps its label.
+    results: tables.RESULTS of one campaign. What an adjudicator says counts alone.
+    Skips, escalations and answers on gold items are no votes; without a majority
+    there is no decision, and the row keeps its label.
     """
-    votes: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in results.to_pylist():
+    return decisions_of(results, _more_than_half)
+
+
+def decisions_of(
+    results: pa.Table, choose: Callable[[Key, Sequence[Mapping[str, Any]]], str | None]
+) -> pa.Table:
+    """DECISIONS, with the label that `choose` finds in the votes on each row or unit."""
+    votes: dict[Key, list[dict[str, Any]]] = {}
+    for row in answers_on_rows(results).to_pylist():
         if row["label"] is not None:
             votes.setdefault((row["id"], row["unit"]), []).append(row)
-    decided = [found for rows in votes.values() if (found := _decide(rows)) is not None]
+    decided = []
+    for key, rows in votes.items():
+        judged = [row for row in rows if row["role"] == "adjudicator"]
+        label = _more_than_half(key, judged) if judged else choose(key, rows)
+        if label is not None:
+            decided.append(_decision(rows, label))
     decided.sort(key=lambda row: (row["rank"], row["unit"]))
     return pa.Table.from_pylist(decided, schema=DECISIONS)
 
 
-def _decide(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _more_than_half(key: Key, rows: Sequence[Mapping[str, Any]]) -> str | None:
     counts = Counter(row["label"] for row in rows)
     label, number = counts.most_common(1)[0]
-    if 2 * number <= len(rows):
-        return None
+    return label if 2 * number > len(rows) else None
+
+
+def _decision(rows: Sequence[Mapping[str, Any]], label: str) -> dict[str, Any]:
     first = rows[0]
+    counts = Counter(row["label"] for row in rows)
     return {
         **{name: first[name] for name in ("id", "unit", "campaign", "findings_uri", "run_id")},
         "rank": first["rank"],

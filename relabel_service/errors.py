@@ -6,11 +6,13 @@
     |-- AlreadyExists     the name is taken                     ALREADY_EXISTS
     |-- Conflict          somebody else changed it first        ABORTED
     |-- WrongState        not possible in the present state     FAILED_PRECONDITION
-    |-- Unauthenticated   no labeler named                      UNAUTHENTICATED
+    |-- Unauthenticated   the caller does not prove its name    UNAUTHENTICATED
+    |-- PermissionDenied  the caller may not do this            PERMISSION_DENIED
+    |-- Exhausted         the caller asks for too much          RESOURCE_EXHAUSTED
     |-- Unavailable       the service cannot be reached         UNAVAILABLE
     `-- DeadlineExceeded  the service did not answer in time    DEADLINE_EXCEEDED
 
-Only serve.py turns these into gRPC codes, only client.py turns codes back.
+wire_errors.py turns these into gRPC codes and back, for serve.py and client.py alone.
 """
 
 from collections.abc import Iterable
@@ -58,7 +60,19 @@ class WrongState(RelabelError):
 
 
 class Unauthenticated(RelabelError):
-    """The call names no labeler."""
+    """The caller does not prove its name."""
+
+
+class PermissionDenied(RelabelError):
+    """The caller may not do this."""
+
+
+class Exhausted(RelabelError):
+    """The caller asks for too much. retry_after_s: when that passes with time."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class Unavailable(RelabelError):

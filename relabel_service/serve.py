@@ -5,7 +5,7 @@
     args: {queue_url: "sqlite:////data/queue.db"}
 
 Owns the transport: who calls, which code an error becomes, threads for the
-blocking store. Serve's proxy must be given GRPC_SERVICERS.
+blocking store. Serve's proxy must be given servicers.SERVICERS.
 """
 
 import asyncio
@@ -13,74 +13,66 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import grpc
 import ray
 from google.protobuf import message_factory
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest
-from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ray import serve
 from ray.serve import Application
+from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
 
-from relabel_service.errors import (
-    AlreadyExists,
-    Conflict,
-    DeadlineExceeded,
-    InvalidInput,
-    NotFound,
-    RelabelError,
-    Unauthenticated,
-    Unavailable,
-    WrongState,
+from relabel_service.auth import (
+    ONE_KEY,
+    Authenticator,
+    AuthSettings,
+    Caller,
+    LocalAuthenticator,
+    OpenAuthenticator,
+    TokenAuthenticator,
+    check_allowed,
+    is_loopback,
 )
-from relabel_service.queue.schema import open_queue
-from relabel_service.requests import LABELER_KEY
+from relabel_service.errors import InvalidInput, RelabelError, Unavailable
+from relabel_service.limits import DEFAULT_LIMITS, Limits, Rate
+from relabel_service.queue.store import check_replicas, open_store, shown
+from relabel_service.requests import campaign_of, check_message
 from relabel_service.service import LeaseService
+from relabel_service.servicers import SERVICERS
+from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
+from relabel_service.wire_errors import DETAILS_KEY, to_wire
 
 APPLICATION = "relabel"
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
-DETAILS_KEY = "grpc-status-details-bin"  # google.rpc.Status, as grpcio-status reads it
-GRPC_SERVICERS = [
-    "relabel_service.v1.relabel_service_pb2_grpc.add_RelabelServiceServicer_to_server",
-    "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
-]
-
 ROUTED_WITHIN_S = 30.0
+POLL_S = 0.25  # how often a waiting call looks for free items
+WATCH_S = 1.0
 
-CODES: dict[type[RelabelError], StatusCode] = {
-    InvalidInput: StatusCode.INVALID_ARGUMENT,
-    NotFound: StatusCode.NOT_FOUND,
-    AlreadyExists: StatusCode.ALREADY_EXISTS,
-    Conflict: StatusCode.ABORTED,
-    WrongState: StatusCode.FAILED_PRECONDITION,
-    Unauthenticated: StatusCode.UNAUTHENTICATED,
-    Unavailable: StatusCode.UNAVAILABLE,
-    DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
-}
+LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
 
 M = TypeVar("M", bound=Message)
+S = TypeVar("S", AuthSettings, Limits)
 
 logger = logging.getLogger("ray.serve")
 
 
 class RelabelService:
-    """Answers each RPC of relabel_service.proto, and grpc.health.v1's, on a thread.
+    """Answers each RPC of relabel_service.proto, and grpc.health.v1's, on a thread."""
 
-    One replica: SQLite has one writer, and OK must mean one durable truth.
-    """
-
-    def __init__(self, queue_url: str) -> None:
-        self._service = LeaseService(open_queue(queue_url))
+    def __init__(self, queue_url: str, auth: AuthSettings | str, limits: Limits) -> None:
+        self._authenticator = _authenticator(auth)
+        self._limits = limits
+        self._rate = Rate(limits)
+        self._service = LeaseService(open_store(queue_url), limits=limits)
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
@@ -97,6 +89,93 @@ class RelabelService:
             return health_pb2.HealthCheckResponse(status="NOT_SERVING")
         return health_pb2.HealthCheckResponse(status="SERVING")
 
+    async def LeaseItems(
+        self, request: rpc.LeaseItemsRequest, grpc_context: RayServegRPCContext
+    ) -> rpc.LeaseItemsResponse:
+        """Asks again while nothing is free and the request would wait."""
+        try:
+            caller = await asyncio.to_thread(self._admitted, "LeaseItems", request, grpc_context)
+            lease = self._service.LeaseItems
+            ends = time.monotonic() + request.wait.seconds + request.wait.nanos / 1e9
+            while (left_s := ends - time.monotonic()) > 0:
+                found = await asyncio.to_thread(lease, request, caller, may_wait=True)
+                if found.leases:
+                    return found
+                await asyncio.sleep(min(left_s, POLL_S))
+            return await asyncio.to_thread(lease, request, caller)
+        except Exception as error:
+            _refuse("LeaseItems", error, grpc_context)
+        return rpc.LeaseItemsResponse()
+
+    async def StreamLeases(
+        self, request: rpc.StreamLeasesRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[rpc.StreamLeasesResponse]:
+        try:
+            caller = await asyncio.to_thread(self._admitted, "StreamLeases", request, grpc_context)
+            next_leases = self._service.next_leases
+            while (found := await asyncio.to_thread(next_leases, request, caller)) is not None:
+                if found.leases:
+                    yield found
+                else:
+                    await asyncio.sleep(POLL_S)
+        except Exception as error:
+            _refuse("StreamLeases", error, grpc_context)
+            yield rpc.StreamLeasesResponse()  # what carries the status (Ray 2.60)
+
+    async def WatchCampaign(
+        self, request: rpc.WatchCampaignRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[rpc.WatchCampaignResponse]:
+        last = None
+        try:
+            caller = await asyncio.to_thread(self._admitted, "WatchCampaign", request, grpc_context)
+            while last is None or last.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
+                found = await asyncio.to_thread(self._service.watch, request, caller)
+                if found != last:
+                    yield found
+                else:
+                    await asyncio.sleep(WATCH_S)
+                last = found
+        except Exception as error:
+            _refuse("WatchCampaign", error, grpc_context)
+            yield rpc.WatchCampaignResponse()  # what carries the status (Ray 2.60)
+
+    async def _answer(
+        self, method: str, request: Message, context: RayServegRPCContext, empty: M
+    ) -> M:
+        """Run the blocking call on a thread; on failure set the code and send `empty`.
+
+        An exception that left a handler would show the caller a stack trace with
+        pids and addresses (Ray 2.60), so none does.
+        """
+        try:
+            return await asyncio.to_thread(self._call, method, request, context)
+        except Exception as error:
+            _refuse(method, error, context)
+        return empty
+
+    def _call(self, method: str, request: Any, context: RayServegRPCContext) -> Any:
+        caller = self._admitted(method, request, context)
+        return getattr(self._service, method)(request, caller)
+
+    def _admitted(self, method: str, request: Any, context: RayServegRPCContext) -> Caller:
+        metadata = dict(context.invocation_metadata())
+        caller = self._authenticator.caller(metadata, context.peer())
+        self._rate.spend(caller.name)
+        check_message(request, method, self._limits)
+        check_allowed(caller, method, campaign_of(request))
+        return caller
+
+
+def _refuse(method: str, error: Exception, context: RayServegRPCContext) -> None:
+    if isinstance(error, RelabelError):
+        code, message, details = to_wire(error)
+        context.set_trailing_metadata([(DETAILS_KEY, details)])  # type: ignore[list-item]
+    else:
+        logger.error("%s failed", method, exc_info=error)
+        code, message = StatusCode.INTERNAL, "the service failed; its log says why"
+    context.set_code(code)
+    context.set_details(message)
+
 
 def _handler(method: MethodDescriptor) -> Callable[..., Awaitable[Message]]:
     response_type = message_factory.GetMessageClass(method.output_type)
@@ -104,74 +183,100 @@ def _handler(method: MethodDescriptor) -> Callable[..., Awaitable[Message]]:
     async def handle(
         self: RelabelService, request: Message, grpc_context: RayServegRPCContext
     ) -> Message:
-        call = getattr(self._service, method.name)
-        return await _answer(call, request, grpc_context, response_type())
+        return await self._answer(method.name, request, grpc_context, response_type())
 
     handle.__name__ = method.name
     return handle
 
 
 for _method in SERVICE.methods:
-    setattr(RelabelService, _method.name, _handler(_method))
+    if not hasattr(RelabelService, _method.name):
+        setattr(RelabelService, _method.name, _handler(_method))
 
 
-async def _answer(
-    call: Callable[[Any, str], M], request: Message, context: RayServegRPCContext, empty: M
-) -> M:
-    """Run the blocking call on a thread; on failure set the code and send `empty`.
+@dataclass(frozen=True)
+class ServeSettings:
+    """What to serve. auth: how tokens are verified, LOCAL_ONLY or OPEN."""
 
-    An exception that left a handler would show the caller a stack trace with
-    pids and addresses (Ray 2.60), so none does.
+    queue_url: str
+    num_replicas: int = 1
+    auth: AuthSettings | str = LOCAL_ONLY
+    limits: Limits = DEFAULT_LIMITS
+
+    def __post_init__(self) -> None:
+        check_replicas(self.queue_url, self.num_replicas)
+        if isinstance(self.auth, str) and self.auth not in (LOCAL_ONLY, OPEN):
+            raise InvalidInput.of("auth", f"{self.auth!r} is not known; use {LOCAL_ONLY} or {OPEN}")
+        if self.auth == LOCAL_ONLY and RAY_SERVE_ENABLE_HA_PROXY:
+            raise InvalidInput.of(
+                "auth",
+                "is not set, and HAProxy hides which callers are on this machine; "
+                f"{ONE_KEY}, or auth: {OPEN} behind a gateway that authenticates",
+            )
+
+
+def app(args: Mapping[str, Any]) -> Application:
+    """Build the application from a Serve config's args.
+
+    queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
+    this machine, the default), or "open" (a gateway authenticates); limits: fields of
+    limits.Limits. Raises InvalidInput, for one when SQLite is to serve several replicas:
+    it has one writer, and OK must mean one durable truth.
     """
-    try:
-        return await asyncio.to_thread(call, request, _labeler(context))
-    except RelabelError as error:
-        _refuse(context, CODES[type(error)], error)
-    except Exception:
-        logger.exception("%s failed", call.__name__)
-        context.set_code(StatusCode.INTERNAL)
-        context.set_details("the service failed; its log says why")
-    return empty
-
-
-def _labeler(context: RayServegRPCContext) -> str:
-    labeler = dict(context.invocation_metadata()).get(LABELER_KEY, "")
-    if not labeler:
-        raise Unauthenticated(f"call metadata names no {LABELER_KEY}; send who is answering")
-    return str(labeler)
-
-
-def _refuse(context: RayServegRPCContext, code: StatusCode, error: RelabelError) -> None:
-    context.set_code(code)
-    context.set_details(str(error))
-    if not isinstance(error, InvalidInput):
-        return
-    violations = [
-        BadRequest.FieldViolation(field=v.field, description=v.description)
-        for v in error.violations
-    ]
-    detail = AnyMessage()
-    detail.Pack(BadRequest(field_violations=violations))
-    status = Status(code=code.value[0], message=str(error), details=[detail])
-    context.set_trailing_metadata([(DETAILS_KEY, status.SerializeToString())])
-
-
-def app(args: dict[str, str]) -> Application:
-    """Build the application. args: queue_url, the queue database's SQLAlchemy URL."""
+    known = {"queue_url", "replicas", "auth", "limits"}
+    if unknown := sorted(set(args) - known):
+        raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(known))}")
     if not args.get("queue_url"):
         raise InvalidInput.of("args.queue_url", "is not set; name the queue database's URL")
-    deployment = serve.deployment(num_replicas=1, max_ongoing_requests=1000)(RelabelService)
-    return deployment.bind(args["queue_url"])
+    auth = args.get("auth", LOCAL_ONLY)
+    return application(
+        ServeSettings(
+            queue_url=args["queue_url"],
+            num_replicas=int(args.get("replicas", 1)),
+            auth=auth if isinstance(auth, str) else _built(AuthSettings, "args.auth", auth),
+            limits=_built(Limits, "args.limits", args.get("limits", {})),
+        )
+    )
+
+
+def application(settings: ServeSettings) -> Application:
+    deployment = serve.deployment(
+        num_replicas=settings.num_replicas,
+        max_ongoing_requests=1000,
+        graceful_shutdown_timeout_s=10,
+    )
+    return deployment(RelabelService).bind(settings.queue_url, settings.auth, settings.limits)
+
+
+def _built(kind: type[S], field: str, values: Mapping[str, Any]) -> S:
+    known = [one.name for one in fields(kind)]
+    if unknown := sorted(set(values) - set(known)):
+        raise InvalidInput.of(f"{field}.{unknown[0]}", f"is not known; use {', '.join(known)}")
+    return kind(**values)
+
+
+def _authenticator(auth: AuthSettings | str) -> Authenticator:
+    if isinstance(auth, AuthSettings):
+        return TokenAuthenticator(auth)
+    return OpenAuthenticator() if auth == OPEN else LocalAuthenticator()
 
 
 def start(*, queue_url: str, host: str, port: int, http_port: int) -> None:
-    """Serve gRPC on host:port from the Ray cluster this process is connected to."""
+    """Serve this machine's callers from the Ray cluster this process is connected to."""
+    run(ServeSettings(queue_url), host=host, port=port, http_port=http_port)
+
+
+def run(settings: ServeSettings, *, host: str, port: int, http_port: int) -> None:
+    """Serve from the Ray cluster this process is connected to.
+
+    Serve 2.60 binds the gRPC port on all interfaces, whatever `host` says: it is HTTP's.
+    """
     serve.start(
         http_options=HTTPOptions(host=host, port=http_port),
-        grpc_options=gRPCOptions(port=port, grpc_servicer_functions=GRPC_SERVICERS),
+        grpc_options=gRPCOptions(port=port, grpc_servicer_functions=SERVICERS),
     )
     # The proxy routes gRPC, too, only to an application that has a route prefix (Ray 2.60).
-    serve.run(app({"queue_url": queue_url}), name=APPLICATION, route_prefix="/")
+    serve.run(application(settings), name=APPLICATION, route_prefix="/")
 
 
 def wait_until_routed(address: str) -> None:
@@ -195,18 +300,30 @@ def wait_until_routed(address: str) -> None:
             time.sleep(0.1)
 
 
-def serve_until_stopped(*, queue_url: str, host: str, port: int, http_port: int) -> None:
+def serve_until_stopped(settings: ServeSettings, *, host: str, port: int, http_port: int) -> None:
     """Start a Ray node of its own and serve until SIGINT or SIGTERM.
 
     The node ends with this process; what was answered OK is in the queue database.
+    Raises InvalidInput when callers from elsewhere are expected and could not be told apart.
     """
+    if settings.auth == LOCAL_ONLY and not is_loopback(host):
+        raise InvalidInput.of(
+            "host",
+            f"{host} is not this machine's own, and no auth key is set; set one, "
+            "or auth to open behind a gateway that authenticates",
+        )
     stopped = threading.Event()
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    ray.init(
+        num_cpus=settings.num_replicas,  # a replica's slot, not a share of the machine
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+    )
     for number in (signal.SIGINT, signal.SIGTERM):  # after ray.init, which sets its own
         signal.signal(number, lambda *_: stopped.set())
-    start(queue_url=queue_url, host=host, port=port, http_port=http_port)
+    run(settings, host=host, port=port, http_port=http_port)
     wait_until_routed(f"127.0.0.1:{port}")
-    print(f"serving gRPC on {host}:{port}, queue {queue_url}", flush=True)
+    print(f"serving gRPC on port {port}, queue {shown(settings.queue_url)}", flush=True)
     stopped.wait()
     serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()

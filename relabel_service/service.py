@@ -6,29 +6,40 @@ relabel_service.proto, one each.
 """
 
 import hashlib
-import json
-import math
-import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pyarrow as pa
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, select
 
 from relabel_service import tables
-from relabel_service.errors import InvalidInput
+from relabel_service.auth import ADMIN, Caller
+from relabel_service.errors import PermissionDenied
+from relabel_service.limits import DEFAULT_LIMITS, Limits
+from relabel_service.messages import (
+    campaign_message,
+    lease_message,
+    stats_message,
+    timestamp,
+)
+from relabel_service.published import readable, results_reader
 from relabel_service.queue import campaigns, leases, requests
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.requests import Checks
-from relabel_service.tasks import Task, task_named
-from relabel_service.v1 import campaigns_pb2, items_pb2, leases_pb2
+from relabel_service.queue.filling import describe, fill
+from relabel_service.queue.report import report
+from relabel_service.queue.store import Store
+from relabel_service.requests import (
+    MAX_LEASE_DURATION_S,
+    MAX_WAIT_S,
+    Checks,
+    campaign_settings,
+)
+from relabel_service.tasks import task_named
+from relabel_service.v1 import campaigns_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
-DEFAULT_LEASE_DURATION_S = 300.0
+FILL_S = 10.0  # how long one call takes part in an import
 DEFAULT_PAGE_SIZE = 50
 
 M = TypeVar("M", bound=Message)
@@ -37,100 +48,124 @@ M = TypeVar("M", bound=Message)
 class LeaseService:
     """Answers every RPC from one queue database. Safe to call from several threads."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
-        self._engine = engine
-        self._clock = clock
+    def __init__(self, store: Store, *, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._store = store
+        self._limits = limits
 
     def check_health(self) -> None:
         """Raises whatever the queue database raises when it does not answer."""
-        with self._engine.connect() as connection:
+        with self._store.reading() as (connection, _):
             connection.execute(select(1))
 
     def CreateCampaign(
-        self, request: rpc.CreateCampaignRequest, labeler: str
+        self, request: rpc.CreateCampaignRequest, caller: Caller
     ) -> rpc.CreateCampaignResponse:
         check = Checks()
         check.campaign_id("campaign_id", request.campaign_id)
         asked = request.campaign
         check.given("campaign.findings_uri", asked.findings_uri)
         check.given("campaign.run_id", asked.run_id)
-        check.between("campaign.votes_required", asked.votes_required, 0, 100)
-        duration_s = check.lease_duration("campaign.lease_duration", asked, "lease_duration")
+        settings = campaign_settings(check, asked)
         check.request_id(request.request_id)
         check.finish()
+        with readable("campaign.findings_uri", asked.findings_uri):
+            described = describe(asked.findings_uri, asked.run_id)
 
-        def create(connection: Connection) -> rpc.CreateCampaignResponse:
-            findings = tables.read_run(asked.findings_uri, asked.run_id)
-            if not findings.num_rows:
-                raise InvalidInput.of(
-                    "campaign.run_id", f"run {asked.run_id!r} found nothing to ask people about"
-                )
+        def create(connection: Connection, now: float) -> rpc.CreateCampaignResponse:
             campaign = Campaign(
                 campaign=request.campaign_id,
-                task=findings["task"][0].as_py(),
                 findings_uri=asked.findings_uri,
                 run_id=asked.run_id,
-                classes=tuple(findings["classes"][0].as_py()),
-                votes_required=asked.votes_required or 1,
-                lease_duration_s=duration_s or DEFAULT_LEASE_DURATION_S,
-                state="active",
-                create_time=self._clock(),
-                num_items=findings.num_rows,
+                settings=settings,
+                state="importing",
+                create_time=now,
+                num_imported=0,
+                **described,
             )
-            campaigns.create(connection, campaign, _queue_items(findings))
-            return rpc.CreateCampaignResponse(campaign=_campaign_message(campaign))
+            campaigns.create(connection, campaign)
+            return rpc.CreateCampaignResponse(campaign=campaign_message(campaign, for_admin=True))
 
-        return self._once(request, labeler, rpc.CreateCampaignResponse, create)
+        self._once(request, caller, request.campaign_id, rpc.CreateCampaignResponse, create)
+        return rpc.CreateCampaignResponse(campaign=self._filled(request.campaign_id, caller))
 
-    def GetCampaign(self, request: rpc.GetCampaignRequest, labeler: str) -> rpc.GetCampaignResponse:
+    def GetCampaign(
+        self, request: rpc.GetCampaignRequest, caller: Caller
+    ) -> rpc.GetCampaignResponse:
         campaign_id = _campaign_id("name", request.name)
-        with self._engine.begin() as connection:
-            campaign = campaigns.get(connection, campaign_id)
-        return rpc.GetCampaignResponse(campaign=_campaign_message(campaign))
+        return rpc.GetCampaignResponse(campaign=self._filled(campaign_id, caller))
 
     def ListCampaigns(
-        self, request: rpc.ListCampaignsRequest, labeler: str
+        self, request: rpc.ListCampaignsRequest, caller: Caller
     ) -> rpc.ListCampaignsResponse:
         check = Checks()
         check.between("page_size", request.page_size, 0, None)
         after = check.page_token(request.page_token)
         check.finish()
         size = min(request.page_size or DEFAULT_PAGE_SIZE, Checks.MAX_BATCH)
-        with self._engine.begin() as connection:
-            found = campaigns.page(connection, after=after, limit=size + 1)
+        with self._store.reading() as (connection, _):
+            found = campaigns.page(connection, after=after, limit=size + 1, among=caller.campaigns)
         more = len(found) > size
         return rpc.ListCampaignsResponse(
-            campaigns=[_campaign_message(campaign) for campaign in found[:size]],
+            campaigns=[
+                campaign_message(campaign, for_admin=ADMIN in caller.roles)
+                for campaign in found[:size]
+            ],
             next_page_token=Checks.token_after(found[size - 1].campaign) if more else "",
         )
 
-    def LeaseItems(self, request: rpc.LeaseItemsRequest, labeler: str) -> rpc.LeaseItemsResponse:
+    def LeaseItems(
+        self, request: rpc.LeaseItemsRequest, caller: Caller, *, may_wait: bool = False
+    ) -> rpc.LeaseItemsResponse:
+        """With may_wait, an empty answer is not the request's answer yet: ask again."""
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
         check.between("max_items", request.max_items, 0, Checks.MAX_BATCH)
         duration_s = check.lease_duration("lease_duration", request, "lease_duration")
+        check.duration("wait", request, "wait", most_s=MAX_WAIT_S)
         check.request_id(request.request_id)
         check.finish()
+        role = _role(caller, adjudicate=request.adjudicate)
 
-        def lease(connection: Connection) -> rpc.LeaseItemsResponse:
+        def lease(connection: Connection, now: float) -> rpc.LeaseItemsResponse | None:
             campaign = campaigns.get(connection, campaign_id)
-            taken = leases.take(
-                connection,
-                campaign,
-                labeler=labeler,
-                limit=request.max_items or 1,
-                duration_s=duration_s or campaign.lease_duration_s,
-                now=self._clock(),
-            )
-            task = task_named(campaign.task)
-            return rpc.LeaseItemsResponse(
-                leases=[_lease_message(one, campaign, task) for one in taken]
-            )
+            wish = self._wish(campaign, caller, role, request.max_items or 1, duration_s)
+            taken = leases.take(connection, campaign, wish, now=now)
+            if not taken and may_wait:
+                return None
+            return rpc.LeaseItemsResponse(leases=[lease_message(one, campaign) for one in taken])
 
-        return self._once(request, labeler, rpc.LeaseItemsResponse, lease)
+        return self._once(request, caller, campaign_id, rpc.LeaseItemsResponse, lease)
+
+    def next_leases(
+        self, request: rpc.StreamLeasesRequest, caller: Caller
+    ) -> rpc.StreamLeasesResponse | None:
+        """One step of StreamLeases: what more the caller may hold, or nothing; None at the end."""
+        check = Checks()
+        campaign_id = check.campaign_name("parent", request.parent)
+        check.between("max_outstanding", request.max_outstanding, 1, Checks.MAX_BATCH)
+        duration_s = check.lease_duration("lease_duration", request, "lease_duration")
+        check.finish()
+        role = _role(caller, adjudicate=request.adjudicate)
+        with self._store.writing(caller=caller.name, campaign=campaign_id) as (connection, now):
+            campaign = campaigns.get(connection, campaign_id)
+            if campaign.state not in ("active", "paused"):
+                return None
+            num_held = leases.count_held(connection, campaign, labeler=caller.name, now=now)
+            room = request.max_outstanding - num_held
+            if room <= 0 or campaign.state == "paused":
+                return rpc.StreamLeasesResponse()
+            wish = self._wish(campaign, caller, role, room, duration_s)
+            taken = leases.take(connection, campaign, wish, now=now)
+            return rpc.StreamLeasesResponse(leases=[lease_message(one, campaign) for one in taken])
+
+    def watch(self, request: rpc.WatchCampaignRequest, caller: Caller) -> rpc.WatchCampaignResponse:
+        """One step of WatchCampaign."""
+        campaign_id = _campaign_id("name", request.name)
+        campaign = self._filled(campaign_id, caller)
+        return rpc.WatchCampaignResponse(campaign=campaign, stats=self._stats(campaign_id, caller))
 
     def ExtendLeases(
-        self, request: rpc.ExtendLeasesRequest, labeler: str
+        self, request: rpc.ExtendLeasesRequest, caller: Caller
     ) -> rpc.ExtendLeasesResponse:
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
@@ -139,46 +174,54 @@ class LeaseService:
         check.request_id(request.request_id)
         check.finish()
 
-        def extend(connection: Connection) -> rpc.ExtendLeasesResponse:
+        def extend(connection: Connection, now: float) -> rpc.ExtendLeasesResponse:
             campaign = campaigns.get(connection, campaign_id)
             kept = leases.extend(
                 connection,
                 campaign,
                 request.tokens,
-                labeler=labeler,
-                duration_s=duration_s or campaign.lease_duration_s,
-                now=self._clock(),
+                labeler=caller.name,
+                duration_s=duration_s or campaign.settings.lease_duration_s,
+                now=now,
             )
             return rpc.ExtendLeasesResponse(
                 outcomes=[
                     leases_pb2.ExtendOutcome(
                         token=token,
-                        expire_time=_timestamp(kept[token]) if token in kept else None,
+                        expire_time=timestamp(kept[token]) if token in kept else None,
                     )
                     for token in request.tokens
                 ]
             )
 
-        return self._once(request, labeler, rpc.ExtendLeasesResponse, extend)
+        return self._once(request, caller, campaign_id, rpc.ExtendLeasesResponse, extend)
 
     def ReleaseLeases(
-        self, request: rpc.ReleaseLeasesRequest, labeler: str
+        self, request: rpc.ReleaseLeasesRequest, caller: Caller
     ) -> rpc.ReleaseLeasesResponse:
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
         check.tokens("tokens", request.tokens)
+        delay_s = check.duration("delay", request, "delay", most_s=MAX_LEASE_DURATION_S)
         check.request_id(request.request_id)
         check.finish()
 
-        def release(connection: Connection) -> rpc.ReleaseLeasesResponse:
+        def release(connection: Connection, now: float) -> rpc.ReleaseLeasesResponse:
             campaign = campaigns.get(connection, campaign_id)
-            num_released = leases.release(connection, campaign, request.tokens, labeler=labeler)
+            num_released = leases.release(
+                connection,
+                campaign,
+                request.tokens,
+                labeler=caller.name,
+                delay_s=delay_s,
+                now=now,
+            )
             return rpc.ReleaseLeasesResponse(num_released=num_released)
 
-        return self._once(request, labeler, rpc.ReleaseLeasesResponse, release)
+        return self._once(request, caller, campaign_id, rpc.ReleaseLeasesResponse, release)
 
     def SubmitResults(
-        self, request: rpc.SubmitResultsRequest, labeler: str
+        self, request: rpc.SubmitResultsRequest, caller: Caller
     ) -> rpc.SubmitResultsResponse:
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
@@ -186,12 +229,10 @@ class LeaseService:
         check.request_id(request.request_id)
         check.finish()
 
-        def submit(connection: Connection) -> rpc.SubmitResultsResponse:
+        def submit(connection: Connection, now: float) -> rpc.SubmitResultsResponse:
             campaign = campaigns.get(connection, campaign_id)
             answers = _answers(request, campaign)
-            statuses = leases.submit(
-                connection, campaign, answers, labeler=labeler, now=self._clock()
-            )
+            statuses = leases.submit(connection, campaign, answers, labeler=caller.name, now=now)
             return rpc.SubmitResultsResponse(
                 outcomes=[
                     leases_pb2.ResultOutcome(
@@ -202,25 +243,34 @@ class LeaseService:
                 ]
             )
 
-        return self._once(request, labeler, rpc.SubmitResultsResponse, submit)
+        return self._once(request, caller, campaign_id, rpc.SubmitResultsResponse, submit)
 
     def GetCampaignStats(
-        self, request: rpc.GetCampaignStatsRequest, labeler: str
+        self, request: rpc.GetCampaignStatsRequest, caller: Caller
     ) -> rpc.GetCampaignStatsResponse:
         campaign_id = _campaign_id("name", request.name)
-        with self._engine.begin() as connection:
-            counts = campaigns.stats(connection, campaign_id, now=self._clock())
-        by_labeler = [
-            campaigns_pb2.LabelerStats(labeler=name, num_results=number)
-            for name, number in counts.labelers
-        ]
-        numbers = {name: value for name, value in vars(counts).items() if name != "labelers"}
-        return rpc.GetCampaignStatsResponse(
-            stats=campaigns_pb2.CampaignStats(**numbers, labelers=by_labeler)
-        )
+        return rpc.GetCampaignStatsResponse(stats=self._stats(campaign_id, caller))
+
+    def PauseCampaign(
+        self, request: rpc.PauseCampaignRequest, caller: Caller
+    ) -> rpc.PauseCampaignResponse:
+        moved = self._moved(request, to="paused", among=["active"])
+        return rpc.PauseCampaignResponse(campaign=moved)
+
+    def ResumeCampaign(
+        self, request: rpc.ResumeCampaignRequest, caller: Caller
+    ) -> rpc.ResumeCampaignResponse:
+        moved = self._moved(request, to="active", among=["paused"])
+        return rpc.ResumeCampaignResponse(campaign=moved)
+
+    def CloseCampaign(
+        self, request: rpc.CloseCampaignRequest, caller: Caller
+    ) -> rpc.CloseCampaignResponse:
+        moved = self._moved(request, to="closed", among=["active", "paused"])
+        return rpc.CloseCampaignResponse(campaign=moved)
 
     def FinalizeCampaign(
-        self, request: rpc.FinalizeCampaignRequest, labeler: str
+        self, request: rpc.FinalizeCampaignRequest, caller: Caller
     ) -> rpc.FinalizeCampaignResponse:
         """Closing, publishing and marking are three steps that may each be sent again.
 
@@ -233,42 +283,96 @@ class LeaseService:
         revision = check.etag(request.etag)
         check.request_id(request.request_id)
         check.finish()
-        with self._engine.begin() as connection:
-            campaign = campaigns.close(
+        with self._store.writing(campaign=campaign_id, alone=True) as (connection, _):
+            campaign = campaigns.begin_finalizing(
                 connection, campaign_id, results_uri=request.results_uri, revision=revision
             )
-            answers = campaigns.answers(connection, campaign_id)
-        rows = _results_table(answers, campaign)
-        app_id = f"campaign/{campaign_id}/{campaign.create_time}"
-        tables.append_once(request.results_uri, rows, app_id=app_id)
-        with self._engine.begin() as connection:
-            done = campaigns.mark_finalized(connection, campaign_id, now=self._clock())
-        return rpc.FinalizeCampaignResponse(campaign=_campaign_message(done))
+        if campaign.state != "finalized":
+            campaign = self._publish(campaign)
+        return rpc.FinalizeCampaignResponse(campaign=campaign_message(campaign, for_admin=True))
+
+    def _publish(self, campaign: Campaign) -> Campaign:
+        """Write the results, once, and say so. They are read in a stream."""
+        app_id = f"campaign/{campaign.campaign}/{campaign.create_time}"
+        with (
+            self._store.reading() as (connection, _),
+            readable("results_uri", campaign.results_uri),
+        ):
+
+            def rows() -> pa.RecordBatchReader:
+                found = campaigns.answers(connection, campaign.campaign)
+                return results_reader(found, campaign)
+
+            tables.append_once(str(campaign.results_uri), rows, app_id=app_id)
+        with self._store.writing(campaign=campaign.campaign, alone=True) as (connection, now):
+            return campaigns.mark_finalized(connection, campaign.campaign, now=now)
+
+    def _filled(self, campaign_id: str, caller: Caller) -> campaigns_pb2.Campaign:
+        """The campaign, after taking part in its import for a while where it still goes on."""
+        with readable("campaign.findings_uri", campaign_id):
+            campaign = fill(self._store, campaign_id, within_s=FILL_S)
+        return campaign_message(campaign, for_admin=ADMIN in caller.roles)
+
+    def _stats(self, campaign_id: str, caller: Caller) -> campaigns_pb2.CampaignStats:
+        with self._store.reading() as (connection, now):
+            found = report(connection, campaign_id, now=now)
+        return stats_message(found, for_admin=ADMIN in caller.roles, caller=caller.name)
+
+    def _moved(self, request: Any, *, to: str, among: list[str]) -> campaigns_pb2.Campaign:
+        check = Checks()
+        campaign_id = check.campaign_name("name", request.name)
+        revision = check.etag(request.etag)
+        check.request_id(request.request_id)
+        check.finish()
+        with self._store.writing(campaign=campaign_id, alone=True) as (connection, _):
+            moved = campaigns.move(connection, campaign_id, to=to, among=among, revision=revision)
+        return campaign_message(moved, for_admin=True)
+
+    def _wish(
+        self,
+        campaign: Campaign,
+        caller: Caller,
+        role: str,
+        limit: int,
+        duration_s: float | None,
+    ) -> leases.Wish:
+        return leases.Wish(
+            labeler=caller.name,
+            role=role,
+            limit=limit,
+            duration_s=duration_s or campaign.settings.lease_duration_s,
+            max_leases=self._limits.max_leases,
+            max_bytes=self._limits.max_response_bytes,
+        )
 
     def _once(
         self,
         request: Any,
-        labeler: str,
+        caller: Caller,
+        campaign: str,
         response_type: type[M],
-        answer: Callable[[Connection], M],
+        answer: Callable[[Connection, float], M | None],
     ) -> M:
-        """Answer within a transaction, or give the first answer again."""
+        """Answer within a transaction, or give the first answer again.
+
+        None from `answer` is an empty response that does not count as the first answer.
+        """
         fingerprint = hashlib.sha256(
             f"{type(request).__name__}:".encode() + request.SerializeToString(deterministic=True)
         ).hexdigest()
         mark = {
-            "labeler": labeler,
+            "labeler": caller.name,
             "request_id": request.request_id,
             "fingerprint": fingerprint,
         }
-        with self._engine.begin() as connection:
+        with self._store.writing(caller=caller.name, campaign=campaign) as (connection, now):
             stored = requests.first_answer(connection, **mark)
             if stored is not None:
                 return response_type.FromString(stored)
-            response = answer(connection)
-            requests.remember(
-                connection, **mark, response=response.SerializeToString(), now=self._clock()
-            )
+            response = answer(connection, now)
+            if response is None:
+                return response_type()
+            requests.remember(connection, **mark, response=response.SerializeToString(), now=now)
             return response
 
 
@@ -279,18 +383,15 @@ def _campaign_id(field: str, name: str) -> str:
     return campaign_id
 
 
-def _queue_items(findings: pa.Table) -> Iterator[dict[str, Any]]:
-    for row in findings.to_pylist():
-        yield {
-            "rank": row["rank"],
-            "row_id": row["id"],
-            "unit": row["unit"],
-            "content": row["content"],
-            "human_label": row["human_label"],
-            "suggestions": json.dumps([[s["label"], s["probability"]] for s in row["suggestions"]]),
-            "suspicion": row["suspicion"],
-            "reason": row["reason"],
-        }
+def _role(caller: Caller, *, adjudicate: bool) -> str:
+    """In which role the caller takes items. Raises PermissionDenied."""
+    role = leases.ADJUDICATOR if adjudicate else leases.LABELER
+    if adjudicate and leases.ADJUDICATOR not in caller.roles:
+        raise PermissionDenied(
+            f"{caller.name!r} is no adjudicator; ask with an adjudicator's token, or for items "
+            "to label"
+        )
+    return role
 
 
 def _answers(request: rpc.SubmitResultsRequest, campaign: Campaign) -> list[leases.Answer]:
@@ -303,73 +404,3 @@ def _answers(request: rpc.SubmitResultsRequest, campaign: Campaign) -> list[leas
     ]
     check.finish()
     return answers
-
-
-def _campaign_message(campaign: Campaign) -> campaigns_pb2.Campaign:
-    return campaigns_pb2.Campaign(
-        name=f"campaigns/{campaign.campaign}",
-        task_kind=task_named(campaign.task).kind,
-        findings_uri=campaign.findings_uri,
-        run_id=campaign.run_id,
-        classes=campaign.classes,
-        votes_required=campaign.votes_required,
-        lease_duration=_duration(campaign.lease_duration_s),
-        state=f"CAMPAIGN_STATE_{campaign.state.upper()}",
-        create_time=_timestamp(campaign.create_time),
-        finalize_time=_timestamp(campaign.finalize_time) if campaign.finalize_time else None,
-        results_uri=campaign.results_uri or "",
-        etag=str(campaign.revision),
-        num_items=campaign.num_items,
-    )
-
-
-def _lease_message(lease: leases.Lease, campaign: Campaign, task: Task) -> leases_pb2.Lease:
-    item = lease.item
-    return leases_pb2.Lease(
-        token=lease.token,
-        item=items_pb2.Item(
-            name=f"campaigns/{campaign.campaign}/items/{item.rank}",
-            row_id=item.row_id,
-            unit=item.unit,
-            content=task.content_to_wire(item.content),
-            human_label=task.label_to_wire(item.human_label),
-            suggestions=[
-                items_pb2.Suggestion(label=task.label_to_wire(label), probability=probability)
-                for label, probability in item.suggestions
-            ],
-            suspicion=item.suspicion,
-            rank=item.rank,
-            reason=item.reason,
-        ),
-        expire_time=_timestamp(lease.expire_time),
-        num_earlier_attempts=lease.num_earlier_attempts,
-    )
-
-
-def _results_table(answers: Any, campaign: Campaign) -> pa.Table:
-    constant = {
-        "run_id": campaign.run_id,
-        "findings_uri": campaign.findings_uri,
-        "task": campaign.task,
-    }
-    rows = [
-        {
-            **constant,
-            **answer,
-            "id": answer["row_id"],
-            "submit_time": datetime.fromtimestamp(answer["submit_time"], UTC),
-        }
-        for answer in answers
-    ]
-    kept = [{name: row[name] for name in tables.RESULTS.names} for row in rows]
-    return pa.Table.from_pylist(kept, schema=tables.RESULTS)
-
-
-def _timestamp(time_s: float) -> Timestamp:
-    fraction, whole = math.modf(time_s)
-    return Timestamp(seconds=int(whole), nanos=int(fraction * 1e9))
-
-
-def _duration(duration_s: float) -> Duration:
-    fraction, whole = math.modf(duration_s)
-    return Duration(seconds=int(whole), nanos=int(fraction * 1e9))

@@ -6,7 +6,7 @@ often it is sent: Delta's transaction identifiers remember the application.
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,10 @@ RESULTS = pa.schema(
         pa.field("human_label", pa.string()),
         pa.field("suspicion", pa.float64()),
         pa.field("labeler", pa.string()),
+        pa.field("role", pa.string()),  # labeler or adjudicator
+        pa.field("kind", pa.string()),  # finding, audit (a random row) or gold (a known one)
+        pa.field("blind", pa.bool_()),  # answered without seeing the model's view
+        pa.field("gold_label", pa.string()),
         pa.field("decision", pa.string()),
         pa.field("label", pa.string()),
         pa.field("comment", pa.string()),
@@ -123,18 +127,22 @@ def once(app_id: str, **metadata: str) -> CommitProperties:
     )
 
 
-def append_once(uri: str, rows: pa.Table, *, app_id: str) -> bool:
+def append_once(
+    uri: str, rows: pa.Table | Callable[[], pa.RecordBatchReader], *, app_id: str
+) -> bool:
     """Append rows in one commit, unless `app_id` has committed before; True if written now.
 
+    rows: a table, or what opens a stream of them, each time it is called.
     Raises Conflict when other writers win every attempt.
     """
     for _ in range(MAX_ATTEMPTS):
-        # Written against the very snapshot that was asked: a twin in between makes it stale.
-        table = DeltaTable.create(uri, rows.schema, mode="ignore")
-        if table.transaction_version(app_id) == FIRST_VERSION:
-            return False
+        data = rows() if callable(rows) else rows
         try:
-            write_deltalake(table, rows, mode="append", commit_properties=once(app_id))
+            # Written against the very snapshot that was asked: a twin in between makes it stale.
+            table = DeltaTable.create(uri, data.schema, mode="ignore")
+            if table.transaction_version(app_id) == FIRST_VERSION:
+                return False
+            write_deltalake(table, data, mode="append", commit_properties=once(app_id))
         except CommitFailedError:
             continue
         return True

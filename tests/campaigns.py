@@ -7,13 +7,13 @@ from typing import Any
 import pyarrow as pa
 
 from relabel_service import tables
-from relabel_service.queue.schema import open_queue
-from relabel_service.service import LeaseService
+from relabel_service.auth import Caller
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
 CLASSES = ["ham", "spam"]
 CAMPAIGN = "campaigns/test"
+ADMIN = Caller("admin", frozenset({"admin"}))
 
 
 class Clock:
@@ -60,11 +60,3 @@ def create_request(findings_uri: str, **settings: Any) -> rpc.CreateCampaignRequ
         campaign=campaigns_pb2.Campaign(findings_uri=findings_uri, run_id="run", **settings),
         request_id=request_id(),
     )
-
-
-def start_service(folder: Path, *, num_items: int = 3, **settings: Any) -> LeaseService:
-    """A service without transport, its clock stopped, with one campaign."""
-    engine = open_queue(f"sqlite:///{folder / 'queue.db'}")
-    service = LeaseService(engine, clock=Clock())
-    service.CreateCampaign(create_request(write_findings(folder, num_items), **settings), "admin")
-    return service

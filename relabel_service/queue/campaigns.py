@@ -1,15 +1,38 @@
-"""Campaigns in the queue: create, read, list, count, close."""
+"""Campaigns in the queue: create, fill, read, list, close, read out."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, case, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from relabel_service.errors import AlreadyExists, Conflict, NotFound, WrongState
 from relabel_service.queue import schema as db
+
+STREAMED = 2000  # rows fetched at once while reading out
+FINDING, AUDIT, GOLD = "finding", "audit", "gold"  # kinds of items
+GOLD_SLOTS = 10**9
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a campaign hands out items. Kept as JSON: a new setting needs only a default."""
+
+    votes_required: int = 1
+    max_votes: int = 0
+    min_agreement: float = 0.0
+    lease_duration_s: float = 300.0
+    skip_policy: str = "others"
+    item_order: str = "worst_first"
+    blind_share: float = 0.0
+    gold_uri: str = ""
+    gold_run_id: str = ""
+    gold_rate: float = 0.0
+    audit_uri: str = ""
+    audit_run_id: str = ""
+    audit_population: int = 0
 
 
 @dataclass(frozen=True)
@@ -21,47 +44,56 @@ class Campaign:
     findings_uri: str
     run_id: str
     classes: tuple[str, ...]
-    votes_required: int
-    lease_duration_s: float
+    settings: Settings
     state: str
     create_time: float
     num_items: int
+    num_imported: int
+    findings_version: int
     revision: int = 1
     finalize_time: float | None = None
     results_uri: str | None = None
 
 
-@dataclass(frozen=True)
-class Stats:
-    """Counts of one moment; the five item counts add up to num_items."""
-
-    num_items: int
-    num_open: int
-    num_leased: int
-    num_done: int
-    num_skipped: int
-    num_escalated: int
-    num_results: int
-    num_changed: int
-    labelers: tuple[tuple[str, int], ...]
-
-
-def create(
-    connection: Connection, campaign: Campaign, items: Iterable[Mapping[str, Any]]
-) -> Campaign:
-    """Store a campaign and its items. Raises AlreadyExists."""
-    row = asdict(campaign) | {"classes": json.dumps(campaign.classes)}
+def create(connection: Connection, campaign: Campaign) -> Campaign:
+    """Store a campaign without its items. Raises AlreadyExists."""
+    row = asdict(campaign)
+    row |= {"classes": json.dumps(campaign.classes), "settings": json.dumps(row["settings"])}
     try:
         connection.execute(insert(db.campaigns).values(row))
     except IntegrityError:
         raise AlreadyExists(
             f"campaign {campaign.campaign!r} exists; choose another campaign_id"
         ) from None
-    start = {"state": "open", "num_votes": 0, "num_skips": 0, "num_attempts": 0}
-    rows = [{**item, **start, "campaign": campaign.campaign} for item in items]
-    if rows:
-        connection.execute(insert(db.items), rows)
     return campaign
+
+
+def add_items(
+    connection: Connection, campaign: Campaign, items: Sequence[Mapping[str, Any]]
+) -> None:
+    """Store items: the columns of db.items but the campaign, and their `place`."""
+    if not items:
+        return
+    names = [column.name for column in db.items.columns if column.name != "campaign"]
+    rows = [{name: item[name] for name in names} for item in items]
+    connection.execute(insert(db.items), [{"campaign": campaign.campaign, **row} for row in rows])
+    connection.execute(insert(db.queue), [_waiting(campaign, item) for item in items])
+
+
+def imported(connection: Connection, campaign: Campaign, num: int) -> Campaign:
+    """Count findings that are stored now."""
+    num_imported = campaign.num_imported + num
+    connection.execute(
+        update(db.campaigns)
+        .where(db.campaigns.c.campaign == campaign.campaign)
+        .values(num_imported=num_imported)
+    )
+    return replace(campaign, num_imported=num_imported)
+
+
+def start(connection: Connection, campaign: Campaign, *, num_items: int) -> Campaign:
+    """The items are all there: give them out."""
+    return _update(connection, campaign, state="active", num_items=num_items)
 
 
 def get(connection: Connection, campaign: str) -> Campaign:
@@ -74,7 +106,9 @@ def get(connection: Connection, campaign: str) -> Campaign:
     return _campaign(found._mapping)
 
 
-def page(connection: Connection, *, after: str, limit: int) -> list[Campaign]:
+def page(
+    connection: Connection, *, after: str, limit: int, among: Collection[str] | None = None
+) -> list[Campaign]:
     """Up to `limit` campaigns whose ids follow `after`, in the order of their ids."""
     query = (
         select(db.campaigns)
@@ -82,47 +116,32 @@ def page(connection: Connection, *, after: str, limit: int) -> list[Campaign]:
         .order_by(db.campaigns.c.campaign)
         .limit(limit)
     )
+    if among is not None:
+        query = query.where(db.campaigns.c.campaign.in_(among))
     return [_campaign(row._mapping) for row in connection.execute(query)]
 
 
-def stats(connection: Connection, campaign: str, *, now: float) -> Stats:
-    """Raises NotFound."""
-    num_items = get(connection, campaign).num_items
-    held = (
-        select(db.leases.c.rank)
-        .where(db.leases.c.campaign == campaign, db.leases.c.state == "live")
-        .where(db.leases.c.expire_time > now)
-    )
-    place = case(
-        (db.items.c.state != "open", db.items.c.state),
-        (db.items.c.rank.in_(held), "leased"),
-        else_="open",
-    ).label("place")
-    by_place = _counts(
-        connection,
-        select(place, func.count()).where(db.items.c.campaign == campaign).group_by(place),
-    )
-    by_labeler = _counts(
-        connection,
-        select(db.results.c.labeler, func.count())
-        .where(db.results.c.campaign == campaign)
-        .group_by(db.results.c.labeler)
-        .order_by(db.results.c.labeler),
-    )
-    return Stats(
-        num_items=num_items,
-        num_open=by_place.get("open", 0),
-        num_leased=by_place.get("leased", 0),
-        num_done=by_place.get("done", 0),
-        num_skipped=by_place.get("skipped", 0),
-        num_escalated=by_place.get("escalated", 0),
-        num_results=sum(by_labeler.values()),
-        num_changed=_num_changed(connection, campaign),
-        labelers=tuple(by_labeler.items()),
-    )
+def move(
+    connection: Connection, campaign: str, *, to: str, among: Sequence[str], revision: int | None
+) -> Campaign:
+    """Change the state; from `to` itself it changes nothing.
+
+    Raises NotFound, Conflict when the revision is another, WrongState from a state
+    that is not `among` those allowed.
+    """
+    present = get(connection, campaign)
+    if present.state == to:
+        return present
+    _check_revision(present, revision)
+    if present.state not in among:
+        raise WrongState(
+            f"campaign {campaign!r} is {present.state}; it becomes {to} only from "
+            + " or ".join(among)
+        )
+    return _update(connection, present, state=to)
 
 
-def close(
+def begin_finalizing(
     connection: Connection, campaign: str, *, results_uri: str, revision: int | None
 ) -> Campaign:
     """Take no more answers; `results_uri` is where they will be written.
@@ -131,12 +150,10 @@ def close(
     Conflict when the revision is another, WrongState when closed with another address.
     """
     present = get(connection, campaign)
-    if present.state == "active":
-        if revision is not None and revision != present.revision:
-            raise Conflict(
-                f"campaign {campaign!r} has changed (etag {present.revision}, not {revision}); "
-                "get it again and decide anew"
-            )
+    if present.state == "importing":
+        raise WrongState(f"campaign {campaign!r} is importing; wait until it is active")
+    if present.state in ("active", "paused", "closed"):
+        _check_revision(present, revision)
         return _update(connection, present, state="finalizing", results_uri=results_uri)
     if present.results_uri != results_uri:
         raise WrongState(
@@ -153,23 +170,51 @@ def mark_finalized(connection: Connection, campaign: str, *, now: float) -> Camp
     return _update(connection, present, state="finalized", finalize_time=now)
 
 
-def answers(connection: Connection, campaign: str) -> Sequence[Mapping[str, Any]]:
-    """Every accepted result with its item's columns, worst item first."""
+def answers(connection: Connection, campaign: str) -> Iterator[Mapping[str, Any]]:
+    """Every accepted result with its item's columns, worst item first, as a stream."""
+    item, result = db.items.c, db.results.c
     query = (
-        select(db.results, db.items)
-        .join(db.items, (db.items.c.campaign == db.results.c.campaign)
-              & (db.items.c.rank == db.results.c.rank))
-        .where(db.results.c.campaign == campaign)
-        .order_by(db.results.c.rank, db.results.c.submit_time)
-    )  # fmt: skip
-    return [
-        {column.name: value for column, value in zip(query.selected_columns, row, strict=True)}
-        for row in connection.execute(query)
-    ]
+        select(db.results, *[column for column in item if column.name not in result])
+        .join(db.items, (item.campaign == result.campaign) & (item.rank == result.rank))
+        .where(result.campaign == campaign)
+        .order_by(result.rank, result.submit_time)
+        .execution_options(yield_per=STREAMED)
+    )
+    for row in connection.execute(query):
+        yield row._asdict()
+
+
+def _check_revision(present: Campaign, revision: int | None) -> None:
+    if revision is not None and revision != present.revision:
+        raise Conflict(
+            f"campaign {present.campaign!r} has changed (etag {present.revision}, not "
+            f"{revision}); get it again and decide anew"
+        )
 
 
 def _campaign(row: Any) -> Campaign:
-    return Campaign(**{**row, "classes": tuple(json.loads(row["classes"]))})
+    classes = tuple(json.loads(row["classes"]))
+    return Campaign(
+        **{**row, "classes": classes, "settings": Settings(**json.loads(row["settings"]))}
+    )
+
+
+def _waiting(campaign: Campaign, item: Mapping[str, Any]) -> dict[str, Any]:
+    """The queue's row of an item that nobody has seen."""
+    is_gold = item["kind"] == GOLD
+    return {
+        "campaign": campaign.campaign,
+        "rank": item["rank"],
+        "kind": item["kind"],
+        "place": item["place"],
+        "state": GOLD if is_gold else "open",
+        "free_time": 0.0,
+        "not_before": 0.0,
+        "votes_needed": GOLD_SLOTS if is_gold else campaign.settings.votes_required,
+        "num_votes": 0,
+        "num_skips": 0,
+        "num_attempts": 0,
+    }
 
 
 def _update(connection: Connection, present: Campaign, **changes: Any) -> Campaign:
@@ -179,20 +224,3 @@ def _update(connection: Connection, present: Campaign, **changes: Any) -> Campai
         .values(revision=present.revision + 1, **changes)
     )
     return get(connection, present.campaign)
-
-
-def _counts(connection: Connection, query: Any) -> dict[str, int]:
-    return dict(connection.execute(query).all())
-
-
-def _num_changed(connection: Connection, campaign: str) -> int:
-    query = (
-        select(func.count())
-        .select_from(db.results)
-        .join(
-            db.items,
-            (db.items.c.campaign == db.results.c.campaign) & (db.items.c.rank == db.results.c.rank),
-        )
-        .where(db.results.c.campaign == campaign, db.results.c.label != db.items.c.human_label)
-    )
-    return int(connection.execute(query).scalar_one())

@@ -1,9 +1,14 @@
 """Requests already answered: sent again, they get the first answer (AIP-155)."""
 
-from sqlalchemy import Connection, insert, select
+import zlib
+
+from sqlalchemy import Connection, delete, insert, select
 
 from relabel_service.errors import InvalidInput
 from relabel_service.queue import schema as db
+
+KEPT_S = 24 * 3600.0  # a request may be sent again for so long
+SWEEP_EVERY = 256  # of the requests, one deletes those that are too old
 
 
 def first_answer(
@@ -21,7 +26,7 @@ def first_answer(
         raise InvalidInput.of(
             "request_id", f"{request_id!r} was used for another request; make a new UUID"
         )
-    return bytes(row.response)
+    return zlib.decompress(row.response)
 
 
 def remember(
@@ -38,7 +43,9 @@ def remember(
             labeler=labeler,
             request_id=request_id,
             fingerprint=fingerprint,
-            response=response,
+            response=zlib.compress(response, level=1),
             create_time=now,
         )
     )
+    if int(fingerprint[:8], 16) % SWEEP_EVERY == 0:
+        connection.execute(delete(db.requests).where(db.requests.c.create_time < now - KEPT_S))

@@ -1,16 +1,14 @@
-"""The queue database: its tables, and connections that keep what they confirm.
+"""The queue database's tables. migrations/ brings a database to this schema.
 
-SQLite in WAL mode with synchronous=FULL: a commit is on the disk before it is
-answered, so OK survives SIGKILL and power loss (sqlite.org/pragma.html).
+No foreign keys: a check on each insert would lock the parent's row, and every
+write goes through this package. Times are seconds since the epoch.
 """
 
-from typing import Any
-
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     Column,
-    Engine,
     Float,
-    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -18,12 +16,8 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
-    create_engine,
-    event,
+    literal_column,
 )
-from sqlalchemy.pool import NullPool
-
-BUSY_TIMEOUT_S = 30.0
 
 metadata = MetaData()
 
@@ -35,35 +29,57 @@ campaigns = Table(
     Column("findings_uri", Text, nullable=False),
     Column("run_id", Text, nullable=False),
     Column("classes", Text, nullable=False),  # JSON list
-    Column("votes_required", Integer, nullable=False),
-    Column("lease_duration_s", Float, nullable=False),
-    Column("state", Text, nullable=False),  # active, finalizing, finalized
-    Column("create_time", Float, nullable=False),  # seconds since the epoch, as all times here
+    Column("settings", Text, nullable=False),  # JSON of campaigns.Settings
+    # importing, active, paused, closed, finalizing, finalized
+    Column("state", Text, nullable=False),
+    Column("create_time", Float, nullable=False),
     Column("finalize_time", Float),
     Column("results_uri", Text),
     Column("revision", Integer, nullable=False),  # the etag; one more with each change
-    Column("num_items", Integer, nullable=False),
+    Column("num_items", Integer, nullable=False),  # gold ones are not counted
+    Column("num_imported", Integer, nullable=False),  # findings read so far
+    Column("findings_version", BigInteger, nullable=False),  # of the Delta table
 )
 
+# What is shown of an item. Never changes, so the wide rows are written once.
 items = Table(
     "items",
     metadata,
     Column("campaign", Text),
-    Column("rank", Integer),  # 0 is the worst; names the item within its campaign
+    # The finding's, 0 the worst; audit and gold items follow. Names the item in its campaign.
+    Column("rank", Integer),
+    Column("kind", Text, nullable=False),  # finding, audit, gold
     Column("row_id", Text, nullable=False),
     Column("unit", Text, nullable=False),
     Column("content", Text, nullable=False),
     Column("human_label", Text, nullable=False),
     Column("suggestions", Text, nullable=False),  # JSON [[label, probability], ...]
+    Column("suggestion", Text),  # the first label of these
+    Column("gold_label", Text),  # what is right, where it is known
     Column("suspicion", Float, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("state", Text, nullable=False),  # open, done, skipped, escalated
+    PrimaryKeyConstraint("campaign", "rank"),
+)
+
+# Where each item stands: what its leases and results come to (standing.py), kept
+# so that the next items are found by an index, however many there are.
+queue = Table(
+    "queue",
+    metadata,
+    Column("campaign", Text),
+    Column("rank", Integer),
+    Column("kind", Text, nullable=False),
+    Column("place", BigInteger, nullable=False),  # lowest is handed out first
+    Column("state", Text, nullable=False),  # see standing.py
+    Column("free_time", Float, nullable=False),
+    Column("not_before", Float, nullable=False),  # when a release with delay lets it go
+    Column("votes_needed", Integer, nullable=False),
     Column("num_votes", Integer, nullable=False),
     Column("num_skips", Integer, nullable=False),
     Column("num_attempts", Integer, nullable=False),  # leases ever given
     PrimaryKeyConstraint("campaign", "rank"),
-    ForeignKeyConstraint(["campaign"], ["campaigns.campaign"]),
-    Index("items_by_state", "campaign", "state", "rank"),
+    Index("queue_by_place", "campaign", "state", "place", "rank"),
+    Index("queue_by_free_time", "campaign", "state", "free_time"),
 )
 
 leases = Table(
@@ -73,11 +89,29 @@ leases = Table(
     Column("campaign", Text, nullable=False),
     Column("rank", Integer, nullable=False),
     Column("labeler", Text, nullable=False),
+    Column("role", Text, nullable=False),  # labeler or adjudicator: in which the item was taken
     Column("expire_time", Float, nullable=False),
     # live (expired or not), superseded, released, answered: only live may still answer
     Column("state", Text, nullable=False),
-    ForeignKeyConstraint(["campaign", "rank"], ["items.campaign", "items.rank"]),
-    Index("leases_by_item", "campaign", "rank", "state"),
+)
+
+# A literal, since a partial index serves only queries whose text implies its condition.
+LIVE = leases.c.state == literal_column("'live'")
+
+Index(
+    "leases_by_item",
+    leases.c.campaign,
+    leases.c.rank,
+    sqlite_where=LIVE,
+    postgresql_where=LIVE,
+)
+Index(
+    "leases_by_labeler",
+    leases.c.campaign,
+    leases.c.labeler,
+    leases.c.expire_time,
+    sqlite_where=LIVE,
+    postgresql_where=LIVE,
 )
 
 results = Table(
@@ -87,12 +121,13 @@ results = Table(
     Column("rank", Integer),
     Column("labeler", Text),
     Column("token", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),
+    Column("blind", Boolean, nullable=False),  # answered without seeing the suggestions
     Column("decision", Text, nullable=False),  # confirm, accept, relabel, skip, escalate
     Column("label", Text),  # what the decision comes to; null for skip and escalate
     Column("comment", Text, nullable=False),
     Column("submit_time", Float, nullable=False),
     PrimaryKeyConstraint("campaign", "rank", "labeler"),  # never the same labeler twice
-    ForeignKeyConstraint(["campaign", "rank"], ["items.campaign", "items.rank"]),
 )
 
 # First answers, to be given again when a request is sent again (AIP-155).
@@ -102,27 +137,8 @@ requests = Table(
     Column("labeler", Text),
     Column("request_id", Text),
     Column("fingerprint", Text, nullable=False),
-    Column("response", LargeBinary, nullable=False),
+    Column("response", LargeBinary, nullable=False),  # zlib
     Column("create_time", Float, nullable=False),
     PrimaryKeyConstraint("labeler", "request_id"),
+    Index("requests_by_time", "create_time"),
 )
-
-
-def open_queue(url: str) -> Engine:
-    """Connect to the queue database at a SQLAlchemy URL and create what is missing."""
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_TIMEOUT_S})
-    event.listen(engine, "connect", _durable)
-    event.listen(engine, "begin", _begin_writing)
-    metadata.create_all(engine)
-    return engine
-
-
-def _durable(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN would come late and shared
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_writing(connection: Any) -> None:
-    # The write lock from the first statement: what a transaction reads stays true until it commits.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

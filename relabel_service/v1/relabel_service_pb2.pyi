@@ -56,18 +56,40 @@ class ListCampaignsResponse(_message.Message):
     def __init__(self, campaigns: _Optional[_Iterable[_Union[_campaigns_pb2.Campaign, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class LeaseItemsRequest(_message.Message):
-    __slots__ = ("parent", "max_items", "lease_duration", "request_id")
+    __slots__ = ("parent", "max_items", "lease_duration", "request_id", "wait", "adjudicate")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     MAX_ITEMS_FIELD_NUMBER: _ClassVar[int]
     LEASE_DURATION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    ADJUDICATE_FIELD_NUMBER: _ClassVar[int]
     parent: str
     max_items: int
     lease_duration: _duration_pb2.Duration
     request_id: str
-    def __init__(self, parent: _Optional[str] = ..., max_items: _Optional[int] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    wait: _duration_pb2.Duration
+    adjudicate: bool
+    def __init__(self, parent: _Optional[str] = ..., max_items: _Optional[int] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., adjudicate: _Optional[bool] = ...) -> None: ...
 
 class LeaseItemsResponse(_message.Message):
+    __slots__ = ("leases",)
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    leases: _containers.RepeatedCompositeFieldContainer[_leases_pb2.Lease]
+    def __init__(self, leases: _Optional[_Iterable[_Union[_leases_pb2.Lease, _Mapping]]] = ...) -> None: ...
+
+class StreamLeasesRequest(_message.Message):
+    __slots__ = ("parent", "max_outstanding", "lease_duration", "adjudicate")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_OUTSTANDING_FIELD_NUMBER: _ClassVar[int]
+    LEASE_DURATION_FIELD_NUMBER: _ClassVar[int]
+    ADJUDICATE_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    max_outstanding: int
+    lease_duration: _duration_pb2.Duration
+    adjudicate: bool
+    def __init__(self, parent: _Optional[str] = ..., max_outstanding: _Optional[int] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., adjudicate: _Optional[bool] = ...) -> None: ...
+
+class StreamLeasesResponse(_message.Message):
     __slots__ = ("leases",)
     LEASES_FIELD_NUMBER: _ClassVar[int]
     leases: _containers.RepeatedCompositeFieldContainer[_leases_pb2.Lease]
@@ -92,14 +114,16 @@ class ExtendLeasesResponse(_message.Message):
     def __init__(self, outcomes: _Optional[_Iterable[_Union[_leases_pb2.ExtendOutcome, _Mapping]]] = ...) -> None: ...
 
 class ReleaseLeasesRequest(_message.Message):
-    __slots__ = ("parent", "tokens", "request_id")
+    __slots__ = ("parent", "tokens", "request_id", "delay")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    DELAY_FIELD_NUMBER: _ClassVar[int]
     parent: str
     tokens: _containers.RepeatedScalarFieldContainer[str]
     request_id: str
-    def __init__(self, parent: _Optional[str] = ..., tokens: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    delay: _duration_pb2.Duration
+    def __init__(self, parent: _Optional[str] = ..., tokens: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ReleaseLeasesResponse(_message.Message):
     __slots__ = ("num_released",)
@@ -134,6 +158,68 @@ class GetCampaignStatsResponse(_message.Message):
     STATS_FIELD_NUMBER: _ClassVar[int]
     stats: _campaigns_pb2.CampaignStats
     def __init__(self, stats: _Optional[_Union[_campaigns_pb2.CampaignStats, _Mapping]] = ...) -> None: ...
+
+class WatchCampaignRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class WatchCampaignResponse(_message.Message):
+    __slots__ = ("campaign", "stats")
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    campaign: _campaigns_pb2.Campaign
+    stats: _campaigns_pb2.CampaignStats
+    def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ..., stats: _Optional[_Union[_campaigns_pb2.CampaignStats, _Mapping]] = ...) -> None: ...
+
+class PauseCampaignRequest(_message.Message):
+    __slots__ = ("name", "etag", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class PauseCampaignResponse(_message.Message):
+    __slots__ = ("campaign",)
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    campaign: _campaigns_pb2.Campaign
+    def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ...) -> None: ...
+
+class ResumeCampaignRequest(_message.Message):
+    __slots__ = ("name", "etag", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ResumeCampaignResponse(_message.Message):
+    __slots__ = ("campaign",)
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    campaign: _campaigns_pb2.Campaign
+    def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ...) -> None: ...
+
+class CloseCampaignRequest(_message.Message):
+    __slots__ = ("name", "etag", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class CloseCampaignResponse(_message.Message):
+    __slots__ = ("campaign",)
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    campaign: _campaigns_pb2.Campaign
+    def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ...) -> None: ...
 
 class FinalizeCampaignRequest(_message.Message):
     __slots__ = ("name", "results_uri", "etag", "request_id")

@@ -61,6 +61,11 @@ class RelabelServiceStub:
                 request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.LeaseItemsRequest.SerializeToString,
                 response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.LeaseItemsResponse.FromString,
                 _registered_method=True)
+        self.StreamLeases = channel.unary_stream(
+                '/relabel_service.v1.RelabelService/StreamLeases',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.StreamLeasesRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.StreamLeasesResponse.FromString,
+                _registered_method=True)
         self.ExtendLeases = channel.unary_unary(
                 '/relabel_service.v1.RelabelService/ExtendLeases',
                 request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ExtendLeasesRequest.SerializeToString,
@@ -80,6 +85,26 @@ class RelabelServiceStub:
                 '/relabel_service.v1.RelabelService/GetCampaignStats',
                 request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.GetCampaignStatsRequest.SerializeToString,
                 response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.GetCampaignStatsResponse.FromString,
+                _registered_method=True)
+        self.WatchCampaign = channel.unary_stream(
+                '/relabel_service.v1.RelabelService/WatchCampaign',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.WatchCampaignRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.WatchCampaignResponse.FromString,
+                _registered_method=True)
+        self.PauseCampaign = channel.unary_unary(
+                '/relabel_service.v1.RelabelService/PauseCampaign',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.PauseCampaignRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.PauseCampaignResponse.FromString,
+                _registered_method=True)
+        self.ResumeCampaign = channel.unary_unary(
+                '/relabel_service.v1.RelabelService/ResumeCampaign',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ResumeCampaignRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ResumeCampaignResponse.FromString,
+                _registered_method=True)
+        self.CloseCampaign = channel.unary_unary(
+                '/relabel_service.v1.RelabelService/CloseCampaign',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.CloseCampaignRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.CloseCampaignResponse.FromString,
                 _registered_method=True)
         self.FinalizeCampaign = channel.unary_unary(
                 '/relabel_service.v1.RelabelService/FinalizeCampaign',
@@ -124,6 +149,14 @@ class RelabelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamLeases(self, request, context):
+        """Keeps the caller supplied: whenever it holds fewer than max_outstanding
+        items, more are leased to it. Ends when the campaign stops giving out items.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExtendLeases(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -145,6 +178,33 @@ class RelabelServiceServicer:
 
     def GetCampaignStats(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchCampaign(self, request, context):
+        """Sends the campaign and its counts now and after each change, until it is finalized.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseCampaign(self, request, context):
+        """Stops giving out leases; those held may still answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeCampaign(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseCampaign(self, request, context):
+        """Stops giving out leases and taking results, for good.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -179,6 +239,11 @@ def add_RelabelServiceServicer_to_server(servicer, server):
                     request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.LeaseItemsRequest.FromString,
                     response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.LeaseItemsResponse.SerializeToString,
             ),
+            'StreamLeases': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamLeases,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.StreamLeasesRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.StreamLeasesResponse.SerializeToString,
+            ),
             'ExtendLeases': grpc.unary_unary_rpc_method_handler(
                     servicer.ExtendLeases,
                     request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ExtendLeasesRequest.FromString,
@@ -198,6 +263,26 @@ def add_RelabelServiceServicer_to_server(servicer, server):
                     servicer.GetCampaignStats,
                     request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.GetCampaignStatsRequest.FromString,
                     response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.GetCampaignStatsResponse.SerializeToString,
+            ),
+            'WatchCampaign': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchCampaign,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.WatchCampaignRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.WatchCampaignResponse.SerializeToString,
+            ),
+            'PauseCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseCampaign,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.PauseCampaignRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.PauseCampaignResponse.SerializeToString,
+            ),
+            'ResumeCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeCampaign,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ResumeCampaignRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ResumeCampaignResponse.SerializeToString,
+            ),
+            'CloseCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseCampaign,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.CloseCampaignRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.CloseCampaignResponse.SerializeToString,
             ),
             'FinalizeCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.FinalizeCampaign,
@@ -331,6 +416,33 @@ class RelabelService:
             _registered_method=True)
 
     @staticmethod
+    def StreamLeases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/StreamLeases',
+            relabel__service_dot_v1_dot_relabel__service__pb2.StreamLeasesRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.StreamLeasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ExtendLeases(request,
             target,
             options=(),
@@ -428,6 +540,114 @@ class RelabelService:
             '/relabel_service.v1.RelabelService/GetCampaignStats',
             relabel__service_dot_v1_dot_relabel__service__pb2.GetCampaignStatsRequest.SerializeToString,
             relabel__service_dot_v1_dot_relabel__service__pb2.GetCampaignStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/WatchCampaign',
+            relabel__service_dot_v1_dot_relabel__service__pb2.WatchCampaignRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.WatchCampaignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/PauseCampaign',
+            relabel__service_dot_v1_dot_relabel__service__pb2.PauseCampaignRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.PauseCampaignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/ResumeCampaign',
+            relabel__service_dot_v1_dot_relabel__service__pb2.ResumeCampaignRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.ResumeCampaignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/CloseCampaign',
+            relabel__service_dot_v1_dot_relabel__service__pb2.CloseCampaignRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.CloseCampaignResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,5 +1,6 @@
 """What integration tests share: one running service, one Ray session, one trained data set."""
 
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -65,3 +66,15 @@ def trained(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Trai
         num_unfit=len(unfit),
         gold=dict(zip(rows.ids, rows.gold, strict=True)),
     )
+
+
+SECRET = secrets.token_hex(32)
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A `relabel serve` that takes tokens signed with SECRET and nobody without one."""
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "secret").write_text(SECRET)
+    with ServerProcess(folder, options=("--secret", str(folder / "secret"))) as started:
+        yield started

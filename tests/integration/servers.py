@@ -1,12 +1,14 @@
 """A real `relabel serve` in a process of its own, which a test may kill."""
 
 import os
-import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
+
+from tests.ports import free_port
 
 STARTED = b"serving gRPC"
 
@@ -15,7 +17,12 @@ class ServerProcess:
     """`relabel serve` and the Ray node it starts. Restarted, it keeps its ports and its queue."""
 
     def __init__(
-        self, folder: Path, *, queue_url: str | None = None, options: tuple[str, ...] = ()
+        self,
+        folder: Path,
+        *,
+        queue_url: str | None = None,
+        options: tuple[str, ...] = (),
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
         """`folder` keeps the log, and the queue where `queue_url` names no other."""
         queue_url = queue_url or f"sqlite:///{folder / 'queue.db'}"
@@ -25,6 +32,9 @@ class ServerProcess:
             sys.executable, "-m", "relabel_service.cli", "serve", "--queue", queue_url,
             "--port", str(self.port), "--http-port", str(self.http_port), *options,
         ]  # fmt: skip
+        self._environment = {
+            name: value for name, value in environment.items() if name != "RAY_ADDRESS"
+        } | {"RAY_USAGE_STATS_ENABLED": "0"}
         self._log = folder / "serve.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -38,11 +48,10 @@ class ServerProcess:
 
     def start(self) -> None:
         """Return when it says that it serves; raises RuntimeError with its log when it ends."""
-        environment = {name: os.environ[name] for name in os.environ if name != "RAY_ADDRESS"}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
-                env=environment | {"RAY_USAGE_STATS_ENABLED": "0"},
+                env=self._environment,
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
@@ -72,12 +81,6 @@ class ServerProcess:
         self._process.terminate()
         code, self._process = self._process.wait(), None
         return code
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _title(process: psutil.Process) -> str:

@@ -26,13 +26,16 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from relabel_service.auth import mint
 from relabel_service.client import Client
-from relabel_service.errors import NotFound
+from relabel_service.errors import NotFound, Unauthenticated
 from tests.kubernetes.manifests import ROOT, pod_templates, render, serve_config
 
 START_TIMEOUT_S = 120.0
 POLL_S = 0.2
 NUM_PORTS = 40  # in each of the replicas' port ranges
+
+SECRET = secrets.token_hex(32)
 
 [SERVICE] = [d for d in render("k8s/base/serve") if d["kind"] == "RayService"]
 
@@ -67,11 +70,20 @@ def test_health_answers_the_probe(deployed: Deployed) -> None:
 
 
 def test_calls_and_errors_pass_the_proxy(deployed: Deployed) -> None:
-    with Client(f"127.0.0.1:{deployed.grpc_port}", labeler="operator") as client:
+    token = mint(SECRET.encode(), "operator", role="admin", lifetime_s=600)
+    with Client(f"127.0.0.1:{deployed.grpc_port}", token=token) as client:
         assert list(client.list_campaigns()) == []
         with pytest.raises(NotFound, match="no campaign 'none'"):
             client.stats("campaigns/none")
     assert deployed.queue.exists()
+
+
+def test_a_caller_without_a_token_is_refused(deployed: Deployed) -> None:
+    with (
+        Client(f"127.0.0.1:{deployed.grpc_port}", labeler="operator") as client,
+        pytest.raises(Unauthenticated, match="Bearer"),
+    ):
+        client.stats("campaigns/none")
 
 
 def test_haproxy_binds_no_port_but_the_known(deployed: Deployed) -> None:
@@ -120,6 +132,7 @@ def _environment(
     settings = {one["name"]: one["value"] for one in env if "value" in one} | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
+        "RELABEL_JWT_SECRET": SECRET,
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replicas_http[0]),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replicas_http[-1]),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(replicas_grpc[0]),

@@ -9,17 +9,18 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import BadRequest
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from relabel_service.client import Client, accept, confirm
 from relabel_service.errors import NotFound, Unauthenticated
-from relabel_service.requests import LABELER_KEY
+from relabel_service.metadata import LABELER_KEY
 from relabel_service.v1 import leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from tests.campaigns import write_findings
 from tests.integration.servers import ServerProcess
+from tests.stores import new_queue_url
 from tests.unit.test_queue import MALFORMED
 
 ACCEPTED = leases_pb2.RESULT_STATUS_ACCEPTED
@@ -86,6 +87,17 @@ def test_nothing_answered_ok_is_lost_to_sigkill(tmp_path: Path) -> None:
         assert (again.status, late.status) == (leases_pb2.RESULT_STATUS_STALE, ACCEPTED)
 
 
+def test_replicas_on_postgresql_share_one_queue(tmp_path: Path) -> None:
+    queue_url = new_queue_url("postgresql", tmp_path)
+    with ServerProcess(tmp_path, queue_url=queue_url, options=("--replicas", "2")) as server:
+        assert len(server.processes("ServeReplica")) == 2
+        campaign = new_campaign(server, tmp_path, votes_required=2)
+        with ThreadPoolExecutor(4) as pool:
+            done = pool.map(lambda who: label_all(server.address, campaign, who), "abcd")
+            counts = Counter(rank for ranks in done for rank in ranks)
+    assert counts == dict.fromkeys(range(NUM_ITEMS), 2)
+
+
 @pytest.fixture
 def stub(server: ServerProcess) -> Iterator[Any]:
     with grpc.insecure_channel(server.address) as channel:
@@ -108,9 +120,11 @@ def test_malformed_requests_are_refused_field_by_field(
 
 
 def violated_fields(error: Any) -> list[str]:
-    bad = BadRequest()
-    [detail] = rpc_status.from_call(error).details
-    assert detail.Unpack(bad)
+    bad, info = BadRequest(), ErrorInfo()
+    first, second = rpc_status.from_call(error).details
+    assert first.Unpack(info)
+    assert (info.reason, info.domain) == ("INVALID_INPUT", "relabel-service")
+    assert second.Unpack(bad)
     return [violation.field for violation in bad.field_violations]
 
 

@@ -18,7 +18,7 @@ from ray.serve.schema import (
 )
 from sqlalchemy import make_url
 
-from relabel_service import serve
+from relabel_service import serve, servicers
 from tests.kubernetes.dockerfile import in_stage, stages
 from tests.kubernetes.manifests import (
     KUSTOMIZATIONS,
@@ -91,7 +91,7 @@ def test_serve_config_names_the_application_and_its_servicer(service: Document) 
     build(application["args"])  # refuses what is missing
     assert application["name"] == serve.APPLICATION
     assert [d["name"] for d in application["deployments"]] == [serve.RelabelService.__name__]
-    assert config["grpc_options"]["grpc_servicer_functions"] == serve.GRPC_SERVICERS
+    assert config["grpc_options"]["grpc_servicer_functions"] == servicers.SERVICERS
 
 
 @each_service

@@ -1,15 +1,20 @@
 """What several people's votes come to."""
 
+import random
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relabel_service import tables
 from relabel_service.consensus import majority
+from relabel_service.crowdlab import crowdlab
+from relabel_service.errors import InvalidInput
+from tests.campaigns import finding
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -73,3 +78,75 @@ def test_units_of_a_row_are_decided_one_by_one() -> None:
 def test_no_votes_are_no_decisions() -> None:
     assert majority(results()).num_rows == 0
     assert majority(results(vote("a", "ann", None))).num_rows == 0
+
+
+def test_an_adjudicator_outvotes_any_number_of_labelers() -> None:
+    [decided] = majority(
+        results(
+            vote("a", "ann", "spam"),
+            vote("a", "bob", "spam"),
+            vote("a", "judy", "eggs", role="adjudicator"),
+        )
+    ).to_pylist()
+    assert decided["new_label"] == "eggs"
+    assert dict(decided["votes"]) == {"spam": 2, "eggs": 1}
+
+
+def test_answers_on_gold_items_decide_nothing() -> None:
+    assert majority(results(vote("a", "ann", "spam", kind="gold"))).num_rows == 0
+
+
+CLASSES = ["ham", "spam", "eggs"]
+
+
+def crowd(seed: int) -> tuple[pa.Table, pa.Table, dict[str, str]]:
+    """Three good labelers and two who mostly err, three votes an item; a model right at 0.8."""
+    chance = random.Random(seed)
+    right = {"ann": 0.9, "bob": 0.9, "cyd": 0.85, "dan": 0.35, "eve": 0.35}
+    votes, rows, truths = [], [], {}
+    for rank in range(200):
+        row_id = f"row-{rank}"
+        truths[row_id] = chance.choice(CLASSES)
+        wrong = [name for name in CLASSES if name != truths[row_id]]
+        for labeler in chance.sample(sorted(right), 3):
+            label = truths[row_id] if chance.random() < right[labeler] else chance.choice(wrong)
+            votes.append(vote(row_id, labeler, label, rank=rank))
+        suggestion = truths[row_id] if chance.random() < 0.8 else chance.choice(wrong)
+        rows.append(
+            finding(
+                rank,
+                suggestions=[{"label": suggestion, "probability": 0.8}],
+                classes=CLASSES,
+            )
+        )
+    return results(*votes), pa.Table.from_pylist(rows, schema=tables.FINDINGS), truths
+
+
+def test_weighing_labelers_and_model_beats_counting_votes() -> None:
+    votes, findings, truths = crowd(seed=0)
+    decided, quality = crowdlab(votes, findings)
+
+    def accuracy(decisions: pa.Table) -> float:
+        found: dict[str, str] = {row["id"]: row["new_label"] for row in decisions.to_pylist()}
+        return sum(found.get(key) == truth for key, truth in truths.items()) / float(len(truths))
+
+    assert accuracy(decided) > accuracy(majority(votes)) + 0.05
+    known = dict(zip(quality["labeler"].to_pylist(), quality["quality"].to_pylist(), strict=True))
+    assert min(known["ann"], known["bob"], known["cyd"]) > max(known["dan"], known["eve"])
+    assert sum(quality["num_votes"].to_pylist()) == votes.num_rows
+
+
+def test_an_adjudicator_outvotes_the_weights_too() -> None:
+    votes, findings, truths = crowd(seed=1)
+    wrong = next(name for name in CLASSES if name != truths["row-0"])
+    judged = results(*votes.to_pylist(), vote("row-0", "judy", wrong, role="adjudicator"))
+    decided, _ = crowdlab(judged, findings)
+    assert {row["id"]: row["new_label"] for row in decided.to_pylist()}["row-0"] == wrong
+
+
+def test_weights_need_classes_and_votes() -> None:
+    votes, findings, _ = crowd(seed=0)
+    with pytest.raises(InvalidInput, match="no classes"):
+        crowdlab(votes, findings.slice(0, 0))
+    with pytest.raises(InvalidInput, match="no votes"):
+        crowdlab(results(vote("a", "ann", None)), findings)

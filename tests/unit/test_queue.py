@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from relabel_service.auth import Caller
 from relabel_service.errors import AlreadyExists, Conflict, InvalidInput, NotFound, WrongState
 from relabel_service.service import LeaseService
 from relabel_service.v1 import campaigns_pb2, labels_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import CAMPAIGN, create_request, request_id, start_service, write_findings
+from tests.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
+from tests.conftest import Start
 
 ACCEPTED = leases_pb2.RESULT_STATUS_ACCEPTED
 STALE = leases_pb2.RESULT_STATUS_STALE
@@ -20,7 +22,7 @@ CONFIRM = leases_pb2.DECISION_CONFIRM
 
 def lease(service: LeaseService, labeler: str, max_items: int = 1) -> list[leases_pb2.Lease]:
     request = rpc.LeaseItemsRequest(parent=CAMPAIGN, max_items=max_items, request_id=request_id())
-    return list(service.LeaseItems(request, labeler).leases)
+    return list(service.LeaseItems(request, Caller(labeler)).leases)
 
 
 def submit(
@@ -28,86 +30,86 @@ def submit(
 ) -> list[int]:
     results = [leases_pb2.Result(token=token, decision=decision, **other) for token in tokens]
     request = rpc.SubmitResultsRequest(parent=CAMPAIGN, results=results, request_id=request_id())
-    return [outcome.status for outcome in service.SubmitResults(request, labeler).outcomes]
+    return [outcome.status for outcome in service.SubmitResults(request, Caller(labeler)).outcomes]
 
 
 def stats(service: LeaseService) -> campaigns_pb2.CampaignStats:
-    return service.GetCampaignStats(rpc.GetCampaignStatsRequest(name=CAMPAIGN), "any").stats
+    return service.GetCampaignStats(rpc.GetCampaignStatsRequest(name=CAMPAIGN), ADMIN).stats
 
 
 def finalize(service: LeaseService, uri: Path, etag: str = "") -> campaigns_pb2.Campaign:
     request = rpc.FinalizeCampaignRequest(
         name=CAMPAIGN, results_uri=str(uri), etag=etag, request_id=request_id()
     )
-    return service.FinalizeCampaign(request, "admin").campaign
+    return service.FinalizeCampaign(request, ADMIN).campaign
 
 
-def test_items_are_leased_worst_first_and_to_one_labeler_only(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=3)
+def test_items_are_leased_worst_first_and_to_one_labeler_only(start: Start) -> None:
+    service = start(num_items=3)
     assert [one.item.rank for one in lease(service, "ann", 2)] == [0, 1]
     assert [one.item.rank for one in lease(service, "bob", 9)] == [2]
     assert lease(service, "ann", 9) == []
 
 
-def test_a_lease_cannot_be_accepted_twice(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_a_lease_cannot_be_accepted_twice(start: Start) -> None:
+    service = start()
     [held] = lease(service, "ann")
     assert submit(service, "ann", held.token) == [ACCEPTED]
     assert submit(service, "ann", held.token) == [STALE]
     assert stats(service).num_results == 1
 
 
-def test_a_token_is_stale_once_the_expired_item_went_to_another(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=1)
+def test_a_token_is_stale_once_the_expired_item_went_to_another(start: Start) -> None:
+    service = start(num_items=1)
     [old] = lease(service, "ann")
-    service._clock.now += 301  # type: ignore[attr-defined]
+    start.clock.now += 301
     [new] = lease(service, "bob")
     assert new.num_earlier_attempts == 1
     assert submit(service, "ann", old.token) == [STALE]
     assert submit(service, "bob", new.token) == [ACCEPTED]
 
 
-def test_late_work_that_nobody_else_took_is_kept(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=1)
+def test_late_work_that_nobody_else_took_is_kept(start: Start) -> None:
+    service = start(num_items=1)
     [held] = lease(service, "ann")
-    service._clock.now += 301  # type: ignore[attr-defined]
+    start.clock.now += 301
     assert submit(service, "ann", held.token) == [ACCEPTED]
 
 
-def test_a_token_of_another_labeler_is_refused(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_a_token_of_another_labeler_is_refused(start: Start) -> None:
+    service = start()
     [held] = lease(service, "ann")
     assert submit(service, "bob", held.token) == [STALE]
     assert submit(service, "ann", held.token) == [ACCEPTED]
 
 
-def test_extension_holds_an_item_beyond_its_first_expiry(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=1)
+def test_extension_holds_an_item_beyond_its_first_expiry(start: Start) -> None:
+    service = start(num_items=1)
     [held] = lease(service, "ann")
-    service._clock.now += 200  # type: ignore[attr-defined]
+    start.clock.now += 200
     extend = rpc.ExtendLeasesRequest(
         parent=CAMPAIGN, tokens=[held.token, "unknown"], request_id=request_id()
     )
-    kept, lost = service.ExtendLeases(extend, "ann").outcomes
-    assert kept.expire_time.seconds == service._clock.now + 300  # type: ignore[attr-defined]
+    kept, lost = service.ExtendLeases(extend, Caller("ann")).outcomes
+    assert kept.expire_time.seconds == start.clock.now + 300
     assert not lost.HasField("expire_time")
-    service._clock.now += 200  # type: ignore[attr-defined]
+    start.clock.now += 200
     assert lease(service, "bob") == []
 
 
-def test_a_released_item_goes_to_the_next_labeler(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=1)
+def test_a_released_item_goes_to_the_next_labeler(start: Start) -> None:
+    service = start(num_items=1)
     [held] = lease(service, "ann")
     release = rpc.ReleaseLeasesRequest(
         parent=CAMPAIGN, tokens=[held.token], request_id=request_id()
     )
-    assert service.ReleaseLeases(release, "ann").num_released == 1
+    assert service.ReleaseLeases(release, Caller("ann")).num_released == 1
     assert [one.item.rank for one in lease(service, "bob")] == [0]
     assert submit(service, "ann", held.token) == [STALE]
 
 
-def test_votes_come_from_different_labelers(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=1, votes_required=2)
+def test_votes_come_from_different_labelers(start: Start) -> None:
+    service = start(num_items=1, votes_required=2)
     [ann] = lease(service, "ann")
     assert lease(service, "ann") == []
     [bob] = lease(service, "bob")
@@ -118,8 +120,8 @@ def test_votes_come_from_different_labelers(tmp_path: Path) -> None:
     assert stats(service).num_done == 1
 
 
-def test_decisions_move_items_where_the_counts_say(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=5)
+def test_decisions_move_items_where_the_counts_say(start: Start) -> None:
+    service = start(num_items=5)
     confirm, accept, relabel, skip, escalate = (one.token for one in lease(service, "ann", 5))
     spam = labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name="spam"))
     submit(service, "ann", confirm)
@@ -132,19 +134,21 @@ def test_decisions_move_items_where_the_counts_say(tmp_path: Path) -> None:
     assert (counts.num_results, counts.num_changed) == (5, 2)
 
 
-def test_a_repeated_request_gives_the_first_answer_and_changes_nothing(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_a_repeated_request_gives_the_first_answer_and_changes_nothing(start: Start) -> None:
+    service = start()
     request = rpc.LeaseItemsRequest(parent=CAMPAIGN, max_items=1, request_id=request_id())
-    first = service.LeaseItems(request, "ann")
-    assert service.LeaseItems(request, "ann") == first
+    first = service.LeaseItems(request, Caller("ann"))
+    assert service.LeaseItems(request, Caller("ann")) == first
     assert stats(service).num_leased == 1
     request.max_items = 2
     with pytest.raises(InvalidInput, match="request_id"):
-        service.LeaseItems(request, "ann")
+        service.LeaseItems(request, Caller("ann"))
 
 
-def test_finalizing_closes_publishes_once_and_may_be_sent_again(tmp_path: Path) -> None:
-    service = start_service(tmp_path, num_items=2)
+def test_finalizing_closes_publishes_once_and_may_be_sent_again(
+    tmp_path: Path, start: Start
+) -> None:
+    service = start(num_items=2)
     first, late = lease(service, "ann", 2)
     submit(service, "ann", first.token, decision=leases_pb2.DECISION_ACCEPT, comment="sure")
     campaign = finalize(service, tmp_path / "results")
@@ -160,20 +164,20 @@ def test_finalizing_closes_publishes_once_and_may_be_sent_again(tmp_path: Path) 
         finalize(service, tmp_path / "elsewhere")
 
 
-def test_finalizing_with_an_old_etag_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Conflict, match="etag 1, not 7"):
-        finalize(start_service(tmp_path), tmp_path / "results", etag="7")
+def test_finalizing_with_an_old_etag_is_refused(tmp_path: Path, start: Start) -> None:
+    with pytest.raises(Conflict, match="etag 2, not 7"):
+        finalize(start(), tmp_path / "results", etag="7")
 
 
-def test_campaigns_are_listed_page_by_page(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_campaigns_are_listed_page_by_page(tmp_path: Path, start: Start) -> None:
+    service = start()
     for name in ("b", "a", "c"):
         request = create_request(str(tmp_path / "findings"))
         request.campaign_id = name
-        service.CreateCampaign(request, "admin")
+        service.CreateCampaign(request, ADMIN)
     names, token = [], ""
     while True:
-        page = service.ListCampaigns(rpc.ListCampaignsRequest(page_size=2, page_token=token), "any")
+        page = service.ListCampaigns(rpc.ListCampaignsRequest(page_size=2, page_token=token), ADMIN)
         names += [campaign.name for campaign in page.campaigns]
         token = page.next_page_token
         if not token:
@@ -181,20 +185,20 @@ def test_campaigns_are_listed_page_by_page(tmp_path: Path) -> None:
     assert names == ["campaigns/a", "campaigns/b", "campaigns/c", "campaigns/test"]
 
 
-def test_a_name_is_taken_once(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_a_name_is_taken_once(tmp_path: Path, start: Start) -> None:
+    service = start()
     with pytest.raises(AlreadyExists, match="'test'"):
-        service.CreateCampaign(create_request(str(tmp_path / "findings")), "admin")
+        service.CreateCampaign(create_request(str(tmp_path / "findings")), ADMIN)
 
 
-def test_unknown_things_are_not_found(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_unknown_things_are_not_found(tmp_path: Path, start: Start) -> None:
+    service = start()
     with pytest.raises(NotFound, match="ListCampaigns"):
-        service.GetCampaign(rpc.GetCampaignRequest(name="campaigns/none"), "any")
+        service.GetCampaign(rpc.GetCampaignRequest(name="campaigns/none"), ADMIN)
     request = create_request(str(tmp_path / "nowhere"))
     request.campaign_id = "other"
     with pytest.raises(NotFound, match="nowhere"):
-        service.CreateCampaign(request, "admin")
+        service.CreateCampaign(request, ADMIN)
 
 
 MALFORMED: list[tuple[Any, list[str]]] = [
@@ -256,6 +260,9 @@ MALFORMED: list[tuple[Any, list[str]]] = [
         ],
     ),
     (rpc.GetCampaignStatsRequest(), ["name"]),
+    (rpc.PauseCampaignRequest(name="x", etag="y"), ["name", "etag", "request_id"]),
+    (rpc.ResumeCampaignRequest(), ["name", "request_id"]),
+    (rpc.CloseCampaignRequest(name="campaigns/"), ["name", "request_id"]),
     (
         rpc.FinalizeCampaignRequest(name="x", etag="y"),
         ["name", "results_uri", "etag", "request_id"],
@@ -269,25 +276,41 @@ MALFORMED: list[tuple[Any, list[str]]] = [
     ids=[type(message).__name__ for message, _ in MALFORMED],
 )
 def test_each_broken_rule_names_its_field(
-    tmp_path: Path, request_message: Any, fields: list[str]
+    start: Start, request_message: Any, fields: list[str]
 ) -> None:
-    service = start_service(tmp_path)
+    service = start()
     method = type(request_message).__name__.removesuffix("Request")
     with pytest.raises(InvalidInput) as refused:
-        getattr(service, method)(request_message, "ann")
+        getattr(service, method)(request_message, Caller("ann"))
     assert [violation.field for violation in refused.value.violations] == fields
 
 
 def test_every_rpc_has_a_malformed_request_above() -> None:
     methods = {method.name for method in rpc.DESCRIPTOR.services_by_name["RelabelService"].methods}
-    assert methods == {type(message).__name__.removesuffix("Request") for message, _ in MALFORMED}
+    streams = {"StreamLeases", "WatchCampaign"}
+    assert methods - streams == {
+        type(message).__name__.removesuffix("Request") for message, _ in MALFORMED
+    }
 
 
-def test_a_run_without_findings_makes_no_campaign(tmp_path: Path) -> None:
-    service = start_service(tmp_path)
+def test_a_run_without_findings_makes_no_campaign(tmp_path: Path, start: Start) -> None:
+    service = start()
     folder = tmp_path / "empty"
     folder.mkdir()
     request = create_request(write_findings(folder, 0))
     request.campaign_id = "empty"
     with pytest.raises(InvalidInput, match="nothing to ask"):
-        service.CreateCampaign(request, "admin")
+        service.CreateCampaign(request, ADMIN)
+
+
+def test_an_item_that_is_lost_again_and_again_does_not_keep_the_others_waiting(
+    start: Start,
+) -> None:
+    service = start(num_items=1010)
+    first_seen: list[int] = []
+    while len(first_seen) < 3:
+        [held] = lease(service, "ann")  # and never answers
+        first_seen.append(held.item.rank)
+        start.clock.now += 301
+    assert first_seen == [0, 1, 2]
+    assert lease(service, "bob", 1000)[997].item.rank == 0

@@ -1,0 +1,125 @@
+"""A real Label Studio on this machine: next task out, annotation in.
+
+In an environment of its own, since its pins are not this project's:
+
+    python3 -m venv /tmp/label-studio && /tmp/label-studio/bin/pip install label-studio==1.23.2
+
+Used by bench/queue.py.
+"""
+
+import json
+import os
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.ports import free_port
+
+START_S = 180.0
+USER, PASSWORD, TOKEN = "bench@example.org", "bench-password", "b" * 40
+CONFIG = """<View><Text name="text" value="$text"/>
+<Choices name="label" toName="text"><Choice value="ham"/><Choice value="spam"/></Choices></View>"""
+RESULT = [
+    {
+        "from_name": "label",
+        "to_name": "text",
+        "type": "choices",
+        "value": {"choices": ["spam"]},
+    }
+]
+
+
+@dataclass(frozen=True)
+class LabelStudio:
+    address: str
+    project: int
+
+    def label_one(self) -> bool:
+        """Take the next task and annotate it; whether there was one."""
+        try:
+            task = call(self.address, f"/api/projects/{self.project}/next")
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return False
+            raise
+        call(self.address, f"/api/tasks/{task['id']}/annotations/", {"result": RESULT})
+        return True
+
+    def items_per_s(self, *, num_clients: int, seconds: float) -> float:
+        """Items annotated a second by concurrent clients; failed pairs of calls do not count."""
+        ends, counts = time.monotonic() + seconds, [0] * num_clients
+        failures: list[str] = []
+        lock = threading.Lock()
+
+        def work(number: int) -> None:
+            while time.monotonic() < ends:
+                try:
+                    counts[number] += self.label_one()
+                except (urllib.error.URLError, OSError) as error:
+                    with lock:
+                        failures.append(str(error))
+
+        started = time.monotonic()
+        with ThreadPoolExecutor(num_clients) as pool:
+            list(pool.map(work, range(num_clients)))
+        if not sum(counts):
+            raise RuntimeError(f"Label Studio took nothing: {failures[:3]}")
+        return sum(counts) / (time.monotonic() - started)
+
+
+@contextmanager
+def label_studio(program: Path, folder: Path, *, num_tasks: int) -> Iterator[LabelStudio]:
+    """Start it on SQLite, with one project of `num_tasks` texts."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    environment = os.environ | {
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "COLLECT_ANALYTICS": "false",
+        "SENTRY_DSN": "",
+    }
+    command = [
+        str(program), "start", "--no-browser", "--port", str(port), "--data-dir", str(folder),
+        "--username", USER, "--password", PASSWORD, "--user-token", TOKEN,
+    ]  # fmt: skip
+    log = folder / "label-studio.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    try:
+        _wait(process, address, log)
+        project = call(address, "/api/projects", {"title": "bench", "label_config": CONFIG})["id"]
+        tasks = [{"text": f"text {number}"} for number in range(num_tasks)]
+        call(address, f"/api/projects/{project}/import", tasks)
+        yield LabelStudio(address, project)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def call(address: str, path: str, body: Any = None) -> Any:
+    request = urllib.request.Request(
+        address + path,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Token {TOKEN}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=120) as response:
+        return json.loads(response.read())
+
+
+def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    ends = time.monotonic() + START_S
+    while time.monotonic() < ends and process.poll() is None:
+        try:
+            call(address, "/api/projects")
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+        else:
+            return
+    raise RuntimeError(f"Label Studio does not serve: {log.read_text()[-2000:]}")

@@ -1,0 +1,217 @@
+"""Speed of the queue through Serve, against a bare gRPC server and a real Label Studio.
+
+    python -m bench.queue                       # about 5 minutes; prints a table and JSON
+    python -m bench.queue --items 1000000       # a long queue, to compare with 10,000
+    python -m bench.queue --queue postgresql    # on a PostgreSQL of its own
+    python -m bench.queue --label-studio /tmp/label-studio/bin/label-studio
+                                                # bench/label_studio.py says how to install it
+
+One client is one labeler with a connection of its own: it leases a batch and submits it,
+again and again. Ratios hold within one run on one machine; the machine does both sides' work.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import grpc
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench import bare_server
+from bench.label_studio import label_studio as running_label_studio
+from relabel_service.client import APPLICATION, Client
+from relabel_service.metadata import LABELER_KEY
+from relabel_service.v1 import leases_pb2, relabel_service_pb2_grpc
+from relabel_service.v1 import relabel_service_pb2 as rpc
+from tests.campaigns import write_findings
+from tests.integration.servers import ServerProcess
+from tests.ports import free_port
+from tests.postgres import PostgresServer
+
+CAMPAIGN = "campaigns/bench"
+HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+WARM_UP_S = 1.0
+
+
+class Queue(StrEnum):
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
+@dataclass
+class Load:
+    """What the clients of one run saw."""
+
+    num_items: int = 0
+    lease_s: list[float] = field(default_factory=list)
+    submit_s: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Figures:
+    server: str
+    num_clients: int
+    items_per_s: float
+    lease_ms: tuple[float, float] = (0.0, 0.0)
+    """p50, p99 of one call."""
+    submit_ms: tuple[float, float] = (0.0, 0.0)
+
+
+def main(
+    clients: Annotated[list[int] | None, typer.Option(help="concurrent clients")] = None,
+    batch: Annotated[int, typer.Option(help="items a call")] = 50,
+    seconds: Annotated[float, typer.Option(help="of each measurement")] = 10.0,
+    items: Annotated[int, typer.Option(help="in the queue at first")] = 200_000,
+    queue: Annotated[Queue, typer.Option(help="kind of database")] = Queue.SQLITE,
+    haproxy: Annotated[bool, typer.Option(help="in the deployed mode")] = True,
+    label_studio: Annotated[Path | None, typer.Option(help="its program")] = None,
+) -> None:
+    """Measure, print, and exit non-zero when a call failed."""
+    numbers = clients or [1, 16, 64]
+    found: list[Figures] = []
+    with _bare(batch) as address:
+        found += [_measure("bare", address, number, batch, seconds) for number in numbers]
+    with _ours(items, queue, haproxy=haproxy) as address:
+        found += [_measure("relabel", address, number, batch, seconds) for number in numbers]
+    if label_studio:
+        found += _label_studio(label_studio, numbers, seconds)
+    Console().print(_table(found))
+    print(json.dumps([vars(one) for one in found]))
+
+
+def _measure(name: str, address: str, num_clients: int, batch: int, seconds: float) -> Figures:
+    load = asyncio.run(_load(address, num_clients=num_clients, batch=batch, seconds=seconds))
+    return Figures(
+        name,
+        num_clients,
+        items_per_s=load.num_items / seconds,
+        lease_ms=_percentiles(load.lease_s),
+        submit_ms=_percentiles(load.submit_s),
+    )
+
+
+async def _load(address: str, *, num_clients: int, batch: int, seconds: float) -> Load:
+    load = Load()
+    starts = time.monotonic() + WARM_UP_S
+    workers = [
+        _worker(address, number, batch, load, starts=starts, ends=starts + seconds)
+        for number in range(num_clients)
+    ]
+    await asyncio.gather(*workers)
+    return load
+
+
+async def _worker(
+    address: str, number: int, batch: int, load: Load, *, starts: float, ends: float
+) -> None:
+    metadata = ((LABELER_KEY, f"labeler-{number}-{uuid.uuid4().hex[:8]}"), APPLICATION)
+    options = [("grpc.use_local_subchannel_pool", 1)]  # a connection for each client
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        stub: Any = relabel_service_pb2_grpc.RelabelServiceStub(channel)  # type: ignore[no-untyped-call]
+        while (began := time.monotonic()) < ends:
+            request = rpc.LeaseItemsRequest(
+                parent=CAMPAIGN, max_items=batch, request_id=str(uuid.uuid4())
+            )
+            leases = (await stub.LeaseItems(request, metadata=metadata)).leases
+            leased = time.monotonic()
+            if not leases:
+                raise RuntimeError("the queue ran empty; start with more --items")
+            results = [
+                leases_pb2.Result(token=lease.token, decision=leases_pb2.DECISION_ACCEPT)
+                for lease in leases
+            ]
+            submit = rpc.SubmitResultsRequest(
+                parent=CAMPAIGN, results=results, request_id=str(uuid.uuid4())
+            )
+            sent = time.monotonic()
+            outcomes = (await stub.SubmitResults(submit, metadata=metadata)).outcomes
+            done = time.monotonic()
+            if any(one.status != leases_pb2.RESULT_STATUS_ACCEPTED for one in outcomes):
+                raise RuntimeError("a result was not accepted")
+            if starts <= done <= ends:
+                load.num_items += len(outcomes)
+                load.lease_s.append(leased - began)
+                load.submit_s.append(done - sent)
+
+
+@contextmanager
+def _bare(batch: int) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "bench.bare_server", str(port), str(batch)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == bare_server.STARTED
+        yield f"127.0.0.1:{port}"
+        process.kill()
+
+
+@contextmanager
+def _ours(items: int, queue: Queue, *, haproxy: bool) -> Iterator[str]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="queue-bench-")))
+        queue_url = None
+        if queue is Queue.POSTGRESQL:
+            database = PostgresServer()
+            stack.callback(database.close)
+            queue_url = database.create_database("queue")
+        # HAProxy hides who is near, and the measured callers are all on this machine.
+        options, environment = (("--open",), HAPROXY) if haproxy else ((), {})
+        server = ServerProcess(
+            folder, queue_url=queue_url, options=options, environment=os.environ | environment
+        )
+        stack.enter_context(server)
+        with Client(server.address, labeler="admin") as admin:
+            began = time.monotonic()
+            admin.create_campaign("bench", findings_uri=write_findings(folder, items), run_id="run")
+            print(f"{items} findings written and imported in {time.monotonic() - began:.1f} s")
+        yield server.address
+
+
+def _label_studio(program: Path, numbers: list[int], seconds: float) -> list[Figures]:
+    with (
+        tempfile.TemporaryDirectory(prefix="label-studio-") as folder,
+        running_label_studio(program, Path(folder), num_tasks=5000) as studio,
+    ):
+        return [
+            Figures("Label Studio", number, studio.items_per_s(num_clients=number, seconds=seconds))
+            for number in numbers
+        ]
+
+
+def _percentiles(times_s: list[float]) -> tuple[float, float]:
+    p50, p99 = np.percentile(np.array(times_s) * 1000, [50, 99])
+    return round(float(p50), 2), round(float(p99), 2)
+
+
+def _table(found: list[Figures]) -> Table:
+    table = Table("server", "clients", "items/s", "lease p50/p99 ms", "submit p50/p99 ms", "ratio")
+    ours = {one.num_clients: one.items_per_s for one in found if one.server == "relabel"}
+    for one in found:
+        ratio = ours[one.num_clients] / one.items_per_s
+        table.add_row(
+            one.server,
+            str(one.num_clients),
+            f"{one.items_per_s:.0f}",
+            "{} / {}".format(*one.lease_ms),
+            "{} / {}".format(*one.submit_ms),
+            f"{ratio:.2f}",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,162 @@
+"""The fault tests at full size: promises kept over a million submissions, and hostile requests.
+
+    python -m bench.soak history --submissions 1000000   # hours; kills, stops and crashes all along
+    python -m bench.soak hostile --requests 100000       # through the running service
+    python -m bench.soak history --submissions 2000      # a small run, to see that it works
+
+Starts its own PostgreSQL and `relabel serve --replicas 2`. Prints one JSON line of figures
+and exits 1 when a promise was broken.
+"""
+
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import grpc
+import typer
+from deltalake import DeltaTable
+
+from relabel_service.client import Client
+from relabel_service.metadata import LABELER_KEY
+from relabel_service.v1 import relabel_service_pb2 as rpc
+from tests.campaigns import write_findings
+from tests.history import Habits, History, run_labelers
+from tests.hostile import METHODS, hostile_bytes
+from tests.integration.servers import ServerProcess
+from tests.nemesis import Nemesis
+from tests.postgres import PostgresServer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+VOTES = 2
+CALM_S = 5.0  # between two harms
+SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"].full_name
+ENDING = ("CloseCampaign", "FinalizeCampaign")
+STREAM_S = 0.2  # how long a stream that was accepted is listened to
+
+
+@app.command()
+def history(
+    submissions: Annotated[int, typer.Option(help="results to be accepted")] = 1_000_000,
+    labelers: Annotated[int, typer.Option(help="concurrent clients")] = 16,
+    batch: Annotated[int, typer.Option(help="items a lease")] = 50,
+    seed: int = 0,
+) -> None:
+    """Label a whole campaign while replicas and database are killed, and check what came of it."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+        database = PostgresServer()
+        stack.callback(database.close)
+        server = stack.enter_context(_server(folder, database.create_database("queue")))
+        admin = stack.enter_context(Client(server.address, labeler="admin"))
+        figures = _history(
+            folder, Nemesis(server, database, random.Random(seed)), admin,
+            num_items=submissions // VOTES, num_labelers=labelers, batch=batch,
+        )  # fmt: skip
+    print(json.dumps(figures))
+    sys.exit(1 if figures["faults"] else 0)
+
+
+def _history(
+    folder: Path,
+    nemesis: Nemesis,
+    admin: Client,
+    *,
+    num_items: int,
+    num_labelers: int,
+    batch: int,
+) -> dict[str, Any]:
+    campaign = admin.create_campaign(
+        "soak", findings_uri=write_findings(folder, num_items), run_id="run",
+        votes_required=VOTES, max_votes=VOTES,
+    ).name  # fmt: skip
+    seen, over, harms = History(), threading.Event(), Counter[str]()
+    started = time.monotonic()
+    threads = run_labelers(
+        nemesis.server.address, campaign, seen, num=num_labelers,
+        habits=Habits(batch=batch, lease_s=5.0, abandons=0.02, releases=0.02), is_over=over.is_set,
+    )  # fmt: skip
+    while len(seen.accepted) < 0.9 * VOTES * num_items:  # the rest is done in calm
+        time.sleep(CALM_S)
+        harm = nemesis.chance.choice(nemesis.harms())
+        harm()
+        harms[harm.__name__] += 1
+    over.set()
+    for thread in threads:
+        thread.join()
+    labelled_s = time.monotonic() - started
+    admin.finalize(campaign, results_uri=str(folder / "results"))
+    results = DeltaTable(folder / "results").to_pyarrow_table().to_pylist()
+    faults = seen.faults(results, votes_required=VOTES)
+    return {
+        "results": len(results),
+        "accepted": len(seen.accepted),
+        "unknown": len(seen.unknown),
+        "failed_calls": seen.num_failures,
+        "harms": dict(harms),
+        "results_per_s": round(len(results) / labelled_s, 1),
+        "faults": faults[:20],
+    }
+
+
+@app.command()
+def hostile(
+    requests: Annotated[int, typer.Option(help="how many to send")] = 100_000,
+    clients: Annotated[int, typer.Option(help="concurrent clients")] = 8,
+    seed: int = 0,
+) -> None:
+    """Send malformed and hostile requests through Serve; INTERNAL or UNKNOWN is a fault."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+        server = stack.enter_context(ServerProcess(folder))
+        with Client(server.address, labeler="admin") as admin:
+            admin.create_campaign("test", findings_uri=write_findings(folder, 50), run_id="run")
+        pool = stack.enter_context(ThreadPoolExecutor(clients))
+        share = [requests // clients] * clients
+        codes: Counter[str] = Counter()
+        for found in pool.map(lambda one: _send(server.address, *one), enumerate(share, seed)):
+            codes += found
+    bad = sum(codes[name] for name in ("INTERNAL", "UNKNOWN"))
+    print(json.dumps({"requests": codes.total(), "codes": dict(codes), "faults": bad}))
+    sys.exit(1 if bad else 0)
+
+
+def _send(address: str, seed: int, num: int) -> Counter[str]:
+    chance = random.Random(seed)
+    codes: Counter[str] = Counter()
+    with grpc.insecure_channel(address) as channel:
+        for number in range(num):
+            method = chance.choice(METHODS)
+            if method.name in ENDING and chance.random() < 0.99:
+                continue  # else the campaign would soon answer nothing else
+            path, message = f"/{SERVICE}/{method.name}", hostile_bytes(chance, method)
+            who = ((LABELER_KEY, f"mallory-{seed}-{number // 300}"),)  # below the rate limit
+            try:
+                if method.server_streaming:
+                    list(_call(channel.unary_stream, path)(message, metadata=who, timeout=STREAM_S))
+                else:
+                    _call(channel.unary_unary, path)(message, metadata=who, timeout=90)
+                codes["OK"] += 1
+            except grpc.RpcError as error:
+                codes[error.code().name] += 1
+    return codes
+
+
+def _call(kind: Any, path: str) -> Any:
+    return kind(path, lambda one: one, lambda one: one)
+
+
+def _server(folder: Path, queue_url: str) -> ServerProcess:
+    return ServerProcess(folder, queue_url=queue_url, options=("--replicas", "2"))
+
+
+if __name__ == "__main__":
+    app()

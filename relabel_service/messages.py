@@ -1,0 +1,155 @@
+"""The queue's values as messages."""
+
+import hashlib
+import math
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from relabel_service import honesty
+from relabel_service.queue.campaigns import AUDIT, FINDING, Campaign, Settings
+from relabel_service.queue.leases import Lease
+from relabel_service.queue.report import Count, LabelerCounts, Report
+from relabel_service.tasks import task_named
+from relabel_service.v1 import campaigns_pb2, items_pb2, leases_pb2
+
+PLAIN = (
+    "num_items",
+    "num_open",
+    "num_leased",
+    "num_done",
+    "num_skipped",
+    "num_escalated",
+    "num_results",
+    "num_changed",
+)
+
+
+def campaign_message(campaign: Campaign, *, for_admin: bool) -> campaigns_pb2.Campaign:
+    """Gold and audit are the admin's alone: who knew their share would know more of an item."""
+    settings = campaign.settings
+    message = campaigns_pb2.Campaign(
+        name=f"campaigns/{campaign.campaign}",
+        task_kind=task_named(campaign.task).kind,
+        findings_uri=campaign.findings_uri,
+        run_id=campaign.run_id,
+        classes=campaign.classes,
+        votes_required=settings.votes_required,
+        max_votes=settings.max_votes,
+        min_agreement=settings.min_agreement,
+        lease_duration=duration(settings.lease_duration_s),
+        skip_policy=f"SKIP_POLICY_{settings.skip_policy.upper()}",
+        item_order=f"ITEM_ORDER_{settings.item_order.upper()}",
+        blind_share=settings.blind_share,
+        state=f"CAMPAIGN_STATE_{campaign.state.upper()}",
+        create_time=timestamp(campaign.create_time),
+        finalize_time=timestamp(campaign.finalize_time) if campaign.finalize_time else None,
+        results_uri=campaign.results_uri or "",
+        etag=str(campaign.revision),
+        num_items=campaign.num_items,
+        num_imported=campaign.num_imported,
+    )
+    if for_admin and settings.gold_uri:
+        message.gold.uri, message.gold.run_id = settings.gold_uri, settings.gold_run_id
+        message.gold.rate = settings.gold_rate
+    if for_admin and settings.audit_uri:
+        message.audit.uri, message.audit.run_id = settings.audit_uri, settings.audit_run_id
+        message.audit.population = settings.audit_population
+    return message
+
+
+def lease_message(lease: Lease, campaign: Campaign) -> leases_pb2.Lease:
+    """What the labeler sees. Where gold or audit items are mixed in, nothing sets them apart."""
+    item, task = lease.item, task_named(campaign.task)
+    shown = items_pb2.Item(
+        name=f"campaigns/{campaign.campaign}/items/{_item_id(campaign, item.rank)}",
+        row_id=item.row_id,
+        unit=item.unit,
+        content=task.content_to_wire(item.content),
+        human_label=task.label_to_wire(item.human_label),
+    )
+    if not lease.blind:
+        shown.suggestions.extend(
+            items_pb2.Suggestion(label=task.label_to_wire(label), probability=probability)
+            for label, probability in item.suggestions
+        )
+    if not lease.blind and not _mixes(campaign.settings):
+        shown.suspicion, shown.rank, shown.reason = item.suspicion, item.rank, item.reason
+    return leases_pb2.Lease(
+        token=lease.token,
+        item=shown,
+        expire_time=timestamp(lease.expire_time),
+        num_earlier_attempts=lease.num_earlier_attempts,
+    )
+
+
+def stats_message(report: Report, *, for_admin: bool, caller: str) -> campaigns_pb2.CampaignStats:
+    """A labeler sees its own line without gold, and no estimate that gold or audit give."""
+    message = campaigns_pb2.CampaignStats(**{name: getattr(report, name) for name in PLAIN})
+    for name, counts in report.labelers.items():
+        if for_admin or name == caller:
+            message.labelers.append(_labeler_message(name, counts, for_admin=for_admin))
+    if for_admin:
+        _add_honesty(message, report)
+    return message
+
+
+def timestamp(time_s: float) -> Timestamp:
+    fraction, whole = math.modf(time_s)
+    return Timestamp(seconds=int(whole), nanos=int(fraction * 1e9))
+
+
+def duration(duration_s: float) -> Duration:
+    fraction, whole = math.modf(duration_s)
+    return Duration(seconds=int(whole), nanos=int(fraction * 1e9))
+
+
+def _labeler_message(
+    name: str, counts: LabelerCounts, *, for_admin: bool
+) -> campaigns_pb2.LabelerStats:
+    message = campaigns_pb2.LabelerStats(labeler=name, num_results=counts.num_results)
+    if for_admin:
+        message.gold_right.CopyFrom(_share(counts.gold_right))
+        message.agree_others.CopyFrom(_share(counts.agree_others))
+    return message
+
+
+def _add_honesty(message: campaigns_pb2.CampaignStats, report: Report) -> None:
+    shown, blind = report.agree.get(False, Count()), report.agree.get(True, Count())
+    message.agree_shown.CopyFrom(_share(shown))
+    message.agree_blind.CopyFrom(_share(blind))
+    if shown.total and blind.total:
+        pull = honesty.difference(_estimate(shown), _estimate(blind))
+        message.anchoring.CopyFrom(campaigns_pb2.Estimate(**vars(pull)))
+    audit = report.wrong.get(AUDIT, Count())
+    message.audit_errors.CopyFrom(_share(audit))
+    if audit.total:
+        left = honesty.errors_left(_estimate(audit), report.audit_population)
+        message.errors_left.CopyFrom(campaigns_pb2.Estimate(**vars(left)))
+        num_found = report.wrong.get(FINDING, Count()).num
+        if num_found or left.value:
+            found = honesty.recall(num_found, left)
+            message.recall.CopyFrom(campaigns_pb2.Estimate(**vars(found)))
+
+
+def _estimate(count: Count) -> honesty.Estimate:
+    return honesty.share(count.num, count.total)
+
+
+def _share(count: Count) -> campaigns_pb2.Share:
+    interval = _estimate(count)
+    return campaigns_pb2.Share(
+        num=count.num, total=count.total, low=interval.low, high=interval.high
+    )
+
+
+def _mixes(settings: Settings) -> bool:
+    return bool(settings.gold_uri or settings.audit_uri)
+
+
+def _item_id(campaign: Campaign, rank: int) -> str:
+    """Always the same for the item; no number where one would tell the item's kind."""
+    if not _mixes(campaign.settings):
+        return str(rank)
+    name = f"{campaign.campaign}/{campaign.create_time}/{rank}".encode()
+    return hashlib.blake2b(name, digest_size=8).hexdigest()

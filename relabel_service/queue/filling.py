@@ -1,0 +1,161 @@
+"""Fills a campaign from its Delta tables: in a stream, in steps that may be repeated.
+
+Whoever waits for the campaign does the next steps, so there is no worker to die: a
+step is one transaction, and the campaign's num_imported says which is next. The
+table's version is fixed when the campaign is made, so every reader sees the same rows.
+"""
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from relabel_service import tables
+from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.queue import campaigns
+from relabel_service.queue.campaigns import AUDIT, FINDING, GOLD, Campaign
+from relabel_service.queue.order import LOOKS_AT, ORDERS, Placer
+from relabel_service.queue.store import Store
+
+STEP = 2000  # rows of one transaction, and about as many in memory
+GOLD_LABEL = "gold_label"
+
+
+def describe(findings_uri: str, run_id: str) -> dict[str, Any]:
+    """What a campaign copies from its run: task, classes, num_items, findings_version.
+
+    Raises NotFound when the table or the run is not there, InvalidInput when it is empty.
+    """
+    if not tables.is_committed(findings_uri, run_id):
+        raise NotFound(
+            f"findings table {findings_uri!r} holds no run {run_id!r}; give the run_id mine told"
+        )
+    version = tables.open_table(findings_uri).version()
+    run = _Run(findings_uri, run_id, version)
+    first = run.first(["task", "classes"])
+    if first is None:
+        raise InvalidInput.of(
+            "campaign.run_id", f"run {run_id!r} found nothing to ask people about"
+        )
+    return {
+        "task": first["task"],
+        "classes": tuple(first["classes"]),
+        "num_items": run.num_rows(),
+        "findings_version": version,
+    }
+
+
+def fill(store: Store, campaign: str, *, within_s: float) -> Campaign:
+    """Take steps until the campaign is full or the time is up; the campaign as it is then.
+
+    Raises NotFound when the campaign, or a table it names, is not there.
+    """
+    ends = time.monotonic() + within_s
+    with store.reading() as (connection, _):
+        present = campaigns.get(connection, campaign)
+    if present.state != "importing":
+        return present
+    run = _Run(present.findings_uri, present.run_id, present.findings_version)
+    order = present.settings.item_order
+    placer = ORDERS[order](run.rows(LOOKS_AT[order]) if LOOKS_AT[order] else ())
+    seen = 0
+    for batch in run.batches():
+        seen += batch.num_rows
+        if seen <= present.num_imported:
+            continue
+        items = [_item(row, FINDING, row["rank"], placer(row)) for row in batch.to_pylist()]
+        with store.writing(campaign=campaign, alone=True) as (connection, _):
+            present = campaigns.get(connection, campaign)
+            if present.num_imported == seen - batch.num_rows:  # else somebody else took this step
+                campaigns.add_items(connection, present, items)
+                present = campaigns.imported(connection, present, batch.num_rows)
+        if time.monotonic() > ends:
+            return present
+    return _finish(store, present, placer)
+
+
+def _finish(store: Store, present: Campaign, placer: Placer) -> Campaign:
+    settings, num_findings = present.settings, present.num_items
+    chance = random.Random(present.campaign)
+    audit = _sample(settings.audit_uri, settings.audit_run_id)
+    gold = _sample(settings.gold_uri, settings.gold_run_id)
+    rows = [(row, AUDIT) for row in audit] + [(row, GOLD) for row in gold]
+    with store.writing(campaign=present.campaign, alone=True) as (connection, _):
+        present = campaigns.get(connection, present.campaign)
+        if present.state != "importing":
+            return present
+        items = []
+        for number, (row, kind) in enumerate(rows, num_findings):
+            like = {**row, "rank": chance.randrange(num_findings)}  # somewhere among the findings
+            items.append(_item(row, kind, number, placer(like)))
+        campaigns.add_items(connection, present, items)
+        present = campaigns.start(connection, present, num_items=num_findings + len(audit))
+    store.analyze()
+    return present
+
+
+def _sample(uri: str, run_id: str) -> list[dict[str, Any]]:
+    """All rows of a small table."""
+    if not uri:
+        return []
+    return list(tables.read_run(uri, run_id).to_pylist())
+
+
+def _item(row: dict[str, Any], kind: str, rank: int, place: int) -> dict[str, Any]:
+    suggestions = [[one["label"], one["probability"]] for one in row["suggestions"] or ()]
+    return {
+        "rank": rank,
+        "kind": kind,
+        "place": place,
+        "row_id": row["id"],
+        "unit": row["unit"] or "",
+        "content": row["content"],
+        "human_label": row["human_label"],
+        "suggestions": json.dumps(suggestions),
+        "suggestion": suggestions[0][0] if suggestions else None,
+        "gold_label": row.get(GOLD_LABEL) if kind == GOLD else None,
+        "suspicion": row["suspicion"],
+        "reason": row["reason"] or "",
+    }
+
+
+class _Run:
+    """One mine run's findings, read in the same order every time."""
+
+    def __init__(self, uri: str, run_id: str, version: int) -> None:
+        self._dataset = tables.open_table(uri, version).to_pyarrow_dataset()
+        self._is_run = ds.field("run_id") == run_id
+
+    def num_rows(self) -> int:
+        return int(self._dataset.count_rows(filter=self._is_run))
+
+    def first(self, columns: list[str]) -> dict[str, Any] | None:
+        head = self._dataset.head(1, filter=self._is_run, columns=columns).to_pylist()
+        return head[0] if head else None
+
+    def rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
+        for batch in self._scan(columns):
+            yield from batch.to_pylist()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """STEP rows at a time; the last may have fewer."""
+        held: list[pa.RecordBatch] = []
+        for batch in self._scan(None):
+            held.append(batch)
+            while sum(one.num_rows for one in held) >= STEP:
+                joined = pa.Table.from_batches(held)
+                yield joined.slice(0, STEP).combine_chunks().to_batches()[0]
+                held = joined.slice(STEP).to_batches()
+        if held:
+            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+
+    def _scan(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        scanned = self._dataset.to_batches(
+            columns=columns, filter=self._is_run, batch_size=STEP, batch_readahead=2,
+            fragment_readahead=1,
+        )  # fmt: skip
+        yield from (batch for batch in scanned if batch.num_rows)

@@ -1,0 +1,87 @@
+"""What an item's leases and results come to.
+
+    open        has a free slot              held      has none until free_time
+    escalated   waits for an adjudicator     judging   an adjudicator has it until free_time
+    done, skipped                            gold      always free: everybody may answer it once
+
+Pure: leases.py reads the facts and stores the standing.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from relabel_service.queue.campaigns import GOLD, GOLD_SLOTS, Settings
+
+VOTES = ("confirm", "accept", "relabel")
+
+
+@dataclass
+class Facts:
+    """One item's accepted results and its leases in force. Times in seconds since the epoch."""
+
+    kind: str
+    not_before: float
+    labels: list[str] = field(default_factory=list)
+    """Of the labelers' votes."""
+    num_skips: int = 0
+    is_escalated: bool = False
+    is_judged: bool = False
+    """An adjudicator has given a label."""
+    expire_times: list[float] = field(default_factory=list)
+    """Of the labelers' leases."""
+    judge_expire_times: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The columns of `queue` that follow from the facts. free_time is 0 unless held or judging."""
+
+    state: str
+    free_time: float
+    votes_needed: int
+    num_votes: int
+    num_skips: int
+
+
+def standing(facts: Facts, settings: Settings, *, now: float) -> Standing:
+    """Where an item stands at `now`."""
+    num_votes = len(facts.labels)
+    if facts.kind == GOLD:
+        return Standing(GOLD, 0.0, GOLD_SLOTS, num_votes, facts.num_skips)
+    agreed = agree(facts.labels, settings)
+    needed = settings.votes_required
+    if num_votes >= needed and not agreed:
+        needed = min(num_votes + 1, max(settings.max_votes, needed))
+    state, free_time = _state(facts, settings, agreed=agreed, needed=needed, now=now)
+    return Standing(state, free_time, needed, num_votes, facts.num_skips)
+
+
+def agree(labels: Sequence[str], settings: Settings) -> bool:
+    """Whether one label has more than half of the votes, and at least min_agreement of them."""
+    if not labels:
+        return False
+    most = max(Counter(labels).values())
+    return 2 * most > len(labels) and most >= settings.min_agreement * len(labels)
+
+
+def _state(
+    facts: Facts, settings: Settings, *, agreed: bool, needed: int, now: float
+) -> tuple[str, float]:
+    num_votes = len(facts.labels)
+    if facts.is_judged:
+        return "done", 0.0
+    disputed = num_votes >= needed and not agreed
+    if facts.is_escalated or disputed:
+        if facts.judge_expire_times:
+            return "judging", min(facts.judge_expire_times)
+        return "escalated", 0.0
+    if num_votes >= needed:
+        return "done", 0.0
+    if facts.num_skips >= (1 if settings.skip_policy == "never_again" else needed):
+        return "skipped", 0.0
+    if num_votes + len(facts.expire_times) >= needed:
+        return "held", max(min(facts.expire_times), facts.not_before)
+    if facts.not_before > now:
+        return "held", facts.not_before
+    return "open", 0.0

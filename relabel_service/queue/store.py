@@ -1,0 +1,251 @@
+"""The queue's databases behind one Protocol: SQLite for one replica, PostgreSQL for several.
+
+A write transaction has its caller and its campaign to itself as far as it needs
+(see Store.writing), and one clock tells the time to all replicas. Whatever a
+database raises when it cannot be reached becomes Unavailable: the request may
+be sent again with the same request_id.
+"""
+
+import fcntl
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+
+from relabel_service.errors import InvalidInput, Unavailable, WrongState
+from relabel_service.queue.migrations import migrate
+
+POOL_SIZE = 16
+CONNECT_TIMEOUT_S = 5
+
+Clock = Callable[[], float]
+Moment = tuple[Connection, float]  # an open transaction, and its time in seconds since the epoch
+
+
+class Store(Protocol):
+    """A queue database at the newest schema. Every method raises Unavailable."""
+
+    @property
+    def max_replicas(self) -> int | None:
+        """How many processes may open it at once; None: any number."""
+
+    def reading(self) -> AbstractContextManager[Moment]:
+        """A transaction that sees one state of the database and changes nothing."""
+
+    def writing(
+        self, *, caller: str = "", campaign: str = "", alone: bool = False
+    ) -> AbstractContextManager[Moment]:
+        """A transaction that no other one of the same caller overlaps.
+
+        With `alone`, no other one of the campaign does either. It is durable
+        when the block ends, or leaves nothing when the block raises.
+        """
+
+    def analyze(self) -> None:
+        """Tell the query planner about the tables, as after a bulk load."""
+
+    def close(self) -> None:
+        """Close the connections that no transaction holds."""
+
+
+class SqliteStore:
+    """One writer at a time, synchronous=FULL: a commit is on the disk before it is answered,
+    so that OK survives SIGKILL and power loss (sqlite.org/pragma.html#pragma_synchronous)."""
+
+    max_replicas = 1
+
+    def __init__(self, url: str, clock: Clock | None = None) -> None:
+        self._clock = clock or time.time
+        self._writer = threading.Lock()  # a queue; SQLite's own waiting sleeps in steps
+        self._only = _lock_file(url)
+        self._engine = create_engine(
+            url, pool_size=POOL_SIZE, connect_args={"check_same_thread": False}
+        )
+        event.listen(self._engine, "connect", _durable)
+        event.listen(self._engine, "begin", _begin)
+        self._reader = self._engine.execution_options(sqlite_reads=True)
+        _migrate(self)
+
+    @contextmanager
+    def reading(self) -> Iterator[Moment]:
+        with _reached("sqlite"), self._reader.begin() as connection:
+            yield connection, self._clock()
+
+    @contextmanager
+    def writing(
+        self, *, caller: str = "", campaign: str = "", alone: bool = False
+    ) -> Iterator[Moment]:
+        with _reached("sqlite"), self._writer, self._engine.begin() as connection:
+            yield connection, self._clock()
+
+    def analyze(self) -> None:
+        with self.writing() as (connection, _):
+            connection.execute(text("PRAGMA optimize"))
+
+    def close(self) -> None:
+        self._engine.dispose()
+        self._only.close()
+
+
+class PostgresStore:
+    """Any number of writers. Queries lock rows; labelers and campaigns are locked by name here."""
+
+    max_replicas = None
+
+    def __init__(self, url: str, clock: Clock | None = None) -> None:
+        self._clock = clock
+        self._engine: Engine = create_engine(
+            url,
+            pool_size=POOL_SIZE,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+        )
+        self._reader = self._engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        _migrate(self)
+
+    @contextmanager
+    def reading(self) -> Iterator[Moment]:
+        with _reached("postgresql"), self._reader.begin() as connection:
+            now = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())"))
+            yield connection, self._time(now.scalar_one())
+
+    @contextmanager
+    def writing(
+        self, *, caller: str = "", campaign: str = "", alone: bool = False
+    ) -> Iterator[Moment]:
+        # READ COMMITTED on purpose: each statement after the locks sees what was committed
+        # before they were granted. The database's clock, since hosts' clocks differ.
+        campaign_lock = "pg_advisory_xact_lock" + ("" if alone else "_shared")
+        locks = text(
+            f"SELECT pg_advisory_xact_lock(:caller), {campaign_lock}(:campaign), "
+            "extract(epoch FROM clock_timestamp())"
+        )
+        names = {"caller": _key("caller", caller), "campaign": _key("campaign", campaign)}
+        with _reached("postgresql"), self._engine.begin() as connection:
+            yield connection, self._time(connection.execute(locks, names).one()[2])
+
+    def analyze(self) -> None:
+        with self.writing() as (connection, _):
+            connection.execute(text("ANALYZE queue, items"))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _time(self, database_time: Any) -> float:
+        return self._clock() if self._clock else float(database_time)
+
+
+STORES: dict[str, type[SqliteStore] | type[PostgresStore]] = {
+    "sqlite": SqliteStore,
+    "postgresql": PostgresStore,
+}
+
+
+def open_store(url: str, *, clock: Clock | None = None) -> Store:
+    """Open the queue database at a SQLAlchemy URL, brought to the newest schema.
+
+    clock: seconds since the epoch, in place of the store's own; for tests.
+    Raises InvalidInput for a URL of another kind, Unavailable.
+    """
+    return _store_type(url)(url, clock)
+
+
+def check_replicas(url: str, num_replicas: int) -> None:
+    """Raises InvalidInput when the database at `url` cannot serve so many replicas."""
+    most = _store_type(url).max_replicas
+    if num_replicas < 1 or (most is not None and num_replicas > most):
+        allowed = f"from 1 to {most}" if most else "1 or more"
+        raise InvalidInput.of(
+            "replicas",
+            f"{num_replicas} replicas cannot share the queue {shown(url)}, which takes {allowed}; "
+            "use a postgresql+psycopg:// queue for several",
+        )
+
+
+def _lock_file(url: str) -> IO[bytes]:
+    """Held while the database is open, so that a second replica is told, and not let in."""
+    path = Path(make_url(url).database or "")
+    try:
+        held = path.with_name(path.name + ".lock").open("wb")
+    except OSError as error:
+        raise Unavailable(
+            f"the queue's folder {str(path.parent)!r} cannot be written ({error.strerror}); "
+            "make it, or name another"
+        ) from error
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however it ends
+    except OSError:
+        held.close()
+        raise WrongState(
+            f"another replica has the queue {shown(url)}, and SQLite takes one; stop it, or use "
+            "a postgresql+psycopg:// queue for several"
+        ) from None
+    return held
+
+
+def _store_type(url: str) -> type[SqliteStore] | type[PostgresStore]:
+    try:
+        kind = make_url(url).get_backend_name()
+    except ArgumentError:
+        kind = ""
+    if kind not in STORES:
+        raise InvalidInput.of(
+            "queue_url",
+            f"{shown(url)} is no queue database; use sqlite:///FILE or "
+            "postgresql+psycopg://USER@HOST/DATABASE",
+        )
+    return STORES[kind]
+
+
+def shown(url: str) -> str:
+    """The URL without its password."""
+    try:
+        return repr(make_url(url).render_as_string(hide_password=True))
+    except ArgumentError:
+        return "given"
+
+
+def _migrate(store: SqliteStore | PostgresStore) -> None:
+    try:
+        with _reached(store._engine.dialect.name):
+            migrate(store._engine)
+    except BaseException:
+        store.close()
+        raise
+
+
+@contextmanager
+def _reached(database: str) -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable(
+            f"the queue's {database} database did not answer ({type(error.orig).__name__}); "
+            "send the request again, with the same request_id"
+        ) from error
+
+
+def _key(kind: str, name: str) -> int:
+    """A lock's number. Two names that share one only wait for each other."""
+    digest = hashlib.blake2b(f"{kind}/{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
+
+
+def _durable(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN would come late and shared
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    # A writer takes the lock with its first statement: what it reads stays true until it commits.
+    reads = connection.get_execution_options().get("sqlite_reads")
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,0 +1,41 @@
+"""Services without transport, on every kind of queue database."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relabel_service.queue.store import Store, open_store
+from relabel_service.service import LeaseService
+from tests.campaigns import ADMIN, Clock, create_request, write_findings
+from tests.stores import KINDS, new_queue_url
+
+
+class Start:
+    """Makes services on one queue database whose clock moves when told."""
+
+    def __init__(self, folder: Path, queue_url: str) -> None:
+        self._folder = folder
+        self.clock = Clock()
+        self.store: Store = open_store(queue_url, clock=self.clock)
+
+    def __call__(self, *, num_items: int = 3, **settings: Any) -> LeaseService:
+        """A service with one campaign, named "test"."""
+        service = LeaseService(self.store)
+        findings = write_findings(self._folder, num_items)
+        service.CreateCampaign(create_request(findings, **settings), ADMIN)
+        return service
+
+
+@pytest.fixture(params=KINDS)
+def queue_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty queue database; the test runs once for each kind."""
+    return new_queue_url(request.param, tmp_path)
+
+
+@pytest.fixture
+def start(tmp_path: Path, queue_url: str) -> Iterator[Start]:
+    made = Start(tmp_path, queue_url)
+    yield made
+    made.store.close()

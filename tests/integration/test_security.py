@@ -1,0 +1,98 @@
+"""Tokens, limits, reflection and hostile bytes over the wire."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+
+from relabel_service.auth import mint
+from relabel_service.client import Client, confirm
+from relabel_service.errors import PermissionDenied, Unauthenticated
+from relabel_service.metadata import LABELER_KEY
+from relabel_service.v1 import leases_pb2
+from relabel_service.v1 import relabel_service_pb2 as rpc
+from tests.campaigns import write_findings
+from tests.integration.conftest import SECRET
+from tests.integration.servers import ServerProcess
+
+SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
+
+
+def client(server: ServerProcess, name: str, **claims: Any) -> Client:
+    return Client(server.address, token=mint(SECRET.encode(), name, lifetime_s=600, **claims))
+
+
+@pytest.fixture
+def campaign(guarded: ServerProcess, tmp_path: Path) -> str:
+    with client(guarded, "boss", role="admin") as admin:
+        name = f"c-{uuid.uuid4().hex}"
+        made = admin.create_campaign(name, findings_uri=write_findings(tmp_path, 4), run_id="run")
+    return made.name
+
+
+def test_the_token_and_nothing_else_says_who_answers(guarded: ServerProcess, campaign: str) -> None:
+    with client(guarded, "ann") as ann:
+        [lease] = ann.lease(campaign)
+        [outcome] = ann.submit(campaign, [confirm(lease)])
+        assert outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED
+        [labeler] = ann.stats(campaign).labelers
+        assert labeler.labeler == "ann"
+        with pytest.raises(PermissionDenied, match="admin"):
+            ann.finalize(campaign, results_uri="/nowhere")
+    with Client(guarded.address, labeler="ann") as nobody, pytest.raises(Unauthenticated):
+        nobody.lease(campaign)
+    with Client(guarded.address, token="forged") as forger, pytest.raises(Unauthenticated):
+        forger.lease(campaign)
+
+
+def test_a_scope_keeps_to_its_campaigns(guarded: ServerProcess, campaign: str) -> None:
+    with client(guarded, "ann", campaigns=("another",)) as ann:
+        with pytest.raises(PermissionDenied, match="no access"):
+            ann.lease(campaign)
+        assert list(ann.list_campaigns()) == []
+    with client(guarded, "bob", campaigns=(campaign.removeprefix("campaigns/"),)) as bob:
+        assert [one.name for one in bob.list_campaigns()] == [campaign]
+
+
+@pytest.fixture
+def channel(server: ServerProcess) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(server.address) as opened:
+        yield opened
+
+
+def call(channel: grpc.Channel, method: str, message: bytes) -> grpc.StatusCode:
+    path = f"/{SERVICE.full_name}/{method}"
+    is_stream = SERVICE.methods_by_name[method].server_streaming
+    kind = channel.unary_stream if is_stream else channel.unary_unary
+    send = kind(path, lambda one: one, lambda one: one)
+    try:
+        answer = send(message, metadata=((LABELER_KEY, "ann"),), timeout=30)
+        if is_stream:
+            list(answer)
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("method", [method.name for method in SERVICE.methods])
+def test_bytes_that_are_no_message_are_the_callers_fault(
+    channel: grpc.Channel, method: str
+) -> None:
+    for message in (b"\xff", b"\x0a\x05ab", bytes(range(256))):
+        assert call(channel, method, message) == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_message_over_the_limit_is_refused(channel: grpc.Channel) -> None:
+    message = rpc.GetCampaignRequest(name="x" * (4 * 2**20)).SerializeToString()
+    assert call(channel, "GetCampaign", message) == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_the_service_describes_itself(channel: grpc.Channel) -> None:
+    services = set(ProtoReflectionDescriptorDatabase(channel).get_services())
+    assert {SERVICE.full_name, "grpc.health.v1.Health"} <= services

@@ -1,0 +1,103 @@
+"""Waiting, streaming, giving back with delay, pausing and closing."""
+
+from typing import Any
+
+import pytest
+
+from relabel_service.errors import WrongState
+from relabel_service.service import LeaseService
+from relabel_service.v1 import campaigns_pb2, leases_pb2
+from relabel_service.v1 import relabel_service_pb2 as rpc
+from tests.campaigns import ADMIN, CAMPAIGN, request_id
+from tests.conftest import Start
+from tests.people import ACCEPTED, Person, stats
+
+CLOSED = leases_pb2.RESULT_STATUS_CLOSED
+
+
+def test_a_waiting_request_gets_what_comes_free_and_then_always_that(start: Start) -> None:
+    service = start(num_items=1)
+    ann, bob = Person(service, "ann"), Person(service, "bob")
+    [held] = ann.lease()
+    request = rpc.LeaseItemsRequest(parent=CAMPAIGN, request_id=request_id(), wait={"seconds": 9})
+    assert not service.LeaseItems(request, bob.caller, may_wait=True).leases
+    ann.release([held])
+    first = service.LeaseItems(request, bob.caller, may_wait=True)
+    assert len(first.leases) == 1
+    assert service.LeaseItems(request, bob.caller) == first
+
+
+def test_a_stream_keeps_its_caller_supplied(start: Start) -> None:
+    service = start(num_items=5)
+    ann = Person(service, "ann")
+    request = rpc.StreamLeasesRequest(parent=CAMPAIGN, max_outstanding=2)
+
+    def more() -> list[leases_pb2.Lease]:
+        found = service.next_leases(request, ann.caller)
+        assert found is not None
+        return list(found.leases)
+
+    first, second = more()
+    assert more() == []
+    ann.say(first, "spam")
+    [third] = more()
+    assert third.item.rank == 2
+    move(service, "Pause")
+    ann.say(second, "spam")
+    assert more() == []
+    move(service, "Resume")
+    assert len(more()) == 1
+    move(service, "Close")
+    assert service.next_leases(request, ann.caller) is None
+
+
+def test_an_item_given_back_with_delay_comes_again_when_it_has_passed(start: Start) -> None:
+    service = start(num_items=2)
+    ann, bob = Person(service, "ann"), Person(service, "bob")
+    [worst] = ann.lease()
+    assert ann.release([worst], delay={"seconds": 60}) == 1
+    assert [one.item.rank for one in bob.lease(2)] == [1]
+    assert stats(service).num_open == 1
+    start.clock.now += 61
+    assert [one.item.rank for one in ann.lease(2)] == [0]
+
+
+def test_a_paused_campaign_takes_answers_and_gives_nothing_out(start: Start) -> None:
+    service = start()
+    ann = Person(service, "ann")
+    [held] = ann.lease()
+    paused = move(service, "Pause")
+    assert paused.state == campaigns_pb2.CAMPAIGN_STATE_PAUSED
+    assert move(service, "Pause") == paused
+    with pytest.raises(WrongState, match="paused"):
+        ann.lease()
+    assert ann.say(held, "spam") == ACCEPTED
+    assert move(service, "Resume").state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE
+    assert len(ann.lease()) == 1
+
+
+def test_a_closed_campaign_takes_nothing_for_good(start: Start) -> None:
+    service = start()
+    ann = Person(service, "ann")
+    [held] = ann.lease()
+    move(service, "Close")
+    assert ann.say(held, "spam") == CLOSED
+    with pytest.raises(WrongState, match="closed"):
+        move(service, "Resume")
+
+
+def test_watching_shows_the_campaign_with_its_counts(start: Start) -> None:
+    service = start()
+    request = rpc.WatchCampaignRequest(name=CAMPAIGN)
+    before = service.watch(request, ADMIN)
+    Person(service, "ann").answers("spam")
+    after = service.watch(request, ADMIN)
+    assert (before.stats.num_done, after.stats.num_done) == (0, 1)
+    assert after.campaign.name == CAMPAIGN
+
+
+def move(service: LeaseService, verb: str) -> campaigns_pb2.Campaign:
+    kind: Any = getattr(rpc, f"{verb}CampaignRequest")
+    request = kind(name=CAMPAIGN, request_id=request_id())
+    campaign: campaigns_pb2.Campaign = getattr(service, f"{verb}Campaign")(request, ADMIN).campaign
+    return campaign

@@ -1,0 +1,145 @@
+"""Gold items, blind answers and the audit sample, and the intervals made of them."""
+
+import math
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from scipy.stats import binomtest
+
+from relabel_service import honesty, tables
+from relabel_service.auth import Caller
+from relabel_service.client import accept
+from relabel_service.errors import InvalidInput
+from relabel_service.v1 import campaigns_pb2
+from tests.campaigns import finding
+from tests.conftest import Start
+from tests.people import Person, stats
+
+
+@pytest.mark.parametrize(("num", "total"), [(0, 1), (1, 1), (3, 10), (50, 50), (417, 1000)])
+def test_shares_have_wilsons_interval(num: int, total: int) -> None:
+    expected = binomtest(num, total).proportion_ci(method="wilson")
+    found = honesty.share(num, total)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_nothing_counted_is_nothing_known() -> None:
+    assert honesty.share(0, 0).low == 0
+    assert honesty.share(0, 0).high == 1
+    assert math.isnan(honesty.share(0, 0).value)
+
+
+def test_the_difference_of_shares_is_newcombes() -> None:
+    # Newcombe 1998, table II, method 10: 56/70 - 48/80
+    found = honesty.difference(honesty.share(56, 70), honesty.share(48, 80))
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+
+
+def test_what_is_left_is_the_samples_share_of_all() -> None:
+    left = honesty.errors_left(honesty.share(10, 100), 5000)
+    assert left.value == pytest.approx(500)
+    assert left.low < 500 < left.high
+    found = honesty.recall(1500, left)
+    assert found.value == pytest.approx(0.75)
+    assert found.low < 0.75 < found.high
+
+
+def gold(folder: Path, num: int) -> campaigns_pb2.Gold:
+    rows = [finding(rank, id=f"gold-{rank}") | {"gold_label": "spam"} for rank in range(num)]
+    schema = tables.FINDINGS.append(pa.field("gold_label", pa.string()))
+    uri = str(folder / "gold")
+    tables.append_once(uri, pa.Table.from_pylist(rows, schema), app_id="run")
+    return campaigns_pb2.Gold(uri=uri, run_id="run", rate=0.5)
+
+
+def test_gold_items_are_mixed_in_and_measure_labelers(start: Start, tmp_path: Path) -> None:
+    service = start(num_items=40, gold=gold(tmp_path, 10))
+    ann, bob = Person(service, "ann"), Person(service, "bob")
+    mixed = ann.lease(40)
+    known = [one for one in mixed if one.item.row_id.startswith("gold")]
+    assert len(mixed) == 40
+    assert len(known) == 10  # of 40 draws at one half, ten or more
+    shown = {(one.item.rank, one.item.suspicion, one.item.reason) for one in mixed}
+    assert shown == {(0, 0.0, "")}  # nothing sets gold apart
+    for place, lease in enumerate(known):
+        ann.say(lease, "spam" if place < 7 else "ham")
+    again = [one for one in bob.lease(40) if one.item.row_id.startswith("gold")]
+    assert 0 < len(again) <= 10  # everybody may get the same gold
+    counts = stats(service)
+    assert (counts.num_items, counts.num_results) == (40, 0)
+    [line] = [one for one in counts.labelers if one.labeler == "ann"]
+    assert (line.gold_right.num, line.gold_right.total) == (7, 10)
+    assert line.gold_right.low < 0.7 < line.gold_right.high
+
+
+def test_labelers_are_not_told_what_measures_them(start: Start, tmp_path: Path) -> None:
+    service = start(num_items=4, gold=gold(tmp_path, 2), votes_required=2)
+    Person(service, "ann").answers("spam")
+    Person(service, "bob").answers("spam")
+    told = stats(service, Caller("ann"))
+    assert [one.labeler for one in told.labelers] == ["ann"]
+    assert not told.labelers[0].HasField("gold_right")
+    assert not told.HasField("audit_errors")
+
+
+def test_the_pull_of_suggestions_is_measured_on_blind_answers(start: Start) -> None:
+    service = start(num_items=60, blind_share=0.5)
+    ann = Person(service, "ann")
+    leases = ann.lease(60)
+    blind = [one for one in leases if not one.item.suggestions]
+    seen = [one for one in leases if one.item.suggestions]
+    assert 15 < len(blind) < 45
+    for lease in seen:
+        assert ann.say(lease, "spam")  # as suggested
+    for place, lease in enumerate(blind):
+        assert ann.say(lease, "spam" if place % 2 else "ham")
+    counts = stats(service)
+    assert (counts.agree_shown.num, counts.agree_shown.total) == (len(seen), len(seen))
+    assert (counts.agree_blind.num, counts.agree_blind.total) == (len(blind) // 2, len(blind))
+    assert counts.anchoring.value == pytest.approx(1 - (len(blind) // 2) / len(blind))
+    assert 0 < counts.anchoring.low < counts.anchoring.high
+
+
+def test_what_was_not_shown_cannot_be_accepted(start: Start) -> None:
+    service = start(num_items=1, blind_share=1.0)
+    ann = Person(service, "ann")
+    [lease] = ann.lease()
+    with pytest.raises(InvalidInput, match="no suggestion to accept"):
+        ann.submit([accept(lease)])
+
+
+def test_the_audit_sample_tells_how_many_errors_are_left(start: Start, tmp_path: Path) -> None:
+    uri = str(tmp_path / "audit")
+    rows = [finding(rank, id=f"audit-{rank}") for rank in range(10)]
+    tables.append_once(uri, pa.Table.from_pylist(rows, tables.FINDINGS), app_id="run")
+    audit = campaigns_pb2.Audit(uri=uri, run_id="run", population=1000)
+    service = start(num_items=10, audit=audit)
+    ann = Person(service, "ann")
+    leases = ann.lease(100)
+    assert len(leases) == 20
+    for lease in leases:
+        wrong = not lease.item.row_id.startswith("audit") or lease.item.row_id == "audit-3"
+        ann.say(lease, "spam" if wrong else "confirm")
+    counts = stats(service)
+    assert (counts.num_items, counts.num_done) == (20, 20)
+    assert (counts.audit_errors.num, counts.audit_errors.total) == (1, 10)
+    assert counts.errors_left.value == pytest.approx(100)
+    assert counts.recall.value == pytest.approx(10 / 110)
+    assert counts.recall.low < counts.recall.value < counts.recall.high
+
+
+def test_labelers_agreement_with_others_is_counted_in_pairs(start: Start) -> None:
+    service = start(num_items=2, votes_required=3)
+    for name, answers in (
+        ("ann", ["spam", "spam"]),
+        ("bob", ["spam", "spam"]),
+        ("cyd", ["ham", "spam"]),
+    ):
+        person = Person(service, name)
+        for lease, answer in zip(person.lease(2), answers, strict=True):
+            person.say(lease, answer)
+    lines = {one.labeler: one.agree_others for one in stats(service).labelers}
+    assert [(lines[name].num, lines[name].total) for name in ("ann", "bob", "cyd")] == [
+        (3, 4), (3, 4), (2, 4)
+    ]  # fmt: skip

@@ -1,0 +1,41 @@
+"""Whatever a caller sends, the answer is the caller's fault or none."""
+
+import base64
+import random
+from urllib.parse import quote
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+
+from relabel_service.auth import EVERYBODY, Caller, check_allowed
+from relabel_service.errors import RelabelError
+from relabel_service.limits import Limits
+from relabel_service.requests import campaign_of, check_message
+from relabel_service.wire_errors import to_wire
+from tests.conftest import Start
+from tests.hostile import METHODS, hostile_request
+
+NUM_REQUESTS = 100  # of each method, on each store
+STEPS = {"StreamLeases": "next_leases", "WatchCampaign": "watch"}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_hostile_requests_are_the_callers_fault(start: Start, method: MethodDescriptor) -> None:
+    service = start()
+    chance = random.Random(method.name)
+    call = getattr(service, STEPS.get(method.name, method.name))
+    caller = Caller("mallory", EVERYBODY)
+    for _ in range(NUM_REQUESTS):
+        request = hostile_request(chance, method)
+        try:
+            check_message(request, method.name, Limits())
+            check_allowed(caller, method.name, campaign_of(request))
+            call(request, caller)
+        except RelabelError as error:
+            check_travels(error)
+
+
+def check_travels(error: RelabelError) -> None:
+    """It has a code, and fits the trailers that gRPC takes by default."""
+    _, message, details = to_wire(error)
+    assert len(quote(message)) + len(base64.b64encode(details)) < 8000

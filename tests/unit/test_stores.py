@@ -1,0 +1,83 @@
+"""What the stores promise beyond the queue's own rules."""
+
+import uuid
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pytest
+from alembic import command
+from sqlalchemy import create_engine, text
+
+from relabel_service.errors import InvalidInput, Unavailable, WrongState
+from relabel_service.queue import migrations
+from relabel_service.queue.store import check_replicas, open_store
+from tests.stores import new_queue_url, postgres_server
+
+
+def test_the_migrations_make_exactly_the_schema(queue_url: str) -> None:
+    open_store(queue_url).close()
+    engine = create_engine(queue_url)
+    with engine.connect() as connection:
+        command.check(migrations.configuration(connection))
+    engine.dispose()
+
+
+def test_replicas_that_start_together_migrate_once(tmp_path: Path) -> None:
+    queue_url = postgres_server().create_database(f"queue_{uuid.uuid4().hex}")
+    barrier = Barrier(3)
+    failures = []
+
+    def open_one() -> None:
+        barrier.wait()
+        try:
+            open_store(queue_url).close()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [Thread(target=open_one) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_a_database_of_a_newer_release_is_refused(queue_url: str) -> None:
+    open_store(queue_url).close()
+    engine = create_engine(queue_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(WrongState, match="'9999'"):
+        open_store(queue_url)
+
+
+def test_sqlite_refuses_a_second_replica() -> None:
+    check_replicas("sqlite:///queue.db", 1)
+    check_replicas("postgresql+psycopg://relabel:secret@db/queue", 3)
+    with pytest.raises(InvalidInput, match=r"2 replicas.*sqlite:///queue\.db.*postgresql"):
+        check_replicas("sqlite:///queue.db", 2)
+    with pytest.raises(InvalidInput, match=r"0 replicas.*relabel:\*\*\*@db.*1 or more"):
+        check_replicas("postgresql+psycopg://relabel:secret@db/queue", 0)
+
+
+def test_a_second_replica_that_comes_all_the_same_is_told(tmp_path: Path) -> None:
+    queue_url = new_queue_url("sqlite", tmp_path)
+    first = open_store(queue_url)
+    with pytest.raises(WrongState, match="another replica has the queue"):
+        open_store(queue_url)
+    first.close()
+    open_store(queue_url).close()
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "no url", ""])
+def test_another_kind_of_database_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput, match="sqlite:///FILE"):
+        open_store(url)
+
+
+def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="folder"):
+        open_store(f"sqlite:///{tmp_path}/none/queue.db")
+    with pytest.raises(Unavailable, match="postgresql"):
+        open_store("postgresql+psycopg://relabel@127.0.0.1:1/queue")
