@@ -7,6 +7,9 @@
     neighbors.py   label vote of the nearest other rows
     ridge.py       leave-one-out predictions in closed form, from moments that merge
     dynamics.py    what a row did over the epochs of a training
+    suspicion.py   the two together, and several views: the number rows are ranked by
+    grams.py       texts as sparse rows of hashed n-grams
+    cross_fit.py   out-of-fold ridge on sparse rows, all folds in one solve
     combine.py     several models' predictions into one, weights learned without gold
     calibration.py errors left, reliability, when to stop
 

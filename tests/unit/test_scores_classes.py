@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cluster.scores import confident, noise, signals
 from cluster.scores.compact import Compact, compact
 from cluster.scores.confident import ClassSums
+from cluster.scores.suspicion import hedge, suspicion
 from relabel_service.errors import InvalidInput
 
 Array = npt.NDArray[Any]
@@ -254,3 +255,39 @@ def test_planted_swaps_are_seen_in_the_noise_matrix_and_ranked_first() -> None:
     assert model.matrix[0, 1] == model.matrix[~np.eye(3, dtype=bool)].max()
     worst = np.argsort(-model.p_wrong(rows))[: swapped.sum()]
     assert swapped[worst].mean() > 0.9
+
+
+@EXAMPLES
+@for_all(tables())
+def test_suspicion_lies_between_the_answers_it_hedges(table: Table) -> None:
+    probabilities, labels = table
+    rows = whole(probabilities, labels)
+    model = noise.noise_model(rows, probabilities.shape[1])
+    found = suspicion(rows, model)
+    both = np.stack([1 - rows.p_label, model.p_wrong(rows)])
+    assert ((found >= both.min(axis=0) - 1e-8) & (found <= both.max(axis=0) + 1e-8)).all()
+    np.testing.assert_allclose(hedge(found, [found, found]), found)
+
+
+def flipped(seed: int, how: str) -> tuple[Array, Array]:
+    """What an imperfect model says, and whether the label it is compared with is wrong."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(4, p=[0.55, 0.25, 0.15, 0.05], size=8000)
+    other = rng.integers(4, size=8000) if how == "by chance" else np.zeros(8000, int)
+    labels = np.where(rng.random(8000) < 0.15, other, truth)
+    logits = rng.normal(size=(8000, 4)) + 2.5 * np.eye(4)[truth] + np.log([0.55, 0.25, 0.15, 0.05])
+    if how == "to the most frequent":
+        logits[:, 0] += 0.5
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    rows = whole(probabilities, labels)
+    model = noise.noise_model(rows, 4)
+    ways = np.stack([1 - rows.p_label, model.p_wrong(rows), suspicion(rows, model)])
+    return ways, labels != truth
+
+
+@pytest.mark.parametrize("how", ["by chance", "to the most frequent"])
+def test_suspicion_beats_the_average_of_its_two_answers_whatever_the_noise(how: str) -> None:
+    ways, wrong = flipped(3, how)
+    worst = np.argsort(-ways, axis=1)[:, : wrong.sum()]
+    chance, classes, hedged = wrong[worst].mean(axis=1)
+    assert hedged > (chance + classes) / 2
