@@ -19,70 +19,75 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cluster.scores.compact import Compact, Floats, Ints
+from cluster.scores.compact import Compact, Floats
 
 TAU = 0.5
 TINY = 1e-12
 
 
-def beliefs(rows: Compact, frequency: Floats, tau: float = TAU) -> tuple[Ints, Floats]:
-    """Kept classes of each row, label first, and belief that each is true: [R, 1 + M] both.
-
-    frequency: rows given each class, or their share, [C]. Beliefs sum to 1
-    along a row: what was not kept counts as impossible.
-    """
-    classes = np.concatenate([rows.given[:, None], rows.others], axis=1)
-    kept = np.concatenate([rows.p_label[:, None], rows.p_others], axis=1).astype(np.float64)
-    weight = np.maximum(np.asarray(frequency, np.float64), TINY) ** -tau
-    belief = np.maximum(kept, TINY) * weight[classes]
-    belief /= belief.sum(axis=1, keepdims=True)
-    return classes, belief
-
-
 def belief_sums(rows: Compact, frequency: Floats, tau: float = TAU) -> npt.NDArray[np.float64]:
-    """Summed belief by (true class, label), float64 [C, C]; sums of other rows add up."""
+    """Summed belief by (true class, label), float64 [C, C]; sums of other rows add up.
+
+    frequency: rows given each class, or their share, [C]. A row's belief in its
+    kept classes sums to 1: what was not kept counts as impossible.
+    """
     num_classes = len(frequency)
-    classes, belief = beliefs(rows, frequency, tau)
-    cells = classes * num_classes + rows.given[:, None]
-    total = np.bincount(cells.ravel(), weights=belief.ravel(), minlength=num_classes**2)
-    return total.astype(np.float64).reshape(num_classes, num_classes)
+    weight = _weight(frequency, tau)
+    own = np.maximum(rows.p_label, TINY) * weight[rows.given]
+    others = np.maximum(rows.p_others, TINY) * weight[rows.others]
+    total = own + others.sum(axis=1)
+    sums = np.zeros(num_classes**2)
+    for classes, belief in [(rows.given, own), *zip(rows.others.T, others.T, strict=True)]:
+        cells = classes * num_classes + rows.given
+        sums += np.bincount(cells, weights=belief / total, minlength=num_classes**2)
+    return sums.reshape(num_classes, num_classes)
 
 
 @dataclass(frozen=True)
 class NoiseModel:
     """What the whole table tells about wrong labels.
 
-    frequency: rows given each class, [C]. matrix: P(label = j | true class = i),
-    rows sum to 1, [C, C]. tau: as the sums were made with.
+    matrix: P(label = j | true class = i), rows sum to 1, [C, C]. weight: how much
+    more a probability of each class counts for its rarity, [C].
     """
 
-    frequency: Floats
     matrix: npt.NDArray[np.float64]
-    tau: float = TAU
+    weight: npt.NDArray[np.float64]
 
     @classmethod
     def of(cls, frequency: Floats, sums: Floats, tau: float = TAU) -> "NoiseModel":
-        """From merged label counts [C] and merged belief_sums [C, C].
+        """From merged label counts [C] and merged belief_sums [C, C], of the same tau.
 
         One row's worth of belief is added to each class, kept as labelled, so that
         a class without rows does not divide by zero.
         """
         padded = np.asarray(sums, np.float64) + np.eye(len(frequency))
-        return cls(frequency, padded / padded.sum(axis=1, keepdims=True), tau)
+        return cls(padded / padded.sum(axis=1, keepdims=True), _weight(frequency, tau))
+
+    def odds(self, rows: Compact) -> npt.NDArray[np.float64]:
+        """P(wrong) / P(right) of each label, [R], in [0, inf); higher is worse."""
+        joint = self.weight[:, None] * self.matrix
+        own = np.maximum(rows.p_label, TINY) * np.diag(joint)[rows.given]
+        others = rows.p_others * joint[rows.others, rows.given[:, None]]
+        odds: npt.NDArray[np.float64] = others.sum(axis=1) / np.maximum(own, TINY**2)
+        return odds
 
     def p_wrong(self, rows: Compact) -> npt.NDArray[np.float64]:
         """P(label is wrong), [R], in [0, 1]; higher is worse.
 
         1 - P(true class = label | row, label) over the kept classes.
         """
-        classes, belief = beliefs(rows, self.frequency, self.tau)
-        joint = belief * self.matrix[classes, rows.given[:, None]]
-        others = joint[:, 1:].sum(axis=1)
-        wrong: npt.NDArray[np.float64] = others / np.maximum(joint[:, 0] + others, TINY)
-        return wrong
+        odds = self.odds(rows)
+        return odds / (1 + odds)
 
 
 def noise_model(rows: Compact, num_classes: int, tau: float = TAU) -> NoiseModel:
     """The noise model of rows that are all at hand."""
     frequency = np.bincount(rows.given, minlength=num_classes).astype(np.float64)
     return NoiseModel.of(frequency, belief_sums(rows, frequency, tau), tau)
+
+
+def _weight(frequency: Floats, tau: float) -> npt.NDArray[np.float64]:
+    """Frequency to the power -tau; a class that no row is given counts as one row."""
+    counts: npt.NDArray[np.float64] = np.asarray(frequency, np.float64)
+    return np.where(counts > 0, counts, 1.0) ** -tau

@@ -32,7 +32,11 @@ def suspicion(rows: Compact, model: NoiseModel) -> Doubles:
 
     rows: compact predictions, out of sample. model: of the same view, whole table.
     """
-    return logit_mean([1 - rows.p_label, model.p_wrong(rows)])
+    # The mean of two log-odds is the root of the product of the odds: no logarithm a row.
+    by_chance = (1 - rows.p_label) / np.maximum(rows.p_label, TINY)
+    odds = np.sqrt(by_chance * model.odds(rows))
+    found: Doubles = odds / (1 + odds)
+    return found
 
 
 def hedge(pool: Floats, members: Sequence[Floats]) -> Doubles:

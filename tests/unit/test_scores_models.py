@@ -46,6 +46,36 @@ def test_leave_one_out_equals_training_without_the_row(seed: int, penalty: float
         np.testing.assert_allclose(scores[left], design[left] @ weights, atol=1e-8)
 
 
+@for_all(st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_leaving_a_group_out_equals_training_without_it(seed: int) -> None:
+    embeddings, given = clusters(seed, num_rows=30, dim=5)
+    group = np.random.default_rng(seed).integers(20, size=30)
+    ridge = Ridge.of(Moments.of(embeddings, given, 3))
+    scores = ridge.leave_one_out(embeddings, given, 1.0, group)
+    design = np.concatenate([(embeddings - ridge.center) / ridge.scale, np.ones((30, 1))], axis=1)
+    penalty = np.diag([1.0] * 5 + [0.0])
+    for left in set(group):
+        rows, labels = design[group != left], np.eye(3)[given[group != left]]
+        weights = np.linalg.solve(rows.T @ rows + penalty, rows.T @ labels)
+        np.testing.assert_allclose(
+            scores[group == left], design[group == left] @ weights, atol=1e-7
+        )
+
+
+def test_planted_copies_with_one_wrong_label_fool_single_rows_but_not_groups() -> None:
+    embeddings, truth = clusters(7, num_rows=200, dim=30, spread=1.0)
+    apart = np.arange(206)
+    together = np.where(apart < 6, 0, apart)
+    embeddings = np.concatenate([np.repeat(embeddings[:1], 6, axis=0), embeddings])
+    wrong = (truth[0] + 1) % 3
+    given = np.concatenate([np.full(6, wrong), truth])
+    fooled, _ = leave_one_out(embeddings, given, 3, apart)
+    told, _ = leave_one_out(embeddings, given, 3, together)
+    assert told[0, wrong] < fooled[0, wrong] - 0.1
+    assert told[0].argmax() == truth[0]
+
+
 @for_all(st.integers(0, 1000), st.integers(1, 5))
 @settings(max_examples=20, deadline=None)
 def test_ridge_from_merged_moments_is_the_same(seed: int, num_parts: int) -> None:

@@ -1,0 +1,142 @@
+"""The contestants: each says of every row how suspect its label is, and whether it is wrong.
+
+All see the same features and the same labels; none sees gold.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from cleanlab.filter import find_label_issues
+from cleanlab.rank import get_label_quality_scores
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from torch import nn
+from torch.nn import functional
+
+from bench.detection_features import Features
+from cluster.scores import combine, cross_fit, dynamics, noise, ridge
+from cluster.scores.compact import Floats, Ints, compact
+from cluster.scores.suspicion import FLAG, hedge, suspicion
+
+NUM_FOLDS = 5
+NUM_OTHERS = 9  # classes kept beside the label's
+EPOCHS, BATCH_ROWS, HIDDEN, LEARNING_RATE = 20, 64, 128, 1e-3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """suspicion: [R], higher is worse. flags: called wrong, [R]."""
+
+    suspicion: Floats
+    flags: npt.NDArray[np.bool_]
+
+
+def contest(features: Features, given: Ints, *, num_classes: int, seed: int) -> dict[str, Verdict]:
+    """Every contestant's verdict, by name, "ours" first."""
+    views = _views(features, given, num_classes, seed)
+    pooled = combine.fit(list(views.values()), given).probabilities(list(views.values()))
+    alone = {
+        name: _suspicion(combine.fit([view], given).probabilities([view]), given)
+        for name, view in views.items()
+    }
+    by_pool = _suspicion(pooled, given)
+    ours = hedge(by_pool, list(alone.values()))
+    verdicts = {"ours": Verdict(ours, ours > FLAG)}
+    verdicts |= _ablations(by_pool, alone, pooled, given)
+    verdicts["cleanlab on our probabilities"] = _cleanlab(pooled, given, "self_confidence")
+    plain = _logistic(features, given, seed)
+    verdicts["cleanlab end to end"] = _cleanlab(plain, given, "self_confidence")
+    verdicts["cleanlab end to end, by margin"] = _cleanlab(plain, given, "normalized_margin")
+    verdicts |= _in_sample(features, given, num_classes, seed)
+    chance = np.random.default_rng(seed).random(len(given))
+    verdicts["random"] = Verdict(chance, chance > FLAG)
+    return verdicts
+
+
+def _views(features: Features, given: Ints, num_classes: int, seed: int) -> dict[str, Floats]:
+    views: dict[str, Floats] = {}
+    if features.sparse is not None:
+        fold = _folds(given, seed)
+        model = cross_fit.fit(features.sparse, given, fold, num_classes=num_classes)
+        views["n-grams"] = model.held_out(features.sparse, fold)
+    views["encoder"], _ = ridge.leave_one_out(features.dense, given, num_classes)
+    return views
+
+
+def _folds(given: Ints, seed: int) -> Ints:
+    """Each class dealt out evenly."""
+    order = np.random.default_rng(seed).permutation(len(given))
+    by_class = order[np.argsort(given[order], kind="stable")]
+    fold = np.empty(len(given), np.int64)
+    fold[by_class] = np.arange(len(given)) % NUM_FOLDS
+    return fold
+
+
+def _suspicion(probabilities: Floats, given: Ints) -> Floats:
+    rows = compact(probabilities, given, num_others=NUM_OTHERS)
+    return suspicion(rows, noise.noise_model(rows, probabilities.shape[1]))
+
+
+def _ablations(
+    by_pool: Floats, alone: Mapping[str, Floats], pooled: Floats, given: Ints
+) -> dict[str, Verdict]:
+    rows = compact(pooled, given, num_others=NUM_OTHERS)
+    found = {f"ours, {name} alone": one for name, one in alone.items()} if len(alone) > 1 else {}
+    if len(alone) > 1:
+        found["ours, pool alone"] = by_pool
+    found["ours, pool by self-confidence"] = 1 - rows.p_label
+    found["ours, pool by noise model"] = noise.noise_model(rows, pooled.shape[1]).p_wrong(rows)
+    return {name: Verdict(one, one > FLAG) for name, one in found.items()}
+
+
+def _cleanlab(probabilities: Floats, given: Ints, ranked_by: str) -> Verdict:
+    """As find_label_issues flags by default; all rows ranked by the label quality score."""
+    flags = find_label_issues(given, probabilities, n_jobs=1)
+    quality = get_label_quality_scores(given, probabilities, method=ranked_by)
+    return Verdict(1 - quality, flags)
+
+
+def _logistic(features: Features, given: Ints, seed: int) -> Floats:
+    """The documentation's recipe: out-of-sample probabilities of a logistic regression."""
+    split = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=seed)
+    model = LogisticRegression(max_iter=400)
+    found: Floats = cross_val_predict(
+        model, features.dense, given, cv=split, method="predict_proba"
+    )
+    return found
+
+
+def _in_sample(features: Features, given: Ints, num_classes: int, seed: int) -> dict[str, Verdict]:
+    """A small network trained on every row: its last word in sample, and AUM over its epochs."""
+    torch.manual_seed(seed)
+    inputs, targets = torch.from_numpy(features.dense), torch.from_numpy(given)
+    inputs = (inputs - inputs.mean(0)) / inputs.std()
+    network = nn.Sequential(
+        nn.Linear(inputs.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, num_classes)
+    )
+    optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    margins = np.empty((EPOCHS, len(given)))
+    for epoch in range(EPOCHS):
+        for batch in torch.split(torch.randperm(len(targets)), BATCH_ROWS):
+            logits = network(inputs[batch])
+            margins[epoch, batch.numpy()] = _margin(logits.detach(), targets[batch]).numpy()
+            optimizer.zero_grad()
+            functional.cross_entropy(logits, targets[batch]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    with torch.inference_mode():
+        last = torch.softmax(network(inputs), dim=1)
+    doubt = -_margin(last, targets).numpy()
+    aum = dynamics.area_under_margin(margins)
+    return {
+        "in-sample argmax": Verdict(doubt, doubt > 0),
+        "AUM": Verdict(-aum, aum < 0),
+    }
+
+
+def _margin(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    label = scores.gather(1, targets[:, None])
+    others = scores.scatter(1, targets[:, None], -torch.inf)
+    return (label[:, 0] - others.amax(dim=1)).detach()
