@@ -23,7 +23,7 @@ from cluster.scores.suspicion import FLAG, hedge, suspicion
 
 NUM_FOLDS = 5
 NUM_OTHERS = 9  # classes kept beside the label's
-EPOCHS, BATCH_ROWS, HIDDEN, LEARNING_RATE = 20, 64, 128, 1e-3
+EPOCHS, BATCH_ROWS, HIDDEN, LEARNING_RATE = 10, 64, 128, 1e-3
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,22 @@ def contest(features: Features, given: Ints, *, num_classes: int, seed: int) -> 
     """Every contestant's verdict, by name, "ours" first."""
     views = _views(features, given, num_classes, seed)
     pooled = combine.fit(list(views.values()), given).probabilities(list(views.values()))
-    alone = {
+    watched = _watched(features, given, num_classes, seed)
+    members = {
         name: _suspicion(combine.fit([view], given).probabilities([view]), given)
         for name, view in views.items()
     }
+    members["training dynamics"] = 1 - watched.mean_confidence
     by_pool = _suspicion(pooled, given)
-    ours = hedge(by_pool, list(alone.values()))
+    ours = hedge(by_pool, list(members.values()))
     verdicts = {"ours": Verdict(ours, ours > FLAG)}
-    verdicts |= _ablations(by_pool, alone, pooled, given)
+    verdicts |= _ablations(by_pool, members, pooled, given)
     verdicts["cleanlab on our probabilities"] = _cleanlab(pooled, given, "self_confidence")
     plain = _logistic(features, given, seed)
     verdicts["cleanlab end to end"] = _cleanlab(plain, given, "self_confidence")
     verdicts["cleanlab end to end, by margin"] = _cleanlab(plain, given, "normalized_margin")
-    verdicts |= _in_sample(features, given, num_classes, seed)
+    verdicts["in-sample argmax"] = Verdict(-watched.last_margin, watched.last_margin < 0)
+    verdicts["AUM"] = Verdict(-watched.area_under_margin, watched.area_under_margin < 0)
     chance = np.random.default_rng(seed).random(len(given))
     verdicts["random"] = Verdict(chance, chance > FLAG)
     return verdicts
@@ -81,14 +84,15 @@ def _suspicion(probabilities: Floats, given: Ints) -> Floats:
 
 
 def _ablations(
-    by_pool: Floats, alone: Mapping[str, Floats], pooled: Floats, given: Ints
+    by_pool: Floats, members: Mapping[str, Floats], pooled: Floats, given: Ints
 ) -> dict[str, Verdict]:
     rows = compact(pooled, given, num_others=NUM_OTHERS)
-    found = {f"ours, {name} alone": one for name, one in alone.items()} if len(alone) > 1 else {}
-    if len(alone) > 1:
-        found["ours, pool alone"] = by_pool
+    found = {f"ours, {name} alone": one for name, one in members.items()}
+    found["ours, pool alone"] = by_pool
     found["ours, pool by self-confidence"] = 1 - rows.p_label
     found["ours, pool by noise model"] = noise.noise_model(rows, pooled.shape[1]).p_wrong(rows)
+    without = [one for name, one in members.items() if name != "training dynamics"]
+    found["ours without training dynamics"] = hedge(by_pool, without)
     return {name: Verdict(one, one > FLAG) for name, one in found.items()}
 
 
@@ -109,8 +113,17 @@ def _logistic(features: Features, given: Ints, seed: int) -> Floats:
     return found
 
 
-def _in_sample(features: Features, given: Ints, num_classes: int, seed: int) -> dict[str, Verdict]:
-    """A small network trained on every row: its last word in sample, and AUM over its epochs."""
+@dataclass(frozen=True)
+class Watched:
+    """A training on every row, watched: each [R]; last_margin is of the finished network."""
+
+    mean_confidence: Floats
+    area_under_margin: Floats
+    last_margin: Floats
+
+
+def _watched(features: Features, given: Ints, num_classes: int, seed: int) -> Watched:
+    """A small network; each row is looked at just before each step that it is part of."""
     torch.manual_seed(seed)
     inputs, targets = torch.from_numpy(features.dense), torch.from_numpy(given)
     inputs = (inputs - inputs.mean(0)) / inputs.std()
@@ -118,22 +131,19 @@ def _in_sample(features: Features, given: Ints, num_classes: int, seed: int) -> 
         nn.Linear(inputs.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, num_classes)
     )
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
-    margins = np.empty((EPOCHS, len(given)))
+    margin, p_label = np.empty((2, EPOCHS, len(given)))
     for epoch in range(EPOCHS):
         for batch in torch.split(torch.randperm(len(targets)), BATCH_ROWS):
-            logits = network(inputs[batch])
-            margins[epoch, batch.numpy()] = _margin(logits.detach(), targets[batch]).numpy()
+            logits, labels = network(inputs[batch]), targets[batch]
+            loss = functional.cross_entropy(logits, labels, reduction="none")
+            p_label[epoch, batch] = torch.exp(-loss.detach())
+            margin[epoch, batch] = _margin(logits.detach(), labels)
             optimizer.zero_grad()
-            functional.cross_entropy(logits, targets[batch]).backward()  # type: ignore[no-untyped-call]
+            loss.mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     with torch.inference_mode():
-        last = torch.softmax(network(inputs), dim=1)
-    doubt = -_margin(last, targets).numpy()
-    aum = dynamics.area_under_margin(margins)
-    return {
-        "in-sample argmax": Verdict(doubt, doubt > 0),
-        "AUM": Verdict(-aum, aum < 0),
-    }
+        last = _margin(torch.softmax(network(inputs), dim=1), targets).numpy()
+    return Watched(dynamics.mean_confidence(p_label), dynamics.area_under_margin(margin), last)
 
 
 def _margin(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

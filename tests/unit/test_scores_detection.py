@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from bench import detection, scoring
 from bench.detection_metrics import Quality
+from bench.detection_plant import Plant, planted
 
 
 @for_all(st.integers(0, 10_000), st.integers(2, 60))
@@ -50,14 +51,35 @@ def test_a_run_writes_a_table_for_each_set_with_errors(
     made_set(tmp_path / "data/text_classification/clean", num_wrong=0)
     out = tmp_path / "docs/table.md"
     asked = ["--data", str(tmp_path / "data"), "--out", str(out), "--seeds", "2"]
+    out.parent.mkdir()
+    out.write_text("What it means.\n" + detection.MARK + "an older table")
     assert detection.main([*asked, "--cache", str(tmp_path / "cache")]) == 0
     page = out.read_text()
+    assert page.startswith("What it means.\n" + detection.MARK)
+    assert "older" not in page
     assert "text_classification/noisy" in page
     assert "text_classification/clean" not in page
-    assert "nothing to find" in capsys.readouterr().err
+    assert "clean: every label equals gold" in capsys.readouterr().err
     ours = next(line for line in page.splitlines() if line.startswith("| ours |"))
     chance = next(line for line in page.splitlines() if line.startswith("| random |"))
     assert float(ours.split("|")[2].split()[0]) > 0.9 > float(chance.split("|")[2].split()[0])
+
+
+@pytest.mark.parametrize("kind", list(Plant))
+def test_planted_errors_are_about_as_many_as_asked_and_come_again(kind: Plant) -> None:
+    truth = np.repeat(np.arange(10), 500)
+    given = planted(truth, kind, rate=0.2, seed=1)
+    assert (given != truth).mean() == pytest.approx(0.2, abs=0.04)
+    np.testing.assert_array_equal(given, planted(truth, kind, rate=0.2, seed=1))
+
+
+def test_a_clean_set_can_be_graded_on_planted_errors(tmp_path: Path) -> None:
+    made_set(tmp_path / "data/text_classification/clean", num_wrong=0)
+    out = tmp_path / "table.md"
+    folders = ["--data", str(tmp_path / "data"), "--cache", str(tmp_path / "cache")]
+    asked = [*folders, "--out", str(out), "--seeds", "1", "--plant", "next"]
+    assert detection.main(asked) == 0
+    assert "clean (next, 10% chosen)" in out.read_text()
 
 
 def test_a_folder_without_sets_is_an_error(tmp_path: Path) -> None:
