@@ -1,0 +1,51 @@
+"""Suspicion: how likely a label is wrong, hedged over what cannot be known without gold.
+
+Two questions have no answer in the data, so each is answered both ways and the
+answers meet in the middle, as means of log-odds:
+
+  How do labels go wrong? If by chance alone, P(wrong) follows from p(label) only
+  (self-confidence). If classes are taken for one another, the noise model says
+  (noise.py). Either alone loses much where the other holds (docs/detection.md).
+
+  Which view of a row is right? The one that predicts labels best, unless it has
+  learned the very rule that made the wrong ones. So the pool, whose weights
+  follow the labels (combine.py), counts as much as its members with equal weights.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, logit
+
+from cluster.scores.compact import Compact, Floats
+from cluster.scores.noise import NoiseModel
+
+FLAG = 0.5  # a label is called wrong from here on
+TINY = 1e-9
+
+Doubles = npt.NDArray[np.float64]
+
+
+def suspicion(rows: Compact, model: NoiseModel) -> Doubles:
+    """How likely each label is wrong by one view or pool, [R], in [0, 1]; higher is worse.
+
+    rows: compact predictions, out of sample. model: of the same view, whole table.
+    """
+    # The mean of two log-odds is the root of the product of the odds: no logarithm a row.
+    by_chance = (1 - rows.p_label) / np.maximum(rows.p_label, TINY)
+    odds = np.sqrt(by_chance * model.odds(rows))
+    found: Doubles = odds / (1 + odds)
+    return found
+
+
+def hedge(pool: Floats, members: Sequence[Floats]) -> Doubles:
+    """Suspicion by a pool of views and by each of its members alone, each [R], into one, [R]."""
+    return logit_mean([pool, logit_mean(members)])
+
+
+def logit_mean(probabilities: Sequence[Floats]) -> Doubles:
+    """Mean of log-odds, as a probability: [R] each -> [R], in [0, 1]."""
+    odds = [logit(np.clip(np.asarray(one, np.float64), TINY, 1 - TINY)) for one in probabilities]
+    mean: Doubles = expit(np.mean(odds, axis=0))
+    return mean
