@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from relabel_service.queue.store import Store, open_store
 from relabel_service.service import LeaseService
 from tests.campaigns import ADMIN, Clock, create_request, write_findings
 from tests.stores import KINDS, new_queue_url
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 class Start:

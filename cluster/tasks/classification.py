@@ -13,10 +13,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from cluster.scores.compact import Compact, compact
+from cluster.scores.noise import NoiseModel, belief_sums
+from cluster.scores.signals import entropy
+from cluster.scores.suspicion import suspicion
 from cluster.tasks.seam import Array, Recipe, Tensors
 from relabel_service.tables import SUGGESTION
 
 NUM_SUGGESTIONS = 3
+NUM_OTHERS = 9  # classes besides the label that suspicion weighs
 TARGET = "target"
 OBSERVED = ("p_label", "margin")
 SIGNALS = ("p_label", "p_other", "entropy", "label_rank")
@@ -89,26 +94,38 @@ def judge(
 
     probabilities: [B, C]; given: class of the human label, [B].
     """
-    num_rows, num_classes = probabilities.shape
-    every = np.arange(num_rows)
-    p_label = probabilities[every, given].astype(np.float64)
-    others = probabilities.copy()
-    others[every, given] = -1.0
-    p_other = others.max(axis=1).astype(np.float64)
-    clipped = np.clip(probabilities, 1e-12, 1.0)
-    entropy = -(clipped * np.log(clipped)).sum(axis=1) / np.log(max(num_classes, 2))
+    num_rows = len(given)
+    rows = compact(probabilities, given, num_others=NUM_OTHERS)
     return pa.table(
         {
-            "row": every,
+            "row": np.arange(num_rows),
             "unit": [""] * num_rows,
             "label": [classes[place] for place in given],
             "suggestions": _suggestions(probabilities, classes),
-            "p_label": p_label,
-            "p_other": p_other,
-            "entropy": entropy.astype(np.float64),
+            "given": rows.given,
+            "others": _lists(rows.others),
+            "p_others": _lists(rows.p_others.astype(np.float64)),
+            "p_label": rows.p_label.astype(np.float64),
+            "p_other": rows.p_others[:, 0].astype(np.float64),
+            "entropy": entropy(probabilities).astype(np.float64),
             "label_rank": _label_rank(probabilities, given),
         }
     )
+
+
+def _lists(values: npt.NDArray[Any]) -> pa.ListArray:
+    """[R, M] as one list a row."""
+    offsets = pa.array(np.arange(len(values) + 1) * values.shape[1], pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(values.ravel()))
+
+
+def _compact(judged: pa.Table) -> Compact:
+    """The judged rows as the scores take them; judge's inverse."""
+    others, p_others = (
+        column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+        for column in (judged["others"], judged["p_others"])
+    )
+    return Compact(judged["given"].to_numpy(), judged["p_label"].to_numpy(), others, p_others)
 
 
 def _label_rank(probabilities: Probabilities, given: npt.NDArray[np.int64]) -> Array:
@@ -143,15 +160,19 @@ class ClassScores:
     """The scoring half of a classification task's ModelTask."""
 
     def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
-        return {}
+        counts = np.bincount(judged["given"].to_numpy(), minlength=len(classes))
+        return {"frequency": counts.astype(np.float64)}
+
+    def second_sums(
+        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+    ) -> dict[str, Array]:
+        return {"belief": belief_sums(_compact(judged), sums["frequency"])}
 
     def suspicion(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
-        """One minus the normalized margin (Northcutt et al. 2021, section 3.2), in [0, 1]."""
-        p_label, p_other = judged["p_label"].to_numpy(), judged["p_other"].to_numpy()
-        doubt: Array = np.clip((1.0 + p_other - p_label) / 2, 0.0, 1.0)
-        return doubt
+        """By chance and by the table's noise model, half each: scores/suspicion.py."""
+        return suspicion(_compact(judged), NoiseModel.of(sums["frequency"], sums["belief"]))
 
     def signals(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]

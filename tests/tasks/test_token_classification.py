@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ from relabel_service.tasks.spans import Span
 from relabel_service.v1 import labels_pb2
 from tests.data import slices
 from tests.tasks import training
+from tests.unit.test_consensus import results, vote
 
 NAME = "token_classification"
 TASK = task_named(NAME)
@@ -384,16 +384,11 @@ def test_a_model_that_tags_nothing_is_refused(tmp_path: Path) -> None:
 def votes_about_units(folder: Path, *votes: tuple[str, str, str]) -> str:
     """A results table. votes: unit, the human label's part, the answer's part, of row r."""
     rows = [
-        {
-            **dict.fromkeys(tables.RESULTS.names, ""),
-            **{"campaign": "c", "run_id": "run", "rank": rank, "suspicion": 0.9, "id": "r"},
-            **{"unit": unit, "human_label": before, "label": after, "labeler": "ann"},
-            "submit_time": datetime.now(UTC),
-        }
+        vote("r", "ann", after, unit=unit, human_label=before, rank=rank)
         for rank, (unit, before, after) in enumerate(votes)
     ]
     uri = str(folder / "results")
-    tables.append_once(uri, pa.Table.from_pylist(rows, schema=tables.RESULTS), app_id="c")
+    tables.append_once(uri, results(*rows), app_id="c")
     return uri
 
 
