@@ -28,7 +28,7 @@ HEARD = 0.95  # share of the sample's sounds that are heard whole
 MAX_LOOKED_AT = 500  # sounds of the sample that tell rate and duration
 SILENCE = 1e-6  # power below which a band is taken as silent
 FILE = "sounds.json"
-RECIPE = Recipe(epochs=20, batch_size=16, learning_rate=3e-3, weight_decay=0.05, warmup_share=0.1)
+RECIPE = Recipe(epochs=30, batch_size=8, learning_rate=3e-3, weight_decay=0.05, warmup_share=0.1)
 
 LogMel = npt.NDArray[np.float16]
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import nn
 from torch.nn import functional
@@ -24,6 +26,7 @@ TARGET = "target"
 MASK = "mask"  # bool [B, T] in every batch: which places hold a token
 OBSERVED = ("p_label", "margin")
 NOT_A_TOKEN = -100
+NO_ENTITY = spans.to_text([])
 SIGNALS = ("p_label", "p_label_mean", *(f"num_{kind.replace(' ', '_')}" for kind in KINDS))
 
 
@@ -167,7 +170,11 @@ class TagScores:
     """The scoring half of a token classification task's ModelTask."""
 
     def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
-        return {}
+        """Over the parts that name an entity, class by class: how many, and their p_label."""
+        number, names_some, p_label = _columns(judged, classes)
+        counted = np.bincount(number[names_some], minlength=len(classes))
+        added = np.bincount(number[names_some], p_label[names_some], minlength=len(classes))
+        return {"num_named": counted.astype(np.float64), "p_named": added}
 
     def second_sums(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
@@ -177,9 +184,16 @@ class TagScores:
     def suspicion(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
-        """One minus the worst token's probability (Wang and Mueller 2022, section 3), in [0, 1]."""
-        doubt: Array = 1.0 - judged["p_label"].to_numpy()
-        return doubt.clip(0.0, 1.0)
+        """One minus the worst token's probability (Wang and Mueller 2022, section 3), in [0, 1].
+
+        A part that names entities is held against what its class usually gets, t / (t + p),
+        as confident learning does with its thresholds (Northcutt et al. 2021, section 3.1):
+        a model gives rare classes little, whether their labels are right or wrong.
+        """
+        number, names_some, p_label = _columns(judged, classes)
+        usual = (sums["p_named"] / np.maximum(sums["num_named"], 1))[number]
+        held_against = usual / np.maximum(usual + p_label, tags.LEAST)
+        return np.clip(np.where(names_some, held_against, 1.0 - p_label), 0.0, 1.0)
 
     def signals(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
@@ -189,6 +203,16 @@ class TagScores:
     def reasons(self, judged: pa.Table) -> list[str]:
         told: list[str] = judged["told"].to_pylist()
         return told
+
+
+def _columns(
+    judged: pa.Table, classes: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], Array]:
+    """Each part's class as a number, whether the label names an entity of it, and p_label."""
+    place = {name: number for number, name in enumerate(classes)}
+    number = np.array([place[unit] for unit in judged["unit"].to_pylist()], np.int64)
+    names_some = pc.not_equal(judged["label"], NO_ENTITY).to_numpy(zero_copy_only=False)
+    return number, names_some, judged["p_label"].to_numpy()
 
 
 def _by_class(probabilities: tags.Probabilities, given: tags.Tags) -> Array:

@@ -255,6 +255,26 @@ def test_suspicion_is_of_the_worst_token_of_the_class() -> None:
     assert "least at 'z' (80%)" in of_org["told"]
 
 
+def test_an_entity_is_held_against_what_its_class_usually_gets() -> None:
+    models = model_task(NAME)
+    rows = [("ORG", "[]", 0.9)] + [
+        (unit, text((0, 1, unit)), p_label)
+        for unit, p_label in (("ORG", 0.05), ("ORG", 0.01), ("PER", 0.9), ("PER", 0.05))
+    ]
+    units, labels, p_label = zip(*rows, strict=True)
+    judged = pa.table({"unit": units, "label": labels, "p_label": p_label})
+    parts = [models.sums(part, CLASSES) for part in (judged.slice(0, 2), judged.slice(2))]
+    sums = {name: parts[0][name] + parts[1][name] for name in parts[0]}
+    whole = models.sums(judged, CLASSES)
+    assert {name: list(value) for name, value in sums.items()} == {
+        name: pytest.approx(list(value)) for name, value in whole.items()
+    }
+    nothing, usual, low, right, wrong = models.suspicion(judged, sums, CLASSES)
+    assert nothing == pytest.approx(0.1)
+    assert usual == pytest.approx(0.03 / 0.08)
+    assert wrong > low > usual > right
+
+
 @pytest.fixture(scope="module")
 def wikinews() -> training.Rows:
     return training.rows_of(NAME, slices.read("ner/wikinews", "train"), "tokens")
