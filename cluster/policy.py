@@ -22,6 +22,7 @@ from relabel_service import tables
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 
+WEIGHT = "weight"  # the weight column where the user names none
 LABEL_RANK = "label_rank"  # signal: place of the human label among the model's classes, 1 the best
 
 
@@ -99,7 +100,7 @@ def apply(
             lineage_uri=lineage_uri,
             action=rule.action,
             policy=str(rule),
-            weight_column=source.weight_column or "weight",
+            weight_column=source.weight_column or WEIGHT,
         )
     )
 
@@ -112,9 +113,8 @@ def preview(source: Source, decisions: Sequence[Mapping[str, Any]], rule: Rule, 
     by_id: dict[str, list[Mapping[str, Any]]] = {}
     for row in decisions:
         by_id.setdefault(row["id"], []).append(row)
-    weight_column = source.weight_column or "weight"
     read(source).map_batches(
-        partial(_changed, source=source, rule=rule, by_id=by_id, weight_column=weight_column),
+        partial(changed_rows, source=source, rule=rule, by_id=by_id),
         batch_format="pyarrow",
         batch_size=BATCH_ROWS,
     ).write_parquet(out, mode=ray.data.SaveMode.OVERWRITE)
@@ -124,20 +124,19 @@ def preview(source: Source, decisions: Sequence[Mapping[str, Any]], rule: Rule, 
         source.content_columns,
         source.label_column,
         source.id_column,
-        weight_column=weight_column,
+        weight_column=source.weight_column or WEIGHT,
     )
 
 
-def _changed(
+def changed_rows(
     batch: pa.Table,
     *,
     source: Source,
     rule: Rule,
     by_id: Mapping[str, Sequence[Mapping[str, Any]]],
-    weight_column: str,
 ) -> pa.Table:
-    """The user's rows as the rule would leave them, with a weight each."""
-    task = task_named(source.task)
+    """The user's rows as the rule would leave them, with a weight each. by_id: decisions."""
+    task, weight_column = task_named(source.task), source.weight_column or WEIGHT
     checked = check(batch, source=source).to_pylist()
     labels = batch[source.label_column].to_pylist()
     weights = [row["weight"] for row in checked]

@@ -38,7 +38,7 @@ _PLACES = pa.schema(
 
 @dataclass(frozen=True)
 class Scoring:
-    """What every Ray task needs: where the parts are, and whose suspicion.
+    """What every task needs: where the parts are, and whose suspicion.
 
     disagreement: the signal to rank by; None for the task's own suspicion.
     """
@@ -60,7 +60,7 @@ class Scoring:
                 "disagreement", f"{self.disagreement!r} is none of {self.task}; {told}"
             )
 
-    def suspicion(self, judged: pa.Table, sums: "Sums") -> Array:
+    def suspicion(self, judged: pa.Table, sums: Sums) -> Array:
         task = model_task(self.task)
         if self.disagreement is not None:
             return task.signals(judged, sums, self.classes)[self.disagreement]

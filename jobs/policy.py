@@ -56,7 +56,8 @@ def main(
     test: Annotated[str | None, typer.Option(help="table looked at once, for the report")] = None,
     gold_column: Annotated[str, typer.Option(help="column of the true label in TEST")] = "gold",
     segment_column: Annotated[
-        list[str] | None, typer.Option(help="column of TEST to tell by where the rule hurts")
+        list[str] | None,
+        typer.Option(help="column of DEV and TEST to tell by where the rule hurts"),
     ] = None,
     model: options.Model = None,
     folds: options.Folds = 5,
@@ -76,7 +77,9 @@ def main(
         weight_column=weight_column,
     )
     require_versions(source)
-    tested = None if test is None else _other(source, test, label_column=gold_column)
+    tests = {"dev": _other(source, dev, label_column=label_column)}
+    if test is not None:
+        tests["test"] = _other(source, test, label_column=gold_column)
     num_rows = tables.open_table(source.uri, source.version).count()
     shares = [parse_budget(one) for one in budget or ([] if threshold else BUDGETS)]
     limits = [(Selection(budget=share).limit(num_rows), 0.0) for share in shares]
@@ -101,9 +104,9 @@ def main(
             for one in action or list(Action)
             for top, least in limits
         ],
-        dev=_other(source, dev, label_column=label_column),
-        test=tested,
-        segments={} if tested is None else _segments(tested, segment_column or []),
+        dev=tests["dev"],
+        test=tests.get("test"),
+        segments={name: _segments(one, segment_column or []) for name, one in tests.items()},
     )
     with ray_session():
         searched = search(asked)

@@ -7,7 +7,7 @@ nothing: they are looked at once, for the rule that dev chose, and over the whol
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ MIN_SEGMENT_ROWS = 30  # fewer tell nothing
 NUM_HURT = 10  # segments told, the worst hurt
 
 Metrics = Mapping[str, float]
+Segments = Mapping[str, Mapping[str, str]]  # column -> id -> value
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Search:
     """What to try.
 
     source: a Delta table. selection: which findings to keep, enough for every rule.
-    dev: what to choose on. test: labels that decide nothing; segments: its rows' groups,
-    segment column -> id -> value.
+    dev: what to choose on. test: labels that decide nothing. segments: groups of their rows to
+    tell apart, `dev` or `test` -> column -> id -> value.
     """
 
     source: Source
@@ -51,7 +52,7 @@ class Search:
     rules: Sequence[Rule]
     dev: Source
     test: Source | None = None
-    segments: Mapping[str, Mapping[str, str]] | None = None
+    segments: Mapping[str, Segments] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,20 +60,21 @@ class Trial:
     """One rule: how many decisions it took, and how good the model of its rows is on dev.
 
     gain: of dev's headline metric over keep, with the 5% and 95% quantiles over resampled rows.
+    hurt: dev's segments whose headline metric fell most.
     """
 
     policy: str
     num_decisions: int
     dev: Metrics
     gain: tuple[float, float, float]
+    hurt: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
 class Searched:
     """What came of it. chosen: `keep` where no rule was better on dev; then no version is new.
 
-    before, after: metrics of the whole test. gain: as Trial's. hurt: the segments whose headline
-    metric fell most.
+    before, after: metrics of the whole test. gain, hurt: as Trial's, of the test.
     """
 
     trials: Sequence[Trial]
@@ -110,12 +112,23 @@ def search(asked: Search) -> Searched:
 
     kept = _trained(asked, folder, KEEP, source, tests)
     told: dict[str, dict[str, Answered]] = {}
-    trials = [_trial(task, KEEP, 0, kept["dev"], kept["dev"])]
+    trials = [
+        Trial(KEEP, 0, task.metrics(kept["dev"].answers, kept["dev"].labels), (0.0, 0.0, 0.0))
+    ]
     for rule in asked.rules:
         decisions = decide(findings, rule)
         rows = preview(source, decisions, rule, folder.address(f"previews/{rule}"))
         told[str(rule)] = _trained(asked, folder, str(rule), rows, tests)
-        trials.append(_trial(task, str(rule), len(decisions), kept["dev"], told[str(rule)]["dev"]))
+        after = told[str(rule)]["dev"]
+        trials.append(
+            Trial(
+                policy=str(rule),
+                num_decisions=len(decisions),
+                dev=task.metrics(after.answers, after.labels),
+                gain=gain(task, kept["dev"], after),
+                hurt=hurt_most(task, asked.segments.get("dev", {}), kept["dev"], after),
+            )
+        )
     best = max(trials, key=lambda one: next(iter(one.dev.values())))
     assert source.version is not None
     searched = Searched(trials, best.policy, source.version, source.version, 0)
@@ -143,7 +156,7 @@ def gain(task: ModelTask, before: Answered, after: Answered) -> tuple[float, flo
 
 
 def hurt_most(
-    task: ModelTask, segments: Mapping[str, Mapping[str, str]], before: Answered, after: Answered
+    task: ModelTask, segments: Segments, before: Answered, after: Answered
 ) -> list[dict[str, Any]]:
     """Segments of a test by the change of its headline metric, the worst first; those that fell."""
     found: list[dict[str, Any]] = []
@@ -174,17 +187,6 @@ def _trained(
     return answer(store_uri, tests, asked.inference)
 
 
-def _trial(
-    task: ModelTask, name: str, num_decisions: int, before: Answered, after: Answered
-) -> Trial:
-    return Trial(
-        name,
-        num_decisions,
-        task.metrics(after.answers, after.labels),
-        gain(task, before, after),
-    )
-
-
 def _measured(
     searched: Searched,
     task: ModelTask,
@@ -200,5 +202,5 @@ def _measured(
         before=task.metrics(one.answers, one.labels),
         after=task.metrics(other.answers, other.labels),
         gain=gain(task, one, other),
-        hurt=hurt_most(task, asked.segments or {}, one, other),
+        hurt=hurt_most(task, asked.segments.get("test", {}), one, other),
     )

@@ -1,8 +1,8 @@
 """Click-through rate: p(click) of a row of features, and how far a 0/1 label is from it.
 
-Clicks are rare, so 1 - p alone would put every click before every other row.
-Suspicion therefore weighs p against the rate of clicks: it is 1/2 where the model
-knows no more than that rate, whatever the label.
+Clicks are rare, so the distance from p to the label alone would put every click before
+every other row, and p(label) against the labels' own rates would hardly ask about clicks,
+of which a larger share is wrong. Suspicion goes half the way, as PRIOR_POWER says.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +32,10 @@ MAX_LOGIT, NUM_BINS = 12.0, 240  # of the table-wide sums that calibration is fi
 CENTRES = (np.arange(NUM_BINS) + 0.5) * (2 * MAX_LOGIT / NUM_BINS) - MAX_LOGIT
 SMALLEST = 1e-6  # a probability nearer to 0 or 1 than this is taken for it
 NUM_CALIBRATION_BINS = 10
+# 0 leaves the odds of a click as they are, 1 divides them by the odds of any row's click.
+# Average precision for errors planted in bank marketing at 0, a half and 1: false clicks alone
+# 0.385, 0.332, 0.075; lost clicks alone 0.066, 0.078, 0.189; both 0.220, 0.239, 0.165.
+PRIOR_POWER = 0.5
 
 
 class ClickLearner(nn.Module):
@@ -140,10 +144,11 @@ class ClickThroughRateModels:
     def suspicion(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
-        """p(the other label), once both labels are made equally frequent; in [0, 1]."""
+        """p(the other label), once the labels' frequencies are brought nearer; in [0, 1]."""
         p_click, rate = _calibrated(judged, sums), _rate(sums)
-        odds = p_click / (1 - p_click) * (1 - rate) / rate
-        return np.where(_clicked(judged), 1 / (1 + odds), odds / (1 + odds))
+        odds = p_click / (1 - p_click) * ((1 - rate) / rate) ** PRIOR_POWER
+        doubt: Array = np.where(_clicked(judged), 1 / (1 + odds), odds / (1 + odds))
+        return doubt
 
     def signals(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]

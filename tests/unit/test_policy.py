@@ -8,7 +8,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from cluster.dataset import Source, latest
-from cluster.policy import LABEL_RANK, Rule, apply, decide
+from cluster.policy import LABEL_RANK, Rule, apply, changed_rows, decide
 from cluster.versions import Action
 from relabel_service import tables
 from relabel_service.errors import Conflict, InvalidInput
@@ -180,3 +180,19 @@ def test_a_rule_that_meets_no_row_makes_no_version(tmp_path: Path) -> None:
     written = setting.apply(Rule(Action.DROP, least=0.95))
     assert (written.version_before, written.version) == (0, 0)
     assert DeltaTable(setting.uri).version() == 0
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_a_preview_holds_what_applying_would_leave(tmp_path: Path, action: Action) -> None:
+    setting, rule = Setting(tmp_path), Rule(action, least=0.5)
+    by_id = {row["id"]: [row] for row in decide(FINDINGS, rule)}
+    batch = DeltaTable(setting.uri).to_pyarrow_table(columns=["id", "text", "label"])
+    preview = changed_rows(batch, source=setting.source, rule=rule, by_id=by_id)
+    assert preview.schema.field("label").type == batch.schema.field("label").type
+    setting.apply(rule)
+    after = DeltaTable(setting.uri).to_pyarrow_table()
+    names = ["id", "label", *(["weight"] if action is Action.WEIGHT else [])]
+    wanted = after.select(names).sort_by("id").to_pylist()
+    for row in wanted:
+        row["weight"] = 1.0 if row.get("weight") is None else row["weight"]
+    assert preview.select(["id", "label", "weight"]).sort_by("id").to_pylist() == wanted
