@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from relabel_service import tables
-from tests.integration.servers import free_port
+from tests.ports import free_port
 from tests.tasks.test_text_classification import planted
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from relabel_service import tables
-from tests.integration.servers import free_port
+from tests.ports import free_port
 from tests.tasks.test_text_classification import planted
 
 ROOT = Path(__file__).parents[2]
