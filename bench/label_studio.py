@@ -23,7 +23,7 @@ from typing import Any
 
 from tests.ports import free_port
 
-START_S = 180.0
+START_S = 900.0  # it migrates its database first
 USER, PASSWORD, TOKEN = "bench@example.org", "bench-password", "b" * 40
 CONFIG = """<View><Text name="text" value="$text"/>
 <Choices name="label" toName="text"><Choice value="ham"/><Choice value="spam"/></Choices></View>"""

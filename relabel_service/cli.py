@@ -16,8 +16,9 @@ lease and submit speak JSON lines (the protos' JSON form), for scripts:
 """
 
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import click
 import typer
@@ -50,6 +51,18 @@ Labeler = Annotated[
 ]
 CampaignName = Annotated[str, typer.Argument(help="campaigns/{campaign}", show_default=False)]
 MaxItems = Annotated[int, typer.Option(help="how many items to hold at once")]
+
+
+class Order(StrEnum):
+    WORST_FIRST = "worst-first"
+    BY_CLASS = "by-class"
+    ALIKE_TOGETHER = "alike-together"
+
+
+class Skipped(StrEnum):
+    OTHERS = "others"
+    NEVER_AGAIN = "nobody"
+
 
 LOCAL = "localhost:9000"
 OPERATOR = "operator"  # who asks, where nobody answers items
@@ -165,14 +178,71 @@ def create(
     findings: Annotated[str, typer.Option(help="address of the findings table")],
     run_id: Annotated[str, typer.Option(help="the mine run within it")],
     votes_required: Annotated[int, typer.Option(help="votes an item needs")] = 1,
+    max_votes: Annotated[int, typer.Option(help="votes while they do not agree")] = 0,
+    min_agreement: Annotated[float, typer.Option(help="share of votes that must agree")] = 0.0,
+    order: Annotated[Order, typer.Option(help="in which items are handed out")] = Order.WORST_FIRST,
+    skipped: Annotated[Skipped, typer.Option(help="who sees a skipped item")] = Skipped.OTHERS,
+    blind_share: Annotated[float, typer.Option(help="share shown without suggestions")] = 0.0,
+    gold: Annotated[str, typer.Option(help="address of items whose label is known")] = "",
+    gold_run_id: Annotated[str, typer.Option(help="the run within it")] = "",
+    gold_rate: Annotated[float, typer.Option(help="share of items that are gold")] = 0.1,
+    audit: Annotated[str, typer.Option(help="address of a random sample of the rest")] = "",
+    audit_run_id: Annotated[str, typer.Option(help="the run within it")] = "",
+    audit_population: Annotated[int, typer.Option(help="rows it was drawn from")] = 0,
     address: Address = LOCAL,
 ) -> None:
     """Create a campaign from a mine run's findings."""
+    settings: dict[str, Any] = {
+        "max_votes": max_votes,
+        "min_agreement": min_agreement,
+        "item_order": f"ITEM_ORDER_{order.name}",
+        "skip_policy": f"SKIP_POLICY_{skipped.name}",
+        "blind_share": blind_share,
+    }
+    if gold:
+        settings["gold"] = campaigns_pb2.Gold(uri=gold, run_id=gold_run_id, rate=gold_rate)
+    if audit:
+        settings["audit"] = campaigns_pb2.Audit(
+            uri=audit, run_id=audit_run_id, population=audit_population
+        )
     with _client(address) as client:
         made = client.create_campaign(
-            campaign_id, findings_uri=findings, run_id=run_id, votes_required=votes_required
+            campaign_id,
+            findings_uri=findings,
+            run_id=run_id,
+            votes_required=votes_required,
+            **settings,
         )
     print(f"{made.name}: {made.num_items} items")
+
+
+@app.command()
+def pause(campaign: CampaignName, address: Address = LOCAL) -> None:
+    """Give out no more items; those held may still be answered."""
+    with _client(address) as client:
+        client.pause(campaign)
+
+
+@app.command()
+def resume(campaign: CampaignName, address: Address = LOCAL) -> None:
+    """Give out items again."""
+    with _client(address) as client:
+        client.resume(campaign)
+
+
+@app.command()
+def close(campaign: CampaignName, address: Address = LOCAL) -> None:
+    """Take no more answers, for good, without publishing them yet."""
+    with _client(address) as client:
+        client.close_campaign(campaign)
+
+
+@app.command()
+def watch(campaign: CampaignName, address: Address = LOCAL) -> None:
+    """Tell the campaign's counts now and after each change, as JSON, until it is finalized."""
+    with _client(address) as client:
+        for told in client.watch(campaign):
+            print(MessageToJson(told, indent=None), flush=True)
 
 
 @app.command()
@@ -185,18 +255,21 @@ def stats(campaign: CampaignName, address: Address = LOCAL) -> None:
 @app.command()
 def lease(
     campaign: CampaignName,
-    labeler: Labeler = OPERATOR,
+    labeler: Labeler = "",
     max_items: MaxItems = 1,
+    wait: Annotated[float, typer.Option(help="seconds to wait for an item")] = 0.0,
+    adjudicate: Annotated[bool, typer.Option("--adjudicate", help="unclear items")] = False,
     address: Address = LOCAL,
 ) -> None:
     """Lease items; one lease a line, as JSON."""
     with _client(address, labeler) as client:
-        for one in client.lease(campaign, max_items=max_items):
+        found = client.lease(campaign, max_items=max_items, wait_s=wait, adjudicate=adjudicate)
+        for one in found:
             print(MessageToJson(one, indent=None))
 
 
 @app.command()
-def submit(campaign: CampaignName, labeler: Labeler = OPERATOR, address: Address = LOCAL) -> None:
+def submit(campaign: CampaignName, labeler: Labeler = "", address: Address = LOCAL) -> None:
     """Submit results read from standard input; one result a line, as JSON."""
     results = [_result(number, line) for number, line in enumerate(sys.stdin, 1) if line.strip()]
     with _client(address, labeler) as client:
@@ -207,7 +280,7 @@ def submit(campaign: CampaignName, labeler: Labeler = OPERATOR, address: Address
 @app.command()
 def label(
     campaign: CampaignName,
-    labeler: Labeler = OPERATOR,
+    labeler: Labeler = "",
     max_items: MaxItems = 10,
     address: Address = LOCAL,
 ) -> None:
@@ -239,7 +312,10 @@ def main() -> None:
 
 
 def _client(address: str, labeler: str = OPERATOR) -> Client:
-    return Client(address, labeler=labeler, **click.get_current_context().obj)
+    connection = click.get_current_context().obj
+    if not labeler and not connection["token"]:
+        raise InvalidInput.of("--as", "is not set; name who answers, or set RELABEL_TOKEN")
+    return Client(address, labeler=labeler, **connection)
 
 
 def _result(number: int, line: str) -> leases_pb2.Result:

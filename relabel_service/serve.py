@@ -9,11 +9,13 @@ blocking store. Serve's proxy must be given servicers.SERVICERS.
 """
 
 import asyncio
+import functools
 import logging
 import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -56,10 +58,12 @@ SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 ROUTED_WITHIN_S = 30.0
 POLL_S = 0.25  # how often a waiting call looks for free items
 WATCH_S = 1.0
+NUM_THREADS = 32
 
 LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 S = TypeVar("S", AuthSettings, Limits)
 
 logger = logging.getLogger("ray.serve")
@@ -72,7 +76,12 @@ class RelabelService:
         self._authenticator = _authenticator(auth)
         self._limits = limits
         self._rate = Rate(limits)
+        self._threads = ThreadPoolExecutor(NUM_THREADS)  # that many writers may share a commit
         self._service = LeaseService(open_store(queue_url), limits=limits)
+
+    async def _on_thread(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        bound = functools.partial(call, *arguments, **named)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, bound)
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
@@ -83,7 +92,7 @@ class RelabelService:
             grpc_context.set_details(f"no service {request.service!r}; ask for {SERVICE.full_name}")
             return health_pb2.HealthCheckResponse()
         try:
-            await asyncio.to_thread(self._service.check_health)
+            await self._on_thread(self._service.check_health)
         except Exception:
             logger.exception("the queue database does not answer")
             return health_pb2.HealthCheckResponse(status="NOT_SERVING")
@@ -94,15 +103,15 @@ class RelabelService:
     ) -> rpc.LeaseItemsResponse:
         """Asks again while nothing is free and the request would wait."""
         try:
-            caller = await asyncio.to_thread(self._admitted, "LeaseItems", request, grpc_context)
+            caller = await self._on_thread(self._admitted, "LeaseItems", request, grpc_context)
             lease = self._service.LeaseItems
             ends = time.monotonic() + request.wait.seconds + request.wait.nanos / 1e9
             while (left_s := ends - time.monotonic()) > 0:
-                found = await asyncio.to_thread(lease, request, caller, may_wait=True)
+                found = await self._on_thread(lease, request, caller, may_wait=True)
                 if found.leases:
                     return found
                 await asyncio.sleep(min(left_s, POLL_S))
-            return await asyncio.to_thread(lease, request, caller)
+            return await self._on_thread(lease, request, caller)
         except Exception as error:
             _refuse("LeaseItems", error, grpc_context)
         return rpc.LeaseItemsResponse()
@@ -111,9 +120,9 @@ class RelabelService:
         self, request: rpc.StreamLeasesRequest, grpc_context: RayServegRPCContext
     ) -> AsyncIterator[rpc.StreamLeasesResponse]:
         try:
-            caller = await asyncio.to_thread(self._admitted, "StreamLeases", request, grpc_context)
+            caller = await self._on_thread(self._admitted, "StreamLeases", request, grpc_context)
             next_leases = self._service.next_leases
-            while (found := await asyncio.to_thread(next_leases, request, caller)) is not None:
+            while (found := await self._on_thread(next_leases, request, caller)) is not None:
                 if found.leases:
                     yield found
                 else:
@@ -127,9 +136,9 @@ class RelabelService:
     ) -> AsyncIterator[rpc.WatchCampaignResponse]:
         last = None
         try:
-            caller = await asyncio.to_thread(self._admitted, "WatchCampaign", request, grpc_context)
+            caller = await self._on_thread(self._admitted, "WatchCampaign", request, grpc_context)
             while last is None or last.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
-                found = await asyncio.to_thread(self._service.watch, request, caller)
+                found = await self._on_thread(self._service.watch, request, caller)
                 if found != last:
                     yield found
                 else:
@@ -148,7 +157,7 @@ class RelabelService:
         pids and addresses (Ray 2.60), so none does.
         """
         try:
-            return await asyncio.to_thread(self._call, method, request, context)
+            return await self._on_thread(self._call, method, request, context)
         except Exception as error:
             _refuse(method, error, context)
         return empty

@@ -8,7 +8,6 @@ be sent again with the same request_id.
 
 import fcntl
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,9 +18,10 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 
 from relabel_service.errors import InvalidInput, Unavailable, WrongState
+from relabel_service.queue.group_commit import GroupCommit
 from relabel_service.queue.migrations import migrate
 
-POOL_SIZE = 16
+POOL_SIZE = 32
 CONNECT_TIMEOUT_S = 5
 
 Clock = Callable[[], float]
@@ -62,7 +62,6 @@ class SqliteStore:
 
     def __init__(self, url: str, clock: Clock | None = None) -> None:
         self._clock = clock or time.time
-        self._writer = threading.Lock()  # a queue; SQLite's own waiting sleeps in steps
         self._only = _lock_file(url)
         self._engine = create_engine(
             url, pool_size=POOL_SIZE, connect_args={"check_same_thread": False}
@@ -70,6 +69,7 @@ class SqliteStore:
         event.listen(self._engine, "connect", _durable)
         event.listen(self._engine, "begin", _begin)
         self._reader = self._engine.execution_options(sqlite_reads=True)
+        self._writers = GroupCommit(self._engine)  # SQLite's own waiting sleeps in steps
         _migrate(self)
 
     @contextmanager
@@ -81,7 +81,7 @@ class SqliteStore:
     def writing(
         self, *, caller: str = "", campaign: str = "", alone: bool = False
     ) -> Iterator[Moment]:
-        with _reached("sqlite"), self._writer, self._engine.begin() as connection:
+        with _reached("sqlite"), self._writers.writing() as connection:
             yield connection, self._clock()
 
     def analyze(self) -> None:

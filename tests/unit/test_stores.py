@@ -1,5 +1,6 @@
 """What the stores promise beyond the queue's own rules."""
 
+import time
 import uuid
 from pathlib import Path
 from threading import Barrier, Thread
@@ -81,3 +82,17 @@ def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> Non
         open_store(f"sqlite:///{tmp_path}/none/queue.db")
     with pytest.raises(Unavailable, match="postgresql"):
         open_store("postgresql+psycopg://relabel@127.0.0.1:1/queue")
+
+
+def test_on_postgresql_the_databases_clock_counts_and_no_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(new_queue_url("postgresql", tmp_path))
+    with store.reading() as (_, now):
+        pass
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", lambda: now + 3600)  # as on a host that is an hour ahead
+        with store.writing(caller="ann") as (_, later):
+            pass
+    store.close()
+    assert now <= later < now + 600

@@ -1,0 +1,51 @@
+"""The relabel command against a running service."""
+
+import json
+import uuid
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from relabel_service import cli
+from relabel_service.errors import InvalidInput
+from tests.campaigns import write_findings
+from tests.integration.servers import ServerProcess
+
+
+def relabel(*arguments: str, stdin: str = "") -> list[str]:
+    """Lines of what the command printed."""
+    done = CliRunner().invoke(cli.app, arguments, input=stdin, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout.splitlines()
+
+
+def test_a_campaign_from_creation_to_its_results(server: ServerProcess, tmp_path: Path) -> None:
+    at = ("--address", server.address)
+    made = f"c-{uuid.uuid4().hex}"
+    findings = write_findings(tmp_path, 3)
+    settings = ("--order", "by-class", "--skipped", "nobody", "--blind-share", "0")
+    [told] = relabel("create", made, "--findings", findings, "--run-id", "run", *settings, *at)
+    name = f"campaigns/{made}"
+    assert told == f"{name}: 3 items"
+    relabel("pause", name, *at)
+    relabel("resume", name, *at)
+    leases = [
+        json.loads(line) for line in relabel("lease", name, "--as", "ann", "--max-items", "2", *at)
+    ]
+    results = [{"token": one["token"], "decision": "DECISION_ACCEPT"} for one in leases]
+    stdin = "\n".join(json.dumps(one) for one in results)
+    outcomes = relabel("submit", name, "--as", "ann", *at, stdin=stdin)
+    assert [json.loads(one)["status"] for one in outcomes] == ["RESULT_STATUS_ACCEPTED"] * 2
+    assert json.loads("".join(relabel("stats", name, *at)))["numDone"] == "2"
+    relabel("close", name, *at)
+    [told] = relabel("finalize", name, "--results", str(tmp_path / "results"), *at)
+    assert told == f"{name}: results in {tmp_path / 'results'}"
+    [told] = relabel("watch", name, *at)
+    assert json.loads(told)["campaign"]["state"] == "CAMPAIGN_STATE_FINALIZED"
+    assert any(made[:10] in line for line in relabel("campaigns", *at))
+
+
+def test_who_answers_must_be_said(server: ServerProcess) -> None:
+    with pytest.raises(InvalidInput, match="RELABEL_TOKEN"):
+        relabel("lease", "campaigns/any", "--address", server.address)
