@@ -7,6 +7,7 @@ branches on a task's name. The light side is relabel_service/tasks/.
 from cluster.tasks.audio_classification import AudioClassificationModels
 from cluster.tasks.click_through_rate import ClickThroughRateModels
 from cluster.tasks.image_classification import ImageClassificationModels
+from cluster.tasks.object_detection import ObjectDetectionModels
 from cluster.tasks.seam import ModelTask
 from cluster.tasks.sequence_generation import SequenceGenerationModels
 from cluster.tasks.text_classification import TextClassificationModels
@@ -14,6 +15,7 @@ from cluster.tasks.token_classification import TokenClassificationModels
 from relabel_service.errors import InvalidInput
 
 MODEL_TASKS: dict[str, ModelTask] = {
+    "object_detection": ObjectDetectionModels(),
     "text_classification": TextClassificationModels(),
     "image_classification": ImageClassificationModels(),
     "audio_classification": AudioClassificationModels(),
