@@ -15,11 +15,11 @@ from cluster.tasks.token_classification import TokenClassificationModels
 from relabel_service.errors import InvalidInput
 
 MODEL_TASKS: dict[str, ModelTask] = {
-    "object_detection": ObjectDetectionModels(),
     "text_classification": TextClassificationModels(),
     "image_classification": ImageClassificationModels(),
     "audio_classification": AudioClassificationModels(),
     "token_classification": TokenClassificationModels(),
+    "object_detection": ObjectDetectionModels(),
     "click_through_rate": ClickThroughRateModels(),
     "sequence_generation": SequenceGenerationModels(),
 }

@@ -24,6 +24,7 @@ NUM_REASONS = 3  # faults that a reason names, the likeliest
 
 class ObjectDetectionModels:
     name = "object_detection"
+    disagreements: tuple[str, ...] = FAULTS  # to rank by one kind of fault alone
 
     def shingles(self, content: str) -> Iterable[bytes]:
         """The image as one feature: copies share a fold."""
