@@ -172,12 +172,12 @@ def _updates(
     schema = pa.schema(tables.open_table(source.uri, source.version).schema().to_arrow())
     ids = list(dict.fromkeys(row["id"] for row in touched))
     columns = {
-        name: pa.array([present[one]["own"][name] for one in ids]).cast(schema.field(name).type)
+        name: _column([present[one]["own"][name] for one in ids], schema.field(name).type)
         for name in keys
     }
     if writing.action is Action.SET:
         values = [task.write_label(labels[one], present[one]["content"]) for one in ids]
-        columns[source.label_column] = pa.array(values).cast(schema.field(source.label_column).type)
+        columns[source.label_column] = _column(values, schema.field(source.label_column).type)
     if writing.action is Action.WEIGHT:
         weights: dict[str, float] = {}
         for row in touched:
@@ -186,6 +186,13 @@ def _updates(
         kind = schema.field(held).type if held >= 0 else pa.float64()
         columns[writing.weight_column] = pa.array([weights[one] for one in ids]).cast(kind)
     return pa.table(columns)
+
+
+def _column(values: Sequence[Any], column_type: pa.DataType) -> pa.Array:
+    """Values in a column's own type."""
+    if pa.types.is_nested(column_type):  # from empty lists alone no item type can be inferred
+        return pa.array(values, column_type)
+    return pa.array(values).cast(column_type)
 
 
 def _commit(writing: Writing, source: Source, updates: pa.Table) -> int:

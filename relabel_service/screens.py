@@ -120,6 +120,14 @@ def _spans(one: labels_pb2.Label, item: items_pb2.Item) -> str:
     return ", ".join(told) or "no entity"
 
 
+def _boxes(one: labels_pb2.Label, item: items_pb2.Item) -> str:
+    told = [
+        f"{box.class_name} ({box.x_min:g}, {box.y_min:g}, {box.x_max:g}, {box.y_max:g})"
+        for box in one.boxes.boxes
+    ]
+    return ", ".join(told) or "no box"
+
+
 def _sequence(one: labels_pb2.Label, item: items_pb2.Item) -> str:
     return one.sequence.text
 
@@ -131,6 +139,7 @@ def _click(one: labels_pb2.Label, item: items_pb2.Item) -> str:
 LABEL: Mapping[str, Callable[[labels_pb2.Label, items_pb2.Item], str]] = {
     "class_label": _class_label,
     "spans": _spans,
+    "boxes": _boxes,
     "sequence": _sequence,
     "click": _click,
 }
@@ -157,6 +166,22 @@ def _ask_spans(item: items_pb2.Item, classes: Sequence[str], console: Console) -
         start, last = int(found[1]), int(found[2] or found[1])
         spans.append(labels_pb2.Span(start=start, end=last + 1, class_name=item.unit))
     return labels_pb2.Label(spans=labels_pb2.SpansLabel(spans=spans))
+
+
+def _ask_boxes(item: items_pb2.Item, classes: Sequence[str], console: Console) -> labels_pb2.Label:
+    """Pixels of each box of the item's class: 3 5 20 40; 0 0 9 9 is two boxes."""
+    asked = f"every {item.unit} as x0 y0 x1 y1; the next after a semicolon; nothing for none"
+    typed = Prompt.ask(escape_markup(asked), default="", show_default=False, console=console)
+    boxes = []
+    for part in filter(str.strip, typed.split(";")):
+        try:
+            left, top, right, bottom = map(float, re.split(r"[\s,]+", part.strip()))
+        except ValueError:
+            raise InvalidInput.of("label", f"{part!r} is no box; type 3 5 20 40") from None
+        boxes.append(
+            labels_pb2.Box(x_min=left, y_min=top, x_max=right, y_max=bottom, class_name=item.unit)
+        )
+    return labels_pb2.Label(boxes=labels_pb2.BoxesLabel(boxes=boxes))
 
 
 def _ask_sequence(
@@ -190,6 +215,7 @@ def _ask_json(item: items_pb2.Item, classes: Sequence[str], console: Console) ->
 ASK: Mapping[str, Callable[[items_pb2.Item, Sequence[str], Console], labels_pb2.Label]] = {
     "class_label": _ask_class,
     "spans": _ask_spans,
+    "boxes": _ask_boxes,
     "sequence": _ask_sequence,
     "click": _ask_click,
 }

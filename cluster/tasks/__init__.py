@@ -7,6 +7,7 @@ branches on a task's name. The light side is relabel_service/tasks/.
 from cluster.tasks.audio_classification import AudioClassificationModels
 from cluster.tasks.click_through_rate import ClickThroughRateModels
 from cluster.tasks.image_classification import ImageClassificationModels
+from cluster.tasks.object_detection import ObjectDetectionModels
 from cluster.tasks.seam import ModelTask
 from cluster.tasks.sequence_generation import SequenceGenerationModels
 from cluster.tasks.text_classification import TextClassificationModels
@@ -18,6 +19,7 @@ MODEL_TASKS: dict[str, ModelTask] = {
     "image_classification": ImageClassificationModels(),
     "audio_classification": AudioClassificationModels(),
     "token_classification": TokenClassificationModels(),
+    "object_detection": ObjectDetectionModels(),
     "click_through_rate": ClickThroughRateModels(),
     "sequence_generation": SequenceGenerationModels(),
 }

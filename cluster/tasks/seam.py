@@ -58,7 +58,7 @@ class Learner(Protocol):
 
         One row for each row and unit, in order: `row` int64 (place in the batch),
         `unit`, `label` (the unit's part), `suggestions` (tables.SUGGESTION, most
-        probable first) and a float64 column for each of the task's signals.
+        probable first) and columns of what the task's suspicion, signals and reasons need.
         """
 
     def answers(self, predictions: Sequence[Any]) -> list[Any]:

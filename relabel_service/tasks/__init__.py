@@ -13,6 +13,7 @@ from relabel_service.errors import InvalidInput
 from relabel_service.tasks.audio_classification import AudioClassification
 from relabel_service.tasks.click_through_rate import ClickThroughRate
 from relabel_service.tasks.image_classification import ImageClassification
+from relabel_service.tasks.object_detection import ObjectDetection
 from relabel_service.tasks.sequence_generation import SequenceGeneration
 from relabel_service.tasks.text_classification import TextClassification
 from relabel_service.tasks.token_classification import TokenClassification
@@ -67,6 +68,7 @@ TASKS: dict[str, Task] = {
     "image_classification": ImageClassification(),
     "audio_classification": AudioClassification(),
     "token_classification": TokenClassification(),
+    "object_detection": ObjectDetection(),
     "click_through_rate": ClickThroughRate(),
     "sequence_generation": SequenceGeneration(),
 }

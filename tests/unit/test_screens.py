@@ -42,7 +42,7 @@ SPANS = labels_pb2.Label(
     spans=labels_pb2.SpansLabel(spans=[labels_pb2.Span(start=0, end=2, class_name="PER")])
 )
 BOXES = labels_pb2.Label(
-    boxes=labels_pb2.BoxesLabel(boxes=[labels_pb2.Box(x_min=1, x_max=2, class_name="cell")])
+    boxes=labels_pb2.BoxesLabel(boxes=[labels_pb2.Box(x_min=1, x_max=2, class_name="PER")])
 )
 
 
@@ -90,12 +90,27 @@ def test_spans_are_told_with_their_words() -> None:
     assert screens.label(nothing, item(TOKENS, SPANS)) == "no entity"
 
 
-def test_any_other_label_is_told_and_typed_as_json(typing: list[str]) -> None:
+def test_a_label_of_no_known_kind_is_told_and_typed_as_json(typing: list[str]) -> None:
+    asked = item(CONTENTS["image"][0], labels_pb2.Label())
+    assert screens.label(labels_pb2.Label(), asked) == "{}"
+    typing.append('{"boxes": {"boxes": [{"xMin": 1, "xMax": 2, "className": "PER"}]}}')
+    assert screens.ask_label(asked, ["PER"], Console(file=io.StringIO())) == BOXES
+
+
+def test_boxes_are_told_and_typed_by_their_corners(typing: list[str]) -> None:
     asked = item(CONTENTS["image"][0], BOXES)
-    told = screens.label(BOXES, asked)
-    assert '"cell"' in told
-    typing.append(told)
-    assert screens.ask_label(asked, ["cell"], Console(file=io.StringIO())) == BOXES
+    assert screens.label(BOXES, asked) == "PER (1, 0, 2, 0)"
+    nothing = labels_pb2.Label(boxes=labels_pb2.BoxesLabel())
+    assert screens.label(nothing, asked) == "no box"
+    typing.append("1 2 3.5 4; 5,6,7,8")
+    chosen = screens.ask_label(asked, ["PER"], Console(file=io.StringIO()))
+    assert chosen is not None
+    assert [(b.x_min, b.y_min, b.x_max, b.y_max, b.class_name) for b in chosen.boxes.boxes] == [
+        (1, 2, 3.5, 4, "PER"),
+        (5, 6, 7, 8, "PER"),
+    ]
+    typing.append("1 2 3")
+    assert screens.ask_label(asked, ["PER"], Console(file=io.StringIO())) is None
 
 
 def test_a_class_is_chosen_by_its_number(typing: list[str]) -> None:

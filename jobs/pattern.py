@@ -1,0 +1,155 @@
+"""Find the rows that are like a few bad cases, and put them before people, blind.
+
+    python -m jobs.pattern --dataset data/train --findings data/findings --run-id late-refunds \\
+        --case "refund has not arrived" --case "where is my money back" --label billing --top 200
+    python -m jobs.pattern … --likeness regex --case "refund .*(late|arrived)" --label billing
+    python -m jobs.pattern … --case-id row-17 --case-id row-90 --label billing --threshold 0.4
+    python -m jobs.pattern … --cases bad.parquet --likeness embedding --model sentence-encoder
+
+A campaign is made of the run as of any other, and merged by jobs.merge.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import typer
+
+from cluster.dataset import Source, latest, rows
+from cluster.likeness import Likeness
+from cluster.pattern import BadCase, Pattern, find
+from cluster.selection import Selection, parse_budget
+from jobs import options
+from jobs.session import ray_session, run
+from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.lineage import decided_parts
+from relabel_service.tasks import task_named
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    dataset: options.Dataset,
+    findings: Annotated[str, typer.Option(help="Delta table to write findings to")],
+    run_id: Annotated[str, typer.Option(help="names this run; repeated, it tells what it told")],
+    case: Annotated[
+        list[str] | None,
+        typer.Option(help="content of a bad case, or an expression; again for more"),
+    ] = None,
+    case_id: Annotated[
+        list[str] | None,
+        typer.Option(help="row of the data set that is a bad case; again for more"),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="right label of these cases")] = None,
+    cases: Annotated[
+        str | None,
+        typer.Option(help="table of bad cases: the content and label columns, labels right"),
+    ] = None,
+    likeness: Annotated[Likeness, typer.Option(help="what makes rows alike")] = Likeness.TOKENS,
+    model: Annotated[
+        str | None, typer.Option(help="encoder for embeddings: Hugging Face id or local path")
+    ] = None,
+    task: options.TaskName = "text_classification",
+    content_column: options.ContentColumns = None,
+    label_column: options.LabelColumn = "label",
+    id_column: options.IdColumn = None,
+    version: options.Version = None,
+    top: options.Top = None,
+    budget: options.Budget = None,
+    threshold: options.Threshold = None,
+    lineage: Annotated[
+        str | None, typer.Option(help="lineage table; labels decided there are not asked again")
+    ] = None,
+    num_workers: options.NumWorkers = 1,
+    use_gpu: options.UseGpu = False,
+) -> None:
+    """Search; prints JSON."""
+    source = options.source_of(
+        dataset,
+        task=task,
+        content_columns=content_column,
+        label_column=label_column,
+        id_column=id_column,
+        version=version,
+    )
+    selection = Selection(
+        top=top, budget=parse_budget(budget) if budget else None, threshold=threshold
+    )
+    with ray_session():
+        known = [
+            *_typed(source, case or [], label, likeness),
+            *_of_rows(source, case_id or [], label),
+            *(_of_table(source, cases) if cases else []),
+        ]
+        found = find(
+            Pattern(
+                source=source,
+                cases=tuple(known),
+                likeness=likeness,
+                findings_uri=findings,
+                run_id=run_id,
+                selection=selection,
+                model=model,
+                num_workers=num_workers,
+                use_gpu=use_gpu,
+                decided=decided_parts(lineage),
+            )
+        )
+    print(json.dumps(asdict(found), indent=2))
+
+
+def _typed(
+    source: Source, given: Sequence[str], label: str | None, likeness: Likeness
+) -> list[BadCase]:
+    """Cases given by their content, or as expressions."""
+    found = []
+    for text in given:
+        content = text
+        if likeness is not Likeness.REGEX:
+            content = task_named(source.task).read_content({source.content_columns[0]: text})
+        found.append(BadCase(content, _right(source, label, content), text))
+    return found
+
+
+def _of_rows(source: Source, ids: Sequence[str], label: str | None) -> list[BadCase]:
+    """Cases that are rows of the data set. Raises NotFound naming those that are not there."""
+    if not ids:
+        return []
+    wanted = pa.array(ids, pa.string())
+
+    def keep(batch: pa.Table) -> pa.Table:
+        return batch.filter(
+            pc.and_(batch["fault"].is_null(), pc.is_in(batch["id"], value_set=wanted))
+        )
+
+    found = rows(source).map_batches(keep, batch_format="pyarrow").take_all()
+    contents = {row["id"]: row["content"] for row in found}
+    if missing := [name for name in ids if name not in contents]:
+        raise NotFound(
+            f"{source.uri!r} has no fit row {', '.join(map(repr, missing))}; name rows by their id"
+        )
+    return [BadCase(contents[one], _right(source, label, contents[one]), one) for one in ids]
+
+
+def _of_table(source: Source, uri: str) -> list[BadCase]:
+    """Cases of a table of their own. Raises InvalidInput naming the first unfit row's fault."""
+    table = latest(replace(source, uri=uri, version=None))
+    found = rows(table).take_all()
+    for row in found:
+        if row["fault"]:
+            raise InvalidInput.of("cases", f"{uri!r}, row {row['id']!r}: {row['fault']}")
+    return [BadCase(row["content"], row["label"], row["id"]) for row in found]
+
+
+def _right(source: Source, label: str | None, content: str) -> str:
+    if label is None:
+        raise InvalidInput.of("label", "is not given; say which label is right for the bad cases")
+    return task_named(source.task).read_label(label, content)
+
+
+if __name__ == "__main__":
+    run(app)

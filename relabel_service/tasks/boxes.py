@@ -1,0 +1,77 @@
+"""Boxes of an image: their text form, and how well two sets of them agree.
+
+A box is axis-aligned, in pixels, origin at the top left. The text form is JSON of
+all boxes, sorted, coordinates to a hundredth of a pixel: equal strings are equal labels.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+DECIMALS = 2  # places of a pixel that are kept
+
+
+@dataclass(frozen=True, order=True)
+class Box:
+    """class_name, and the corners: x_min < x_max, y_min < y_max in a sound box."""
+
+    class_name: str
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+    @property
+    def corners(self) -> tuple[float, float, float, float]:
+        return (self.x_min, self.y_min, self.x_max, self.y_max)
+
+    @property
+    def area(self) -> float:
+        return max(self.x_max - self.x_min, 0.0) * max(self.y_max - self.y_min, 0.0)
+
+    def __str__(self) -> str:
+        x_min, y_min, x_max, y_max = (f"{value:g}" for value in self.corners)
+        return f"{self.class_name} ({x_min}, {y_min}, {x_max}, {y_max})"
+
+
+def write_boxes(boxes: Iterable[Box]) -> str:
+    """The boxes' text form."""
+    rounded = sorted(
+        Box(box.class_name, *(round(float(value), DECIMALS) + 0.0 for value in box.corners))
+        for box in boxes
+    )
+    return json.dumps(
+        [vars(box) for box in rounded], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+
+
+def read_boxes(label: str) -> list[Box]:
+    """write_boxes' inverse."""
+    return [Box(**box) for box in json.loads(label)]
+
+
+def iou(one: Box, other: Box) -> float:
+    """Intersection over union, in [0, 1]."""
+    width = min(one.x_max, other.x_max) - max(one.x_min, other.x_min)
+    height = min(one.y_max, other.y_max) - max(one.y_min, other.y_min)
+    both = max(width, 0.0) * max(height, 0.0)
+    either = one.area + other.area - both
+    return both / either if either > 0 else 0.0
+
+
+def match(one: Sequence[Box], other: Sequence[Box]) -> list[tuple[int, int, float]]:
+    """Pairs of overlapping boxes of a class, best IoU first, each box once: places and IoU."""
+    pairs = [
+        (iou(left, right), i, j)
+        for i, left in enumerate(one)
+        for j, right in enumerate(other)
+        if left.class_name == right.class_name
+    ]
+    taken: list[tuple[int, int, float]] = []
+    left_over, right_over = set(range(len(one))), set(range(len(other)))
+    for overlap, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
+        if overlap > 0 and i in left_over and j in right_over:
+            left_over.remove(i)
+            right_over.remove(j)
+            taken.append((i, j, overlap))
+    return taken

@@ -1,0 +1,119 @@
+"""Object detection: the content is an image, the label its boxes, the units the box classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from relabel_service import media, pictures
+from relabel_service.errors import InvalidInput
+from relabel_service.tasks.boxes import Box, match, read_boxes, write_boxes
+from relabel_service.v1 import items_pb2, labels_pb2
+
+# A box in the data set's own column, a list of structs.
+CLASS = "label"
+CORNERS = ("x0", "y0", "x1", "y1")
+SLACK = 1.0  # pixels a box may stand out of its image: sources count from 0 or from 1
+
+
+class ObjectDetection:
+    name = "object_detection"
+    kind = labels_pb2.TASK_KIND_OBJECT_DETECTION
+    content_columns: tuple[str, ...] = ("image",)
+
+    def read_content(self, values: Mapping[str, object]) -> str:
+        [(column, value)] = values.items()
+        return media.read_media(column, value, pictures.media_type)
+
+    def content_to_wire(self, content: str) -> items_pb2.Content:
+        return items_pb2.Content(image=media.to_wire(content))
+
+    def read_label(self, value: object, content: str) -> str:
+        if not isinstance(value, list):
+            raise InvalidInput.of(
+                "label", f"is {type(value).__name__}; give a list of boxes, empty for none"
+            )
+        boxes = [_read_box(place, box) for place, box in enumerate(value)]
+        size = pictures.size(media.load(content))
+        for box in boxes:
+            if fault := _box_fault(box, ()) or _outside(box, size):
+                raise InvalidInput.of("label", fault)
+        return write_boxes(boxes)
+
+    def write_label(self, label: str, content: str) -> list[dict[str, Any]]:
+        return [
+            {CLASS: box.class_name, **dict(zip(CORNERS, box.corners, strict=True))}
+            for box in read_boxes(label)
+        ]
+
+    def classes_in(self, label: str) -> Sequence[str]:
+        return sorted({box.class_name for box in read_boxes(label)})
+
+    def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
+        boxes = read_boxes(label)
+        return next((fault for box in boxes if (fault := _box_fault(box, classes))), None)
+
+    def units(self, classes: Sequence[str]) -> Sequence[str]:
+        return tuple(classes)
+
+    def unit_label(self, label: str, unit: str) -> str:
+        return write_boxes(box for box in read_boxes(label) if box.class_name == unit)
+
+    def with_unit_label(self, label: str, unit: str, part: str) -> str:
+        """A box that the part gives another class, having been misnamed, joins that class."""
+        others = {box for box in read_boxes(label) if box.class_name != unit}
+        return write_boxes(others.union(read_boxes(part)))
+
+    def label_to_wire(self, label: str) -> labels_pb2.Label:
+        boxes = [labels_pb2.Box(**vars(box)) for box in read_boxes(label)]
+        return labels_pb2.Label(boxes=labels_pb2.BoxesLabel(boxes=boxes))
+
+    def label_from_wire(self, label: labels_pb2.Label) -> str:
+        payload = label.WhichOneof("payload")
+        if payload != "boxes":
+            raise InvalidInput.of(
+                "label", f"payload {payload or 'unset'} does not suit boxes; set boxes"
+            )
+        return write_boxes(
+            Box(box.class_name, box.x_min, box.y_min, box.x_max, box.y_max)
+            for box in label.boxes.boxes
+        )
+
+    def distance(self, left: str, right: str) -> float:
+        """One minus the IoU of matched boxes over all boxes: a Dice coefficient with soft hits."""
+        one, other = read_boxes(left), read_boxes(right)
+        if not one and not other:
+            return 0.0
+        shared = sum(overlap for _, _, overlap in match(one, other))
+        return 1.0 - 2.0 * shared / (len(one) + len(other))
+
+
+def _read_box(place: int, value: object) -> Box:
+    names = (CLASS, *CORNERS)
+    if not isinstance(value, Mapping) or not set(names) <= set(value):
+        told = f"has the fields {', '.join(value)}" if isinstance(value, Mapping) else repr(value)
+        raise InvalidInput.of("label", f"box {place} {told}; it needs {', '.join(names)} (pixels)")
+    name, corners = value[CLASS], [value[side] for side in CORNERS]
+    if not isinstance(name, str):
+        raise InvalidInput.of("label", f"box {place} has class {name!r}; give a class name")
+    if any(isinstance(side, bool) or not isinstance(side, int | float) for side in corners):
+        raise InvalidInput.of("label", f"box {place} has corners {corners}; give four numbers")
+    return Box(name, *map(float, corners))
+
+
+def _box_fault(box: Box, classes: Sequence[str]) -> str | None:
+    if not box.class_name.strip():
+        return f"box {box} has an empty class; name one"
+    if classes and box.class_name not in classes:
+        return f"box {box} is of no known class; use one of {', '.join(classes)}"
+    if not all(abs(value) < float("inf") for value in box.corners):  # NaN too
+        return f"box {box} has a corner that is no finite number; give pixels"
+    if box.x_max <= box.x_min or box.y_max <= box.y_min:
+        return f"box {box} has no area; x1 must be beyond x0, and y1 beyond y0"
+    if min(box.x_min, box.y_min) < -SLACK:
+        return f"box {box} begins outside the image; use corners from 0"
+    return None
+
+
+def _outside(box: Box, size: tuple[int, int]) -> str | None:
+    if box.x_max <= size[0] + SLACK and box.y_max <= size[1] + SLACK:
+        return None
+    return f"box {box} leaves its image of {size[0]}x{size[1]} pixels; mend the box or the image"

@@ -1,0 +1,260 @@
+"""A systematic error is mended from five of its cases, at a known cost, and blind."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from cluster.dataset import Source, latest
+from cluster.likeness import Likeness
+from cluster.merge import Merging, merge
+from cluster.pattern import BadCase, Pattern, find
+from cluster.selection import Selection
+from jobs import pattern as job
+from relabel_service import tables
+from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.tasks import task_named
+from tests.data import slices
+from tests.tasks.test_text_classification import TOPICS, planted, tiny_bert
+from tests.tasks.training import Rows, cross_fit
+from tests.unit.test_consensus import results, vote
+
+TASK = "text_classification"
+NUM_WRONG, NUM_CASES = 60, 5
+TRANSFER = ["transfer", "fee", "contract", "striker", "signed", "deal"]
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+class Setting:
+    """300 rows with a few errors at random; 60 about transfers that say money, all wrongly; and 60
+    about money that share words with those and are right."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.findings = str(folder / "findings")
+        others = planted(300, noise=0.05)
+        randomness = np.random.default_rng(1)
+        texts = [
+            " ".join([*randomness.choice(TRANSFER, 3, replace=False), "a", "now"])
+            for _ in range(NUM_WRONG)
+        ]
+        names = [f"transfer-{place}" for place in range(NUM_WRONG)]
+        right = [
+            " ".join([*randomness.choice(TRANSFER, 2), *randomness.choice(TOPICS["money"], 2), "a"])
+            for _ in range(NUM_WRONG)
+        ]
+        self.table = pa.table(
+            {
+                "id": [*others.ids, *names, *(f"right-{place}" for place in range(NUM_WRONG))],
+                "text": [*others.contents, *texts, *right],
+                "label": [*others.labels, *["money"] * 2 * NUM_WRONG],
+                "gold": [*others.gold, *["sport"] * NUM_WRONG, *["money"] * NUM_WRONG],
+            }
+        )
+        uri = str(folder / "data")
+        for at in range(0, self.table.num_rows, 140):  # three files, so three blocks
+            write_deltalake(uri, self.table.slice(at, 140), mode="append")
+        self.source = latest(Source(uri, TASK, ("text",), "label", "id"))
+        self.cases = tuple(
+            BadCase(text, "sport", name)
+            for text, name in zip(texts[:NUM_CASES], names, strict=False)
+        )
+
+    def pattern(self, **other: Any) -> Pattern:
+        settings = {
+            "source": self.source,
+            "cases": self.cases,
+            "likeness": Likeness.TOKENS,
+            "findings_uri": self.findings,
+            "run_id": "transfers",
+            "selection": Selection(top=80),
+        }
+        return Pattern(**{**settings, **other})
+
+    def found(self, run_id: str = "transfers") -> list[dict[str, Any]]:
+        return list(tables.read_run(self.findings, run_id).to_pylist())
+
+
+def mended(source: Source, table: pa.Table, findings: list[dict[str, Any]], folder: Path) -> int:
+    """Answer every finding by gold and merge: how many rows that were wrong are right now."""
+    gold = dict(zip(table["id"].to_pylist(), table["gold"].to_pylist(), strict=True))
+    votes = [
+        vote(row["id"], "ann", gold[row["id"]], human_label=row["human_label"], rank=row["rank"])
+        for row in findings
+    ]
+    tables.append_once(str(folder / "results"), results(*votes), app_id="c")
+    merged = merge(Merging(source, str(folder / "results"), "c", str(folder / "lineage")))
+    assert merged.num_decided == len(findings)
+    return merged.num_changed
+
+
+def planted_wrong(setting: Setting) -> int:
+    after = DeltaTable(setting.source.uri).to_pyarrow_table().to_pylist()
+    return sum(row["label"] != row["gold"] for row in after if row["id"].startswith("transfer"))
+
+
+def test_five_cases_mend_most_of_a_systematic_error(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    found = find(setting.pattern())
+    assert found.num_rows == 420
+    assert found.num_findings == 80
+    findings = setting.found()
+    assert findings[0]["suspicion"] == 1.0
+    for row in findings:
+        assert row["suggestions"] == []
+        assert "like bad case 'transfer-" in row["reason"]
+        assert row["reason"].endswith("whose right label is sport")
+        assert row["human_label"] != "sport"
+        assert 0 < row["suspicion"] <= 1
+    assert [row["rank"] for row in findings] == list(range(80))
+    mended(setting.source, setting.table, findings, tmp_path)
+    assert planted_wrong(setting) <= NUM_WRONG // 10
+
+
+def test_mining_passes_the_same_error_over(tmp_path: Path) -> None:
+    """The model has learned it: why the search is by likeness, and the campaign blind."""
+    table = Setting(tmp_path).table
+    rows = Rows(*(table[name].to_pylist() for name in ("id", "text", "label", "gold")))
+    fitted = cross_fit(TASK, rows)
+    worst = [rows.ids[row] for row in np.argsort(-fitted.suspicion)[:80]]
+    assert sum(name.startswith("transfer") for name in worst) < NUM_WRONG // 5
+
+
+def test_the_order_does_not_depend_on_how_the_table_is_stored(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    find(setting.pattern())
+    whole = str(tmp_path / "whole")
+    write_deltalake(whole, setting.table.sort_by([("id", "descending")]))
+    again = setting.pattern(source=latest(replace(setting.source, uri=whole, version=None)))
+    find(replace(again, run_id="whole"))
+    kept = [
+        [(row["id"], round(row["suspicion"], 9)) for row in setting.found(name)]
+        for name in ("transfers", "whole")
+    ]
+    assert kept[0] == kept[1]
+
+
+def test_searching_again_tells_the_same_and_writes_nothing(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    first = find(setting.pattern())
+    assert find(setting.pattern()) == first
+    assert len(setting.found()) == first.num_findings
+
+
+def test_rows_that_agree_or_are_decided_are_not_asked_about(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    every = find(setting.pattern(selection=Selection(threshold=0.0)))
+    sport = sum(label == "sport" for label in setting.table["label"].to_pylist())
+    assert 0 < every.num_agreeing <= sport
+    assert every.num_findings == every.num_alike - every.num_agreeing
+    known = frozenset({("transfer-0", ""), ("transfer-1", "")})
+    find(setting.pattern(decided=known, run_id="later"))
+    assert not known & {(row["id"], row["unit"]) for row in setting.found("later")}
+
+
+def test_an_expression_finds_what_it_matches(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    case = BadCase(r"\b(fee|striker)\b", "sport", r"\b(fee|striker)\b")
+    found = find(setting.pattern(cases=(case,), likeness=Likeness.REGEX, selection=Selection()))
+    texts = setting.table["text"].to_pylist()
+    expected = [text for text in texts if {"fee", "striker"} & {*text.split()}]
+    assert found.num_findings == len(expected) > 10
+    assert setting.found()[0]["reason"].startswith("matches bad case")
+
+
+def test_a_text_encoder_by_path_finds_texts_of_the_same_words(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    model = tiny_bert(tmp_path / "bert", setting.table["text"].to_pylist())
+    found = find(setting.pattern(likeness=Likeness.EMBEDDING, model=model))
+    assert found.num_findings == 80
+    assert setting.found()[0]["suspicion"] == pytest.approx(1.0)
+    best = [row["id"].startswith("transfer") for row in setting.found()[:40]]
+    assert np.mean(best) > 0.5
+
+
+def test_pictures_like_five_misnamed_ones_are_found_by_their_pixels(tmp_path: Path) -> None:
+    """Ones that are named 7, in the digits whose noise confuses the two."""
+    task = task_named("image_classification")
+    table = slices.read("image_classification/digits", "train")
+    uri = str(tmp_path / "data")
+    write_deltalake(uri, table)
+    source = latest(Source(uri, task.name, ("image",), "label", "id"))
+    wrong = [row for row in table.to_pylist() if (row["gold"], row["label"]) == ("1", "7")]
+    cases = tuple(
+        BadCase(task.read_content({"image": row["image"]}), "1", str(row["id"]))
+        for row in wrong[:NUM_CASES]
+    )
+    found = find(
+        Pattern(
+            source=source,
+            cases=cases,
+            likeness=Likeness.EMBEDDING,
+            findings_uri=str(tmp_path / "findings"),
+            run_id="ones",
+            selection=Selection(top=2 * len(wrong)),
+        )
+    )
+    assert found.num_findings == 2 * len(wrong)
+    rows = tables.read_run(str(tmp_path / "findings"), "ones").to_pylist()
+    hit = {row["id"] for row in rows} & {str(row["id"]) for row in wrong}
+    assert len(hit) > 0.6 * len(wrong)
+    assert mended(source, table, rows, tmp_path) >= len(hit)
+
+
+def test_classes_of_boxes_are_asked_about_one_by_one(tmp_path: Path) -> None:
+    task = task_named("object_detection")
+    table = slices.read("object_detection/digit_scenes", "train").slice(0, 40)
+    uri = str(tmp_path / "data")
+    write_deltalake(uri, table)
+    first = table.slice(0, 1).to_pylist()[0]
+    content = task.read_content({"image": first["image"]})
+    case = BadCase(content, task.read_label(first["gold"], content), first["id"])
+    find(
+        Pattern(
+            source=latest(Source(uri, task.name, ("image",), "label", "id")),
+            cases=(case,),
+            likeness=Likeness.EMBEDDING,
+            findings_uri=str(tmp_path / "findings"),
+            run_id="scenes",
+            selection=Selection(top=3),
+        )
+    )
+    rows = tables.read_run(str(tmp_path / "findings"), "scenes").to_pylist()
+    named = list(task.classes_in(case.label))
+    assert [row["unit"] for row in rows] == named * 3
+    assert rows[0]["id"] == first["id"]
+    assert all(set(task.classes_in(row["human_label"])) <= {row["unit"]} for row in rows)
+
+
+def test_a_search_without_cases_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="name at least one bad case"):
+        Pattern(
+            source=Source("data", TASK, ("text",), "label"),
+            cases=(),
+            likeness=Likeness.TOKENS,
+            findings_uri=str(tmp_path),
+            run_id="r",
+        )
+
+
+def test_cases_are_typed_named_by_row_or_read_from_a_table(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    bad = str(tmp_path / "bad")
+    one = setting.table.filter(pc.equal(setting.table["id"], "transfer-9"))
+    write_deltalake(bad, one.drop_columns(["gold"]))
+    typed = job._typed(setting.source, ["a fee"], "sport", Likeness.TOKENS)
+    assert typed == [BadCase("a fee", "sport", "a fee")]
+    [of_row] = job._of_rows(setting.source, ["transfer-3"], "sport")
+    assert (of_row.label, of_row.name) == ("sport", "transfer-3")
+    [of_table] = job._of_table(setting.source, bad)
+    assert (of_table.label, of_table.name) == ("money", "transfer-9")
+    with pytest.raises(NotFound, match="has no fit row 'nobody'"):
+        job._of_rows(setting.source, ["nobody"], "sport")
+    with pytest.raises(InvalidInput, match="say which label is right"):
+        job._typed(setting.source, ["a fee"], None, Likeness.TOKENS)
