@@ -16,6 +16,7 @@ from typing import Annotated
 
 import cleanlab.object_detection.rank as objectlab
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 import torch
 import typer
@@ -147,7 +148,7 @@ def _rows(path: Path) -> Rows:
     return Rows(*(list(column) for column in zip(*kept, strict=True)))
 
 
-def _tell(name: str, score: Array, wrong: Array) -> None:
+def _tell(name: str, score: Array, wrong: npt.NDArray[np.bool_]) -> None:
     auroc, precision = roc_auc_score(wrong, score), average_precision_score(wrong, score)
     print(f"{name:20s} AUROC {auroc:.3f}  AP {precision:.3f}")
 

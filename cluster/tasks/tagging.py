@@ -174,7 +174,7 @@ class TagScores:
         number, names_some, p_label = _columns(judged, classes)
         counted = np.bincount(number[names_some], minlength=len(classes))
         added = np.bincount(number[names_some], p_label[names_some], minlength=len(classes))
-        return {"num_named": counted.astype(np.float64), "p_named": added}
+        return {"num_named": counted.astype(np.float64), "p_named": added.astype(np.float64)}
 
     def second_sums(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]

@@ -106,7 +106,7 @@ CONFIGS = {
             classifier_proj_size=8,
             mask_time_prob=0.0,
         ),
-        Wav2Vec2FeatureExtractor(),
+        Wav2Vec2FeatureExtractor(),  # type: ignore[no-untyped-call]
     ),
     "whisper": (
         WhisperConfig(
@@ -121,7 +121,7 @@ CONFIGS = {
             max_source_positions=50,
             classifier_proj_size=8,
         ),
-        WhisperFeatureExtractor(feature_size=40, chunk_length=1),
+        WhisperFeatureExtractor(feature_size=40, chunk_length=1),  # type: ignore[no-untyped-call]
     ),
 }
 
