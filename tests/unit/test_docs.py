@@ -1,0 +1,64 @@
+"""What the documents show works: commands have the options they are shown with, code runs."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from relabel_service.cli import app as relabel
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", document.read_text(), re.DOTALL)
+
+
+def commands(document: Path) -> list[str]:
+    """Command lines of jobs and of relabel, their continuations joined."""
+    text = document.read_text().replace("\\\n", " ")
+    return re.findall(r"(?:python -m jobs\.\w+|^\s*relabel \w+) .*", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_have_the_options_they_are_shown_with(document: Path) -> None:
+    for line in commands(document):
+        for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", line.split("#")[0]):
+            assert option in _options(line), f"{document.name}: {line.strip()}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_python_in_documents_parses_and_imports_what_exists(document: Path) -> None:
+    for block in blocks(document, "python"):
+        for node in ast.parse(block).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                exec(compile(ast.Module([node], []), str(document), "exec"), {})
+
+
+def test_every_document_that_is_linked_exists() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_job_and_command_is_documented() -> None:
+    told = "\n".join(document.read_text() for document in DOCUMENTS)
+    for job in (ROOT / "jobs").glob("*.py"):
+        if "__main__" in job.read_text():
+            assert f"jobs.{job.stem}" in told, job.name
+    for name in get_command(relabel).commands:  # type: ignore[attr-defined]
+        assert f"relabel {name}" in told, name
+
+
+def _options(line: str) -> set[str]:
+    if match := re.search(r"jobs\.(\w+)", line):
+        module = __import__(f"jobs.{match[1]}", fromlist=["app"])
+        command = get_command(module.app)
+    else:
+        name = line.split()[1]
+        command = get_command(relabel).commands[name]  # type: ignore[attr-defined]
+    return {option for parameter in command.params for option in parameter.opts}
