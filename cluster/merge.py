@@ -15,7 +15,8 @@ from relabel_service.errors import NotFound
 class Merging:
     """Results of one campaign into the Delta table they are about.
 
-    skip_changed: leave rows alone whose label changed meanwhile, rather than refuse.
+    skip_changed: leave rows alone whose label changed meanwhile, or that an answer does not
+    fit, rather than refuse.
     """
 
     source: Source
@@ -30,7 +31,7 @@ class Merged:
     """What a merge did, in decisions (a row or unit each).
 
     num_undecided: asked about, but without a majority. num_skipped: left alone
-    because the label had changed meanwhile. version is version_before when
+    as skip_changed says. version is version_before when
     nothing changed.
     """
 

@@ -42,7 +42,8 @@ class Writing:
     app_id: names the writing; a second one of the same name changes nothing.
     policy: which rule decided, None where people did.
     weight_column: where weights go; made when the table has none.
-    skip_changed: leave rows alone whose label changed meanwhile, rather than refuse.
+    skip_changed: leave rows alone whose label changed meanwhile, or that an answer does not
+    fit, rather than refuse.
     """
 
     source: Source
@@ -117,11 +118,16 @@ def _version_before(uri: str, app_id: str) -> tuple[int, bool]:
 
 
 def _plan(writing: Writing, source: Source) -> tuple[list[dict[str, Any]], pa.Table]:
-    """The decisions that hold for a pinned source, and what to write. Raises Conflict."""
+    """The decisions that hold for a pinned source, and what to write.
+
+    Raises Conflict, or InvalidInput when an answer does not fit its row's content.
+    """
     task = task_named(source.task)
     present = _present(source, {row["id"] for row in writing.decisions})
     labels = {name: row["label"] for name, row in present.items()}
-    kept, changed_meanwhile = [], []
+    kept: list[dict[str, Any]] = []
+    changed_meanwhile: list[Mapping[str, Any]] = []
+    unfit: list[tuple[Mapping[str, Any], InvalidInput]] = []
     for row in writing.decisions:
         # The row as it is now, not as earlier decisions here leave it: one unit's decision may
         # take a token from another unit, about which people then answered before it was taken.
@@ -130,13 +136,19 @@ def _plan(writing: Writing, source: Source) -> tuple[list[dict[str, Any]], pa.Ta
             changed_meanwhile.append(row)
             continue
         if writing.action is Action.SET:
-            labels[row["id"]] = task.with_unit_label(
-                labels[row["id"]], row["unit"], row["new_label"]
-            )
+            try:
+                label = task.with_unit_label(labels[row["id"]], row["unit"], row["new_label"])
+                task.write_label(label, before["content"])
+            except InvalidInput as error:
+                unfit.append((row, error))
+                continue
+            labels[row["id"]] = label
         changed = writing.action is not Action.SET or row["new_label"] != row["previous_label"]
         kept.append({**row, "changed": changed})
     if changed_meanwhile and not writing.skip_changed:
         raise Conflict(_told(source, changed_meanwhile, present))
+    if unfit and not writing.skip_changed:
+        raise InvalidInput.of("label", _told_unfit(unfit))
     touched = [row for row in kept if row["changed"]]
     return kept, _updates(writing, source, task, touched, present, labels)
 
@@ -240,4 +252,14 @@ def _told(
     return (
         f"{len(rows)} rows of {source.uri!r} changed since they were mined: {some}; "
         "mine the present version and ask again, or leave these rows alone (--skip-changed)"
+    )
+
+
+def _told_unfit(unfit: Sequence[tuple[Mapping[str, Any], InvalidInput]]) -> str:
+    some = "; ".join(
+        f"{row['id']!r}: {error.violations[0].description}" for row, error in unfit[:TOLD]
+    )
+    return (
+        f"{len(unfit)} answers do not fit their rows: {some}; "
+        "ask about these rows again, and leave them alone here (--skip-changed)"
     )

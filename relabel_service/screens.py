@@ -158,12 +158,14 @@ def _ask_spans(item: items_pb2.Item, classes: Sequence[str], console: Console) -
     """First and last token of each entity of the item's class: 3-5 8 is two entities."""
     asked = f"each {item.unit} as first-last token, such as 3-5 8; nothing for none"
     typed = Prompt.ask(escape_markup(asked), default="", show_default=False, console=console)
-    spans = []
+    spans, num_tokens = [], len(item.content.tokens.tokens)
     for part in typed.split():
         found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if not found:
             raise InvalidInput.of("label", f"{part!r} is no range of tokens; type 3-5, or 8")
         start, last = int(found[1]), int(found[2] or found[1])
+        if not start <= last < num_tokens:
+            raise InvalidInput.of("label", f"{part!r} leaves tokens 0 to {num_tokens - 1}")
         spans.append(labels_pb2.Span(start=start, end=last + 1, class_name=item.unit))
     return labels_pb2.Label(spans=labels_pb2.SpansLabel(spans=spans))
 

@@ -401,13 +401,13 @@ def test_a_model_that_tags_nothing_is_refused(tmp_path: Path) -> None:
             model_task(NAME).prepare(tmp_path, model=str(tmp_path / path), contents=[], labels=[])
 
 
-def votes_about_units(folder: Path, *votes: tuple[str, str, str]) -> str:
-    """A results table. votes: unit, the human label's part, the answer's part, of row r."""
+def votes_about_units(folder: Path, *votes: tuple[str, str, str], row_id: str = "r") -> str:
+    """A results table. votes: unit, the human label's part, the answer's part."""
+    uri = str(folder / "results")
     rows = [
-        vote("r", "ann", after, unit=unit, human_label=before, rank=rank)
+        vote(row_id, "ann", after, unit=unit, human_label=before, rank=rank, task=NAME)
         for rank, (unit, before, after) in enumerate(votes)
     ]
-    uri = str(folder / "results")
     tables.append_once(uri, results(*rows), app_id="c")
     return uri
 
@@ -425,18 +425,15 @@ def test_answers_about_classes_merge_into_tags(tmp_path: Path, id_column: str | 
     )
     write_deltalake(uri, table)
     name = "r" if id_column else content_id(TASK.read_content({"tokens": tokens}))
-    results = votes_about_units(
+    voted = votes_about_units(
         tmp_path,
         ("PER", "[]", text((0, 2, "PER"))),  # takes the tokens from ORG
         ("ORG", text((0, 2, "ORG")), "[]"),
         ("LOC", "[]", text((3, 4, "LOC"))),
+        row_id=name,
     )
-    if not id_column:
-        found = DeltaTable(results).to_pyarrow_table()
-        renamed = found.set_column(found.schema.get_field_index("id"), "id", [[name] * 3])
-        write_deltalake(results, renamed, mode="overwrite")
     source = latest(Source(uri, NAME, ("tokens",), "label", id_column))
-    merged = merge(Merging(source, results, "c", str(tmp_path / "lineage")))
+    merged = merge(Merging(source, voted, "c", str(tmp_path / "lineage")))
     assert (merged.num_decided, merged.num_changed) == (3, 3)
     after = DeltaTable(uri).to_pyarrow_table().to_pylist()
     assert {row["id"]: row["label"] for row in after} == {
@@ -454,3 +451,20 @@ def test_what_is_wrong_is_counted_class_by_class() -> None:
     given = {"a": text((0, 1, "PER"), (2, 3, "ORG")), "b": text((0, 1, "LOC"))}
     truth = {"a": text((0, 1, "LOC"), (2, 3, "ORG")), "b": text((0, 1, "LOC"))}
     assert set(wrong_parts(TASK, given, truth)) == {("a", "PER"), ("a", "LOC")}
+
+
+def test_an_answer_beyond_the_tokens_is_refused_or_left_alone(tmp_path: Path) -> None:
+    uri = str(tmp_path / "data")
+    write_deltalake(
+        uri, pa.table({"id": ["r"], "tokens": [["Ann", "left"]], "label": [["O", "O"]]})
+    )
+    voted = votes_about_units(
+        tmp_path, ("PER", "[]", text((0, 1, "PER"))), ("LOC", "[]", text((1, 3, "LOC")))
+    )
+    source = latest(Source(uri, NAME, ("tokens",), "label", "id"))
+    merging = Merging(source, voted, "c", str(tmp_path / "lineage"))
+    with pytest.raises(InvalidInput, match="'r': span 1-3 ends beyond the 2 tokens"):
+        merge(merging)
+    merged = merge(replace(merging, skip_changed=True))
+    assert (merged.num_decided, merged.num_skipped) == (1, 1)
+    assert DeltaTable(uri).to_pyarrow_table()["label"].to_pylist() == [["B-PER", "O"]]

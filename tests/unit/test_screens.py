@@ -162,7 +162,7 @@ def test_a_click_is_yes_or_no(typing: list[str]) -> None:
 
 def test_what_is_no_label_is_asked_again(typing: list[str]) -> None:
     lease = leases_pb2.Lease(token="t", item=item(TOKENS, SPANS))
-    typing.extend(["o", "first", "o", "3"])
+    typing.extend(["o", "first", "o", "2-4", "o", "3-2", "o", "3"])
     console = Console(file=io.StringIO(), width=100)
     result = terminal.ask(lease, ["PER"], console)
     assert result is not None
