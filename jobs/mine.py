@@ -43,12 +43,7 @@ def main(
     lineage: Annotated[
         str | None, typer.Option(help="lineage table; labels decided there are not asked again")
     ] = None,
-    disagreement: Annotated[
-        str | None,
-        typer.Option(
-            help="signal to rank by (bleu_distance, edit_distance, ...); the task's usual"
-        ),
-    ] = None,
+    disagreement: options.Disagreement = None,
     batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = 1024,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,

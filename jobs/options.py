@@ -46,6 +46,10 @@ UseGpu = Annotated[bool, typer.Option("--use-gpu", help="one GPU a worker")]
 Top = Annotated[int | None, typer.Option(help="keep this many of the worst")]
 Budget = Annotated[str | None, typer.Option(help="keep this share of the rows: 5% or 0.05")]
 Threshold = Annotated[float | None, typer.Option(help="keep suspicion of at least this, in [0, 1]")]
+Disagreement = Annotated[
+    str | None,
+    typer.Option(help="signal to rank by (gap, bleu_distance, ...); the task's suspicion if out"),
+]
 Model = Annotated[
     str | None,
     typer.Option("--model", help="Hugging Face id or local path; the built-in model when left out"),

@@ -53,6 +53,7 @@ def main(
     weight: Annotated[
         float | None, typer.Option(help="what a weighted row counts; 1 - suspicion if left out")
     ] = None,
+    disagreement: options.Disagreement = None,
     test: Annotated[str | None, typer.Option(help="table looked at once, for the report")] = None,
     gold_column: Annotated[str, typer.Option(help="column of the true label in TEST")] = "gold",
     segment_column: Annotated[
@@ -99,13 +100,16 @@ def main(
         selection=Selection(threshold=min(threshold))
         if threshold
         else Selection(budget=max(shares)),
-        rules=[
-            Rule(one, least=least, top=top, weight=weight if one is Action.WEIGHT else None)
-            for one in action or list(Action)
-            for top, least in limits
-        ],
+        rules=list(
+            dict.fromkeys(
+                Rule(one, least=least, top=top, weight=weight if one is Action.WEIGHT else None)
+                for one in action or list(Action)
+                for top, least in limits
+            )
+        ),
         dev=tests["dev"],
         test=tests.get("test"),
+        disagreement=disagreement,
         segments={name: _segments(one, segment_column or []) for name, one in tests.items()},
     )
     with ray_session():

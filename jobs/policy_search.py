@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from cluster.dataset import Source
 from cluster.evaluate import Answered, answer
@@ -41,7 +42,7 @@ class Search:
 
     source: a Delta table. selection: which findings to keep, enough for every rule.
     dev: what to choose on. test: labels that decide nothing. segments: groups of their rows to
-    tell apart, `dev` or `test` -> column -> id -> value.
+    tell apart, `dev` or `test` -> column -> id -> value. disagreement: as Mining's.
     """
 
     source: Source
@@ -53,6 +54,7 @@ class Search:
     dev: Source
     test: Source | None = None
     segments: Mapping[str, Segments] = field(default_factory=dict)
+    disagreement: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,52 +94,22 @@ def search(asked: Search) -> Searched:
     """Try every rule and write the best. Run again, it continues, or tells what it told."""
     folder = Folder(asked.out)
     source = pinned(folder, "started", asked.source)
-    task = model_task(source.task)
-    mined_store, run_id = folder.address("models/mined"), f"policy-{source.version}"
-    train(source, asked.training, mined_store)
-    findings_uri = folder.address("findings")
-    mine(
-        Mining(
-            source=source,
-            store_uri=mined_store,
-            findings_uri=findings_uri,
-            quarantine_uri=folder.address("quarantine"),
-            run_id=run_id,
-            selection=asked.selection,
-            inference=asked.inference,
-        )
-    )
-    findings = tables.read_run(findings_uri, run_id)
-    tests = {"dev": asked.dev} | ({"test": asked.test} if asked.test else {})
-
-    kept = _trained(asked, folder, KEEP, source, tests)
-    told: dict[str, dict[str, Answered]] = {}
-    trials = [
-        Trial(KEEP, 0, task.metrics(kept["dev"].answers, kept["dev"].labels), (0.0, 0.0, 0.0))
-    ]
-    for rule in asked.rules:
-        decisions = decide(findings, rule)
-        rows = preview(source, decisions, rule, folder.address(f"previews/{rule}"))
-        told[str(rule)] = _trained(asked, folder, str(rule), rows, tests)
-        after = told[str(rule)]["dev"]
-        trials.append(
-            Trial(
-                policy=str(rule),
-                num_decisions=len(decisions),
-                dev=task.metrics(after.answers, after.labels),
-                gain=gain(task, kept["dev"], after),
-                hurt=hurt_most(task, asked.segments.get("dev", {}), kept["dev"], after),
-            )
-        )
-    best = max(trials, key=lambda one: next(iter(one.dev.values())))
     assert source.version is not None
-    searched = Searched(trials, best.policy, source.version, source.version, 0)
-    if best.policy == KEEP:
-        return _measured(searched, task, asked, kept, kept)
-    [rule] = [one for one in asked.rules if str(one) == best.policy]
-    written = apply(source, findings_uri, run_id, rule, lineage_uri=folder.address("lineage"))
-    searched = replace(searched, version=written.version, num_changed=len(written.decisions))
-    return _measured(searched, task, asked, kept, told[best.policy])
+    findings_uri, run_id = _mine(asked, folder, source)
+    kept = _dev_answers(asked, folder, KEEP, source)
+    task = model_task(source.task)
+    trials = [Trial(KEEP, 0, task.metrics(kept.answers, kept.labels), (0.0, 0.0, 0.0))]
+    findings = tables.read_run(findings_uri, run_id)
+    trials += [_try(asked, folder, source, rule, findings, kept) for rule in asked.rules]
+    best = max(trials, key=lambda one: next(iter(one.dev.values())))
+    searched = Searched(trials, best.policy, source.version, source.version, num_changed=0)
+    for rule in asked.rules:
+        if str(rule) == best.policy:
+            lineage_uri = folder.address("lineage")
+            written = apply(source, findings_uri, run_id, rule, lineage_uri=lineage_uri)
+            num_changed = len(written.decisions)
+            searched = replace(searched, version=written.version, num_changed=num_changed)
+    return searched if asked.test is None else _tested(asked, folder, asked.test, searched)
 
 
 def gain(task: ModelTask, before: Answered, after: Answered) -> tuple[float, float, float]:
@@ -178,29 +150,62 @@ def hurt_most(
     return sorted(fell, key=lambda one: one["after"] - one["before"])[:NUM_HURT]
 
 
-def _trained(
-    asked: Search, folder: Folder, name: str, source: Source, tests: Mapping[str, Source]
-) -> dict[str, Answered]:
-    """Answers of the one model trained on every row of the source."""
+def _mine(asked: Search, folder: Folder, source: Source) -> tuple[str, str]:
+    """Train by folds and keep the worst rows: the findings' table and run."""
+    store_uri, run_id = folder.address("models/mined"), f"policy-{source.version}"
+    train(source, asked.training, store_uri)
+    mining = Mining(
+        source=source,
+        store_uri=store_uri,
+        findings_uri=folder.address("findings"),
+        quarantine_uri=folder.address("quarantine"),
+        run_id=run_id,
+        selection=asked.selection,
+        inference=asked.inference,
+        disagreement=asked.disagreement,
+    )
+    mine(mining)
+    return mining.findings_uri, run_id
+
+
+def _try(
+    asked: Search,
+    folder: Folder,
+    source: Source,
+    rule: Rule,
+    findings: pa.Table,
+    kept: Answered,
+) -> Trial:
+    decisions = decide(findings, rule)
+    rows = preview(source, decisions, rule, folder.address(f"previews/{rule}"))
+    after, task = _dev_answers(asked, folder, str(rule), rows), model_task(source.task)
+    return Trial(
+        policy=str(rule),
+        num_decisions=len(decisions),
+        dev=task.metrics(after.answers, after.labels),
+        gain=gain(task, kept, after),
+        hurt=hurt_most(task, asked.segments.get("dev", {}), kept, after),
+    )
+
+
+def _dev_answers(asked: Search, folder: Folder, name: str, source: Source) -> Answered:
+    """What the one model trained on every row of the source says of dev."""
     store_uri = folder.address(f"models/{name}")
     train(source, replace(asked.training, num_folds=0), store_uri)
-    return answer(store_uri, tests, asked.inference)
+    return answer(store_uri, {"dev": asked.dev}, asked.inference)["dev"]
 
 
-def _measured(
-    searched: Searched,
-    task: ModelTask,
-    asked: Search,
-    before: Mapping[str, Answered],
-    after: Mapping[str, Answered],
-) -> Searched:
-    if "test" not in before:
-        return searched
-    one, other = before["test"], after["test"]
+def _tested(asked: Search, folder: Folder, test: Source, searched: Searched) -> Searched:
+    """The same with the test's metrics, of the table as it is and of the rule chosen."""
+    before, after = (
+        answer(folder.address(f"models/{name}"), {"test": test}, asked.inference)["test"]
+        for name in (KEEP, searched.chosen)
+    )
+    task = model_task(test.task)
     return replace(
         searched,
-        before=task.metrics(one.answers, one.labels),
-        after=task.metrics(other.answers, other.labels),
-        gain=gain(task, one, other),
-        hurt=hurt_most(task, asked.segments.get("test", {}), one, other),
+        before=task.metrics(before.answers, before.labels),
+        after=task.metrics(after.answers, after.labels),
+        gain=gain(task, before, after),
+        hurt=hurt_most(task, asked.segments.get("test", {}), before, after),
     )

@@ -1,8 +1,13 @@
 """Click-through rate: p(click) of a row of features, and how far a 0/1 label is from it.
 
-Clicks are rare, so the distance from p to the label alone would put every click before
-every other row, and p(label) against the labels' own rates would hardly ask about clicks,
-of which a larger share is wrong. Suspicion goes half the way, as PRIOR_POWER says.
+Clicks are rare, so the distance from p to the label (the signal `gap`) puts every click
+before every other row. Suspicion therefore weighs p against the rate of clicks: it is 1/2
+where the model knows no more than that rate, whatever the label.
+
+Which is better depends on what follows. Where random errors were planted in bank marketing,
+the worst 2% by a mean of the two held 35% errors and by suspicion 26%; but dropping the first
+took clicks alone and made the next model worse (AUC 0.800 to 0.797), dropping the second
+better (0.802). People may be asked by `gap`; policies go by suspicion.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,10 +37,6 @@ MAX_LOGIT, NUM_BINS = 12.0, 240  # of the table-wide sums that calibration is fi
 CENTRES = (np.arange(NUM_BINS) + 0.5) * (2 * MAX_LOGIT / NUM_BINS) - MAX_LOGIT
 SMALLEST = 1e-6  # a probability nearer to 0 or 1 than this is taken for it
 NUM_CALIBRATION_BINS = 10
-# 0 leaves the odds of a click as they are, 1 divides them by the odds of any row's click.
-# Average precision for errors planted in bank marketing at 0, a half and 1: false clicks alone
-# 0.385, 0.332, 0.075; lost clicks alone 0.066, 0.078, 0.189; both 0.220, 0.239, 0.165.
-PRIOR_POWER = 0.5
 
 
 class ClickLearner(nn.Module):
@@ -98,6 +99,7 @@ class ClickLearner(nn.Module):
 
 class ClickThroughRateModels:
     name = "click_through_rate"
+    disagreements: tuple[str, ...] = ("gap",)
 
     def shingles(self, content: str) -> Iterable[bytes] | None:
         """None: rows with the same few features are many people, not copies of one."""
@@ -144,9 +146,9 @@ class ClickThroughRateModels:
     def suspicion(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
-        """p(the other label), once the labels' frequencies are brought nearer; in [0, 1]."""
+        """p(the other label), once both labels are made equally frequent; in [0, 1]."""
         p_click, rate = _calibrated(judged, sums), _rate(sums)
-        odds = p_click / (1 - p_click) * ((1 - rate) / rate) ** PRIOR_POWER
+        odds = p_click / (1 - p_click) * (1 - rate) / rate
         doubt: Array = np.where(_clicked(judged), 1 / (1 + odds), odds / (1 + odds))
         return doubt
 

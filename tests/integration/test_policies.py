@@ -1,0 +1,127 @@
+"""Policies on Ray: weights reach training, a search writes what dev chose, self-refine runs."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from cluster.dataset import Source, latest
+from cluster.evaluate import evaluate
+from cluster.policy import Rule
+from cluster.predict import Inference
+from cluster.selection import Selection
+from cluster.train import Training, train
+from cluster.versions import Action
+from jobs.policy_search import KEEP, Search, search
+from jobs.self_refine import Refining, refine
+from relabel_service import tables
+from tests.tasks.test_text_classification import planted
+from tests.tasks.training import Rows
+
+SETTINGS = Training(num_folds=2, epochs=6)
+
+
+def table_of(rows: Rows) -> pa.Table:
+    right = np.array(rows.labels) == np.array(rows.gold)
+    return pa.table(
+        {
+            "id": rows.ids,
+            "text": rows.contents,
+            "label": rows.labels,
+            "gold": rows.gold,
+            "trust": right.astype(np.float64),
+        }
+    )
+
+
+def source_of(uri: str, label_column: str = "label", weight_column: str | None = None) -> Source:
+    return latest(
+        Source(
+            uri,
+            "text_classification",
+            ("text",),
+            label_column,
+            "id",
+            weight_column=weight_column,
+        )
+    )
+
+
+@pytest.fixture
+def test_uri(tmp_path: Path) -> str:
+    uri = str(tmp_path / "test.parquet")
+    pq.write_table(table_of(planted(200, noise=0.0, seed=1)), uri)
+    return uri
+
+
+@pytest.fixture
+def noisy(tmp_path: Path) -> str:
+    """A Delta table, a fifth of whose labels are wrong."""
+    uri = str(tmp_path / "data")
+    write_deltalake(uri, table_of(planted(300, noise=0.2)))
+    return uri
+
+
+def test_rows_that_weigh_nothing_teach_nothing(
+    ray_cluster: None, tmp_path: Path, test_uri: str
+) -> None:
+    """Most labels are wrong, and wrong alike: only weights can tell."""
+    uri = str(tmp_path / "train.parquet")
+    pq.write_table(table_of(planted(400, noise=0.6)), uri)
+    source = source_of(uri, weight_column="trust")
+    train(source, Training(num_folds=0, epochs=12), str(tmp_path / "model"))
+    metrics = evaluate(str(tmp_path / "model"), {"test": source_of(test_uri)}, Inference())
+    assert metrics["test"]["accuracy"] > 0.9
+
+
+def test_a_search_writes_the_rule_that_dev_chose_once(
+    ray_cluster: None, tmp_path: Path, noisy: str, test_uri: str
+) -> None:
+    asked = Search(
+        source=source_of(noisy),
+        out=str(tmp_path / "out"),
+        training=SETTINGS,
+        inference=Inference(),
+        selection=Selection(threshold=0.0),
+        rules=[Rule(Action.SET, outside_top=1)],
+        dev=source_of(test_uri),
+        test=source_of(test_uri, "gold"),
+    )
+    found = search(asked)
+    kept, tried = found.trials
+    assert (kept.policy, tried.policy) == (KEEP, "set-outside-top-1")
+    best = max(found.trials, key=lambda one: one.dev["accuracy"])
+    assert found.chosen == best.policy
+    assert DeltaTable(noisy).version() == found.version == int(found.chosen != KEEP)
+    assert search(asked) == found
+    assert DeltaTable(noisy).version() == found.version
+
+
+def test_self_refine_tells_what_it_agrees_to_and_what_is_true(
+    ray_cluster: None, tmp_path: Path, noisy: str, test_uri: str
+) -> None:
+    asked = Refining(
+        source=source_of(noisy),
+        out=str(tmp_path / "out"),
+        num_rounds=1,
+        rule=Rule(Action.DROP, outside_top=1),
+        training=SETTINGS,
+        inference=Inference(),
+        tests={"gold": source_of(test_uri, "gold")},
+        gold_column="gold",
+    )
+    first, last = refine(asked)
+    assert (first.version, last.version) == (0, 1)
+    assert last.num_rows == first.num_rows - first.num_changed == 300 - first.num_changed
+    assert first.num_changed > 0
+    assert last.refined > first.refined  # by construction, whatever is true
+    assert first.num_wrong is not None
+    assert last.num_wrong is not None
+    assert last.num_wrong < first.num_wrong
+    assert set(first.metrics) == {"gold"}
+    lineage = tables.read_where(str(tmp_path / "out/lineage"), {})
+    assert lineage.num_rows == first.num_changed
+    assert set(lineage["policy"].to_pylist()) == {"drop-outside-top-1"}
