@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import ActorPoolStrategy
@@ -34,15 +35,15 @@ DONE = "pattern.json"
 TOLD = 60  # characters of a case, or of its label, in a reason
 MOST_ALIKE_FIRST = [("similarity", "descending"), ("id", "ascending")]
 
-_ALIKE = pa.schema(
+# A row to ask about, with the place of the case it is most like; and what a batch tells.
+_ROW = pa.schema(
     [
         pa.field("id", pa.string()),
         pa.field("similarity", pa.float64()),
         pa.field("case", pa.int64()),
-        pa.field("num_alike", pa.int64()),
-        pa.field("num_agreeing", pa.int64()),
     ]
 )
+_ALIKE = pa.schema([*_ROW, pa.field("num_alike", pa.int64()), pa.field("num_agreeing", pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,7 @@ class Found:
 def find(pattern: Pattern) -> Found:
     """Commit the rows most like the bad cases as findings. Run again, it tells what it told.
 
-    Raises InvalidInput when a case's label is not one of the task's, or the likeness
-    does not suit the content.
+    Raises InvalidInput when no row is fit, or the likeness does not suit the content.
     """
     work = Folder(f"{pattern.findings_uri.rstrip('/')}/_runs/{pattern.run_id}")
     if work.exists(DONE):
@@ -147,7 +147,10 @@ class _Search:
     def __call__(self, batch: pa.Table) -> pa.Table:
         wanted = self._wanted
         fit = batch.filter(batch["fault"].is_null())
-        similarity = self._measure(fit["content"].to_pylist())
+        contents = fit["content"].to_pylist()
+        similarity = (
+            self._measure(contents) if contents else np.empty((0, len(wanted.labels)), np.float64)
+        )
         case = similarity.argmax(axis=1)
         best = similarity.max(axis=1)
         is_alike = (best >= wanted.least) & (best > 0)
@@ -155,9 +158,7 @@ class _Search:
         agrees = pc.fill_null(pc.equal(right, fit["label"]), False).to_numpy(zero_copy_only=False)
         known = pc.is_in(fit["id"], value_set=pa.array(sorted(wanted.decided), pa.string()))
         asked = is_alike & ~agrees & ~known.to_numpy()
-        found = pa.table(
-            {"id": fit["id"], "similarity": best, "case": case}, schema=_ALIKE.remove(3).remove(3)
-        )
+        found = pa.table({"id": fit["id"], "similarity": best, "case": case}, schema=_ROW)
         found = found.filter(pa.array(asked)).sort_by(MOST_ALIKE_FIRST)
         found = found.slice(0, wanted.limit) if wanted.limit is not None else found
         counts = {"num_alike": int(is_alike.sum()), "num_agreeing": int((is_alike & agrees).sum())}

@@ -58,7 +58,9 @@ class Setting:
             }
         )
         uri = str(folder / "data")
-        for at in range(0, self.table.num_rows, 140):  # three files, so three blocks
+        unfit = pa.table({"id": ["unfit"], "text": [""], "label": ["money"], "gold": ["money"]})
+        write_deltalake(uri, unfit)  # a block without a fit row
+        for at in range(0, self.table.num_rows, 140):  # three more
             write_deltalake(uri, self.table.slice(at, 140), mode="append")
         self.source = latest(Source(uri, TASK, ("text",), "label", "id"))
         self.cases = tuple(
@@ -102,7 +104,7 @@ def planted_wrong(setting: Setting) -> int:
 def test_five_cases_mend_most_of_a_systematic_error(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     found = find(setting.pattern())
-    assert found.num_rows == 420
+    assert found.num_rows == 421
     assert found.num_findings == 80
     findings = setting.found()
     assert findings[0]["suspicion"] == 1.0
