@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cluster.scores.compact import Compact
+from cluster.scores.compact import Compact, Floats
 
 TAU = 0.5
 TINY = 1e-12
@@ -31,14 +31,14 @@ def belief_sums(rows: Compact, num_classes: int) -> npt.NDArray[np.float64]:
     A row's belief in its kept classes sums to 1 (what was not kept counts as
     impossible), so column j sums to the number of rows given class j.
     """
-    own = np.maximum(rows.p_label, TINY)
-    others = np.maximum(rows.p_others, TINY)
-    total = own + others.sum(axis=1)
-    sums = np.zeros(num_classes**2)
-    for classes, belief in [(rows.given, own), *zip(rows.others.T, others.T, strict=True)]:
-        cells = classes * num_classes + rows.given
-        sums += np.bincount(cells, weights=belief / total, minlength=num_classes**2)
-    return sums.reshape(num_classes, num_classes)
+    total = np.maximum(rows.p_label + _row_sums(rows.p_others), TINY)
+    cells = rows.others * num_classes + rows.given[:, None]
+    shares = rows.p_others / total[:, None]
+    sums = np.bincount(cells.ravel(), weights=shares.ravel(), minlength=num_classes**2)
+    own = np.bincount(rows.given, weights=rows.p_label / total, minlength=num_classes)
+    by_class = sums.astype(np.float64, copy=False).reshape(num_classes, num_classes)
+    by_class[np.diag_indices(num_classes)] += own
+    return by_class
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,18 @@ class NoiseModel:
         a class without rows does not divide by zero, or weigh without end.
         """
         num_given = np.maximum(sums.sum(axis=0), 1.0)
-        padded = sums + np.eye(len(sums))
-        return cls(padded / padded.sum(axis=1, keepdims=True), num_given**-tau)
+        matrix = sums.copy()
+        matrix[np.diag_indices(len(sums))] += 1
+        matrix /= matrix.sum(axis=1, keepdims=True)
+        return cls(matrix, num_given**-tau)
 
     def odds(self, rows: Compact) -> npt.NDArray[np.float64]:
         """P(wrong) / P(right) of each label, [R], in [0, inf); higher is worse."""
-        joint = self.weight[:, None] * self.matrix
-        own = np.maximum(rows.p_label, TINY) * np.diag(joint)[rows.given]
-        others = rows.p_others * joint[rows.others, rows.given[:, None]]
-        odds: npt.NDArray[np.float64] = others.sum(axis=1) / np.maximum(own, TINY**2)
+        kept = self.weight * np.diag(self.matrix)
+        own = np.maximum(rows.p_label, TINY) * kept[rows.given]
+        taken = self.matrix[rows.others, rows.given[:, None]] * self.weight[rows.others]
+        others = _row_sums(rows.p_others * taken)
+        odds: npt.NDArray[np.float64] = np.asarray(others / np.maximum(own, TINY**2), np.float64)
         return odds
 
     def p_wrong(self, rows: Compact) -> npt.NDArray[np.float64]:
@@ -83,3 +86,9 @@ class NoiseModel:
 def noise_model(rows: Compact, num_classes: int, tau: float = TAU) -> NoiseModel:
     """The noise model of rows that are all at hand."""
     return NoiseModel.of(belief_sums(rows, num_classes), tau)
+
+
+def _row_sums(columns: Floats) -> Floats:
+    """[R, M] -> [R]; over a few columns several times as fast as a sum along the row."""
+    total: Floats = sum(columns.T[1:], columns.T[0])
+    return total
