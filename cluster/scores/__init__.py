@@ -1,6 +1,7 @@
 """Which labels are wrong: pure functions over arrays, without Ray, torch or files.
 
     compact.py     a batch's probability matrix -> a few numbers a row
+    judged.py      a classification task's judged parts -> compact rows
     signals.py     self-confidence, margin, entropy, loss of a row
     confident.py   confident learning: thresholds and joint from sums that merge
     noise.py       noise matrix, and P(label is wrong) from a compact row: suspicion

@@ -3,10 +3,10 @@
 A model trained on wrong labels predicts the label a person would give, not the
 true class. Two steps undo part of that:
 
-  1. Divide out the label frequencies (to the power TAU): where labels are wrong
-     by class, the frequent classes are those that swallowed the others' rows.
-  2. Average the resulting beliefs over the rows of each label: a noise matrix
+  1. Average the predictions over the rows of each label: a noise matrix
      P(label | true class), which Bayes' rule turns into P(true class | row, label).
+  2. Divide out the label frequencies (to the power TAU): where labels are wrong
+     by class, the frequent classes are those that swallowed the others' rows.
 
 Both are as in the latent-class models of Dawid and Skene 1979 and Raykar et al.
 2010, one step of them: further rounds confirmed themselves (docs/detection.md).
@@ -25,22 +25,20 @@ TAU = 0.5
 TINY = 1e-12
 
 
-def belief_sums(rows: Compact, frequency: Floats, tau: float = TAU) -> npt.NDArray[np.float64]:
+def belief_sums(rows: Compact, num_classes: int) -> npt.NDArray[np.float64]:
     """Summed belief by (true class, label), float64 [C, C]; sums of other rows add up.
 
-    frequency: rows given each class, or their share, [C]. A row's belief in its
-    kept classes sums to 1: what was not kept counts as impossible.
+    A row's belief in its kept classes sums to 1 (what was not kept counts as
+    impossible), so column j sums to the number of rows given class j.
     """
-    num_classes = len(frequency)
-    weight = _weight(frequency, tau)
-    own = np.maximum(rows.p_label, TINY) * weight[rows.given]
-    others = np.maximum(rows.p_others, TINY) * weight[rows.others]
-    total = own + others.sum(axis=1)
-    sums = np.zeros(num_classes**2)
-    for classes, belief in [(rows.given, own), *zip(rows.others.T, others.T, strict=True)]:
-        cells = classes * num_classes + rows.given
-        sums += np.bincount(cells, weights=belief / total, minlength=num_classes**2)
-    return sums.reshape(num_classes, num_classes)
+    total = np.maximum(rows.p_label + _row_sums(rows.p_others), TINY)
+    cells = rows.others * num_classes + rows.given[:, None]
+    shares = rows.p_others / total[:, None]
+    sums = np.bincount(cells.ravel(), weights=shares.ravel(), minlength=num_classes**2)
+    own = np.bincount(rows.given, weights=rows.p_label / total, minlength=num_classes)
+    by_class = sums.astype(np.float64, copy=False).reshape(num_classes, num_classes)
+    by_class[np.diag_indices(num_classes)] += own
+    return by_class
 
 
 @dataclass(frozen=True)
@@ -55,21 +53,25 @@ class NoiseModel:
     weight: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, frequency: Floats, sums: Floats, tau: float = TAU) -> "NoiseModel":
-        """From merged label counts [C] and merged belief_sums [C, C], of the same tau.
+    def of(cls, sums: npt.NDArray[np.float64], tau: float = TAU) -> "NoiseModel":
+        """From merged belief_sums, [C, C].
 
         One row's worth of belief is added to each class, kept as labelled, so that
-        a class without rows does not divide by zero.
+        a class without rows does not divide by zero, or weigh without end.
         """
-        padded = np.asarray(sums, np.float64) + np.eye(len(frequency))
-        return cls(padded / padded.sum(axis=1, keepdims=True), _weight(frequency, tau))
+        num_given = np.maximum(sums.sum(axis=0), 1.0)
+        matrix = sums.copy()
+        matrix[np.diag_indices(len(sums))] += 1
+        matrix /= matrix.sum(axis=1, keepdims=True)
+        return cls(matrix, num_given**-tau)
 
     def odds(self, rows: Compact) -> npt.NDArray[np.float64]:
         """P(wrong) / P(right) of each label, [R], in [0, inf); higher is worse."""
-        joint = self.weight[:, None] * self.matrix
-        own = np.maximum(rows.p_label, TINY) * np.diag(joint)[rows.given]
-        others = rows.p_others * joint[rows.others, rows.given[:, None]]
-        odds: npt.NDArray[np.float64] = others.sum(axis=1) / np.maximum(own, TINY**2)
+        kept = self.weight * np.diag(self.matrix)
+        own = np.maximum(rows.p_label, TINY) * kept[rows.given]
+        taken = self.matrix[rows.others, rows.given[:, None]] * self.weight[rows.others]
+        others = _row_sums(rows.p_others * taken)
+        odds: npt.NDArray[np.float64] = np.asarray(others / np.maximum(own, TINY**2), np.float64)
         return odds
 
     def p_wrong(self, rows: Compact) -> npt.NDArray[np.float64]:
@@ -83,11 +85,10 @@ class NoiseModel:
 
 def noise_model(rows: Compact, num_classes: int, tau: float = TAU) -> NoiseModel:
     """The noise model of rows that are all at hand."""
-    frequency = np.bincount(rows.given, minlength=num_classes).astype(np.float64)
-    return NoiseModel.of(frequency, belief_sums(rows, frequency, tau), tau)
+    return NoiseModel.of(belief_sums(rows, num_classes), tau)
 
 
-def _weight(frequency: Floats, tau: float) -> npt.NDArray[np.float64]:
-    """Frequency to the power -tau; a class that no row is given counts as one row."""
-    counts: npt.NDArray[np.float64] = np.asarray(frequency, np.float64)
-    return np.where(counts > 0, counts, 1.0) ** -tau
+def _row_sums(columns: Floats) -> Floats:
+    """[R, M] -> [R]; over a few columns several times as fast as a sum along the row."""
+    total: Floats = sum(columns.T[1:], columns.T[0])
+    return total

@@ -33,8 +33,11 @@ def suspicion(rows: Compact, model: NoiseModel) -> Doubles:
     rows: compact predictions, out of sample. model: of the same view, whole table.
     """
     # The mean of two log-odds is the root of the product of the odds: no logarithm a row.
-    by_chance = (1 - rows.p_label) / np.maximum(rows.p_label, TINY)
-    odds = np.sqrt(by_chance * model.odds(rows))
+    # In place, for at a million rows new arrays cost more than the arithmetic.
+    odds = model.odds(rows)
+    odds *= 1 - rows.p_label
+    odds /= np.maximum(rows.p_label, TINY)
+    np.sqrt(odds, out=odds)
     found: Doubles = odds / (1 + odds)
     return found
 

@@ -201,10 +201,9 @@ def test_sums_of_parts_are_the_sums_of_the_whole(table: Table, num_parts: int) -
     merged = reduce(add, [ClassSums.of(part, num_classes) for part in parts])
     np.testing.assert_array_equal(merged.num_rows, whole_sums.num_rows)
     np.testing.assert_allclose(merged.thresholds(), whole_sums.thresholds())
-    frequency = whole_sums.num_rows.astype(np.float64)
     np.testing.assert_allclose(
-        reduce(add, [noise.belief_sums(part, frequency) for part in parts]),
-        noise.belief_sums(rows, frequency),
+        reduce(add, [noise.belief_sums(part, num_classes) for part in parts]),
+        noise.belief_sums(rows, num_classes),
         atol=1e-12,
     )
     np.testing.assert_array_equal(
