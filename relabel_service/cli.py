@@ -20,7 +20,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from rich.console import Console
@@ -159,10 +158,10 @@ def token(
 
 
 @app.command()
-def campaigns(address: Address = LOCAL) -> None:
+def campaigns(context: typer.Context, address: Address = LOCAL) -> None:
     """List the campaigns."""
     table = Table("campaign", "state", "items", "votes", "findings", "run")
-    with _client(address) as client:
+    with _client(context, address) as client:
         for one in client.list_campaigns():
             state = campaigns_pb2.CampaignState.Name(one.state).removeprefix("CAMPAIGN_STATE_")
             votes = str(one.votes_required)
@@ -174,6 +173,7 @@ def campaigns(address: Address = LOCAL) -> None:
 
 @app.command()
 def create(
+    context: typer.Context,
     campaign_id: Annotated[str, typer.Argument(help="[a-z0-9-], up to 63", show_default=False)],
     findings: Annotated[str, typer.Option(help="address of the findings table")],
     run_id: Annotated[str, typer.Option(help="the mine run within it")],
@@ -205,7 +205,7 @@ def create(
         settings["audit"] = campaigns_pb2.Audit(
             uri=audit, run_id=audit_run_id, population=audit_population
         )
-    with _client(address) as client:
+    with _client(context, address) as client:
         made = client.create_campaign(
             campaign_id,
             findings_uri=findings,
@@ -217,43 +217,44 @@ def create(
 
 
 @app.command()
-def pause(campaign: CampaignName, address: Address = LOCAL) -> None:
+def pause(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
     """Give out no more items; those held may still be answered."""
-    with _client(address) as client:
+    with _client(context, address) as client:
         client.pause(campaign)
 
 
 @app.command()
-def resume(campaign: CampaignName, address: Address = LOCAL) -> None:
+def resume(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
     """Give out items again."""
-    with _client(address) as client:
+    with _client(context, address) as client:
         client.resume(campaign)
 
 
 @app.command()
-def close(campaign: CampaignName, address: Address = LOCAL) -> None:
+def close(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
     """Take no more answers, for good, without publishing them yet."""
-    with _client(address) as client:
+    with _client(context, address) as client:
         client.close_campaign(campaign)
 
 
 @app.command()
-def watch(campaign: CampaignName, address: Address = LOCAL) -> None:
+def watch(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
     """Tell the campaign's counts now and after each change, as JSON, until it is finalized."""
-    with _client(address) as client:
+    with _client(context, address) as client:
         for told in client.watch(campaign):
             print(MessageToJson(told, indent=None), flush=True)
 
 
 @app.command()
-def stats(campaign: CampaignName, address: Address = LOCAL) -> None:
+def stats(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
     """Count a campaign's items and answers."""
-    with _client(address) as client:
+    with _client(context, address) as client:
         print(MessageToJson(client.stats(campaign), always_print_fields_with_no_presence=True))
 
 
 @app.command()
 def lease(
+    context: typer.Context,
     campaign: CampaignName,
     labeler: Labeler = "",
     max_items: MaxItems = 1,
@@ -262,42 +263,46 @@ def lease(
     address: Address = LOCAL,
 ) -> None:
     """Lease items; one lease a line, as JSON."""
-    with _client(address, labeler) as client:
+    with _client(context, address, labeler) as client:
         found = client.lease(campaign, max_items=max_items, wait_s=wait, adjudicate=adjudicate)
         for one in found:
             print(MessageToJson(one, indent=None))
 
 
 @app.command()
-def submit(campaign: CampaignName, labeler: Labeler = "", address: Address = LOCAL) -> None:
+def submit(
+    context: typer.Context, campaign: CampaignName, labeler: Labeler = "", address: Address = LOCAL
+) -> None:
     """Submit results read from standard input; one result a line, as JSON."""
     results = [_result(number, line) for number, line in enumerate(sys.stdin, 1) if line.strip()]
-    with _client(address, labeler) as client:
+    with _client(context, address, labeler) as client:
         for outcome in client.submit(campaign, results):
             print(MessageToJson(outcome, indent=None))
 
 
 @app.command()
 def label(
+    context: typer.Context,
     campaign: CampaignName,
     labeler: Labeler = "",
     max_items: MaxItems = 10,
     address: Address = LOCAL,
 ) -> None:
     """Label in this terminal, from the keyboard."""
-    with _client(address, labeler) as client:
+    with _client(context, address, labeler) as client:
         num = label_in_terminal(client, campaign, max_items=max_items, console=Console())
     print(f"{num} answers accepted")
 
 
 @app.command()
 def finalize(
+    context: typer.Context,
     campaign: CampaignName,
     results: Annotated[str, typer.Option(help="where to write the results table")],
     address: Address = LOCAL,
 ) -> None:
     """Close a campaign and publish its results as a Delta table."""
-    with _client(address) as client:
+    with _client(context, address) as client:
         done = client.finalize(campaign, results_uri=results)
     print(f"{done.name}: results in {done.results_uri}")
 
@@ -311,8 +316,8 @@ def main() -> None:
         sys.exit(1)
 
 
-def _client(address: str, labeler: str = OPERATOR) -> Client:
-    connection = click.get_current_context().obj
+def _client(context: typer.Context, address: str, labeler: str = OPERATOR) -> Client:
+    connection = context.obj
     if not labeler and not connection["token"]:
         raise InvalidInput.of("--as", "is not set; name who answers, or set RELABEL_TOKEN")
     return Client(address, labeler=labeler, **connection)

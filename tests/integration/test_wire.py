@@ -160,3 +160,13 @@ def test_health_is_told_in_the_standard_way(server: ServerProcess) -> None:
         with pytest.raises(grpc.RpcError) as refused:
             health.Check(health_pb2.HealthCheckRequest(service="other"))
     assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_health_is_watched_in_the_standard_way(server: ServerProcess) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        for service, status in (("", "SERVING"), ("other", "SERVICE_UNKNOWN")):
+            told = watch(health_pb2.HealthCheckRequest(service=service))
+            first = next(told)
+            assert first == health_pb2.HealthCheckResponse(status=status)
+            told.cancel()
