@@ -26,6 +26,7 @@ from relabel_service.tasks import Task, task_named
 ID_BYTES = 16
 MAX_ROW_TEXT = 2_000  # characters of a quarantined row kept for the person who mends it
 BATCH_ROWS = 4_096
+GROUPING_PARTITIONS = 8  # of the few rows that share ids; Ray would make 200
 
 # A row of any task; fault is null where the row is fit, row is its text form where it is not.
 # weight: how much the row counts in training, 0 or more; 1 for all where nothing says otherwise.
@@ -134,7 +135,9 @@ def rows(
     known = pa.array(sorted(repeated))
     alone = checked.map_batches(partial(_keep, ids=known, inside=False), batch_format="pyarrow")
     copies = checked.map_batches(partial(_keep, ids=known, inside=True), batch_format="pyarrow")
-    told = copies.groupby("id").map_groups(_tell_copies, batch_format="pyarrow")
+    told = copies.groupby("id", num_partitions=GROUPING_PARTITIONS).map_groups(
+        _tell_copies, batch_format="pyarrow"
+    )
     return alone.union(told)
 
 
