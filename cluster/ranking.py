@@ -68,16 +68,9 @@ class Scoring:
 
 
 def totals(scoring: Scoring, parts: Sequence[str]) -> Sums:
-    """What suspicion needs of the whole table: two looks at every part."""
-    first = _added(ray.get([_sums.remote(scoring, part, {}) for part in parts]))
-    if not first:
-        return first
-    return first | _added(ray.get([_sums.remote(scoring, part, first) for part in parts]))
-
-
-def _added(parts: Sequence[Sums]) -> Sums:
+    """What suspicion needs of the whole table."""
     total: Sums = {}
-    for part in parts:
+    for part in ray.get([_sums.remote(scoring, part) for part in parts]):
         for name, value in part.items():
             total[name] = total[name] + value if name in total else value
     return total
@@ -142,15 +135,11 @@ def _count(scoring: Scoring, part: str) -> dict[str, int]:
 
 
 @ray.remote
-def _sums(scoring: Scoring, part: str, first: Sums) -> Sums:
-    """The first look's sums, or with their totals the second's."""
+def _sums(scoring: Scoring, part: str) -> Sums:
     judged, _ = _judged(scoring, part)
     if not judged.num_rows:
         return {}
-    task = model_task(scoring.task)
-    if not first:
-        return task.sums(judged, scoring.classes)
-    return task.second_sums(judged, first, scoring.classes)
+    return model_task(scoring.task).sums(judged, scoring.classes)
 
 
 @ray.remote

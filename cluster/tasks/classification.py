@@ -160,19 +160,13 @@ class ClassScores:
     """The scoring half of a classification task's ModelTask."""
 
     def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
-        counts = np.bincount(judged["given"].to_numpy(), minlength=len(classes))
-        return {"frequency": counts.astype(np.float64)}
-
-    def second_sums(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
-    ) -> dict[str, Array]:
-        return {"belief": belief_sums(_compact(judged), sums["frequency"])}
+        return {"belief": belief_sums(_compact(judged), len(classes))}
 
     def suspicion(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
         """By chance and by the table's noise model, half each: scores/suspicion.py."""
-        return suspicion(_compact(judged), NoiseModel.of(sums["frequency"], sums["belief"]))
+        return suspicion(_compact(judged), NoiseModel.of(sums["belief"]))
 
     def signals(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]

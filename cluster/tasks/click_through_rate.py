@@ -138,11 +138,6 @@ class ClickThroughRateModels:
             for name, rows in (("clicks", clicked), ("others", ~clicked))
         }
 
-    def second_sums(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
-    ) -> dict[str, Array]:
-        return {}
-
     def suspicion(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:

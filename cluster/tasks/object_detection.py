@@ -48,11 +48,6 @@ class ObjectDetectionModels:
     def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
         return sums(judged, classes)
 
-    def second_sums(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
-    ) -> dict[str, Array]:
-        return {}
-
     def suspicion(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:

@@ -103,14 +103,6 @@ class ModelTask(Protocol):
     def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
         """What suspicion needs of the whole table; sums of parts add up."""
 
-    def second_sums(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
-    ) -> dict[str, Array]:
-        """What suspicion needs besides, once `sums` are those of the whole table; they add up too.
-
-        Empty where one look is enough.
-        """
-
     def suspicion(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:

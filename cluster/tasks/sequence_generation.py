@@ -138,11 +138,6 @@ class SequenceGenerationModels:
     def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
         return {}
 
-    def second_sums(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
-    ) -> dict[str, Array]:
-        return {}
-
     def suspicion(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:

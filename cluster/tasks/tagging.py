@@ -176,11 +176,6 @@ class TagScores:
         added = np.bincount(number[names_some], p_label[names_some], minlength=len(classes))
         return {"num_named": counted.astype(np.float64), "p_named": added.astype(np.float64)}
 
-    def second_sums(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
-    ) -> dict[str, Array]:
-        return {}
-
     def suspicion(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:

@@ -131,7 +131,6 @@ def cross_fit(
                 predictions[place] = one
         judged = learner.judge(predictions, rows.labels, rows.contents)
     sums = task.sums(judged, classes)
-    sums |= task.second_sums(judged, sums, classes)
     return CrossFitted(
         judged=judged,
         suspicion=task.suspicion(judged, sums, classes),
