@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
+from cluster.tasks import model_task
+from cluster.tasks.classification import judge
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from tests.data.slices import read
@@ -88,8 +92,6 @@ def test_planted_errors_stand_out_to_a_transformers_model(tmp_path: Path) -> Non
 
 
 def test_a_judgement_names_the_label_its_rivals_and_its_reason() -> None:
-    from cluster.tasks import model_task
-
     rows = planted(200, noise=0.1)
     judged = cross_fit(TASK, rows).judged
     for row in judged.to_pylist():
@@ -102,9 +104,26 @@ def test_a_judgement_names_the_label_its_rivals_and_its_reason() -> None:
     assert len(model_task(TASK).reasons(judged)) == judged.num_rows
 
 
-def test_an_unknown_model_is_refused_by_name(tmp_path: Path) -> None:
-    from cluster.tasks import model_task
+@given(st.integers(2, 12), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_parts_are_as_suspicious_as_the_whole_table(
+    num_classes: int, num_rows: int, seed: int
+) -> None:
+    randomness = np.random.default_rng(seed)
+    classes = [f"class-{place}" for place in range(num_classes)]
+    probabilities = randomness.dirichlet(np.ones(num_classes), num_rows).astype(np.float32)
+    judged = judge(probabilities, randomness.integers(num_classes, size=num_rows), classes)
+    task, cut = model_task(TASK), num_rows // 2
+    parts = [part for part in (judged.slice(0, cut), judged.slice(cut)) if part.num_rows]
+    sums = {"belief": sum(task.sums(part, classes)["belief"] for part in parts)}
+    whole = task.sums(judged, classes)
+    assert np.allclose(sums["belief"], whole["belief"])
+    found = np.concatenate([task.suspicion(part, whole, classes) for part in parts])
+    assert np.allclose(found, task.suspicion(judged, whole, classes))
+    assert found.min() >= 0
+    assert found.max() <= 1
 
+
+def test_an_unknown_model_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no-such-folder"):
         model_task(TASK).prepare(
             tmp_path, model="./no-such-folder/model", contents=["a"], labels=["b"]
