@@ -26,6 +26,7 @@ from relabel_service.client import Client
 from relabel_service.errors import NotFound
 from relabel_service.lineage import decided_parts
 from relabel_service.tasks import Task, task_named
+from relabel_service.v1.campaigns_pb2 import CAMPAIGN_STATE_FINALIZED, CAMPAIGN_STATE_FINALIZING
 
 Parts = frozenset[tuple[str, str]]  # id and unit
 
@@ -175,14 +176,16 @@ class Rounds:
     def _label(self, number: int, mined: Mined) -> str:
         campaign = f"campaigns/round-{number}"
         try:
-            self._client.get_campaign(campaign)
+            made = self._client.get_campaign(campaign)
         except NotFound:
-            self._client.create_campaign(
+            made = self._client.create_campaign(
                 f"round-{number}",
                 findings_uri=self._at("findings"),
                 run_id=mined.run_id,
                 votes_required=self._loop.votes_required,
             )
+        if made.state in (CAMPAIGN_STATE_FINALIZING, CAMPAIGN_STATE_FINALIZED):
+            return campaign  # answered before the loop was stopped
         total = mined.num_findings * self._loop.votes_required
         with self._progress.step(f"v{number} label", total) as advance:
             self._labeling(self._client, campaign, advance)

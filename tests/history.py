@@ -39,8 +39,6 @@ class History:
     unknown: list[Vote] = field(default_factory=list)
     """Sent, and the call failed: stored or not."""
     num_failures: int = 0
-    lags_s: list[float] = field(default_factory=list)
-    """From the expiry of an item's lost lease to its next lease."""
 
     def faults(self, results: Iterable[Mapping[str, Any]], *, votes_required: int) -> list[str]:
         """Broken promises, in words. results: rows of tables.RESULTS."""
