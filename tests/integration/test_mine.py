@@ -94,7 +94,7 @@ def test_rows_decided_already_are_scored_but_not_asked_about(
 ) -> None:
     everything = mining(trained, tmp_path, "all", selection=Selection(top=20))
     mine(everything)
-    decided = frozenset(row["id"] for row in _findings(everything)[:5])
+    decided = frozenset((row["id"], "") for row in _findings(everything)[:5])
     rest = mining(trained, tmp_path, "rest", selection=Selection(top=20), decided=decided)
     assert mine(rest).num_scored == trained.num_rows - trained.num_unfit
     assert [row["id"] for row in _findings(rest)[:15]] == [
