@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cluster.models import center_detector, pretrained_detector
+from cluster.models import center_detector
 from cluster.tasks.box_evidence import FAULTS, SWAPPED, Suspects, sums, suspects
 from cluster.tasks.box_metrics import mean_precision
 from cluster.tasks.seam import Array, Learner
@@ -36,6 +36,8 @@ class ObjectDetectionModels:
         if model is None:
             center_detector.prepare(folder, contents, labels)
         else:
+            from cluster.models import pretrained_detector  # transformers, only where asked for
+
             pretrained_detector.prepare(folder, model)
 
     def start(
@@ -43,6 +45,8 @@ class ObjectDetectionModels:
     ) -> Learner:
         if model is None:
             return center_detector.start(folder, classes)
+        from cluster.models import pretrained_detector  # transformers, only where asked for
+
         return pretrained_detector.start(folder, model, classes=classes, pretrained=pretrained)
 
     def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:

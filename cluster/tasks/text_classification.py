@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cluster.models import ngram, pretrained_text
+from cluster.models import ngram
 from cluster.tasks.classification import ClassLearner, ClassScores
 
 SHINGLE = 5  # characters
@@ -25,6 +25,8 @@ class TextClassificationModels(ClassScores):
         if model is None:
             ngram.prepare(folder, contents)
         else:
+            from cluster.models import pretrained_text  # transformers, only where asked for
+
             pretrained_text.prepare(folder, model)
 
     def start(
@@ -32,4 +34,6 @@ class TextClassificationModels(ClassScores):
     ) -> ClassLearner:
         if model is None:
             return ngram.start(folder, classes)
+        from cluster.models import pretrained_text  # transformers, only where asked for
+
         return pretrained_text.start(folder, model, classes=classes, pretrained=pretrained)

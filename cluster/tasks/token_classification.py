@@ -8,7 +8,7 @@ from pathlib import Path
 from nervaluate.entities import Entity, EvaluationResult
 from nervaluate.strategies import StrictEvaluation
 
-from cluster.models import pretrained_tagger, tagger
+from cluster.models import tagger
 from cluster.tasks.tagging import TagLearner, TagScores
 from relabel_service.tasks import spans
 
@@ -30,6 +30,8 @@ class TokenClassificationModels(TagScores):
         if model is None:
             tagger.prepare(folder, contents)
         else:
+            from cluster.models import pretrained_tagger  # transformers, only where asked for
+
             pretrained_tagger.prepare(folder, model)
 
     def start(
@@ -37,6 +39,8 @@ class TokenClassificationModels(TagScores):
     ) -> TagLearner:
         if model is None:
             return tagger.start(folder, classes)
+        from cluster.models import pretrained_tagger  # transformers, only where asked for
+
         return pretrained_tagger.start(folder, model, classes=classes, pretrained=pretrained)
 
     def metrics(self, answers: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
