@@ -1,7 +1,7 @@
 """Mining rows/s against a bare torch loop: the same model, rows and chunks, taking turns.
 
-    python -m bench.mining --rows 1024 --repeats 3
-    python -m bench.mining --model path/or/hub-id --rows 4096
+    python -m bench.mining --rows 4096 --repeats 3
+    python -m bench.mining --model path/or/hub-id
 
 Both judge every row: encode, sort by length within the same batches, predict in
 the same chunks on one torch thread, compare with the label. The bare loop does
@@ -37,7 +37,7 @@ BATCH_ROWS = 1024
 
 
 def main(
-    rows: Annotated[int, typer.Option(help="rows of the larger table")] = 1024,
+    rows: Annotated[int, typer.Option(help="rows of the larger table")] = 4096,
     repeats: Annotated[int, typer.Option(help="turns of each side")] = 3,
     model: Annotated[
         str | None, typer.Option(help="hub id or path; a MiniLM that pip brings")

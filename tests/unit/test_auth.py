@@ -73,7 +73,7 @@ def test_a_token_names_its_caller_role_and_campaigns(authenticator: TokenAuthent
         {"sub": ""},
         {"sub": "a\x00b"},
         {"sub": "x" * 300},
-        {"nbf": time.time() + 600},
+        {"nbf": time.time() + 24 * 3600},
         {"role": "owner"},
         {"campaigns": "all"},
         {"campaigns": [1]},
