@@ -5,6 +5,7 @@ R rows in the worker's shard, B rows a batch.
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -94,7 +95,10 @@ class _Run:
             weight_decay=self._recipe.weight_decay,
             fused=True,
         )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer,
+            partial(self._recipe.rate, num_steps=max(self._steps * self._recipe.epochs, 1)),
+        )
         self._observed = np.zeros((len(shard.ids), 1 + len(self._learner.observed)))
         self._first_epoch = self._restore()
 
@@ -141,12 +145,6 @@ class _Run:
         self._observed[places, 0] += 1
         self._observed[places, 1:] += observed.float().cpu().numpy()
         return float(loss.detach())
-
-    def _rate(self, step: int) -> float:
-        """Learning rate as a share of the recipe's: up over the warm-up, then down to 0."""
-        total = max(self._steps * self._recipe.epochs, 1)
-        warmup = int(self._recipe.warmup_share * total)
-        return (step + 1) / warmup if step < warmup else (total - step) / max(total - warmup, 1)
 
     def _checkpoint(self, epoch: int, loss: float) -> None:
         """Keep the state for a restart. Every worker reports, though rank 0 alone has a file.

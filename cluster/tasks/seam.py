@@ -25,6 +25,13 @@ class Recipe:
     warmup_share: float = 0.0
     """Share of the steps in which the learning rate rises from 0, in [0, 1]; then it falls to 0."""
 
+    def rate(self, step: int, num_steps: int) -> float:
+        """Learning rate of a step as a share of the highest: up over the warm-up, then to 0."""
+        warmup = int(self.warmup_share * num_steps)
+        if step < warmup:
+            return (step + 1) / warmup
+        return (num_steps - step) / max(num_steps - warmup, 1)
+
 
 class Learner(Protocol):
     """A torch module of one task, with the way into and out of it. B rows a batch."""

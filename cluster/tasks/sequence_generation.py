@@ -7,7 +7,6 @@ the best generation's (average precision 0.49 against 0.48 on meaning representa
 every distance there (0.47 at best); on pronunciations all were about alike.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import nn
 
 from cluster.models import attention_gru, encoder_decoder
 from cluster.models.generations import IGNORED, TARGET, Generated, Generator, padded
+from cluster.shingles import shingles, words_alone
 from cluster.tasks.disagreement import DISAGREEMENTS, tokens
 from cluster.tasks.seam import Array, Tensors
 from relabel_service.errors import InvalidInput
@@ -30,7 +30,6 @@ from relabel_service.tables import SUGGESTION
 from relabel_service.tasks.sequence_generation import is_sound
 
 UNLIKELIHOOD = "label_unlikelihood"
-SHINGLE = 5  # characters
 SHOWN = 60  # characters of a generation in a reason
 
 
@@ -112,9 +111,7 @@ class SequenceGenerationModels:
         """Runs of 5 characters, letter case and everything but words set aside; of texts alone."""
         if is_sound(content):
             return None
-        text = " ".join(re.findall(r"\w+", content.lower())) or content
-        ends = range(max(len(text) - SHINGLE, 0) + 1)
-        return {text[at : at + SHINGLE].encode("utf-8", "surrogatepass") for at in ends}
+        return shingles(words_alone(content))
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

@@ -1,13 +1,11 @@
 """Text classification: any transformers encoder, or a built-in that needs no download."""
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cluster.models import ngram
+from cluster.shingles import shingles, words_alone
 from cluster.tasks.classification import ClassLearner, ClassScores
-
-SHINGLE = 5  # characters
 
 
 class TextClassificationModels(ClassScores):
@@ -15,9 +13,7 @@ class TextClassificationModels(ClassScores):
 
     def shingles(self, content: str) -> Iterable[bytes]:
         """Runs of 5 characters, letter case and everything but words set aside."""
-        text = " ".join(re.findall(r"\w+", content.lower())) or content
-        ends = range(max(len(text) - SHINGLE, 0) + 1)
-        return {text[at : at + SHINGLE].encode("utf-8", "surrogatepass") for at in ends}
+        return shingles(words_alone(content))
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

@@ -9,10 +9,9 @@ from nervaluate.entities import Entity, EvaluationResult
 from nervaluate.strategies import StrictEvaluation
 
 from cluster.models import tagger
+from cluster.shingles import shingles
 from cluster.tasks.tagging import TagLearner, TagScores
 from relabel_service.tasks import spans
-
-SHINGLE = 5  # characters
 
 
 class TokenClassificationModels(TagScores):
@@ -20,9 +19,7 @@ class TokenClassificationModels(TagScores):
 
     def shingles(self, content: str) -> Iterable[bytes]:
         """Runs of 5 characters of the tokens set together, letter case set aside."""
-        text = re.sub(r"\s+", "", "".join(json.loads(content)).lower())
-        ends = range(max(len(text) - SHINGLE, 0) + 1)
-        return {text[at : at + SHINGLE].encode("utf-8", "surrogatepass") for at in ends}
+        return shingles(re.sub(r"\s+", "", "".join(json.loads(content)).lower()))
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

@@ -6,6 +6,7 @@ R rows; K folds, by the hash of the id.
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from torch import nn
 from cluster.folds import Folds
 from cluster.predict import predictions_of
 from cluster.tasks import model_task
-from cluster.tasks.seam import Array, Learner, Recipe
+from cluster.tasks.seam import Array, Learner
 from relabel_service.tasks import task_named
 
 
@@ -73,7 +74,7 @@ def fit(
     )
     steps_an_epoch = -(-len(inputs) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _rate(step, recipe, steps_an_epoch * recipe.epochs)
+        optimizer, partial(recipe.rate, num_steps=steps_an_epoch * recipe.epochs)
     )
     randomness = np.random.default_rng(seed)
     module.train()
@@ -179,8 +180,3 @@ def auroc(suspicion: Array, wrong: npt.NDArray[np.bool_]) -> float:
     num_wrong, num_right = int(wrong.sum()), int((~wrong).sum())
     ranks = rankdata(suspicion)[wrong].sum()
     return float((ranks - num_wrong * (num_wrong + 1) / 2) / (num_wrong * num_right))
-
-
-def _rate(step: int, recipe: Recipe, total: int) -> float:
-    warmup = int(recipe.warmup_share * total)
-    return (step + 1) / warmup if step < warmup else (total - step) / max(total - warmup, 1)
