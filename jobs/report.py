@@ -8,6 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as plot
 from plotly.subplots import make_subplots
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from cluster.storage import Folder
@@ -42,7 +43,7 @@ class Report:
 
 def table(report: Report) -> Table:
     """One row a version, and the ceiling; of each test the headline metric."""
-    shown = Table(title="What the loop brought")
+    shown = Table(title="What the loop brought", box=SIMPLE_HEAD, pad_edge=False)
     for heading in _headings(report.headlines):
         shown.add_column(heading, justify="left" if heading == "version" else "right")
     for cells in _rows(report, report.headlines):
