@@ -14,6 +14,7 @@ from relabel_service.queue import schema as db
 STREAMED = 2000  # rows fetched at once while reading out
 FINDING, AUDIT, GOLD = "finding", "audit", "gold"  # kinds of items
 GOLD_SLOTS = 10**9
+LEASE_BYTES = 48  # of a message, about, that are not its item's
 
 
 @dataclass(frozen=True)
@@ -173,8 +174,9 @@ def mark_finalized(connection: Connection, campaign: str, *, now: float) -> Camp
 def answers(connection: Connection, campaign: str) -> Iterator[Mapping[str, Any]]:
     """Every accepted result with its item's columns, worst item first, as a stream."""
     item, result = db.items.c, db.results.c
+    about = [item[name] for name in ("kind", "row_id", "unit", "human_label", "gold_label")]
     query = (
-        select(db.results, *[column for column in item if column.name not in result])
+        select(db.results, *about, item.suspicion)
         .join(db.items, (item.campaign == result.campaign) & (item.rank == result.rank))
         .where(result.campaign == campaign)
         .order_by(result.rank, result.submit_time)
@@ -208,12 +210,15 @@ def _waiting(campaign: Campaign, item: Mapping[str, Any]) -> dict[str, Any]:
         "kind": item["kind"],
         "place": item["place"],
         "state": GOLD if is_gold else "open",
-        "free_time": 0.0,
+        "held_until": 0.0,
         "not_before": 0.0,
         "votes_needed": GOLD_SLOTS if is_gold else campaign.settings.votes_required,
         "num_votes": 0,
         "num_skips": 0,
         "num_attempts": 0,
+        "num_bytes": len(item["item"]) + len(item["hints"]) + LEASE_BYTES,
+        "holders": "",
+        "lapsed": "",
     }
 
 
