@@ -7,6 +7,7 @@ from stored bytes: an Item from its halves, a list of leases from its leases.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from relabel_service.queue.campaigns import Campaign, Settings
@@ -16,6 +17,7 @@ from relabel_service.v1 import items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire_values import timestamp
 
+_TOKEN = leases_pb2.Lease.TOKEN_FIELD_NUMBER << 3 | 2  # 2: what has a length
 _ITEM = leases_pb2.Lease.ITEM_FIELD_NUMBER << 3 | 2
 _LEASES = rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER << 3 | 2
 assert rpc.StreamLeasesResponse.LEASES_FIELD_NUMBER == rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER
@@ -49,16 +51,21 @@ def item_parts(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, bytes
 
 def leases_bytes(leases: Sequence[Lease]) -> bytes:
     """A serialized LeaseItemsResponse, which reads as a StreamLeasesResponse, too."""
-    return b"".join(_field(_LEASES, _lease(lease)) for lease in leases)
+    return b"".join(_field(_LEASES, _head(lease) + _field(_ITEM, lease.item)) for lease in leases)
 
 
-def _lease(lease: Lease) -> bytes:
-    head = leases_pb2.Lease(
-        token=lease.token,
-        expire_time=timestamp(lease.expire_time),
-        num_earlier_attempts=lease.num_earlier_attempts,
-    )
-    return head.SerializeToString() + _field(_ITEM, lease.item)
+def _head(lease: Lease) -> bytes:
+    """A Lease without its item."""
+    token = _field(_TOKEN, lease.token.encode())
+    return token + _rest(lease.expire_time, lease.num_earlier_attempts)
+
+
+@lru_cache(maxsize=1024)
+def _rest(expire_time: float, num_earlier_attempts: int) -> bytes:
+    """The same for most of a batch."""
+    return leases_pb2.Lease(
+        expire_time=timestamp(expire_time), num_earlier_attempts=num_earlier_attempts
+    ).SerializeToString()
 
 
 def _field(tag: int, message: bytes) -> bytes:
@@ -66,6 +73,8 @@ def _field(tag: int, message: bytes) -> bytes:
 
 
 def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return bytes((number,))
     parts = bytearray()
     while number > 0x7F:
         parts.append(number & 0x7F | 0x80)

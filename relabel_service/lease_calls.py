@@ -192,7 +192,7 @@ def _answers(request: rpc.SubmitResultsRequest, campaign: Campaign) -> list[leas
     check = Checks()
     task = task_named(campaign.task)
     answers = [
-        check.answer(f"results[{place}]", result, task, campaign.classes)
+        check.answer(place, result, task, campaign.classes)
         for place, result in enumerate(request.results)
     ]
     check.finish()

@@ -39,8 +39,8 @@ class Answer:
 class _Locked:
     """Items of a labeler's tokens, locked, and what those tokens may still do."""
 
-    rows: list[Any]
-    """Of `queue`: those whose lease is still live."""
+    rows: dict[int, Any]
+    """Those whose lease is still live, by rank."""
     ranks: dict[str, int]
     """Of the tokens whose leases are live."""
     holds: dict[int, Hold]
@@ -61,7 +61,7 @@ def extend(
         return {}
     locked = _lock(connection, campaign, tokens, labeler=labeler)
     expire_time = now + duration_s
-    for group in alike(connection, campaign, locked.rows):
+    for group in alike(connection, campaign, locked.rows.values()):
         group.holds[labeler] = replace(group.holds[labeler], expire_time=expire_time)
         settle(connection, campaign, group, now=now)
     if locked.rows:
@@ -83,7 +83,7 @@ def release(
     The items are offered again when delay_s has passed.
     """
     locked = _lock(connection, campaign, tokens, labeler=labeler)
-    for group in alike(connection, campaign, locked.rows):
+    for group in alike(connection, campaign, locked.rows.values()):
         del group.holds[labeler]
         if delay_s:
             group.not_before = now + delay_s
@@ -111,9 +111,9 @@ def submit(
         return ["closed"] * len(answers)
     locked = _lock(connection, campaign, [one.token for one in answers], labeler=labeler)
     if locked.rows:
-        accepted = _accepted(connection, campaign, answers, locked, labeler=labeler, now=now)
+        accepted = _accepted(campaign, answers, locked, labeler=labeler, now=now)
         told = {row["rank"]: (row["role"], row["decision"], row["label"]) for row in accepted}
-        groups = alike(connection, campaign, locked.rows, added=told)
+        groups = alike(connection, campaign, locked.rows.values(), added=told)
         sql.ACCEPT.each(connection, accepted)
         for group in groups:
             del group.holds[labeler]
@@ -128,21 +128,20 @@ def _lock(
     """The lock is granted before it is read who holds what: a slot handed on meanwhile is seen."""
     given = batches.given(connection, campaign, tokens, labeler=labeler)
     if not given:
-        return _Locked([], {}, {})
+        return _Locked({}, {}, {})
     asked = {pair: token for token, pair in given.items()}
     values = {"campaign": campaign.campaign, "ranks": sorted({rank for rank, _ in asked})}
-    rows, ranks, mine = [], {}, {}
+    locked = _Locked({}, {}, {})
     for row in sql.LOCK_ROWS(connection, values):
         hold = holds.read(row.holders, row.lapsed).get(labeler)
         token = asked.get((row.rank, hold.batch)) if hold else None
         if hold and token:
-            rows.append(row)
-            ranks[token], mine[row.rank] = row.rank, hold
-    return _Locked(rows, ranks, mine)
+            locked.rows[row.rank] = row
+            locked.ranks[token], locked.holds[row.rank] = row.rank, hold
+    return locked
 
 
 def _accepted(
-    connection: Connection,
     campaign: Campaign,
     answers: Sequence[Answer],
     locked: _Locked,
@@ -151,8 +150,6 @@ def _accepted(
     now: float,
 ) -> list[dict[str, Any]]:
     """The rows of the answers whose leases are live."""
-    values = {"campaign": campaign.campaign, "ranks": list(locked.holds)}
-    labels = {row.rank: row for row in sql.LABELS(connection, values)}
     rows = []
     for place, answer in enumerate(answers):
         rank = locked.ranks.get(answer.token)
@@ -169,7 +166,7 @@ def _accepted(
                 "role": role,
                 "blind": blind,
                 "decision": answer.decision,
-                "label": _label(place, answer, labels[rank], blind=blind),
+                "label": _label(place, answer, locked.rows[rank], blind=blind),
                 "comment": answer.comment,
                 "submit_time": now,
             }

@@ -5,7 +5,7 @@ their items stand, and a whole group is judged once and stored with one statemen
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.holds import ADJUDICATOR, LABELER, Hold
 from relabel_service.queue.standing import VOTES, Facts, standing
 
+NUM_COLUMNS = 11  # of statements._ROW
 UNANSWERED = ("open", "held")  # unless somebody voted or skipped
 
 Result = tuple[str, str, str | None]  # role, decision, label
@@ -39,7 +40,7 @@ class Alike:
 def alike(
     connection: Connection,
     campaign: Campaign,
-    rows: Sequence[Any],
+    rows: Collection[Any],
     *,
     added: Mapping[int, Result] = MappingProxyType({}),
 ) -> list[Alike]:
@@ -51,7 +52,7 @@ def alike(
     groups: dict[Hashable, list[Any]] = defaultdict(list)
     for row in rows:
         rank = row[0]
-        groups[(row[3:], stored.get(rank), added.get(rank))].append(row)
+        groups[(row[3:NUM_COLUMNS], stored.get(rank), added.get(rank))].append(row)
     return [_alike(members, stored, added) for members in groups.values()]
 
 
@@ -81,7 +82,7 @@ def settle(
 
 
 def _results(
-    connection: Connection, campaign: Campaign, rows: Sequence[Any]
+    connection: Connection, campaign: Campaign, rows: Collection[Any]
 ) -> Mapping[int, tuple[Result, ...]]:
     answered = [
         row.rank

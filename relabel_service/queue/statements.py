@@ -1,4 +1,4 @@
-"""The SQL of leases, every statement by name: state changes can be read in one sitting.
+"""The SQL of labelers' calls, every statement by name: state changes read in one sitting.
 
 Written for the driver itself, once for each kind of database: SQLAlchemy takes longer to
 build and bind a statement than SQLite to run it. A list is one parameter, however long.
@@ -24,7 +24,7 @@ class Statement:
             found = connection.exec_driver_sql(self._sqlite, _listed(values))
         else:
             found = connection.exec_driver_sql(self._postgresql, dict(values))
-        return list(found) if found.returns_rows else []
+        return list(found.fetchall()) if found.returns_rows else []
 
     def each(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Once for each row; a statement that returns none, with parameters that are no lists."""
@@ -50,9 +50,29 @@ def _for_postgresql(template: str) -> str:
     return re.sub(r":(\w+)", r"%(\1)s", listed)
 
 
+FIRST_ANSWER = Statement("""
+    SELECT fingerprint, response FROM requests
+    WHERE labeler = :labeler AND request_id = :request_id
+""")
+
+REMEMBER = Statement("""
+    INSERT INTO requests (labeler, request_id, fingerprint, response, create_time)
+    VALUES (:labeler, :request_id, :fingerprint, :response, :create_time)
+""")
+
+FORGET_REQUESTS = Statement("""
+    DELETE FROM requests WHERE create_time < :before
+""")
+
+CAMPAIGN = Statement("""
+    SELECT campaign, task, findings_uri, run_id, classes, settings, state, create_time,
+        finalize_time, results_uri, revision, num_items, num_imported, findings_version
+    FROM campaigns WHERE campaign = :campaign
+""")
+
 # What rows.py knows of an item. Those that are equal from `kind` on stand alike.
 _ROW = """rank, num_bytes, num_attempts,
-    kind, state, not_before, votes_needed, num_votes, num_skips, holders, lapsed"""
+    queue.kind, state, not_before, votes_needed, num_votes, num_skips, holders, lapsed"""
 
 COUNT_HELD = Statement("""
     SELECT coalesce(sum(num_live), 0) FROM batches
@@ -72,10 +92,12 @@ UNLOCKED_ROWS = Statement(f"""
     FOR UPDATE SKIP LOCKED
 """)
 
+# With what an answer may come to: by an item's own columns, which never change.
 LOCK_ROWS = Statement(f"""
-    SELECT {_ROW} FROM queue WHERE campaign = :campaign AND rank IN :ranks
+    SELECT {_ROW}, row_id, human_label, suggestion FROM queue JOIN items USING (campaign, rank)
+    WHERE campaign = :campaign AND rank IN :ranks
     ORDER BY rank
-    FOR UPDATE
+    FOR UPDATE OF queue
 """)
 
 
@@ -119,11 +141,6 @@ RESULTS = Statement("""
 
 PARTS = Statement("""
     SELECT rank, item, hints FROM items WHERE campaign = :campaign AND rank IN :ranks
-""")
-
-LABELS = Statement("""
-    SELECT rank, row_id, human_label, suggestion FROM items
-    WHERE campaign = :campaign AND rank IN :ranks
 """)
 
 ACCEPT = Statement("""
