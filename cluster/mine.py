@@ -1,11 +1,11 @@
 """Mining: every row predicted by a model that has not seen it, the worst written as findings.
 
-    table --Ray Data--> judged parts --tasks--> sums, then each part's worst --> findings
+    table --Ray Data--> judged parts --tasks--> what the whole tells, each part's worst --> findings
 
 Judged parts are small (no probability matrix) and are the units of progress: a
 run that is repeated judges only what is missing. Suspicion needs sums over the
-whole table, so it is a second look at the parts. The findings appear in one
-Delta commit, once, however often the run is repeated.
+whole table, and weights of its views of a row, so it looks at the parts again. The
+findings appear in one Delta commit, once, however often the run is repeated.
 """
 
 import json
@@ -17,11 +17,13 @@ from dataclasses import asdict, dataclass, field
 import pyarrow as pa
 from ray.data import ActorPoolStrategy
 
+from cluster.beside import Beside, BesideJudge
 from cluster.dataset import Source, rows
+from cluster.embeddings import Embedder
 from cluster.model_store import Manifest, ModelStore
 from cluster.parts import PartsSink, missing_from, part_names, read_part
 from cluster.predict import Inference, Predictor, Sampling
-from cluster.ranking import Scoring, Sums, count, rank, totals, write_findings, write_quarantine
+from cluster.ranking import Known, Scoring, count, look, rank, write_findings, write_quarantine
 from cluster.selection import Selection
 from cluster.storage import Folder
 from cluster.survey import survey
@@ -30,6 +32,7 @@ from relabel_service.errors import InvalidInput, RelabelError
 from relabel_service.tasks import task_named
 
 JUDGED, MINED = "judged", "mined.json"
+TRIED_ROWS = 100  # among which one is fit, or the encoder's faults show later
 
 
 class RowsLost(RelabelError):
@@ -43,6 +46,8 @@ class Mining:
     decided: id and unit of what people have decided already; scored, but not asked again.
     units: classes that findings may be about, for tasks that go class by class; all when empty.
     disagreement: the signal to rank by, where the task has several; None for its own suspicion.
+    encoder: Hugging Face id or local path of a network whose embeddings are a second view of
+    a row, for tasks that pool views; None goes without.
     """
 
     source: Source
@@ -55,6 +60,7 @@ class Mining:
     decided: frozenset[tuple[str, str]] = frozenset()
     units: tuple[str, ...] = ()
     disagreement: str | None = None
+    encoder: str | None = None
 
     def __post_init__(self) -> None:
         if not self.run_id or "/" in self.run_id:
@@ -76,13 +82,15 @@ class Mined:
 
 
 class _Judge:
-    """A Ray Data actor: ROWS -> judged rows."""
+    """A Ray Data actor: ROWS -> judged rows, and what other views need where there are any."""
 
-    def __init__(self, store_uri: str, sampling: Sampling) -> None:
+    def __init__(self, store_uri: str, sampling: Sampling, beside: Beside | None) -> None:
         self._predictor = Predictor(store_uri, sampling)
+        self._beside = beside and BesideJudge(store_uri, beside)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return self._predictor.judge(batch)
+        judged = self._predictor.judge(batch)
+        return self._beside(judged) if self._beside else judged
 
 
 def mine(mining: Mining) -> Mined:
@@ -101,12 +109,14 @@ def mine(mining: Mining) -> Mined:
         manifest.classes,
         mining.run_id,
         mining.disagreement,
+        manifest.num_folds if mining.inference.sampling is Sampling.OUT_OF_SAMPLE else 0,
     )
+    beside = _beside(mining, manifest, scoring)
     times = [time.monotonic()]
 
     seen = survey(mining.source)
     times.append(time.monotonic())
-    _judge(mining, manifest, work, seen.repeated)
+    _judge(mining, manifest, work, seen.repeated, beside)
     times.append(time.monotonic())
 
     parts = part_names(work, JUDGED)
@@ -117,17 +127,17 @@ def mine(mining: Mining) -> Mined:
             f"run {mining.run_id!r}: {seen.num_rows} rows in, but {num_scored} scored and "
             f"{counted['unfit']} quarantined; remove {work.uri!r} and run again"
         )
-    sums = totals(scoring, parts)
+    known = look(scoring, parts, num_rows=counted["judged"])
     places = rank(
         scoring,
         parts,
-        sums=sums,
+        known=known,
         limit=mining.selection.limit(num_scored),
         least=mining.selection.least,
         units=_units(mining, manifest),
         decided=mining.decided,
     )
-    _commit(mining, scoring, parts, places, sums)
+    _commit(mining, scoring, parts, places, known)
     times.append(time.monotonic())
     mined = Mined(
         run_id=mining.run_id,
@@ -161,7 +171,40 @@ def _units(mining: Mining, manifest: Manifest) -> frozenset[str]:
     return frozenset(mining.units or known)
 
 
-def _judge(mining: Mining, manifest: Manifest, work: Folder, repeated: frozenset[str]) -> None:
+def _beside(mining: Mining, manifest: Manifest, scoring: Scoring) -> Beside | None:
+    """Raises InvalidInput when there is an encoder and nothing that would use it."""
+    if scoring.pools is None:
+        if mining.encoder is not None:
+            raise InvalidInput.of(
+                "encoder",
+                f"{mining.encoder!r} is given, but {mining.source.task} ranked so has no use for "
+                "it; leave it out",
+            )
+        return None
+    if mining.encoder is not None:
+        _try_encoder(mining.source, mining.encoder)
+    # What training watched is about the labels that it saw.
+    same = asdict(mining.source) | {"weight_column": None} == asdict(manifest.source) | {
+        "weight_column": None
+    }
+    return Beside(encoder=mining.encoder, observed=same)
+
+
+def _try_encoder(source: Source, encoder: str) -> None:
+    """Raises InvalidInput when it is none, or not for contents like these."""
+    some = rows(source).limit(TRIED_ROWS).take_all()
+    for content in [row["content"] for row in some if row["fault"] is None][:1]:
+        Embedder.check(source.task, content, encoder)
+        Embedder(source.task, encoder)([content])
+
+
+def _judge(
+    mining: Mining,
+    manifest: Manifest,
+    work: Folder,
+    repeated: frozenset[str],
+    beside: Beside | None,
+) -> None:
     """Write the judged parts that are missing."""
     found = rows(mining.source, classes=manifest.classes, repeated=repeated)
     done = [read_part(work, part, ["id"])["id"] for part in part_names(work, JUDGED)]
@@ -171,7 +214,7 @@ def _judge(mining: Mining, manifest: Manifest, work: Folder, repeated: frozenset
     settings = mining.inference
     found.map_batches(
         _Judge,
-        fn_constructor_args=(mining.store_uri, settings.sampling),
+        fn_constructor_args=(mining.store_uri, settings.sampling, beside),
         batch_format="pyarrow",
         batch_size=settings.batch_rows,
         compute=ActorPoolStrategy(size=settings.num_workers),
@@ -184,11 +227,11 @@ def _commit(
     scoring: Scoring,
     parts: list[str],
     places: Mapping[str, pa.Table],
-    sums: Sums,
+    known: Known,
 ) -> None:
     """Quarantine first: findings mean that the run is whole."""
     unfit = write_quarantine(scoring, parts, mining.quarantine_uri)
-    worst = write_findings(scoring, places, mining.findings_uri, sums=sums)
+    worst = write_findings(scoring, places, mining.findings_uri, known=known)
     for uri, schema, files in (
         (mining.quarantine_uri, tables.QUARANTINE, unfit),
         (mining.findings_uri, tables.FINDINGS, worst),

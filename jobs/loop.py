@@ -69,6 +69,7 @@ def main(
     budget: options.Budget = None,
     threshold: options.Threshold = None,
     model: options.Model = None,
+    encoder: options.Encoder = None,
     folds: options.Folds = 5,
     epochs: Annotated[int | None, typer.Option(help="the model's recipe when left out")] = None,
     num_workers: options.NumWorkers = 1,
@@ -124,6 +125,7 @@ def main(
         gold_column=gold_column,
         tests={name: _test(source, uri, gold_column) for name, uri in tests.items()},
         votes_required=votes_required,
+        encoder=encoder,
     )
     labeling = (
         _people

@@ -44,6 +44,7 @@ def main(
         str | None, typer.Option(help="lineage table; labels decided there are not asked again")
     ] = None,
     disagreement: options.Disagreement = None,
+    encoder: options.Encoder = None,
     batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = 1024,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
@@ -64,6 +65,7 @@ def main(
         decided=decided_parts(lineage),
         units=tuple(unit or ()),
         disagreement=disagreement,
+        encoder=encoder,
     )
     with ray_session():
         mined = mine(mining)

@@ -41,6 +41,7 @@ class Loop:
     source: a Delta table; its label column is what the rounds change.
     gold_column: true labels in the same table, for measuring alone; None when unknown.
     tests: name -> data set with true labels in its label column, never trained on.
+    encoder: a second view of each row for mining, as Mining has it.
     """
 
     source: Source
@@ -52,6 +53,7 @@ class Loop:
     gold_column: str | None
     tests: Mapping[str, Source]
     votes_required: int = 1
+    encoder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ class Rounds:
                     selection=self._loop.selection,
                     inference=self._loop.inference,
                     decided=decided_parts(self._lineage),
+                    encoder=self._loop.encoder,
                 )
             )
 
