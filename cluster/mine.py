@@ -11,7 +11,7 @@ findings appear in one Delta commit, once, however often the run is repeated.
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
@@ -24,9 +24,13 @@ from cluster.model_store import Manifest, ModelStore
 from cluster.parts import PartsSink, missing_from, part_names, read_part
 from cluster.predict import Inference, Predictor, Sampling
 from cluster.ranking import Known, Scoring, count, look, rank, write_findings, write_quarantine
+from cluster.rest import rest
+from cluster.scores.calibration import Calibration
 from cluster.selection import Selection
 from cluster.storage import Folder
 from cluster.survey import survey
+from cluster.tasks import model_task
+from cluster.tasks.seam import KnowsNoise
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, RelabelError
 from relabel_service.tasks import task_named
@@ -48,6 +52,9 @@ class Mining:
     disagreement: the signal to rank by, where the task has several; None for its own suspicion.
     encoder: Hugging Face id or local path of a network whose embeddings are a second view of
     a row, for tasks that pool views; None goes without.
+    num_audit: random rows of those not asked about, to be written as findings of the table
+    `<findings_uri>-audit`: what people find in them tells how many errors are left.
+    calibration: what turns suspicion into the signal p_wrong, from an audit; else they are one.
     """
 
     source: Source
@@ -61,15 +68,29 @@ class Mining:
     units: tuple[str, ...] = ()
     disagreement: str | None = None
     encoder: str | None = None
+    num_audit: int = 0
+    calibration: Calibration = field(default_factory=Calibration)
+
+    @property
+    def audit_uri(self) -> str:
+        return f"{self.findings_uri.rstrip('/')}-audit"
 
     def __post_init__(self) -> None:
+        if self.num_audit < 0:
+            raise InvalidInput.of("audit", f"{self.num_audit} rows; give 0 or more")
         if not self.run_id or "/" in self.run_id:
             raise InvalidInput.of("run_id", f"{self.run_id!r} names no run; use letters and digits")
 
 
 @dataclass(frozen=True)
 class Mined:
-    """What a run did, in rows of the data set: num_rows = num_scored + num_quarantined."""
+    """What a run did, in rows of the data set: num_rows = num_scored + num_quarantined.
+
+    rest: rows (and units) that were neither found nor decided before, counted by suspicion
+    in bins alike in width over [0, 1]. audit_uri: where a sample of num_audit of them is;
+    empty without one. noise_matrix: P(label | true class) by the model, rows sum to 1, where
+    the task tells.
+    """
 
     run_id: str
     dataset_version: int | None
@@ -78,6 +99,11 @@ class Mined:
     num_quarantined: int
     num_repeated_ids: int
     num_findings: int
+    num_audit: int = 0
+    audit_uri: str = ""
+    rest: Sequence[int] = ()
+    noise_matrix: Sequence[Sequence[float]] = ()
+    classes: Sequence[str] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -110,6 +136,7 @@ def mine(mining: Mining) -> Mined:
         mining.run_id,
         mining.disagreement,
         manifest.num_folds if mining.inference.sampling is Sampling.OUT_OF_SAMPLE else 0,
+        mining.calibration,
     )
     beside = _beside(mining, manifest, scoring)
     times = [time.monotonic()]
@@ -127,6 +154,7 @@ def mine(mining: Mining) -> Mined:
             f"run {mining.run_id!r}: {seen.num_rows} rows in, but {num_scored} scored and "
             f"{counted['unfit']} quarantined; remove {work.uri!r} and run again"
         )
+    units = _units(mining, manifest)
     known = look(scoring, parts, num_rows=counted["judged"])
     places = rank(
         scoring,
@@ -134,10 +162,18 @@ def mine(mining: Mining) -> Mined:
         known=known,
         limit=mining.selection.limit(num_scored),
         least=mining.selection.least,
-        units=_units(mining, manifest),
+        units=units,
         decided=mining.decided,
     )
-    _commit(mining, scoring, parts, places, known)
+    left = rest(
+        scoring,
+        places,
+        known=known,
+        num_audit=mining.num_audit,
+        units=units,
+        decided=mining.decided,
+    )
+    _commit(mining, scoring, parts, places, left.audit, known)
     times.append(time.monotonic())
     mined = Mined(
         run_id=mining.run_id,
@@ -146,7 +182,12 @@ def mine(mining: Mining) -> Mined:
         num_scored=num_scored,
         num_quarantined=counted["unfit"],
         num_repeated_ids=len(seen.repeated),
-        num_findings=sum(chosen.num_rows for chosen in places.values()),
+        num_findings=_num_rows(places),
+        num_audit=_num_rows(left.audit),
+        audit_uri=mining.audit_uri if _num_rows(left.audit) else "",
+        rest=left.counts.tolist(),
+        noise_matrix=_noise_matrix(scoring, known),
+        classes=list(manifest.classes),
         seconds={
             name: end - start
             for name, start, end in zip(
@@ -157,6 +198,18 @@ def mine(mining: Mining) -> Mined:
     work.write(MINED, json.dumps(asdict(mined), indent=2).encode())
     work.delete(JUDGED)
     return mined
+
+
+def _num_rows(places: Mapping[str, pa.Table]) -> int:
+    return sum(chosen.num_rows for chosen in places.values())
+
+
+def _noise_matrix(scoring: Scoring, known: Known) -> list[list[float]]:
+    task = model_task(scoring.task)
+    if not isinstance(task, KnowsNoise) or not known.sums:
+        return []
+    matrix: list[list[float]] = task.noise_matrix(known.sums).tolist()
+    return matrix
 
 
 def _units(mining: Mining, manifest: Manifest) -> frozenset[str]:
@@ -227,13 +280,15 @@ def _commit(
     scoring: Scoring,
     parts: list[str],
     places: Mapping[str, pa.Table],
+    audit: Mapping[str, pa.Table],
     known: Known,
 ) -> None:
-    """Quarantine first: findings mean that the run is whole."""
+    """Quarantine and audit first: findings mean that the run is whole."""
     unfit = write_quarantine(scoring, parts, mining.quarantine_uri)
     worst = write_findings(scoring, places, mining.findings_uri, known=known)
-    for uri, schema, files in (
-        (mining.quarantine_uri, tables.QUARANTINE, unfit),
-        (mining.findings_uri, tables.FINDINGS, worst),
-    ):
+    files_of = [(mining.quarantine_uri, tables.QUARANTINE, unfit)]
+    if mining.num_audit:
+        drawn = write_findings(scoring, audit, mining.audit_uri, known=known)
+        files_of.append((mining.audit_uri, tables.FINDINGS, drawn))
+    for uri, schema, files in (*files_of, (mining.findings_uri, tables.FINDINGS, worst)):
         tables.commit_files_once(uri, files, schema=schema, app_id=mining.run_id)

@@ -16,6 +16,7 @@ from deltalake.transaction import AddAction
 
 from cluster.folds import id_keys
 from cluster.parts import read_part, write_part
+from cluster.scores.calibration import Calibration
 from cluster.storage import Folder
 from cluster.tasks import model_task
 from cluster.tasks.seam import Array, Disagreements, Pools
@@ -45,6 +46,7 @@ class Scoring:
 
     disagreement: the signal to rank by; None for the task's own suspicion.
     num_folds: of the training; 0 ranks by the trained model's view alone.
+    calibration: suspicion to P(label is wrong), the findings' signal p_wrong.
     """
 
     work: str
@@ -53,6 +55,7 @@ class Scoring:
     run_id: str
     disagreement: str | None = None
     num_folds: int = 0
+    calibration: Calibration = field(default_factory=Calibration)
 
     def __post_init__(self) -> None:
         if self.disagreement is None:
@@ -179,7 +182,7 @@ def _count(scoring: Scoring, part: str) -> dict[str, int]:
 
 @ray.remote
 def _moments(scoring: Scoring, part: str) -> Sums:
-    judged, _ = _judged(scoring, part)
+    judged, _ = judged_rows(scoring, part)
     if scoring.pools is None or not judged.num_rows:
         return {}
     return scoring.pools.moments(judged, scoring.classes, scoring.num_folds)
@@ -188,7 +191,7 @@ def _moments(scoring: Scoring, part: str) -> Sums:
 @ray.remote
 def _sample(scoring: Scoring, part: str, share: float) -> pa.Table:
     """About this share of a part's judged rows, told by their ids."""
-    judged, _ = _judged(scoring, part)
+    judged, _ = judged_rows(scoring, part)
     if share >= 1:
         return judged
     return judged.filter(pa.array(id_keys(judged["id"]) < share * 2.0**64))
@@ -196,7 +199,7 @@ def _sample(scoring: Scoring, part: str, share: float) -> pa.Table:
 
 @ray.remote
 def _sums(scoring: Scoring, part: str, learned: Sums) -> Sums:
-    judged, _ = _judged(scoring, part, learned)
+    judged, _ = judged_rows(scoring, part, learned)
     if not judged.num_rows:
         return {}
     return model_task(scoring.task).sums(judged, scoring.classes)
@@ -211,7 +214,7 @@ def _worst(
     least: float,
 ) -> pa.Table:
     known, units, decided = shared
-    judged, places = _judged(scoring, part, known.learned)
+    judged, places = judged_rows(scoring, part, known.learned)
     if not judged.num_rows:
         return _PLACES.empty_table()
     suspicion = scoring.suspicion(judged, known.sums)
@@ -242,6 +245,7 @@ def _write_findings(
     table = _with_views(scoring, table, known.learned)
     task = model_task(scoring.task)
     signals = task.signals(table, known.sums, scoring.classes)
+    signals["p_wrong"] = scoring.calibration.p_wrong(chosen["suspicion"].to_numpy())
     num_rows = table.num_rows
     rows = pa.table(
         {
@@ -279,7 +283,9 @@ def _write_quarantine(scoring: Scoring, part: str, uri: str) -> tuple[str, int, 
     return _file(scoring, part, rows, uri)
 
 
-def _judged(scoring: Scoring, part: str, learned: Sums | None = None) -> tuple[pa.Table, pa.Array]:
+def judged_rows(
+    scoring: Scoring, part: str, learned: Sums | None = None
+) -> tuple[pa.Table, pa.Array]:
     """A part's judged rows without their contents, and their places in the part.
 
     learned: weights of views, for rows with what the views say.

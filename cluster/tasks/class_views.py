@@ -28,6 +28,7 @@ DYNAMICS = f"{OBSERVED}p_label"
 T = TypeVar("T")
 
 BELIEF, RIDGE = "belief", "ridge"
+POOL_BELIEF = f"{BELIEF}_{POOL}"
 
 
 def read_compact(judged: pa.Table, view: str = "") -> Compact:

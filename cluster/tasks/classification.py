@@ -168,6 +168,10 @@ class ClassScores:
             return class_views.hedged(class_views.view_suspicions(judged, sums))
         return suspicion(read_compact(judged), NoiseModel.of(sums["belief"]))
 
+    def noise_matrix(self, sums: Mapping[str, Array]) -> Array:
+        """Of the pool of views, or of the one view."""
+        return NoiseModel.of(sums.get(class_views.POOL_BELIEF, sums["belief"])).matrix
+
     def signals(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> dict[str, Array]:

@@ -154,6 +154,14 @@ class Pools(Protocol):
 
 
 @runtime_checkable
+class KnowsNoise(Protocol):
+    """A ModelTask that tells how labels go wrong class by class."""
+
+    def noise_matrix(self, sums: Mapping[str, Array]) -> Array:
+        """P(label | true class), rows sum to 1, [C, C] in the order of the classes."""
+
+
+@runtime_checkable
 class Disagreements(Protocol):
     """A ModelTask that has more than one measure of disagreement to rank by."""
 

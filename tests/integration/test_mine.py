@@ -125,6 +125,25 @@ def test_in_sample_predictions_are_more_sure_of_wrong_labels(
     assert means[Sampling.IN_SAMPLE] > means[Sampling.OUT_OF_SAMPLE]
 
 
+def test_the_rest_is_counted_and_a_random_sample_of_it_is_kept_for_an_audit(
+    trained: Trained, tmp_path: Path
+) -> None:
+    asked = mining(trained, tmp_path, selection=Selection(top=30), num_audit=60)
+    mined = mine(asked)
+    assert sum(mined.rest) == mined.num_scored - 30
+    audit = tables.read_run(mined.audit_uri, "run").to_pylist()
+    assert mined.num_audit == len(audit) == 60
+    found = {row["id"] for row in _findings(asked)}
+    names = [row["id"] for row in sorted(audit, key=lambda row: row["rank"])]
+    assert len(set(names)) == 60
+    assert not found & set(names)
+    assert all(sum(row) == pytest.approx(1) for row in mined.noise_matrix)
+    # A smaller sample of the same run is the beginning of the larger.
+    smaller = mine(mining(trained, tmp_path / "smaller", selection=Selection(top=30), num_audit=20))
+    fewer = tables.read_run(smaller.audit_uri, "run").to_pylist()
+    assert [row["id"] for row in sorted(fewer, key=lambda row: row["rank"])] == names[:20]
+
+
 def test_an_encoder_is_a_second_view(trained: Trained, tmp_path: Path) -> None:
     encoder = tiny_bert(tmp_path / "encoder", planted(100, noise=0).contents)
     settings = mining(trained, tmp_path, selection=Selection(top=20), encoder=encoder)
