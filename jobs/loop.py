@@ -29,6 +29,7 @@ from cluster.storage import Folder
 from cluster.train import Training
 from jobs import options, report
 from jobs.progress import TerminalProgress
+from jobs.quality import Pace
 from jobs.rounds import Loop, Rounds, gold_labels
 from jobs.session import ray_session, run
 from jobs.stages import Stages
@@ -69,6 +70,12 @@ def main(
     budget: options.Budget = None,
     threshold: options.Threshold = None,
     model: options.Model = None,
+    encoder: options.Encoder = None,
+    audit: options.Audit = 0,
+    seconds_per_label: Annotated[float, typer.Option(help="of one labeler")] = 20.0,
+    stop_below: Annotated[
+        float, typer.Option(help="end when a labeler-minute would find fewer errors than this")
+    ] = 0.0,
     folds: options.Folds = 5,
     epochs: Annotated[int | None, typer.Option(help="the model's recipe when left out")] = None,
     num_workers: options.NumWorkers = 1,
@@ -124,6 +131,9 @@ def main(
         gold_column=gold_column,
         tests={name: _test(source, uri, gold_column) for name, uri in tests.items()},
         votes_required=votes_required,
+        encoder=encoder,
+        num_audit=audit,
+        pace=Pace(seconds_per_label, stop_below),
     )
     labeling = (
         _people

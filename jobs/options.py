@@ -50,6 +50,18 @@ Disagreement = Annotated[
     str | None,
     typer.Option(help="signal to rank by (gap, bleu_distance, ...); the task's suspicion if out"),
 ]
+Audit = Annotated[
+    int,
+    typer.Option(
+        "--audit", help="random rows among those not suspicious, that tell how many errors are left"
+    ),
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        help="network whose embeddings are a second view of each row: Hugging Face id or local path"
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option("--model", help="Hugging Face id or local path; the built-in model when left out"),
