@@ -7,12 +7,15 @@ run is a file and is never fitted again; a killed worker brings all workers back
 to the last checkpoint within the run (FailureConfig).
 """
 
+import math
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray.data
 import ray.train
 from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
@@ -25,6 +28,7 @@ from cluster.model_store import Manifest, ModelStore
 from cluster.survey import Survey, survey
 from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
+from relabel_service.lineage import decided_parts
 from relabel_service.tasks import task_named
 
 MAX_SAMPLE_ROWS = 50_000  # rows that prepare sees (vocabulary, rarity of words)
@@ -38,6 +42,9 @@ class Training:
     model: Hugging Face id or local path; None for the task's built-in.
     num_folds: 0 fits the one model on every row alone, for when nothing will be mined with it.
     num_workers: data-parallel processes of each run. batch_size: rows a worker and step.
+    lineage_uri: lineage table of the data set (tables.LINEAGE), to learn from what people decided.
+    decided_weight: how many times what other rows count a row counts that people have decided;
+    1 forgets who decided. Labels that people looked at again are right far oftener than others.
     max_failures: how often dead workers are replaced before giving up.
     checkpoint_interval_s: seconds of a run that may be lost with a worker.
     """
@@ -49,6 +56,8 @@ class Training:
     learning_rate: float | None = None
     num_workers: int = 1
     use_gpu: bool = False
+    lineage_uri: str | None = None
+    decided_weight: float = 1.0
     max_failures: int = 2
     checkpoint_interval_s: float = 60.0
     seed: int = 0
@@ -58,6 +67,10 @@ class Training:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidInput.of(name, f"{value} is too small; use 1 or more")
+        if not 1 <= self.decided_weight < math.inf:
+            raise InvalidInput.of(
+                "decided_weight", f"{self.decided_weight} is no weight; use 1 or more"
+            )
         if self.learning_rate is not None and self.learning_rate <= 0:
             raise InvalidInput.of("learning_rate", f"{self.learning_rate} is no rate; use above 0")
         Folds(self.num_folds)
@@ -97,7 +110,7 @@ def train(source: Source, settings: Training, out: str) -> Manifest:
         settings=asdict(settings),
         near_duplicates=tuple((int(one), int(group)) for one, group in seen.near_duplicates),
     )
-    fit_rows = _fit_rows(source, seen)
+    fit_rows = _fit_rows(source, seen, settings)
     _prepare(store, manifest, fit_rows)
     _fit(store, manifest, settings, fit_rows)
     store.finish(manifest)
@@ -119,11 +132,24 @@ def _require(source: Source, seen: Survey) -> None:
         )
 
 
-def _fit_rows(source: Source, seen: Survey) -> "ray.data.Dataset":
+def _fit_rows(source: Source, seen: Survey, settings: Training) -> "ray.data.Dataset":
     def keep(batch: pa.Table) -> pa.Table:
         return batch.filter(batch["fault"].is_null()).select(["id", "content", "label", "weight"])
 
-    return rows(source, repeated=seen.repeated).map_batches(keep, batch_format="pyarrow")
+    fit = rows(source, repeated=seen.repeated).map_batches(keep, batch_format="pyarrow")
+    if settings.decided_weight == 1:
+        return fit
+    decided = pa.array(sorted({row_id for row_id, _ in decided_parts(settings.lineage_uri)}))
+    return fit.map_batches(
+        partial(_weigh_decided, ids=decided, factor=settings.decided_weight),
+        batch_format="pyarrow",
+    )
+
+
+def _weigh_decided(batch: pa.Table, *, ids: pa.Array, factor: float) -> pa.Table:
+    is_decided = pc.is_in(batch["id"], value_set=ids.cast(pa.string()))
+    weight = pc.if_else(is_decided, pc.multiply(batch["weight"], factor), batch["weight"])
+    return batch.set_column(batch.schema.get_field_index("weight"), "weight", weight)
 
 
 def _prepare(store: ModelStore, manifest: Manifest, fit_rows: "ray.data.Dataset") -> None:

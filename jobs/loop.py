@@ -42,6 +42,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 DEMO = Path(__file__).parents[1] / "tests/data/text_classification/vader_tweets"
 POLL_S = 5.0
+DECIDED_WEIGHT = 3.0
 
 
 class Labelers(StrEnum):
@@ -78,6 +79,14 @@ def main(
     ] = 0.0,
     folds: options.Folds = 5,
     epochs: Annotated[int | None, typer.Option(help="the model's recipe when left out")] = None,
+    decided_weight: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="times that a row counts in training which people have decided; again for more, "
+            f"of which the best on DEV is taken; {DECIDED_WEIGHT:g} when left out, 1 to count all "
+            "alike"
+        ),
+    ] = None,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
     labelers: Annotated[Labelers, typer.Option(help="who answers")] = Labelers.GOLD,
@@ -131,6 +140,8 @@ def main(
         gold_column=gold_column,
         tests={name: _test(source, uri, gold_column) for name, uri in tests.items()},
         votes_required=votes_required,
+        decided_weights=tuple(decided_weight or [DECIDED_WEIGHT]),
+        choose_on="dev" if dev is not None else None,
         encoder=encoder,
         num_audit=audit,
         pace=Pace(seconds_per_label, stop_below),

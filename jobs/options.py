@@ -37,6 +37,10 @@ WeightColumn = Annotated[
     str | None,
     typer.Option(help="column of how much a row counts in training; all alike when left out"),
 ]
+DecidedWeight = Annotated[
+    float,
+    typer.Option(help="times that a row counts in training which people have decided; 1: as any"),
+]
 Version = Annotated[
     int | None, typer.Option("--version", help="Delta version; the latest when left out")
 ]

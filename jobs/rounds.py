@@ -24,7 +24,7 @@ from jobs.quality import Answered, Pace, Quality, quality
 from jobs.stages import Progress
 from relabel_service import tables
 from relabel_service.client import Client
-from relabel_service.errors import NotFound
+from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.lineage import decided_parts
 from relabel_service.tasks import Task, task_named
 from relabel_service.v1.campaigns_pb2 import (
@@ -47,6 +47,8 @@ class Loop:
     source: a Delta table; its label column is what the rounds change.
     gold_column: true labels in the same table, for measuring alone; None when unknown.
     tests: name -> data set with true labels in its label column, never trained on.
+    decided_weights: Training.decided_weight, from the second version on; of several, the one
+    whose model is best on the test named `choose_on`, by the task's first metric.
     encoder, num_audit: for mining, as Mining has them; audited rows are asked about with the
     findings, and nothing sets them apart.
     pace: when to end before num_rounds.
@@ -61,9 +63,19 @@ class Loop:
     gold_column: str | None
     tests: Mapping[str, Source]
     votes_required: int = 1
+    decided_weights: tuple[float, ...] = (1.0,)
+    choose_on: str | None = None
     encoder: str | None = None
     num_audit: int = 0
     pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        if len(self.decided_weights) > 1 and self.choose_on not in self.tests:
+            raise InvalidInput.of(
+                "decided_weight",
+                f"has {len(self.decided_weights)} values and no table to choose on; name one with "
+                "--dev, or give one value",
+            )
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,7 @@ class Round:
     num_wrong: wrong labels, or wrong parts of labels where the task goes class by class.
     precision: share of what was leased that was truly wrong; recall: share of what is
     wrong that was leased; all None where gold is not known. quality: what the answers say.
+    decided_weight: what its training counted decided rows by.
     """
 
     version: str
@@ -86,6 +99,7 @@ class Round:
     precision: float | None = None
     recall: float | None = None
     quality: Quality | None = None
+    decided_weight: float = 1.0
 
 
 class Rounds:
@@ -113,12 +127,14 @@ class Rounds:
         if self._loop.gold_column is None:
             return None
         source = replace(self._started_from(1), label_column=self._loop.gold_column)
-        return self._measure(source, "ceiling", num_folds=0)
+        training = replace(self._loop.training, num_folds=0, decided_weight=1.0)
+        return self._measure(source, "ceiling", training)
 
     def _round(self, number: int) -> Round:
         loop = self._loop
         source = self._started_from(number)
-        metrics = self._measure(source, f"v{number}", num_folds=loop.training.num_folds)
+        training = self._training(source, number)
+        metrics = self._measure(source, f"v{number}", training)
         mined = self._mine(source, number)
         campaign = self._label(number, mined)
         with self._progress.step(f"v{number} merge", None):
@@ -144,30 +160,54 @@ class Rounds:
             precision=_share(asked, wrong),
             recall=None if wrong is None else _share(wrong, asked),
             quality=told,
+            decided_weight=training.decided_weight,
         )
 
     def _last(self, number: int) -> Round:
         source = self._started_from(number)
-        metrics = self._measure(source, f"v{number}", num_folds=0)
+        training = replace(self._training(source, number), num_folds=0)
+        metrics = self._measure(source, f"v{number}", training)
         wrong = self._wrong_parts(source)
         return Round(
             version=f"v{number}",
             delta_version=source.version or 0,
             metrics=metrics,
             num_wrong=None if wrong is None else len(wrong),
+            decided_weight=training.decided_weight,
         )
 
     def _started_from(self, number: int) -> Source:
         """The source at the version that round `number` starts from, now and when repeated."""
         return pinned(self._folder, f"rounds/{number}", self._loop.source)
 
+    def _training(self, source: Source, number: int) -> Training:
+        """Of the version's round, with the weight of what people decided in those before."""
+        training = replace(self._loop.training, lineage_uri=self._lineage, decided_weight=1.0)
+        if number == 1:
+            return training  # nobody has decided anything
+        tried = [replace(training, decided_weight=one) for one in self._loop.decided_weights]
+        if len(tried) == 1:
+            return tried[0]
+        with self._progress.step(f"v{number} weigh", len(tried)) as advance:
+            return max(tried, key=lambda one: self._headline(source, number, one, advance))
+
+    def _headline(
+        self, source: Source, number: int, training: Training, advance: Callable[[int], None]
+    ) -> float:
+        assert self._loop.choose_on is not None
+        store_uri = self._at(f"models/v{number}-weigh-{training.decided_weight:g}")
+        train(source, replace(training, num_folds=0), store_uri)
+        dev = {self._loop.choose_on: self._loop.tests[self._loop.choose_on]}
+        advance(1)
+        told = evaluate(store_uri, dev, self._loop.inference)[self._loop.choose_on]
+        return next(iter(told.values()))
+
     def _measure(
-        self, source: Source, name: str, *, num_folds: int
+        self, source: Source, name: str, training: Training
     ) -> Mapping[str, Mapping[str, float]]:
         store_uri = self._at(f"models/{name}")
-        settings = replace(self._loop.training, num_folds=num_folds)
         with self._progress.step(f"{name} train", None):
-            train(source, settings, store_uri)
+            train(source, training, store_uri)
         with self._progress.step(f"{name} measure", None):
             return evaluate(store_uri, self._loop.tests, self._loop.inference)
 

@@ -15,6 +15,7 @@ from cluster.predict import Inference
 from cluster.train import Training, train
 from jobs import options
 from jobs.session import ray_session, run
+from relabel_service.errors import InvalidInput
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -36,6 +37,10 @@ def main(
     learning_rate: Annotated[float | None, typer.Option(help="highest of the schedule")] = None,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
+    lineage: Annotated[
+        str | None, typer.Option(help="lineage table, which tells what people have decided")
+    ] = None,
+    decided_weight: options.DecidedWeight = 1.0,
     max_failures: Annotated[int, typer.Option(help="dead workers replaced before giving up")] = 2,
     checkpoint_interval_s: Annotated[
         float, typer.Option(help="seconds of work that a dead worker may cost")
@@ -45,6 +50,8 @@ def main(
     gold_column: Annotated[str, typer.Option(help="column of the true label there")] = "gold",
 ) -> None:
     """Train, and evaluate where a test table is given; prints JSON."""
+    if decided_weight != 1 and lineage is None:
+        raise InvalidInput.of("lineage", "is not given; --decided-weight needs the lineage table")
     settings = Training(
         model=model,
         num_folds=folds,
@@ -53,6 +60,8 @@ def main(
         learning_rate=learning_rate,
         num_workers=num_workers,
         use_gpu=use_gpu,
+        lineage_uri=lineage,
+        decided_weight=decided_weight,
         max_failures=max_failures,
         checkpoint_interval_s=checkpoint_interval_s,
         seed=seed,

@@ -38,12 +38,19 @@ def run_loop(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_round_mends_labels_and_the_next_model_is_better(tmp_path: Path) -> None:
-    done = run_loop(tmp_path, "--gold-column", "gold", "--error-rate", "0.05")
+    options = (
+        *("--gold-column", "gold", "--error-rate", "0.05"),
+        *("--dev", write(tmp_path, "dev", num_rows=100, noise=0.0, seed=2)),
+        *("--decided-weight", "1", "--decided-weight", "4"),
+    )
+    done = run_loop(tmp_path, *options)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out"
     told = json.loads((out / "report.json").read_text())
     first, second = told["rounds"]
     assert (first["version"], second["version"]) == ("v1", "v2")
+    assert first["decided_weight"] == 1
+    assert second["decided_weight"] in (1, 4)
     assert first["num_leased"] == 120
     assert first["precision"] > 0.7
     assert second["num_wrong"] < first["num_wrong"] - 60
@@ -75,10 +82,17 @@ def test_a_round_mends_labels_and_the_next_model_is_better(tmp_path: Path) -> No
             )
             assert lineage[name]["labelers"] == ["gold-1"]
 
-    again = run_loop(tmp_path, "--gold-column", "gold", "--error-rate", "0.05")
+    again = run_loop(tmp_path, *options)
     assert again.returncode == 0, again.stderr
     retold = json.loads((out / "report.json").read_text())
     assert {**retold, "stages": told["stages"]} == told
+
+
+def test_weights_are_chosen_on_dev_alone(tmp_path: Path) -> None:
+    options = ("--gold-column", "gold", "--decided-weight", "1", "--decided-weight", "4")
+    done = run_loop(tmp_path, *options)
+    assert done.returncode == 1
+    assert "decided_weight: has 2 values and no table to choose on" in done.stderr
 
 
 def test_gold_labelers_need_gold(tmp_path: Path) -> None:

@@ -14,9 +14,12 @@ from cluster.evaluate import evaluate
 from cluster.model_store import ModelStore
 from cluster.predict import Inference
 from cluster.train import Training, train
+from relabel_service import tables
 from relabel_service.errors import AlreadyExists, InvalidInput
 from tests.integration.conftest import Trained
 from tests.tasks.test_text_classification import planted
+
+PAIRS = {"red red": "blue blue", "blue blue": "red red"}
 
 
 def write(folder: Path, name: str, **planting: Any) -> Source:
@@ -134,9 +137,42 @@ def test_a_table_without_a_fit_row_is_refused_with_its_faults(
         train(latest(source), Training(), str(tmp_path / "model"))
 
 
+def test_what_people_decided_counts_more(ray_cluster: None, tmp_path: Path) -> None:
+    """Of alike texts most are labelled one way, and those that people decided the other way."""
+    rows = [
+        {"id": f"{text}-{copy}", "text": text, "label": (text, other)[copy < 4]}
+        for text, other in PAIRS.items()
+        for copy in range(12)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data.parquet")
+    truth = [{"id": text, "text": text, "label": other} for text, other in PAIRS.items()]
+    pq.write_table(pa.Table.from_pylist(truth), tmp_path / "test.parquet")
+    lineage = str(tmp_path / "lineage")
+    decided = [{"id": row["id"], "unit": ""} for row in rows if row["text"] != row["label"]]
+    tables.append_once(lineage, pa.Table.from_pylist(decided, schema=tables.LINEAGE), app_id="c")
+    source, test = (
+        latest(Source(str(tmp_path / name), "text_classification", ("text",), "label", "id"))
+        for name in ("data.parquet", "test.parquet")
+    )
+    accuracy = {}
+    for weight in (1.0, 5.0):
+        settings = Training(num_folds=0, lineage_uri=lineage, decided_weight=weight)
+        train(source, settings, str(tmp_path / f"model-{weight}"))
+        told = evaluate(str(tmp_path / f"model-{weight}"), {"test": test}, Inference())
+        accuracy[weight] = told["test"]["accuracy"]
+    assert accuracy == {1.0: 0.0, 5.0: 1.0}
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("num_folds", 1), ("epochs", 0), ("batch_size", 0), ("num_workers", 0), ("learning_rate", 0)],
+    [
+        ("num_folds", 1),
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("num_workers", 0),
+        ("learning_rate", 0),
+        ("decided_weight", 0.5),
+    ],
 )
 def test_impossible_settings_are_refused(setting: str, value: int) -> None:
     with pytest.raises(InvalidInput, match=str(value)):
