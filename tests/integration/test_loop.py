@@ -38,7 +38,8 @@ def run_loop(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_round_mends_labels_and_the_next_model_is_better(tmp_path: Path) -> None:
-    done = run_loop(tmp_path, "--gold-column", "gold", "--error-rate", "0.05")
+    options = ("--gold-column", "gold", "--error-rate", "0.05", "--audit", "60")
+    done = run_loop(tmp_path, *options)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out"
     told = json.loads((out / "report.json").read_text())
@@ -66,7 +67,11 @@ def test_a_round_mends_labels_and_the_next_model_is_better(tmp_path: Path) -> No
         for version in (first["merged"]["version_before"], first["merged"]["version"])
     )  # fmt: skip
     lineage = {row["id"]: row for row in tables.read_where(str(out / "lineage"), {}).to_pylist()}
-    assert len(lineage) == 120
+    assert len(lineage) == 120 + 60  # what was found, and what was audited
+    left = first["quality"]["errors_left"]
+    assert left["by_audit"]
+    assert left["low"] <= left["expected"] <= left["high"] <= 120
+    assert sum(first["mined"]["rest"]) == 180
     for name, label in before.items():
         if after[name] != label:
             assert (lineage[name]["previous_label"], lineage[name]["new_label"]) == (
@@ -75,7 +80,7 @@ def test_a_round_mends_labels_and_the_next_model_is_better(tmp_path: Path) -> No
             )
             assert lineage[name]["labelers"] == ["gold-1"]
 
-    again = run_loop(tmp_path, "--gold-column", "gold", "--error-rate", "0.05")
+    again = run_loop(tmp_path, *options)
     assert again.returncode == 0, again.stderr
     retold = json.loads((out / "report.json").read_text())
     assert {**retold, "stages": told["stages"]} == told
