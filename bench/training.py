@@ -100,9 +100,10 @@ def cross_fit(
     predictions: list[Any] = [None] * len(rows.ids)
     with _prepared(rows) as start:
         for number, run in enumerate([*map(fold_run, range(num_folds)), ALL]):
-            learner = start(seed + number)
+            own = seed if run == ALL else seed + 1 + number  # as train has it
+            learner = start(own)
             rest = np.flatnonzero(fold != number)
-            watched = fit(learner, rows.take(rest), seed=seed + number)
+            watched = fit(learner, rows.take(rest), seed=own)
             total[rest] += watched
             count[rest] += 1
             held_out = np.flatnonzero(fold == number) if run != ALL else np.arange(len(fold))

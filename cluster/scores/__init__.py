@@ -7,6 +7,8 @@
     noise.py       noise matrix, and P(label is wrong) from a compact row: suspicion
     neighbors.py   label vote of the nearest other rows
     ridge.py       leave-one-out predictions in closed form, from moments that merge
+    fold_ridge.py   ridge by the training's folds, from moments that merge
+    views.py        compact rows as views of a pool, in blocks
     dynamics.py    what a row did over the epochs of a training
     suspicion.py   the two together, and several views: the number rows are ranked by
     grams.py       texts as sparse rows of hashed n-grams

@@ -39,7 +39,7 @@ def run_loop(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_round_mends_labels_and_the_next_model_is_better(tmp_path: Path) -> None:
     options = (
-        *("--gold-column", "gold", "--error-rate", "0.05"),
+        *("--gold-column", "gold", "--error-rate", "0.05", "--audit", "60"),
         *("--dev", write(tmp_path, "dev", num_rows=100, noise=0.0, seed=2)),
         *("--decided-weight", "1", "--decided-weight", "4"),
     )
@@ -73,7 +73,11 @@ def test_a_round_mends_labels_and_the_next_model_is_better(tmp_path: Path) -> No
         for version in (first["merged"]["version_before"], first["merged"]["version"])
     )  # fmt: skip
     lineage = {row["id"]: row for row in tables.read_where(str(out / "lineage"), {}).to_pylist()}
-    assert len(lineage) == 120
+    assert len(lineage) == 120 + 60  # what was found, and what was audited
+    left = first["quality"]["errors_left"]
+    assert left["by_audit"]
+    assert left["low"] <= left["expected"] <= left["high"] <= 120
+    assert sum(first["mined"]["rest"]) == 180
     for name, label in before.items():
         if after[name] != label:
             assert (lineage[name]["previous_label"], lineage[name]["new_label"]) == (

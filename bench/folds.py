@@ -1,0 +1,66 @@
+"""What fewer or more folds cost and bring: python -m bench.folds --data DIR
+
+DIR holds <task>/<name>/train.parquet as bench.detection has it; texts alone. Prints, for each
+number of folds, the cost in trainings on every row (K models on (K - 1)/K of the rows, and the
+one on all that a version needs anyway) and how well jobs.mine finds the wrong labels.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from bench.detection_metrics import Quality
+from bench.training import Rows, cross_fit
+from cluster.ranking import Scoring, known_of
+from cluster.scores.suspicion import FLAG
+
+TASK = "text_classification"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.folds", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of <task>/<name>/")
+    parser.add_argument("--only", nargs="*", default=[], help="names of sets")
+    parser.add_argument("--folds", type=int, nargs="*", default=[2, 3, 5, 10])
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    print("| set | folds | trainings | AP | AUROC | P@100 |\n|---|---|---|---|---|---|")
+    lines = 0
+    for line in _lines(given.data, tuple(given.only), given.folds, given.seed):
+        print(line, flush=True)
+        lines += 1
+    return 0 if lines else 1
+
+
+def quality(rows: Rows, gold: list[str], *, num_folds: int, seed: int) -> Quality:
+    """How well the product's ranking finds labels that are not gold's."""
+    judged = cross_fit(rows, num_folds=num_folds, seed=seed).judged
+    scoring = Scoring("", rows.task, rows.classes, "bench", num_folds=num_folds)
+    known, seen = known_of(scoring, judged)
+    suspicion = scoring.suspicion(seen, known.sums)
+    wrong = [label != truth for label, truth in zip(rows.labels, gold, strict=True)]
+    return Quality.of(suspicion, suspicion > FLAG, np.array(wrong))
+
+
+def _lines(data: Path, only: tuple[str, ...], folds: list[int], seed: int) -> Iterator[str]:
+    for path in sorted((data / TASK).glob("*/train.parquet")):
+        if only and path.parent.name not in only:
+            continue
+        table = pq.read_table(path)
+        gold = Rows.of(TASK, table, table["gold"].to_pylist()).labels
+        rows = Rows.of(TASK, table, table["label"].to_pylist())
+        for num_folds in folds:
+            found = quality(rows, gold, num_folds=num_folds, seed=seed)
+            ap, auroc, first, _ = found.values()
+            name, cost = path.parent.name, num_folds
+            yield f"| {name} | {num_folds} | {cost} | {ap:.3f} | {auroc:.3f} | {first:.2f} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Accuracy on untouched gold against number of re-labels: python -m bench.loop --data DIR
+
+DIR holds <task>/<name>/{train,test}.parquet with columns id, label, gold and the task's content;
+gold of train answers for the labelers, gold of test grades. Each order asks about a share of the
+rows a round, trains again, and asks on; rows answered once are not asked about again. Trains
+in this process (bench/training.py), with the product's learner, folds, views and suspicion.
+Replaces the part of --out below its mark by a table for each set.
+"""
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from bench.loop_orders import ORDERS
+from bench.training import Rows, cross_fit, predict, train
+from cluster.tasks import MODEL_TASKS, model_task
+from cluster.tasks.seam import Learner, Pools
+
+MARK = "<!-- written by bench.loop from here on -->\n"
+CLOSE = 0.01  # within this of the accuracy that all gold labels give
+
+Names = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """share: of the train rows, asked about in each of num_rounds. error_rates: of labelers, in
+    [0, 1). label: the column of labels that are mended."""
+
+    data: Path
+    out: Path
+    only: tuple[str, ...]
+    label: str
+    num_seeds: int
+    num_rounds: int
+    share: float
+    error_rates: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Set:
+    """One data set's rows and gold; test is never trained on."""
+
+    title: str
+    train: Rows
+    gold: Names
+    test: Rows
+
+    @property
+    def num_wrong(self) -> int:
+        return int((np.array(self.train.labels) != self.gold).sum())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    settings = _settings(arguments)
+    torch.set_num_threads(1)
+    pages = []
+    for one in _sets(settings):
+        pages.append(_page(one, settings))
+        print("\n".join(pages[-1]), flush=True)
+    if not pages:
+        print(f"{settings.data}: no set with wrong labels and a test", file=sys.stderr)
+        return 1
+    command = "python -m bench.loop " + shlex.join(arguments or sys.argv[1:])
+    head = ["", f"    {command}", ""]
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    above = settings.out.read_text().partition(MARK)[0] if settings.out.exists() else ""
+    text = "\n".join([*head, *(line for page in pages for line in page)])
+    settings.out.write_text(above + MARK + text)
+    return 0
+
+
+def run(one: Set, order: str, *, error_rate: float, seed: int, settings: Settings) -> list[float]:
+    """Test accuracy before, and after each round."""
+    rng = np.random.default_rng((seed, int(1000 * error_rate)))
+    labels, asked = np.array(one.train.labels, object), np.zeros(len(one.gold), np.bool_)
+    batch = max(int(settings.share * len(labels)), 1)
+    ranked = ORDERS[order]
+    found = []
+    for number in range(settings.num_rounds + 1):
+        rows = replace(one.train, labels=labels.tolist())
+        if ranked is None or number == settings.num_rounds:
+            model, suspicion = train(rows, seed=seed), rng.random(len(labels))
+        else:
+            fitted = cross_fit(rows, seed=seed)
+            model, suspicion = fitted.model, ranked(rows, fitted)
+        found.append(accuracy(model, one.test))
+        worst = np.argsort(np.where(asked, -np.inf, suspicion), kind="stable")[::-1][:batch]
+        worst = worst[~asked[worst]]
+        labels[worst] = _answers(one, worst, error_rate, rng)
+        asked[worst] = True
+    return found
+
+
+def accuracy(model: Learner, test: Rows) -> float:
+    answers = model.answers(predict(model, test))
+    return model_task(test.task).metrics(answers, test.labels)["accuracy"]
+
+
+def _answers(
+    one: Set, places: npt.NDArray[np.int64], error_rate: float, rng: np.random.Generator
+) -> list[str]:
+    """Gold, or by chance another class."""
+    classes = sorted(set(one.gold.tolist()))
+    told = []
+    for name in one.gold[places].tolist():
+        others = [other for other in classes if other != name]
+        told.append(str(rng.choice(others)) if rng.random() < error_rate else name)
+    return told
+
+
+def _sets(settings: Settings) -> Iterator[Set]:
+    for task in MODEL_TASKS:
+        if not isinstance(model_task(task), Pools):
+            continue
+        for path in sorted((settings.data / task).glob("*/train.parquet")):
+            test = path.with_name("test.parquet")
+            if (settings.only and path.parent.name not in settings.only) or not test.exists():
+                continue
+            one = _set(f"{task}/{path.parent.name}", task, pq.read_table(path), pq.read_table(test),
+                       settings.label)  # fmt: skip
+            if one is not None and one.num_wrong:
+                yield one
+
+
+def _set(title: str, task: str, rows: pa.Table, test: pa.Table, label: str) -> Set | None:
+    if label not in rows.column_names:
+        return None
+    read = Rows.of(task, rows, rows[label].to_pylist())
+    gold = Rows.of(task, rows, rows["gold"].to_pylist())
+    return Set(title, read, np.array(gold.labels), Rows.of(task, test, test["gold"].to_pylist()))
+
+
+def _page(one: Set, settings: Settings) -> list[str]:
+    started = time.monotonic()
+    seeds = range(settings.num_seeds)
+    gold = replace(one.train, labels=one.gold.tolist())
+    ceiling = float(np.mean([accuracy(train(gold, seed=seed), one.test) for seed in seeds]))
+    batch = max(int(settings.share * len(one.gold)), 1)
+    steps = [number * batch for number in range(settings.num_rounds + 1)]
+    rows = []
+    for error_rate in settings.error_rates:
+        for order in ORDERS:
+            curve = np.mean(
+                [run(one, order, error_rate=error_rate, seed=s, settings=settings) for s in seeds],
+                axis=0,
+            )
+            cells = [f"{value:.3f}" for value in curve]
+            rows.append(
+                f"| {order} | {error_rate:.0%} | " + " | ".join(cells) + " | "
+                f"{needed(curve, steps, ceiling, one.num_wrong)} |"
+            )
+    return [
+        f"## {one.title} ({settings.label})",
+        "",
+        f"{len(one.gold)} train rows, {one.num_wrong} wrong; {len(one.test.ids)} test rows; "
+        f"trained on all gold labels {ceiling:.3f}; {settings.num_seeds} seeds; "
+        f"{time.monotonic() - started:.0f} s.",
+        "",
+        "| order | labelers' errors | " + " | ".join(map(str, steps)) + " | needed |",
+        "|---|---|" + "---|" * (len(steps) + 1),
+        *rows,
+        "",
+    ]
+
+
+def needed(curve: npt.NDArray[np.float64], steps: list[int], ceiling: float, num_wrong: int) -> str:
+    """Re-labels until the curve stays CLOSE to the ceiling, and as a share of the wrong rows."""
+    below = np.flatnonzero(curve < ceiling - CLOSE)
+    first = int(below[-1]) + 1 if len(below) else 0
+    if first == len(steps):
+        return f"> {steps[-1]} ({steps[-1] / num_wrong:.1f}x)"
+    return f"{steps[first]} ({steps[first] / num_wrong:.1f}x)"
+
+
+def _settings(arguments: list[str] | None) -> Settings:
+    parser = argparse.ArgumentParser(prog="python -m bench.loop", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of <task>/<name>/")
+    parser.add_argument("--out", type=Path, default=Path("docs/loop.md"))
+    parser.add_argument("--only", nargs="*", default=[], help="names of sets")
+    parser.add_argument("--label-column", default="label")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--share", type=float, default=0.1, help="of the rows, a round")
+    parser.add_argument("--error-rates", type=float, nargs="*", default=[0.0, 0.05, 0.15])
+    given = parser.parse_args(arguments)
+    return Settings(
+        given.data,
+        given.out,
+        tuple(given.only),
+        given.label_column,
+        given.seeds,
+        given.rounds,
+        given.share,
+        tuple(given.error_rates),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""What the benchmarks train in this process is what the product does: folds, judgement, order."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from bench import duplicates, loop
+from bench.detection_product import BEFORE, MINE, WITH_ENCODER, mined
+from bench.loop_orders import ORDERS
+from bench.training import Rows, cross_fit, folds_of
+from cluster.tasks.seam import FOLD, OBSERVED
+from tests.tasks.test_text_classification import planted
+from tests.tasks.training import auroc
+
+TASK = "text_classification"
+
+
+def rows(num_rows: int = 300, noise: float = 0.15, seed: int = 0) -> tuple[Rows, list[str]]:
+    found = planted(num_rows, noise=noise, seed=seed)
+    return Rows(TASK, found.ids, found.contents, found.labels), found.gold
+
+
+def test_rows_are_judged_by_the_model_that_has_not_seen_them_and_watched_by_the_others() -> None:
+    some, gold = rows()
+    judged = cross_fit(some, num_folds=3).judged
+    assert judged["id"].to_pylist() == some.ids
+    assert np.array_equal(judged[FOLD].to_numpy(), folds_of(some, 3))
+    watched = judged[f"{OBSERVED}p_label"].to_numpy()
+    wrong = np.array(some.labels) != np.array(gold)
+    assert ((watched >= 0) & (watched <= 1)).all()
+    assert auroc(1 - watched, wrong) > 0.9
+
+
+def test_every_order_but_chance_finds_planted_errors() -> None:
+    some, gold = rows()
+    wrong = np.array(some.labels) != np.array(gold)
+    fitted = cross_fit(some)
+    for name, order in ORDERS.items():
+        if order is not None:
+            assert auroc(order(some, fitted), wrong) > 0.9, name
+
+
+def test_the_products_verdicts_come_with_and_without_an_encoder() -> None:
+    some, gold = rows()
+    wrong = np.array(some.labels) != np.array(gold)
+    # An encoder that knows the truth, but for some noise.
+    names = sorted(set(gold))
+    vectors = np.eye(3)[[names.index(name) for name in gold]]
+    vectors += 0.1 * np.random.default_rng(0).normal(size=vectors.shape)
+    found = mined(some, encoded=vectors, seed=0)
+    assert set(found) == {BEFORE, MINE, WITH_ENCODER}
+    assert all(auroc(one.suspicion.astype(np.float64), wrong) > 0.9 for one in found.values())
+    assert set(mined(some, encoded=None, seed=0)) == {BEFORE, MINE}
+
+
+def test_a_pair_with_one_wrong_label_hides_only_if_folds_part_it() -> None:
+    some, gold = rows(noise=0.0)
+    # Words of its own make a text easy to remember, by which its copy is then judged.
+    named = [f"{text} u{n}x v{n}y w{n}z" for n, text in enumerate(some.contents)]
+    some = Rows(TASK, some.ids, named, some.labels)
+    pairs = duplicates.doubled(some, gold, rate=0.1, seed=0)
+    assert pairs.planted.sum() == 2 * (len(pairs.rows.ids) - len(gold))
+    parted, together = duplicates.compare(pairs, seed=0).values()
+    assert together.average_precision > parted.average_precision
+    assert together.f1_of_flags > parted.f1_of_flags + 0.3
+
+
+def test_the_loop_reaches_the_ceiling_sooner_than_chance() -> None:
+    some, gold = rows(noise=0.4)
+    test, truth = rows(seed=1, noise=0.0)
+    one = loop.Set("planted", some, np.array(gold), test)
+    assert test.labels == truth
+    settings = loop.Settings(
+        data=None,  # type: ignore[arg-type]
+        out=None,  # type: ignore[arg-type]
+        only=(),
+        label="label",
+        num_seeds=1,
+        num_rounds=2,
+        share=0.2,
+        error_rates=(0.0,),
+    )
+    ours, chance = (
+        loop.run(one, order, error_rate=0.0, seed=0, settings=settings)
+        for order in ("ours", "random")
+    )
+    assert ours[0] == pytest.approx(chance[0], abs=0.1)
+    assert ours[-1] > chance[-1]
+    assert loop.needed(np.array(ours), [0, 60, 120], ours[-1], 120) in ("60 (0.5x)", "120 (1.0x)")
+    assert loop.needed(np.array([0.1, 0.2]), [0, 60], 0.9, 120) == "> 60 (0.5x)"
+
+
+def test_rows_without_the_label_column_are_no_set() -> None:
+    assert loop._set("x", TASK, pa.table({"id": ["a"]}), pa.table({}), "label_worst") is None
