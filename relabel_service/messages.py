@@ -58,11 +58,32 @@ def campaign_message(campaign: Campaign, *, for_admin: bool) -> campaigns_pb2.Ca
     return message
 
 
-def lease_message(lease: Lease, campaign: Campaign) -> leases_pb2.Lease:
-    """What the labeler sees. Where gold or audit items are mixed in, nothing sets them apart."""
+def lease_message(lease: Lease, campaign: Campaign, *, max_item_bytes: int) -> leases_pb2.Lease:
+    """What the labeler sees; of an item above max_item_bytes what it takes to read it."""
+    item = lease.item
+    shown = (
+        item_message(lease, campaign)
+        if item.num_bytes <= max_item_bytes
+        else items_pb2.Item(
+            name=item_name(campaign, item.rank),
+            row_id=item.row_id,
+            unit=item.unit,
+            num_bytes=item.num_bytes,
+        )
+    )
+    return leases_pb2.Lease(
+        token=lease.token,
+        item=shown,
+        expire_time=timestamp(lease.expire_time),
+        num_earlier_attempts=lease.num_earlier_attempts,
+    )
+
+
+def item_message(lease: Lease, campaign: Campaign) -> items_pb2.Item:
+    """All that the lease shows. Where gold or audit items are mixed in, nothing sets them apart."""
     item, task = lease.item, task_named(campaign.task)
     shown = items_pb2.Item(
-        name=f"campaigns/{campaign.campaign}/items/{_item_id(campaign, item.rank)}",
+        name=item_name(campaign, item.rank),
         row_id=item.row_id,
         unit=item.unit,
         content=task.content_to_wire(item.content),
@@ -75,12 +96,7 @@ def lease_message(lease: Lease, campaign: Campaign) -> leases_pb2.Lease:
         )
     if not lease.blind and not _mixes(campaign.settings):
         shown.suspicion, shown.rank, shown.reason = item.suspicion, item.rank, item.reason
-    return leases_pb2.Lease(
-        token=lease.token,
-        item=shown,
-        expire_time=timestamp(lease.expire_time),
-        num_earlier_attempts=lease.num_earlier_attempts,
-    )
+    return shown
 
 
 def stats_message(report: Report, *, for_admin: bool, caller: str) -> campaigns_pb2.CampaignStats:
@@ -147,9 +163,10 @@ def _mixes(settings: Settings) -> bool:
     return bool(settings.gold_uri or settings.audit_uri)
 
 
-def _item_id(campaign: Campaign, rank: int) -> str:
+def item_name(campaign: Campaign, rank: int) -> str:
     """Always the same for the item; no number where one would tell the item's kind."""
-    if not _mixes(campaign.settings):
-        return str(rank)
-    name = f"{campaign.campaign}/{campaign.create_time}/{rank}".encode()
-    return hashlib.blake2b(name, digest_size=8).hexdigest()
+    item_id = str(rank)
+    if _mixes(campaign.settings):
+        name = f"{campaign.campaign}/{campaign.create_time}/{rank}".encode()
+        item_id = hashlib.blake2b(name, digest_size=8).hexdigest()
+    return f"campaigns/{campaign.campaign}/items/{item_id}"

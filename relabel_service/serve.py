@@ -46,6 +46,7 @@ from relabel_service.auth import (
 from relabel_service.errors import InvalidInput, RelabelError, Unavailable
 from relabel_service.limits import DEFAULT_LIMITS, Limits, Rate
 from relabel_service.queue.store import check_replicas, open_store, shown
+from relabel_service.reading import in_chunks
 from relabel_service.requests import campaign_of, check_message
 from relabel_service.service import LeaseService
 from relabel_service.servicers import SERVICERS
@@ -147,6 +148,18 @@ class RelabelService:
         except Exception as error:
             _refuse("StreamLeases", error, grpc_context)
             yield rpc.StreamLeasesResponse()  # what carries the status (Ray 2.60)
+
+    async def ReadItem(
+        self, request: rpc.ReadItemRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[rpc.ReadItemResponse]:
+        try:
+            caller = await self._on_thread(self._admitted, "ReadItem", request, grpc_context)
+            found = await self._on_thread(self._service.read_item, request, caller)
+            for chunk in in_chunks(found):
+                yield rpc.ReadItemResponse(chunk=chunk)
+        except Exception as error:
+            _refuse("ReadItem", error, grpc_context)
+            yield rpc.ReadItemResponse()  # what carries the status (Ray 2.60)
 
     async def WatchCampaign(
         self, request: rpc.WatchCampaignRequest, grpc_context: RayServegRPCContext

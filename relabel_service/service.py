@@ -29,6 +29,7 @@ from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.filling import describe, fill
 from relabel_service.queue.report import report
 from relabel_service.queue.store import Store
+from relabel_service.reading import named_item
 from relabel_service.requests import (
     MAX_LEASE_DURATION_S,
     MAX_WAIT_S,
@@ -36,7 +37,7 @@ from relabel_service.requests import (
     campaign_settings,
 )
 from relabel_service.tasks import task_named
-from relabel_service.v1 import campaigns_pb2, leases_pb2
+from relabel_service.v1 import campaigns_pb2, items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
 FILL_S = 10.0  # how long one call takes part in an import
@@ -132,7 +133,9 @@ class LeaseService:
             taken = leases.take(connection, campaign, wish, now=now)
             if not taken and may_wait:
                 return None
-            return rpc.LeaseItemsResponse(leases=[lease_message(one, campaign) for one in taken])
+            return rpc.LeaseItemsResponse(
+                leases=[self._lease_message(one, campaign) for one in taken]
+            )
 
         return self._once(request, caller, campaign_id, rpc.LeaseItemsResponse, lease)
 
@@ -156,7 +159,18 @@ class LeaseService:
                 return rpc.StreamLeasesResponse()
             wish = self._wish(campaign, caller, role, room, duration_s)
             taken = leases.take(connection, campaign, wish, now=now)
-            return rpc.StreamLeasesResponse(leases=[lease_message(one, campaign) for one in taken])
+            return rpc.StreamLeasesResponse(
+                leases=[self._lease_message(one, campaign) for one in taken]
+            )
+
+    def read_item(self, request: rpc.ReadItemRequest, caller: Caller) -> items_pb2.Item:
+        """What ReadItem streams. Raises NotFound when the caller holds no lease on the item."""
+        check = Checks()
+        campaign_id = check.item_name("name", request.name)
+        check.finish()
+        with self._store.reading() as (connection, _):
+            campaign = campaigns.get(connection, campaign_id)
+            return named_item(connection, campaign, request.name, labeler=caller.name)
 
     def watch(self, request: rpc.WatchCampaignRequest, caller: Caller) -> rpc.WatchCampaignResponse:
         """One step of WatchCampaign."""
@@ -343,7 +357,11 @@ class LeaseService:
             duration_s=duration_s or campaign.settings.lease_duration_s,
             max_leases=self._limits.max_leases,
             max_bytes=self._limits.max_response_bytes,
+            max_item_bytes=self._limits.max_item_bytes,
         )
+
+    def _lease_message(self, lease: leases.Lease, campaign: Campaign) -> leases_pb2.Lease:
+        return lease_message(lease, campaign, max_item_bytes=self._limits.max_item_bytes)
 
     def _once(
         self,

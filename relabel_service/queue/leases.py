@@ -35,6 +35,7 @@ WAITING = {LABELER: "open", ADJUDICATOR: "escalated"}
 TAKING_ANSWERS = ("active", "paused")
 UNANSWERED = ("open", "held")  # unless somebody voted or skipped
 HELD = {LABELER: "held", ADJUDICATOR: "judging"}
+LEFT_OUT_BYTES = 1000  # of a lease whose item is read by itself
 MAX_FREED = 1000  # expired items taken back by one call; later calls take the rest
 
 
@@ -54,9 +55,10 @@ class QueueItem:
 
     @property
     def num_bytes(self) -> int:
-        """About what the item takes on the wire."""
-        labels = len(self.human_label) + sum(len(label) for label, _ in self.suggestions)
-        return len(self.content.encode()) + labels + len(self.row_id) + len(self.reason) + 100
+        """At least what the item takes on the wire, its lease included."""
+        texts = [self.content, self.human_label, self.row_id, self.unit, self.reason]
+        texts += [label for label, _ in self.suggestions]
+        return 200 + 30 * len(self.suggestions) + sum(map(_num_bytes, texts))
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Wish:
     role: str = LABELER
     max_leases: int = 2000
     max_bytes: int = 3 * 2**20
+    max_item_bytes: int = 2**20
+    """Of an item that is told with its lease; a larger one is read by itself."""
 
 
 @dataclass
@@ -119,7 +123,7 @@ def take(connection: Connection, campaign: Campaign, wish: Wish, *, now: float) 
 
     Leaves out items the labeler holds or has answered. Gives fewer where the
     labeler would hold more than max_leases, or what is shown of the items would
-    have more than max_bytes; one item always passes. Raises WrongState when the
+    have more than max_bytes, not counting items above max_item_bytes. Raises WrongState when the
     campaign gives out nothing, Exhausted when the labeler holds max_leases.
     """
     if campaign.state != "active":
@@ -143,7 +147,7 @@ def take(connection: Connection, campaign: Campaign, wish: Wish, *, now: float) 
             chosen[rank].num_attempts,
             is_blind(campaign, rank, labeler=wish.labeler, role=wish.role),
         )
-        for rank in _fitting(chosen, items, wish.max_bytes)
+        for rank in _fitting(chosen, items, wish)
     ]
     if taken:
         hand = _hand(connection, campaign, {one.item.rank: chosen[one.item.rank] for one in taken})
@@ -369,16 +373,22 @@ def _chosen(
     return {row.rank: row for row in chosen}
 
 
-def _fitting(ranks: Iterable[int], items: Mapping[int, QueueItem], max_bytes: int) -> list[int]:
+def _fitting(ranks: Iterable[int], items: Mapping[int, QueueItem], wish: Wish) -> list[int]:
     """The first ranks whose items together have at most max_bytes; at least one."""
     kept: list[int] = []
     num_bytes = 0
     for rank in ranks:
-        num_bytes += items[rank].num_bytes
-        if kept and num_bytes > max_bytes:
+        one = items[rank].num_bytes
+        num_bytes += one if one <= wish.max_item_bytes else LEFT_OUT_BYTES
+        if kept and num_bytes > wish.max_bytes:
             break
         kept.append(rank)
     return kept
+
+
+def _num_bytes(text: str) -> int:
+    """In UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _make_room(connection: Connection, hand: _Hand, wish: Wish, *, now: float) -> None:
