@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select
 from relabel_service import tables
 from relabel_service.auth import ADMIN, Caller
 from relabel_service.errors import PermissionDenied
+from relabel_service.fitting import check_fit
 from relabel_service.limits import DEFAULT_LIMITS, Limits
 from relabel_service.messages import (
     campaign_message,
@@ -246,6 +247,7 @@ class LeaseService:
         def submit(connection: Connection, now: float) -> rpc.SubmitResultsResponse:
             campaign = campaigns.get(connection, campaign_id)
             answers = _answers(request, campaign)
+            check_fit(connection, campaign, answers, labeler=caller.name)
             statuses = leases.submit(connection, campaign, answers, labeler=caller.name, now=now)
             return rpc.SubmitResultsResponse(
                 outcomes=[
