@@ -23,6 +23,7 @@ import typer
 from rich.console import Console
 
 from cluster.dataset import Source, latest
+from cluster.merge import Consensus
 from cluster.predict import Inference
 from cluster.selection import Selection, parse_budget
 from cluster.storage import Folder
@@ -75,6 +76,7 @@ def main(
     labelers: Annotated[Labelers, typer.Option(help="who answers")] = Labelers.GOLD,
     error_rate: Annotated[float, typer.Option(help="share of wrong answers of gold labelers")] = 0,
     votes_required: Annotated[int, typer.Option(help="votes an item needs")] = 1,
+    consensus: options.HowDecided = Consensus.MAJORITY,
     port: Annotated[int, typer.Option(help="gRPC port of the service")] = 9000,
     http_port: Annotated[int, typer.Option(help="HTTP port of the service (health)")] = 8000,
     seed: int = 0,
@@ -118,6 +120,7 @@ def main(
         gold_column=gold_column,
         tests={name: _test(source, uri, gold_column) for name, uri in tests.items()},
         votes_required=votes_required,
+        consensus=consensus,
     )
     labeling = (
         _people

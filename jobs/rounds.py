@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cluster.dataset import Source, check
 from cluster.evaluate import evaluate
-from cluster.merge import Merged, Merging, merge
+from cluster.merge import Consensus, Merged, Merging, merge
 from cluster.mine import Mined, Mining, mine
 from cluster.predict import Inference
 from cluster.selection import Selection
@@ -53,6 +53,7 @@ class Loop:
     gold_column: str | None
     tests: Mapping[str, Source]
     votes_required: int = 1
+    consensus: Consensus = Consensus.MAJORITY
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,11 @@ class Rounds:
         with self._progress.step(f"v{number} merge", None):
             done = self._client.finalize(campaign, results_uri=self._at("results"))
             merging = Merging(
-                replace(source, version=None), done.results_uri, f"round-{number}", self._lineage
+                replace(source, version=None),
+                done.results_uri,
+                f"round-{number}",
+                self._lineage,
+                consensus=loop.consensus,
             )
             merged = merge(merging)
         leased = tables.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])
