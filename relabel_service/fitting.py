@@ -25,7 +25,7 @@ def check_fit(
         for place, one in enumerate(answers)
         if one.label is not None
         and one.token in found
-        and (fault := task.misfit(one.label, found[one.token]))
+        and (fault := task.misfit(one.label, task.content_to_wire(found[one.token])))
     ]
     if violations:
         raise InvalidInput(violations)

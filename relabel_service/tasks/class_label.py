@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from relabel_service.errors import InvalidInput
-from relabel_service.v1 import labels_pb2
+from relabel_service.v1 import items_pb2, labels_pb2
 
 
 class ClassLabelled:
@@ -34,7 +34,7 @@ class ClassLabelled:
             return f"label {label!r} is not one of the classes {', '.join(classes)}"
         return None
 
-    def misfit(self, label: str, content: str) -> str | None:
+    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
         return None
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:

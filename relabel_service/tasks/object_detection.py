@@ -52,11 +52,11 @@ class ObjectDetection:
         boxes = read_boxes(label)
         return next((fault for box in boxes if (fault := _box_fault(box, classes))), None)
 
-    def misfit(self, label: str, content: str) -> str | None:
-        if not content.startswith(media.DATA):
+    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
+        if not content.image.data:
             return None
         try:
-            size = pictures.size(media.load(content))
+            size = pictures.size(content.image.data)
         except InvalidInput:
             return None  # a picture that cannot be read tells against no box
         return next((fault for box in read_boxes(label) if (fault := _outside(box, size))), None)

@@ -52,8 +52,8 @@ class TokenClassification:
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         return spans.fault_of(spans.from_text(label), classes)
 
-    def misfit(self, label: str, content: str) -> str | None:
-        return spans.fault_beyond(spans.from_text(label), len(json.loads(content)))
+    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
+        return spans.fault_beyond(spans.from_text(label), len(content.tokens.tokens))
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:
         return tuple(classes)

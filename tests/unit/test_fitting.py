@@ -14,7 +14,7 @@ from relabel_service.errors import InvalidInput
 from relabel_service.media import data_uri
 from relabel_service.service import LeaseService
 from relabel_service.tasks import TASKS
-from relabel_service.v1 import labels_pb2
+from relabel_service.v1 import items_pb2, labels_pb2
 from tests.campaigns import ADMIN, create_request, finding
 from tests.conftest import Start
 from tests.data.png import encode
@@ -62,11 +62,12 @@ def test_a_label_that_leaves_its_item_is_refused_by_field(
 
 
 def test_what_lies_at_an_address_is_not_fetched_to_judge_an_answer() -> None:
-    boxes = TASKS["object_detection"].label_from_wire(box(999, 999))
-    assert TASKS["object_detection"].misfit(boxes, "s3://nowhere/picture.png") is None
-    assert TASKS["object_detection"].misfit(boxes, data_uri(b"broken", "image/png")) is None
+    task = TASKS["object_detection"]
+    boxes = task.label_from_wire(box(999, 999))
+    for content in ("s3://nowhere/picture.png", data_uri(b"broken", "image/png")):
+        assert task.misfit(boxes, task.content_to_wire(content)) is None
 
 
 @pytest.mark.parametrize("task", [one for one in TASKS.values() if not one.refers_to_content])
 def test_labels_that_name_no_part_of_their_content_suit_any(task: Any) -> None:
-    assert task.misfit("label", "content") is None
+    assert task.misfit("label", items_pb2.Content()) is None
