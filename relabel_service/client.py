@@ -27,6 +27,7 @@ from relabel_service.errors import (
     NotFound,
     RelabelError,
     Unavailable,
+    of_reason,
 )
 from relabel_service.metadata import LABELER_KEY, TOKEN_KEY
 from relabel_service.v1 import (
@@ -105,7 +106,10 @@ class Client:
         lease_duration_s: float | None = None,
         **settings: Any,
     ) -> campaigns_pb2.Campaign:
-        """Return when its items can be leased. settings: other fields of Campaign."""
+        """Return when its items can be leased. settings: other fields of Campaign.
+
+        Raises what stopped the import; get_campaign goes on with it when that is mended.
+        """
         campaign = campaigns_pb2.Campaign(
             findings_uri=findings_uri,
             run_id=run_id,
@@ -119,6 +123,8 @@ class Client:
         response: rpc.CreateCampaignResponse = self._call("CreateCampaign", request)
         made = response.campaign
         while made.state == campaigns_pb2.CAMPAIGN_STATE_IMPORTING:
+            if made.HasField("failure"):
+                raise of_reason(made.failure.reason, made.failure.message)
             made = self.get_campaign(made.name)  # which takes part in the import
         return made
 
@@ -273,10 +279,17 @@ class Client:
 
     @contextmanager
     def hold(
-        self, campaign: str, *, max_items: int = 1, duration_s: float | None = None
+        self,
+        campaign: str,
+        *,
+        max_items: int = 1,
+        duration_s: float | None = None,
+        adjudicate: bool = False,
     ) -> Iterator[list[leases_pb2.Lease]]:
         """Leases that are extended in the background, and released if unanswered at the end."""
-        leases = self.lease(campaign, max_items=max_items, duration_s=duration_s)
+        leases = self.lease(
+            campaign, max_items=max_items, duration_s=duration_s, adjudicate=adjudicate
+        )
         if not leases:
             yield leases
             return

@@ -19,10 +19,14 @@ from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.queue import campaigns
 from relabel_service.queue.campaigns import AUDIT, FINDING, GOLD, Campaign
 from relabel_service.queue.order import LOOKS_AT, ORDERS, Placer
+from relabel_service.queue.samples import GOLD_LABEL, sample
 from relabel_service.queue.store import Store
 
 STEP = 2000  # rows of one transaction, and about as many in memory
-GOLD_LABEL = "gold_label"
+STEP_BYTES = 32 * 2**20  # of the table's files, where rows are as large as pictures
+
+# A row group is read as it is needed, not whole: it may hold thousands of pictures.
+IN_PIECES = ds.ParquetFragmentScanOptions(pre_buffer=False, use_buffered_stream=True)
 
 
 def describe(findings_uri: str, run_id: str) -> dict[str, Any]:
@@ -62,27 +66,33 @@ def fill(store: Store, campaign: str, *, within_s: float) -> Campaign:
     run = _Run(present.findings_uri, present.run_id, present.findings_version)
     order = present.settings.item_order
     placer = ORDERS[order](run.rows(LOOKS_AT[order]) if LOOKS_AT[order] else ())
-    seen = 0
+    end = 0
     for batch in run.batches():
-        seen += batch.num_rows
-        if seen <= present.num_imported:
-            continue
-        items = [_item(row, FINDING, row["rank"], placer(row)) for row in batch.to_pylist()]
-        with store.writing(campaign=campaign, alone=True) as (connection, _):
-            present = campaigns.get(connection, campaign)
-            if present.num_imported == seen - batch.num_rows:  # else somebody else took this step
-                campaigns.add_items(connection, present, items)
-                present = campaigns.imported(connection, present, batch.num_rows)
-        if time.monotonic() > ends:
-            return present
+        start, end = end, end + batch.num_rows
+        # Steps of whoever was here before may have ended anywhere.
+        while present.num_imported < end:
+            present = _step(store, present, batch.slice(present.num_imported - start), placer)
+            if time.monotonic() > ends:
+                return present
     return _finish(store, present, placer)
+
+
+def _step(store: Store, present: Campaign, batch: pa.RecordBatch, placer: Placer) -> Campaign:
+    """Store the next rows, unless somebody else has by now; the campaign as it is then."""
+    items = [_item(row, FINDING, row["rank"], placer(row)) for row in batch.to_pylist()]
+    with store.writing(campaign=present.campaign, alone=True) as (connection, _):
+        found = campaigns.get(connection, present.campaign)
+        if found.num_imported != present.num_imported:
+            return found
+        campaigns.add_items(connection, found, items)
+        return campaigns.imported(connection, found, batch.num_rows)
 
 
 def _finish(store: Store, present: Campaign, placer: Placer) -> Campaign:
     settings, num_findings = present.settings, present.num_items
     chance = random.Random(present.campaign)
-    audit = _sample(settings.audit_uri, settings.audit_run_id)
-    gold = _sample(settings.gold_uri, settings.gold_run_id)
+    audit = sample(settings.audit_uri, settings.audit_run_id)
+    gold = sample(settings.gold_uri, settings.gold_run_id)
     rows = [(row, AUDIT) for row in audit] + [(row, GOLD) for row in gold]
     with store.writing(campaign=present.campaign, alone=True) as (connection, _):
         present = campaigns.get(connection, present.campaign)
@@ -96,13 +106,6 @@ def _finish(store: Store, present: Campaign, placer: Placer) -> Campaign:
         present = campaigns.start(connection, present, num_items=num_findings + len(audit))
     store.analyze()
     return present
-
-
-def _sample(uri: str, run_id: str) -> list[dict[str, Any]]:
-    """All rows of a small table."""
-    if not uri:
-        return []
-    return list(tables.read_run(uri, run_id).to_pylist())
 
 
 def _item(row: dict[str, Any], kind: str, rank: int, place: int) -> dict[str, Any]:
@@ -129,6 +132,9 @@ class _Run:
     def __init__(self, uri: str, run_id: str, version: int) -> None:
         self._dataset = tables.open_table(uri, version).to_pyarrow_dataset()
         self._is_run = ds.field("run_id") == run_id
+        files = tables.file_sizes(uri, version)
+        rows_that_fit = STEP_BYTES * self._dataset.count_rows() // max(sum(files), 1)
+        self._step = max(1, min(STEP, rows_that_fit))
 
     def num_rows(self) -> int:
         return int(self._dataset.count_rows(filter=self._is_run))
@@ -142,20 +148,15 @@ class _Run:
             yield from batch.to_pylist()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """STEP rows at a time; the last may have fewer."""
-        held: list[pa.RecordBatch] = []
-        for batch in self._scan(None):
-            held.append(batch)
-            while sum(one.num_rows for one in held) >= STEP:
-                joined = pa.Table.from_batches(held)
-                yield joined.slice(0, STEP).combine_chunks().to_batches()[0]
-                held = joined.slice(STEP).to_batches()
-        if held:
-            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+        """Up to STEP rows at a time, of about STEP_BYTES at most."""
+        yield from self._scan(None)
 
     def _scan(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-        scanned = self._dataset.to_batches(
-            columns=columns, filter=self._is_run, batch_size=STEP, batch_readahead=2,
-            fragment_readahead=1,
-        )  # fmt: skip
-        yield from (batch for batch in scanned if batch.num_rows)
+        # By path: the log's order of the files of one version may change when it is compacted.
+        for file in sorted(self._dataset.get_fragments(), key=lambda one: one.path):
+            for batch in file.to_batches(
+                schema=self._dataset.schema, columns=columns, filter=self._is_run,
+                batch_size=self._step, batch_readahead=0, fragment_scan_options=IN_PIECES,
+            ):  # fmt: skip
+                if batch.num_rows:
+                    yield batch
