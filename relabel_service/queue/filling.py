@@ -8,25 +8,18 @@ table's version is fixed when the campaign is made, so every reader sees the sam
 import json
 import random
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.queue import campaigns
 from relabel_service.queue.campaigns import AUDIT, FINDING, GOLD, Campaign
+from relabel_service.queue.findings import FindingsRun
 from relabel_service.queue.order import LOOKS_AT, ORDERS, Placer
 from relabel_service.queue.samples import GOLD_LABEL, sample
 from relabel_service.queue.store import Store
-
-STEP = 2000  # rows of one transaction, and about as many in memory
-STEP_BYTES = 32 * 2**20  # of the table's files, where rows are as large as pictures
-
-# A row group is read as it is needed, not whole: it may hold thousands of pictures.
-IN_PIECES = ds.ParquetFragmentScanOptions(pre_buffer=False, use_buffered_stream=True)
 
 
 def describe(findings_uri: str, run_id: str) -> dict[str, Any]:
@@ -39,7 +32,7 @@ def describe(findings_uri: str, run_id: str) -> dict[str, Any]:
             f"findings table {findings_uri!r} holds no run {run_id!r}; give the run_id mine told"
         )
     version = tables.open_table(findings_uri).version()
-    run = _Run(findings_uri, run_id, version)
+    run = FindingsRun(findings_uri, run_id, version)
     first = run.first(["task", "classes"])
     if first is None:
         raise InvalidInput.of(
@@ -63,7 +56,7 @@ def fill(store: Store, campaign: str, *, within_s: float) -> Campaign:
         present = campaigns.get(connection, campaign)
     if present.state != "importing":
         return present
-    run = _Run(present.findings_uri, present.run_id, present.findings_version)
+    run = FindingsRun(present.findings_uri, present.run_id, present.findings_version)
     order = present.settings.item_order
     placer = ORDERS[order](run.rows(LOOKS_AT[order]) if LOOKS_AT[order] else ())
     end = 0
@@ -124,39 +117,3 @@ def _item(row: dict[str, Any], kind: str, rank: int, place: int) -> dict[str, An
         "suspicion": row["suspicion"],
         "reason": row["reason"] or "",
     }
-
-
-class _Run:
-    """One mine run's findings, read in the same order every time."""
-
-    def __init__(self, uri: str, run_id: str, version: int) -> None:
-        self._dataset = tables.open_table(uri, version).to_pyarrow_dataset()
-        self._is_run = ds.field("run_id") == run_id
-        files = tables.file_sizes(uri, version)
-        rows_that_fit = STEP_BYTES * self._dataset.count_rows() // max(sum(files), 1)
-        self._step = max(1, min(STEP, rows_that_fit))
-
-    def num_rows(self) -> int:
-        return int(self._dataset.count_rows(filter=self._is_run))
-
-    def first(self, columns: list[str]) -> dict[str, Any] | None:
-        head = self._dataset.head(1, filter=self._is_run, columns=columns).to_pylist()
-        return head[0] if head else None
-
-    def rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
-        for batch in self._scan(columns):
-            yield from batch.to_pylist()
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Up to STEP rows at a time, of about STEP_BYTES at most."""
-        yield from self._scan(None)
-
-    def _scan(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-        # By path: the log's order of the files of one version may change when it is compacted.
-        for file in sorted(self._dataset.get_fragments(), key=lambda one: one.path):
-            for batch in file.to_batches(
-                schema=self._dataset.schema, columns=columns, filter=self._is_run,
-                batch_size=self._step, batch_readahead=0, fragment_scan_options=IN_PIECES,
-            ):  # fmt: skip
-                if batch.num_rows:
-                    yield batch

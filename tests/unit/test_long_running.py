@@ -11,7 +11,7 @@ from deltalake import DeltaTable, write_deltalake
 from relabel_service import errors, published, tables
 from relabel_service import service as service_module
 from relabel_service.errors import InvalidInput, NotFound, Unavailable, WrongState
-from relabel_service.queue import filling
+from relabel_service.queue import findings
 from relabel_service.service import LeaseService
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -28,7 +28,7 @@ ACTIVE, IMPORTING, CLOSED, FINALIZED = (
 @pytest.fixture
 def slow(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LeaseService:
     """A service of whose import each call does one step of 4 rows; 10 rows in all."""
-    monkeypatch.setattr(filling, "STEP", 4)
+    monkeypatch.setattr(findings, "STEP", 4)
     monkeypatch.setattr(service_module, "FILL_S", 0.0)
     service = LeaseService(start.store)
     service.CreateCampaign(create_request(write_findings(tmp_path, 10)), ADMIN)
@@ -72,7 +72,7 @@ def test_an_import_goes_on_in_steps_of_another_size(
     slow: LeaseService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for step in (3, 5, 2):  # a new release, or another machine, may take others
-        monkeypatch.setattr(filling, "STEP", step)
+        monkeypatch.setattr(findings, "STEP", step)
         campaign = get(slow)
     while campaign.state == IMPORTING:
         campaign = get(slow)
@@ -99,7 +99,7 @@ def test_an_import_goes_on_when_the_log_lists_the_files_in_another_order(
 def test_rows_as_large_as_pictures_are_imported_a_few_at_a_time(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filling, "STEP_BYTES", 1)
+    monkeypatch.setattr(findings, "STEP_BYTES", 1)
     monkeypatch.setattr(service_module, "FILL_S", 0.0)
     service = LeaseService(start.store)
     made = service.CreateCampaign(create_request(write_findings(tmp_path, 3)), ADMIN).campaign
@@ -166,19 +166,19 @@ def test_gold_and_audit_tables_are_looked_at_before_a_campaign_is_made(
     start: Start, tmp_path: Path
 ) -> None:
     service = LeaseService(start.store)
-    findings = write_findings(tmp_path, 3)
+    uri = write_findings(tmp_path, 3)
     strange = str(tmp_path / "strange")
     schema = tables.FINDINGS.append(pa.field("gold_label", pa.string()))
     rows = pa.Table.from_pylist([finding(0) | {"gold_label": "eggs"}], schema)
     tables.append_once(strange, rows, app_id="run")
     for settings, told in (
         ({"gold": {"uri": strange, "run_id": "run", "rate": 0.1}}, "'eggs' in row 'row-0'"),
-        ({"gold": {"uri": findings, "run_id": "run", "rate": 0.1}}, "no column gold_label"),
-        ({"gold": {"uri": findings, "run_id": "none", "rate": 0.1}}, "no run 'none'"),
+        ({"gold": {"uri": uri, "run_id": "run", "rate": 0.1}}, "no column gold_label"),
+        ({"gold": {"uri": uri, "run_id": "none", "rate": 0.1}}, "no run 'none'"),
         ({"audit": {"uri": "nowhere", "run_id": "run", "population": 9}}, "nowhere"),
     ):
         with pytest.raises(InvalidInput, match=told) as refused:
-            service.CreateCampaign(create_request(findings, **settings), ADMIN)
+            service.CreateCampaign(create_request(uri, **settings), ADMIN)
         assert refused.value.violations[0].field.startswith(f"campaign.{next(iter(settings))}")
     with pytest.raises(NotFound):
         get(service)
