@@ -1,18 +1,12 @@
 """The queue's values as messages."""
 
-import hashlib
-import math
-
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from relabel_service import honesty
-from relabel_service.queue.campaigns import AUDIT, FINDING, Campaign, Settings
-from relabel_service.queue.leases import Lease
+from relabel_service.queue.campaigns import AUDIT, FINDING, Campaign
 from relabel_service.queue.operations import Operation
 from relabel_service.queue.report import Count, LabelerCounts, Report
 from relabel_service.tasks import task_named
-from relabel_service.v1 import campaigns_pb2, items_pb2, leases_pb2
+from relabel_service.v1 import campaigns_pb2
+from relabel_service.wire_values import duration, timestamp
 
 PLAIN = (
     "num_items",
@@ -71,47 +65,6 @@ def with_operation(
     return message
 
 
-def lease_message(lease: Lease, campaign: Campaign, *, max_item_bytes: int) -> leases_pb2.Lease:
-    """What the labeler sees; of an item above max_item_bytes what it takes to read it."""
-    item = lease.item
-    shown = (
-        item_message(lease, campaign)
-        if item.num_bytes <= max_item_bytes
-        else items_pb2.Item(
-            name=item_name(campaign, item.rank),
-            row_id=item.row_id,
-            unit=item.unit,
-            num_bytes=item.num_bytes,
-        )
-    )
-    return leases_pb2.Lease(
-        token=lease.token,
-        item=shown,
-        expire_time=timestamp(lease.expire_time),
-        num_earlier_attempts=lease.num_earlier_attempts,
-    )
-
-
-def item_message(lease: Lease, campaign: Campaign) -> items_pb2.Item:
-    """All that the lease shows. Where gold or audit items are mixed in, nothing sets them apart."""
-    item, task = lease.item, task_named(campaign.task)
-    shown = items_pb2.Item(
-        name=item_name(campaign, item.rank),
-        row_id=item.row_id,
-        unit=item.unit,
-        content=task.content_to_wire(item.content),
-        human_label=task.label_to_wire(item.human_label),
-    )
-    if not lease.blind:
-        shown.suggestions.extend(
-            items_pb2.Suggestion(label=task.label_to_wire(label), probability=probability)
-            for label, probability in item.suggestions
-        )
-    if not lease.blind and not _mixes(campaign.settings):
-        shown.suspicion, shown.rank, shown.reason = item.suspicion, item.rank, item.reason
-    return shown
-
-
 def stats_message(report: Report, *, for_admin: bool, caller: str) -> campaigns_pb2.CampaignStats:
     """A labeler sees its own line without gold, and no estimate that gold or audit give."""
     message = campaigns_pb2.CampaignStats(**{name: getattr(report, name) for name in PLAIN})
@@ -121,16 +74,6 @@ def stats_message(report: Report, *, for_admin: bool, caller: str) -> campaigns_
     if for_admin:
         _add_honesty(message, report)
     return message
-
-
-def timestamp(time_s: float) -> Timestamp:
-    fraction, whole = math.modf(time_s)
-    return Timestamp(seconds=int(whole), nanos=int(fraction * 1e9))
-
-
-def duration(duration_s: float) -> Duration:
-    fraction, whole = math.modf(duration_s)
-    return Duration(seconds=int(whole), nanos=int(fraction * 1e9))
 
 
 def _labeler_message(
@@ -170,16 +113,3 @@ def _share(count: Count) -> campaigns_pb2.Share:
     return campaigns_pb2.Share(
         num=count.num, total=count.total, low=interval.low, high=interval.high
     )
-
-
-def _mixes(settings: Settings) -> bool:
-    return bool(settings.gold_uri or settings.audit_uri)
-
-
-def item_name(campaign: Campaign, rank: int) -> str:
-    """Always the same for the item; no number where one would tell the item's kind."""
-    item_id = str(rank)
-    if _mixes(campaign.settings):
-        name = f"{campaign.campaign}/{campaign.create_time}/{rank}".encode()
-        item_id = hashlib.blake2b(name, digest_size=8).hexdigest()
-    return f"campaigns/{campaign.campaign}/items/{item_id}"

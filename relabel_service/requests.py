@@ -17,11 +17,17 @@ from relabel_service.v1 import campaigns_pb2, leases_pb2
 
 CAMPAIGN_ID = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 ITEM_ID = "[0-9a-f]{1,16}"
-TOKEN = r"[A-Za-z0-9_-]{1,64}"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_TEXT = 10_000  # characters of a comment or an address
 MAX_VOTES = 100
 MAX_WAIT_S = 60.0
 MIN_LEASE_DURATION_S, MAX_LEASE_DURATION_S = 1.0, 24 * 3600.0
+
+_DECISIONS = {
+    number: name.removeprefix("DECISION_").lower()
+    for name, number in leases_pb2.Decision.items()
+    if number
+}
 
 
 def campaign_of(request: Message) -> str:
@@ -167,12 +173,14 @@ class Checks:
             self._broken(field, f"holds {len(tokens)}; send from 1 to {self.MAX_BATCH}")
         first: dict[str, int] = {}
         for place, token in enumerate(tokens):
+            if first.setdefault(token, place) == place and _TOKEN.fullmatch(token):
+                continue
             where = f"{field}[{place}]" + (f".{part}" if part else "")
             if not token:
                 self._broken(where, "is empty; it is required")
-            elif not re.fullmatch(TOKEN, token):
+            elif not _TOKEN.fullmatch(token):
                 self._broken(where, f"{token[:80]!r} is no token; send one that LeaseItems gave")
-            if first.setdefault(token, place) != place:
+            if first[token] != place:
                 self._broken(where, f"repeats {field}[{first[token]}]; send each token once")
 
     def etag(self, value: str) -> int | None:
@@ -199,21 +207,25 @@ class Checks:
         return base64.urlsafe_b64encode(campaign_id.encode()).decode()
 
     def answer(
-        self, field: str, result: leases_pb2.Result, task: Task, classes: Sequence[str]
+        self, place: int, result: leases_pb2.Result, task: Task, classes: Sequence[str]
     ) -> Answer:
         """One result in the queue's words."""
-        known = leases_pb2.Decision.values()
-        if result.decision not in known or not result.decision:
-            self._broken(f"{field}.decision", f"{result.decision} is not a decision; set one")
+        decision, comment = _DECISIONS.get(result.decision), result.comment
+        if decision is None:
+            self._broken(
+                f"results[{place}].decision", f"{result.decision} is not a decision; set one"
+            )
             return Answer(result.token, "", None, "")
-        self.text(f"{field}.comment", result.comment)
-        decision = leases_pb2.Decision.Name(result.decision).removeprefix("DECISION_").lower()
+        if comment:
+            self.text(f"results[{place}].comment", comment)
         label = None
         if decision == "relabel":
-            label = self._label(f"{field}.label", result, task, classes)
+            label = self._label(f"results[{place}].label", result, task, classes)
         elif result.HasField("label"):
-            self._broken(f"{field}.label", f"goes with DECISION_RELABEL, not with {decision}")
-        return Answer(result.token, decision, label, result.comment)
+            self._broken(
+                f"results[{place}].label", f"goes with DECISION_RELABEL, not with {decision}"
+            )
+        return Answer(result.token, decision, label, comment)
 
     def _label(
         self, field: str, result: leases_pb2.Result, task: Task, classes: Sequence[str]

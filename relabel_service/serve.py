@@ -121,18 +121,25 @@ class RelabelService:
     ) -> rpc.LeaseItemsResponse:
         """Asks again while nothing is free and the request would wait."""
         try:
-            caller = await self._on_thread(self._admitted, "LeaseItems", request, grpc_context)
-            lease = self._service.LeaseItems
-            ends = time.monotonic() + request.wait.seconds + request.wait.nanos / 1e9
-            while (left_s := ends - time.monotonic()) > 0:
-                found = await self._on_thread(lease, request, caller, may_wait=True)
-                if found.leases:
-                    return found
+            began = time.monotonic()
+            caller, found = await self._on_thread(self._first_leases, request, grpc_context)
+            ends = began + _wait_s(request)
+            while not found.leases and (left_s := ends - time.monotonic()) > 0:
                 await asyncio.sleep(min(left_s, POLL_S))
-            return await self._on_thread(lease, request, caller)
+                is_last = time.monotonic() >= ends
+                lease = self._service.LeaseItems
+                found = await self._on_thread(lease, request, caller, may_wait=not is_last)
+            return found
         except Exception as error:
             _refuse("LeaseItems", error, grpc_context)
         return rpc.LeaseItemsResponse()
+
+    def _first_leases(
+        self, request: rpc.LeaseItemsRequest, context: RayServegRPCContext
+    ) -> tuple[Caller, rpc.LeaseItemsResponse]:
+        caller = self._admitted("LeaseItems", request, context)
+        may_wait = _wait_s(request) > 0
+        return caller, self._service.LeaseItems(request, caller, may_wait=may_wait)
 
     async def StreamLeases(
         self, request: rpc.StreamLeasesRequest, grpc_context: RayServegRPCContext
@@ -203,6 +210,10 @@ class RelabelService:
         check_message(request, method, self._limits)
         check_allowed(caller, method, campaign_of(request))
         return caller
+
+
+def _wait_s(request: rpc.LeaseItemsRequest) -> float:
+    return float(request.wait.seconds + request.wait.nanos / 1e9)
 
 
 def _is_known(request: object) -> bool:

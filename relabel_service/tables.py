@@ -115,9 +115,9 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable:
     return DeltaTable(uri, version=version)
 
 
-def file_sizes(uri: str, version: int | None = None) -> list[int]:
-    """Bytes of each of the table's files. Raises NotFound."""
-    actions = pa.table(open_table(uri, version).get_add_actions(flatten=True))
+def file_sizes(table: DeltaTable) -> list[int]:
+    """Bytes of each of the table's files."""
+    actions = pa.table(table.get_add_actions(flatten=True))
     return [int(size) for size in actions["size_bytes"].to_pylist()]
 
 

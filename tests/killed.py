@@ -12,9 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from relabel_service import published
-from relabel_service import service as service_module
-from relabel_service.queue import campaigns, filling, findings
+from relabel_service import campaign_calls, published
+from relabel_service.queue import campaigns, filling, findings_run
 from relabel_service.queue.store import open_store
 from relabel_service.service import LeaseService
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -47,8 +46,8 @@ def fatal(function: Callable[..., Any], at_call: int) -> Callable[..., Any]:
 def main(point: str, queue_url: str, results_uri: str) -> None:
     module, name, at_call = POINTS[point]
     setattr(module, name, fatal(getattr(module, name), at_call))
-    findings.STEP = STEP
-    service_module.FILL_S = 60.0
+    findings_run.STEP = STEP
+    campaign_calls.FILL_S = 60.0
     service = LeaseService(open_store(queue_url))
     if point.startswith("import"):
         service.GetCampaign(rpc.GetCampaignRequest(name=CAMPAIGN), ADMIN)

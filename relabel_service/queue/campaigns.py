@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -10,10 +11,12 @@ from sqlalchemy.exc import IntegrityError
 
 from relabel_service.errors import AlreadyExists, Conflict, NotFound, WrongState
 from relabel_service.queue import schema as db
+from relabel_service.queue import statements as sql
 
 STREAMED = 2000  # rows fetched at once while reading out
 FINDING, AUDIT, GOLD = "finding", "audit", "gold"  # kinds of items
 GOLD_SLOTS = 10**9
+LEASE_BYTES = 48  # of a message, about, that are not its item's
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,10 @@ def start(connection: Connection, campaign: Campaign, *, num_items: int) -> Camp
 
 def get(connection: Connection, campaign: str) -> Campaign:
     """Raises NotFound."""
-    found = connection.execute(
-        select(db.campaigns).where(db.campaigns.c.campaign == campaign)
-    ).one_or_none()
-    if found is None:
+    found = sql.CAMPAIGN(connection, {"campaign": campaign})
+    if not found:
         raise NotFound(f"no campaign {campaign!r}; list them with ListCampaigns")
-    return _campaign(found._mapping)
+    return _campaign(dict(found[0]._mapping))
 
 
 def page(
@@ -118,7 +119,7 @@ def page(
     )
     if among is not None:
         query = query.where(db.campaigns.c.campaign.in_(among))
-    return [_campaign(row._mapping) for row in connection.execute(query)]
+    return [_campaign(dict(row._mapping)) for row in connection.execute(query)]
 
 
 def move(
@@ -179,8 +180,9 @@ def num_answers(connection: Connection, campaign: str) -> int:
 def answers(connection: Connection, campaign: str) -> Iterator[Mapping[str, Any]]:
     """Every accepted result with its item's columns, worst item first, as a stream."""
     item, result = db.items.c, db.results.c
+    about = [item[name] for name in ("kind", "row_id", "unit", "human_label", "gold_label")]
     query = (
-        select(db.results, *[column for column in item if column.name not in result])
+        select(db.results, *about, item.suspicion)
         .join(db.items, (item.campaign == result.campaign) & (item.rank == result.rank))
         .where(result.campaign == campaign)
         .order_by(result.rank, result.submit_time)
@@ -198,11 +200,19 @@ def _check_revision(present: Campaign, revision: int | None) -> None:
         )
 
 
-def _campaign(row: Any) -> Campaign:
-    classes = tuple(json.loads(row["classes"]))
-    return Campaign(
-        **{**row, "classes": classes, "settings": Settings(**json.loads(row["settings"]))}
-    )
+def _campaign(row: Mapping[str, Any]) -> Campaign:
+    read = {"classes": _classes(row["classes"]), "settings": _settings(row["settings"])}
+    return Campaign(**{**row, **read})
+
+
+@lru_cache(maxsize=256)
+def _classes(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
+@lru_cache(maxsize=256)
+def _settings(text: str) -> Settings:
+    return Settings(**json.loads(text))
 
 
 def _waiting(campaign: Campaign, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,12 +224,15 @@ def _waiting(campaign: Campaign, item: Mapping[str, Any]) -> dict[str, Any]:
         "kind": item["kind"],
         "place": item["place"],
         "state": GOLD if is_gold else "open",
-        "free_time": 0.0,
+        "held_until": 0.0,
         "not_before": 0.0,
         "votes_needed": GOLD_SLOTS if is_gold else campaign.settings.votes_required,
         "num_votes": 0,
         "num_skips": 0,
         "num_attempts": 0,
+        "num_bytes": len(item["item"]) + len(item["hints"]) + LEASE_BYTES,
+        "holders": "",
+        "lapsed": "",
     }
 
 

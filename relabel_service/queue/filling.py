@@ -5,7 +5,6 @@ step is one transaction, and the campaign's num_imported says which is next. The
 table's version is fixed when the campaign is made, so every reader sees the same rows.
 """
 
-import json
 import random
 import time
 from typing import Any
@@ -14,9 +13,10 @@ import pyarrow as pa
 
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.item_parts import item_parts
 from relabel_service.queue import campaigns
 from relabel_service.queue.campaigns import AUDIT, FINDING, GOLD, Campaign
-from relabel_service.queue.findings import FindingsRun
+from relabel_service.queue.findings_run import FindingsRun
 from relabel_service.queue.order import LOOKS_AT, ORDERS, Placer
 from relabel_service.queue.samples import GOLD_LABEL, sample
 from relabel_service.queue.store import Store
@@ -70,9 +70,9 @@ def fill(store: Store, campaign: str, *, within_s: float) -> Campaign:
     return _finish(store, present, placer)
 
 
-def _step(store: Store, present: Campaign, batch: pa.RecordBatch, placer: Placer) -> Campaign:
+def _step(store: Store, present: Campaign, batch: pa.Table, placer: Placer) -> Campaign:
     """Store the next rows, unless somebody else has by now; the campaign as it is then."""
-    items = [_item(row, FINDING, row["rank"], placer(row)) for row in batch.to_pylist()]
+    items = [_item(present, row, FINDING, row["rank"], placer(row)) for row in batch.to_pylist()]
     with store.writing(campaign=present.campaign, alone=True) as (connection, _):
         found = campaigns.get(connection, present.campaign)
         if found.num_imported != present.num_imported:
@@ -94,26 +94,36 @@ def _finish(store: Store, present: Campaign, placer: Placer) -> Campaign:
         items = []
         for number, (row, kind) in enumerate(rows, num_findings):
             like = {**row, "rank": chance.randrange(num_findings)}  # somewhere among the findings
-            items.append(_item(row, kind, number, placer(like)))
+            items.append(_item(present, row, kind, number, placer(like)))
         campaigns.add_items(connection, present, items)
         present = campaigns.start(connection, present, num_items=num_findings + len(audit))
     store.analyze()
     return present
 
 
-def _item(row: dict[str, Any], kind: str, rank: int, place: int) -> dict[str, Any]:
-    suggestions = [[one["label"], one["probability"]] for one in row["suggestions"] or ()]
+def _item(
+    campaign: Campaign, row: dict[str, Any], kind: str, rank: int, place: int
+) -> dict[str, Any]:
+    suggestions = [(one["label"], one["probability"]) for one in row["suggestions"] or ()]
+    told = {
+        **row,
+        "rank": rank,
+        "row_id": row["id"],
+        "unit": row["unit"] or "",
+        "suggestions": suggestions,
+        "reason": row["reason"] or "",
+    }
+    item, hints = item_parts(campaign, told)
     return {
         "rank": rank,
         "kind": kind,
         "place": place,
-        "row_id": row["id"],
-        "unit": row["unit"] or "",
-        "content": row["content"],
+        "row_id": told["row_id"],
+        "unit": told["unit"],
         "human_label": row["human_label"],
-        "suggestions": json.dumps(suggestions),
         "suggestion": suggestions[0][0] if suggestions else None,
         "gold_label": row.get(GOLD_LABEL) if kind == GOLD else None,
         "suspicion": row["suspicion"],
-        "reason": row["reason"] or "",
+        "item": item,
+        "hints": hints,
     }

@@ -1,59 +1,46 @@
-"""The items that one labeler holds, read outside of any change."""
+"""The items that one labeler holds, read outside of any change. Takes no locks."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import Connection, RowMapping, and_, select
+from sqlalchemy import Connection
 
-from relabel_service.queue import schema as db
+from relabel_service.queue import batches, holds
+from relabel_service.queue import statements as sql
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.leases import Lease, QueueItem, is_blind
+from relabel_service.queue.handout import is_blind
 
 
-def held_ranks(connection: Connection, campaign: Campaign, *, labeler: str) -> list[int]:
-    """Ranks of the items whose leases, expired or not, the labeler may still answer from."""
-    lease = db.leases.c
-    query = select(lease.rank).where(
-        lease.campaign == campaign.campaign, lease.labeler == labeler, db.LIVE
-    )
-    return [int(rank) for rank in connection.execute(query).scalars()]
+def given_ranks(connection: Connection, campaign: Campaign, *, labeler: str) -> Iterator[int]:
+    """Ranks of items that were given to the labeler; some are held no more."""
+    values = {"campaign": campaign.campaign, "labeler": labeler}
+    for (ranks,) in sql.HELD_RANKS(connection, values):
+        yield from json.loads(ranks)
 
 
 def held_item(
     connection: Connection, campaign: Campaign, rank: int, *, labeler: str
-) -> Lease | None:
-    """The labeler's newest lease on an item, with all of the item; None without one."""
-    lease, item = db.leases.c, db.items.c
-    query = (
-        select(lease.token, lease.role, lease.expire_time, db.items)
-        .join(db.items, and_(item.campaign == lease.campaign, item.rank == lease.rank))
-        .where(lease.campaign == campaign.campaign, lease.rank == rank)
-        .where(lease.labeler == labeler, db.LIVE)
-        .order_by(lease.expire_time.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).mappings().one_or_none()
-    if row is None:
-        return None
-    blind = is_blind(campaign, rank, labeler=labeler, role=row["role"])
-    return Lease(row["token"], _item(row), row["expire_time"], 0, blind)
+) -> bytes | None:
+    """An item as the labeler's lease shows it (item_parts.py); None without one that may answer."""
+    values = {"campaign": campaign.campaign, "ranks": [rank]}
+    for row in sql.HOLDS(connection, values):
+        hold = holds.read(row.holders, row.lapsed).get(labeler)
+        if hold is None:
+            return None
+        [(_, item, hints)] = sql.PARTS(connection, values)
+        blind = is_blind(campaign, rank, labeler=labeler, role=hold.role)
+        return bytes(item) if blind else bytes(item) + bytes(hints)
+    return None
 
 
-def contents(
+def items_of(
     connection: Connection, campaign: Campaign, tokens: Sequence[str], *, labeler: str
-) -> Mapping[str, str]:
-    """Token -> content of the item that the labeler's lease was given for."""
-    lease, item = db.leases.c, db.items.c
-    query = (
-        select(lease.token, item.content)
-        .join(db.items, and_(item.campaign == lease.campaign, item.rank == lease.rank))
-        .where(lease.token.in_(tokens), lease.campaign == campaign.campaign)
-        .where(lease.labeler == labeler)
-    )
-    return {row.token: row.content for row in connection.execute(query)}
-
-
-def _item(row: RowMapping) -> QueueItem:
-    known: dict[str, Any] = {name: row[name] for name in QueueItem.__dataclass_fields__}
-    return QueueItem(**known | {"suggestions": tuple(map(tuple, json.loads(row["suggestions"])))})
+) -> Mapping[str, bytes]:
+    """By token, the item that it was given to the labeler for, without the model's view."""
+    given = batches.given(connection, campaign, tokens, labeler=labeler)
+    ranks = sorted({rank for rank, _ in given.values()})
+    if not ranks:
+        return {}
+    values = {"campaign": campaign.campaign, "ranks": ranks}
+    items = {rank: bytes(item) for rank, item, _ in sql.PARTS(connection, values)}
+    return {token: items[rank] for token, (rank, _) in given.items()}

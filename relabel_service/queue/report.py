@@ -80,12 +80,9 @@ def report(connection: Connection, campaign: str, *, now: float) -> Report:
 
 def _num_leased(connection: Connection, campaign: str, *, now: float) -> int:
     """Unfinished items with at least one labeler's lease in force."""
-    lease, row = db.leases.c, db.queue.c
-    query = (
-        select(func.count(lease.rank.distinct()))
-        .join(db.queue, and_(row.campaign == lease.campaign, row.rank == lease.rank))
-        .where(lease.campaign == campaign, db.LIVE, lease.expire_time > now)
-        .where(row.state.in_(["open", "held"]))
+    row = db.queue.c
+    query = select(func.count()).where(
+        row.campaign == campaign, row.state.in_(["open", "held"]), row.held_until > now
     )
     return int(connection.execute(query).scalar_one())
 

@@ -2,10 +2,10 @@
 
 import zlib
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection
 
 from relabel_service.errors import InvalidInput
-from relabel_service.queue import schema as db
+from relabel_service.queue import statements as sql
 
 KEPT_S = 24 * 3600.0  # a request may be sent again for so long
 SWEEP_EVERY = 256  # of the requests, one deletes those that are too old
@@ -15,13 +15,10 @@ def first_answer(
     connection: Connection, *, labeler: str, request_id: str, fingerprint: str
 ) -> bytes | None:
     """The stored response, or None. Raises InvalidInput when the content was another."""
-    row = connection.execute(
-        select(db.requests.c.fingerprint, db.requests.c.response).where(
-            db.requests.c.labeler == labeler, db.requests.c.request_id == request_id
-        )
-    ).one_or_none()
-    if row is None:
+    found = sql.FIRST_ANSWER(connection, {"labeler": labeler, "request_id": request_id})
+    if not found:
         return None
+    [row] = found
     if row.fingerprint != fingerprint:
         raise InvalidInput.of(
             "request_id", f"{request_id!r} was used for another request; make a new UUID"
@@ -38,14 +35,13 @@ def remember(
     response: bytes,
     now: float,
 ) -> None:
-    connection.execute(
-        insert(db.requests).values(
-            labeler=labeler,
-            request_id=request_id,
-            fingerprint=fingerprint,
-            response=zlib.compress(response, level=1),
-            create_time=now,
-        )
-    )
+    values = {
+        "labeler": labeler,
+        "request_id": request_id,
+        "fingerprint": fingerprint,
+        "response": zlib.compress(response, level=1),
+        "create_time": now,
+    }
+    sql.REMEMBER(connection, values)
     if int(fingerprint[:8], 16) % SWEEP_EVERY == 0:
-        connection.execute(delete(db.requests).where(db.requests.c.create_time < now - KEPT_S))
+        sql.FORGET_REQUESTS(connection, {"before": now - KEPT_S})

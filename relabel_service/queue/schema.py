@@ -16,7 +16,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
-    literal_column,
+    text,
 )
 
 metadata = MetaData()
@@ -51,13 +51,13 @@ items = Table(
     Column("kind", Text, nullable=False),  # finding, audit, gold
     Column("row_id", Text, nullable=False),
     Column("unit", Text, nullable=False),
-    Column("content", Text, nullable=False),
     Column("human_label", Text, nullable=False),
-    Column("suggestions", Text, nullable=False),  # JSON [[label, probability], ...]
-    Column("suggestion", Text),  # the first label of these
+    Column("suggestion", Text),  # the model's first
     Column("gold_label", Text),  # what is right, where it is known
     Column("suspicion", Float, nullable=False),
-    Column("reason", Text, nullable=False),
+    # As labelers get it: two halves of a serialized Item (item_parts.py).
+    Column("item", LargeBinary, nullable=False),
+    Column("hints", LargeBinary, nullable=False),  # left out of blind answers
     PrimaryKeyConstraint("campaign", "rank"),
 )
 
@@ -71,47 +71,62 @@ queue = Table(
     Column("kind", Text, nullable=False),
     Column("place", BigInteger, nullable=False),  # lowest is handed out first
     Column("state", Text, nullable=False),  # see standing.py
-    Column("free_time", Float, nullable=False),
+    Column("held_until", Float, nullable=False),  # by labelers, as when last written
     Column("not_before", Float, nullable=False),  # when a release with delay lets it go
     Column("votes_needed", Integer, nullable=False),
     Column("num_votes", Integer, nullable=False),
     Column("num_skips", Integer, nullable=False),
     Column("num_attempts", Integer, nullable=False),  # leases ever given
+    Column("num_bytes", Integer, nullable=False),  # of what is shown of the item
+    # The leases that may still answer (holds.py): in force, and expired but not superseded.
+    Column("holders", Text, nullable=False),
+    Column("lapsed", Text, nullable=False),
     PrimaryKeyConstraint("campaign", "rank"),
-    Index("queue_by_place", "campaign", "state", "place", "rank"),
-    Index("queue_by_free_time", "campaign", "state", "free_time"),
+    sqlite_with_rowid=False,
 )
 
-leases = Table(
-    "leases",
+# Only waiting items are ordered, so that taking and answering one changes the index once.
+# Terms as queries write them: SQLite uses a partial index where one of its terms is asked for.
+WAITS = text("state = 'open' OR state = 'escalated' OR state = 'gold'")
+
+Index(
+    "queue_by_place",
+    queue.c.campaign,
+    queue.c.state,
+    queue.c.place,
+    queue.c.rank,
+    sqlite_where=WAITS,
+    postgresql_where=WAITS,
+)
+
+# The leases of one call, which expire together; those that were extended alone follow with
+# their own expire_time. One labeler's, so that only one transaction at a time counts here.
+batches = Table(
+    "batches",
     metadata,
-    Column("token", Text, primary_key=True),
+    Column("batch", Text),  # random; a lease's token is this and its place in ranks
+    Column("expire_time", Float),
     Column("campaign", Text, nullable=False),
-    Column("rank", Integer, nullable=False),
-    Column("labeler", Text, nullable=False),
-    Column("role", Text, nullable=False),  # labeler or adjudicator: in which the item was taken
-    Column("expire_time", Float, nullable=False),
-    # live (expired or not), superseded, released, answered: only live may still answer
+    Column("labeler", Text, nullable=False),  # empty: items that were given back with delay
+    Column("role", Text, nullable=False),  # labeler or adjudicator: in which the items were taken
+    Column("ranks", Text, nullable=False),  # JSON list
+    Column("num_live", Integer, nullable=False),  # neither answered nor given back
+    # running, or over: it has expired, and the items' slots were freed
     Column("state", Text, nullable=False),
+    PrimaryKeyConstraint("batch", "expire_time"),
+    sqlite_with_rowid=False,
 )
 
-# A literal, since a partial index serves only queries whose text implies its condition.
-LIVE = leases.c.state == literal_column("'live'")
+RUNNING = text("state = 'running'")
 
+Index("batches_by_labeler", batches.c.campaign, batches.c.labeler, batches.c.expire_time)
 Index(
-    "leases_by_item",
-    leases.c.campaign,
-    leases.c.rank,
-    sqlite_where=LIVE,
-    postgresql_where=LIVE,
-)
-Index(
-    "leases_by_labeler",
-    leases.c.campaign,
-    leases.c.labeler,
-    leases.c.expire_time,
-    sqlite_where=LIVE,
-    postgresql_where=LIVE,
+    "batches_by_expire_time",
+    batches.c.campaign,
+    batches.c.role,
+    batches.c.expire_time,
+    sqlite_where=RUNNING,
+    postgresql_where=RUNNING,
 )
 
 results = Table(
@@ -120,7 +135,7 @@ results = Table(
     Column("campaign", Text),
     Column("rank", Integer),
     Column("labeler", Text),
-    Column("token", Text, nullable=False, unique=True),
+    Column("token", Text, nullable=False),
     Column("role", Text, nullable=False),
     Column("blind", Boolean, nullable=False),  # answered without seeing the suggestions
     Column("decision", Text, nullable=False),  # confirm, accept, relabel, skip, escalate
@@ -128,6 +143,7 @@ results = Table(
     Column("comment", Text, nullable=False),
     Column("submit_time", Float, nullable=False),
     PrimaryKeyConstraint("campaign", "rank", "labeler"),  # never the same labeler twice
+    sqlite_with_rowid=False,
 )
 
 # First answers, to be given again when a request is sent again (AIP-155).

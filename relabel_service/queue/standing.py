@@ -1,10 +1,10 @@
 """What an item's leases and results come to.
 
-    open        has a free slot              held      has none until free_time
-    escalated   waits for an adjudicator     judging   an adjudicator has it until free_time
+    open        has a free slot              held      has none until a lease expires
+    escalated   waits for an adjudicator     judging   an adjudicator has it until then
     done, skipped                            gold      always free: everybody may answer it once
 
-Pure: leases.py reads the facts and stores the standing.
+Pure: rows.py reads the facts and stores the standing.
 """
 
 from collections import Counter
@@ -35,10 +35,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Standing:
-    """The columns of `queue` that follow from the facts. free_time is 0 unless held or judging."""
+    """The columns of `queue` that follow from the facts."""
 
     state: str
-    free_time: float
+    held_until: float
+    """When the last of the labelers' leases expires; 0 without any."""
     votes_needed: int
     num_votes: int
     num_skips: int
@@ -47,14 +48,15 @@ class Standing:
 def standing(facts: Facts, settings: Settings, *, now: float) -> Standing:
     """Where an item stands at `now`."""
     num_votes = len(facts.labels)
+    held_until = max(facts.expire_times, default=0.0)
     if facts.kind == GOLD:
-        return Standing(GOLD, 0.0, GOLD_SLOTS, num_votes, facts.num_skips)
+        return Standing(GOLD, held_until, GOLD_SLOTS, num_votes, facts.num_skips)
     agreed = agree(facts.labels, settings)
     needed = settings.votes_required
     if num_votes >= needed and not agreed:
         needed = min(num_votes + 1, max(settings.max_votes, needed))
-    state, free_time = _state(facts, settings, agreed=agreed, needed=needed, now=now)
-    return Standing(state, free_time, needed, num_votes, facts.num_skips)
+    state = _state(facts, settings, agreed=agreed, needed=needed, now=now)
+    return Standing(state, held_until, needed, num_votes, facts.num_skips)
 
 
 def agree(labels: Sequence[str], settings: Settings) -> bool:
@@ -65,23 +67,16 @@ def agree(labels: Sequence[str], settings: Settings) -> bool:
     return 2 * most > len(labels) and most >= settings.min_agreement * len(labels)
 
 
-def _state(
-    facts: Facts, settings: Settings, *, agreed: bool, needed: int, now: float
-) -> tuple[str, float]:
+def _state(facts: Facts, settings: Settings, *, agreed: bool, needed: int, now: float) -> str:
     num_votes = len(facts.labels)
     if facts.is_judged:
-        return "done", 0.0
+        return "done"
     disputed = num_votes >= needed and not agreed
     if facts.is_escalated or disputed:
-        if facts.judge_expire_times:
-            return "judging", min(facts.judge_expire_times)
-        return "escalated", 0.0
+        return "judging" if facts.judge_expire_times else "escalated"
     if num_votes >= needed:
-        return "done", 0.0
+        return "done"
     if facts.num_skips >= (1 if settings.skip_policy == "never_again" else needed):
-        return "skipped", 0.0
-    if num_votes + len(facts.expire_times) >= needed:
-        return "held", max(min(facts.expire_times), facts.not_before)
-    if facts.not_before > now:
-        return "held", facts.not_before
-    return "open", 0.0
+        return "skipped"
+    is_full = num_votes + len(facts.expire_times) >= needed
+    return "held" if is_full or facts.not_before > now else "open"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from relabel_service import service as service_module
-from relabel_service.queue import findings
+from relabel_service import campaign_calls
+from relabel_service.queue import findings_run
 from relabel_service.queue.store import open_store
 from relabel_service.service import LeaseService
 from relabel_service.v1 import campaigns_pb2
@@ -63,8 +63,8 @@ def test_whatever_was_half_done_is_completed_once(
     results_uri = str(tmp_path / "results")
     with opened(queue_url) as service, monkeypatch.context() as patched:
         if point.startswith("import"):
-            patched.setattr(findings, "STEP", STEP)
-            patched.setattr(service_module, "FILL_S", 0.0)
+            patched.setattr(findings_run, "STEP", STEP)
+            patched.setattr(campaign_calls, "FILL_S", 0.0)
         made = service.CreateCampaign(create_request(write_findings(tmp_path, NUM_ITEMS)), ADMIN)
         if made.campaign.state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE:
             ann = Person(service, "ann")

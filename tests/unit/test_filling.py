@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from relabel_service import service as service_module
-from relabel_service import tables
+from relabel_service import campaign_calls, tables
 from relabel_service.errors import InvalidInput, NotFound, Unavailable, WrongState
-from relabel_service.queue import findings
+from relabel_service.queue import findings_run
 from relabel_service.service import LeaseService
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -24,8 +23,8 @@ ACTIVE = campaigns_pb2.CAMPAIGN_STATE_ACTIVE
 @pytest.fixture
 def slow(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LeaseService:
     """A service of whose import each call does one step of 4 rows; 10 rows in all."""
-    monkeypatch.setattr(findings, "STEP", 4)
-    monkeypatch.setattr(service_module, "FILL_S", 0.0)
+    monkeypatch.setattr(findings_run, "STEP", 4)
+    monkeypatch.setattr(campaign_calls, "FILL_S", 0.0)
     service = LeaseService(start.store)
     made = service.CreateCampaign(create_request(write_findings(tmp_path, 10)), ADMIN).campaign
     assert (made.state, made.num_imported, made.num_items) == (IMPORTING, 4, 10)
@@ -57,7 +56,7 @@ def test_an_import_goes_on_after_a_crash_in_a_step(
         )  # after the items were inserted
         with pytest.raises(Unavailable):
             get(slow)
-    monkeypatch.setattr(service_module, "FILL_S", 10.0)
+    monkeypatch.setattr(campaign_calls, "FILL_S", 10.0)
     assert get(slow).state == ACTIVE
     assert stats(slow).num_open == 10
 

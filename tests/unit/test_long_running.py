@@ -8,10 +8,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from relabel_service import errors, published, tables
-from relabel_service import service as service_module
+from relabel_service import campaign_calls, errors, published, tables
 from relabel_service.errors import InvalidInput, NotFound, Unavailable, WrongState
-from relabel_service.queue import findings
+from relabel_service.queue import findings_run
 from relabel_service.service import LeaseService
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -28,8 +27,8 @@ ACTIVE, IMPORTING, CLOSED, FINALIZED = (
 @pytest.fixture
 def slow(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LeaseService:
     """A service of whose import each call does one step of 4 rows; 10 rows in all."""
-    monkeypatch.setattr(findings, "STEP", 4)
-    monkeypatch.setattr(service_module, "FILL_S", 0.0)
+    monkeypatch.setattr(findings_run, "STEP", 4)
+    monkeypatch.setattr(campaign_calls, "FILL_S", 0.0)
     service = LeaseService(start.store)
     service.CreateCampaign(create_request(write_findings(tmp_path, 10)), ADMIN)
     return service
@@ -72,7 +71,7 @@ def test_an_import_goes_on_in_steps_of_another_size(
     slow: LeaseService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for step in (3, 5, 2):  # a new release, or another machine, may take others
-        monkeypatch.setattr(findings, "STEP", step)
+        monkeypatch.setattr(findings_run, "STEP", step)
         campaign = get(slow)
     while campaign.state == IMPORTING:
         campaign = get(slow)
@@ -82,7 +81,8 @@ def test_an_import_goes_on_in_steps_of_another_size(
 def test_an_import_goes_on_when_the_log_lists_the_files_in_another_order(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "FILL_S", 0.0)
+    monkeypatch.setattr(findings_run, "STEP", 1)
+    monkeypatch.setattr(campaign_calls, "FILL_S", 0.0)
     uri = str(tmp_path / "findings")
     for rank in range(4):  # a file each
         rows = pa.Table.from_pylist([finding(rank)], tables.FINDINGS)
@@ -99,8 +99,8 @@ def test_an_import_goes_on_when_the_log_lists_the_files_in_another_order(
 def test_rows_as_large_as_pictures_are_imported_a_few_at_a_time(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(findings, "STEP_BYTES", 1)
-    monkeypatch.setattr(service_module, "FILL_S", 0.0)
+    monkeypatch.setattr(findings_run, "STEP_BYTES", 1)
+    monkeypatch.setattr(campaign_calls, "FILL_S", 0.0)
     service = LeaseService(start.store)
     made = service.CreateCampaign(create_request(write_findings(tmp_path, 3)), ADMIN).campaign
     assert made.num_imported == 1

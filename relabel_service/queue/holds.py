@@ -1,0 +1,61 @@
+"""The leases on one item that may still answer, as its row in `queue` keeps them.
+
+Two JSON objects by labeler: `holders`, in force when the row was last written, and `lapsed`,
+which had expired: those fill their slots until somebody needs them.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+LABELER, ADJUDICATOR = "labeler", "adjudicator"
+_ROLES = (LABELER, ADJUDICATOR)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """One labeler's lease on one item. expire_time in seconds since the epoch."""
+
+    batch: str
+    role: str
+    expire_time: float
+
+
+def holder(labeler: str) -> str:
+    """How a JSON object names the labeler: within it nothing else reads so."""
+    return json.dumps(labeler) + ":"
+
+
+@lru_cache(maxsize=4096)
+def read(holders: str, lapsed: str) -> Mapping[str, Hold]:
+    """By labeler. Items of one batch share their text, so most are read once."""
+    kept = {**_object(lapsed), **_object(holders)}
+    return MappingProxyType(
+        {
+            labeler: Hold(batch, _ROLES[role], expire_time)
+            for labeler, (batch, role, expire_time) in kept.items()
+        }
+    )
+
+
+def write(holds: Mapping[str, Hold], *, now: float) -> tuple[str, str]:
+    """holders and lapsed."""
+    in_force = {name: one for name, one in holds.items() if one.expire_time > now}
+    lapsed = {name: one for name, one in holds.items() if one.expire_time <= now}
+    return _text(in_force), _text(lapsed)
+
+
+def _object(text: str) -> dict[str, tuple[str, int, float]]:
+    return json.loads(text) if text else {}
+
+
+def _text(holds: Mapping[str, Hold]) -> str:
+    if not holds:
+        return ""
+    kept = {
+        labeler: (one.batch, _ROLES.index(one.role), one.expire_time)
+        for labeler, one in holds.items()
+    }
+    return json.dumps(kept, separators=(",", ":"))
