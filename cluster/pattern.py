@@ -63,6 +63,7 @@ class Pattern:
     """One search. selection: how many of the most alike rows people are asked about.
 
     model: Hugging Face id or local path, for embeddings. decided: id and unit not to ask about.
+    new_classes: whether a right label may name a class that no row has yet.
     """
 
     source: Source
@@ -75,6 +76,7 @@ class Pattern:
     num_workers: int = 1
     use_gpu: bool = False
     decided: frozenset[tuple[str, str]] = frozenset()
+    new_classes: bool = False
 
     def __post_init__(self) -> None:
         if not self.cases:
@@ -101,7 +103,8 @@ class Found:
 def find(pattern: Pattern) -> Found:
     """Commit the rows most like the bad cases as findings. Run again, it tells what it told.
 
-    Raises InvalidInput when no row is fit, or the likeness does not suit the content.
+    Raises InvalidInput when no row is fit, the likeness does not suit the content, or a right
+    label is of a class that no row has.
     """
     work = Folder(f"{pattern.findings_uri.rstrip('/')}/_runs/{pattern.run_id}")
     if work.exists(DONE):
@@ -109,8 +112,7 @@ def find(pattern: Pattern) -> Found:
     start = time.monotonic()
     task = task_named(pattern.source.task)
     seen = survey(pattern.source)
-    named = {name for case in pattern.cases for name in task.classes_in(case.label)}
-    classes = sorted({*seen.classes, *named})
+    classes = _classes(pattern, task, seen)
     alike, num_alike, num_agreeing = _alike(pattern, task, seen)
     findings = _findings(pattern, task, classes, alike, _rows_of(pattern, seen, alike["id"]))
     tables.append_once(pattern.findings_uri, findings, app_id=pattern.run_id)
@@ -125,6 +127,19 @@ def find(pattern: Pattern) -> Found:
     )
     work.write(DONE, json.dumps(asdict(found), indent=2).encode())
     return found
+
+
+def _classes(pattern: Pattern, task: Task, seen: Survey) -> list[str]:
+    """The table's and the cases'; a new one may be a slip, unless the user says it is meant."""
+    named = {name for case in pattern.cases for name in task.classes_in(case.label)}
+    new = sorted(named - seen.classes.keys())
+    if new and not pattern.new_classes:
+        raise InvalidInput.of(
+            "label",
+            f"{new[0]!r} is no class of {pattern.source.uri!r}, which has "
+            f"{', '.join(sorted(seen.classes))}; mend it, or pass --new-class if it is meant",
+        )
+    return sorted({*seen.classes, *named})
 
 
 @dataclass(frozen=True)

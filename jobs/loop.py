@@ -32,6 +32,7 @@ from jobs import options, report
 from jobs.progress import TerminalProgress
 from jobs.rounds import Loop, Rounds, gold_labels
 from jobs.session import ray_session, run
+from jobs.stages import Stages
 from relabel_service import serve
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput
@@ -77,6 +78,10 @@ def main(
     error_rate: Annotated[float, typer.Option(help="share of wrong answers of gold labelers")] = 0,
     votes_required: Annotated[int, typer.Option(help="votes an item needs")] = 1,
     consensus: options.HowDecided = Consensus.MAJORITY,
+    queue: Annotated[
+        str | None,
+        typer.Option(help="sqlite:///PATH or postgresql://…; a file in --out when left out"),
+    ] = None,
     port: Annotated[int, typer.Option(help="gRPC port of the service")] = 9000,
     http_port: Annotated[int, typer.Option(help="HTTP port of the service (health)")] = 8000,
     seed: int = 0,
@@ -92,6 +97,7 @@ def main(
         raise InvalidInput.of(
             "gold_column", "is not given; gold labelers need it (or --labelers people)"
         )
+    queue = queue or _queue_in(out)
     source = options.source_of(
         options.versioned(dataset, out),
         task=task,
@@ -128,21 +134,30 @@ def main(
         else _gold(loop, f"127.0.0.1:{port}", error_rate=error_rate, seed=seed)
     )
     console = Console()
-    with ray_session(), TerminalProgress(console) as progress:
+    with ray_session(), TerminalProgress(console) as shown:
+        progress = Stages(shown)
         with progress.step("start the service", None):
-            queue = Path(Folder(out).address("queue.db"))
-            serve.start(
-                queue_url=f"sqlite:///{queue}", host="127.0.0.1", port=port, http_port=http_port
-            )
+            serve.start(queue_url=queue, host="127.0.0.1", port=port, http_port=http_port)
             serve.wait_until_routed(f"127.0.0.1:{port}")
         with Client(f"127.0.0.1:{port}", labeler="loop") as client:
             steps = Rounds(loop, client=client, labeling=labeling, progress=progress)
-            told = report.Report(list(steps.run()), steps.ceiling())
-    console.print(report.table(told))
+            rounds_run, ceiling = list(steps.run()), steps.ceiling()
     folder = Folder(out)
+    told = report.Report(rounds_run, ceiling, report.stages_so_far(folder, progress.done))
+    console.print(report.table(told))
     folder.write("report.json", json.dumps(report.as_json(told), indent=2).encode())
     folder.write("report.html", report.html(told).encode())
     console.print(f"report: {folder.address('report.html')} (and report.json)", soft_wrap=True)
+
+
+def _queue_in(out: str) -> str:
+    if "://" in out:
+        raise InvalidInput.of(
+            "queue",
+            f"cannot lie in {out!r}: an object store has no transactions; "
+            "give --queue sqlite:///PATH or postgresql://…",
+        )
+    return f"sqlite:///{Folder(out).address('queue.db')}"
 
 
 def _test(source: Source, uri: str, gold_column: str | None) -> Source:

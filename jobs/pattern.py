@@ -45,6 +45,9 @@ def main(
         typer.Option(help="row of the data set that is a bad case; again for more"),
     ] = None,
     label: Annotated[str | None, typer.Option(help="right label of these cases")] = None,
+    new_class: Annotated[
+        bool, typer.Option("--new-class", help="the right label may be one that no row has yet")
+    ] = False,
     cases: Annotated[
         str | None,
         typer.Option(help="table of bad cases: the content and label columns, labels right"),
@@ -97,6 +100,7 @@ def main(
                 num_workers=num_workers,
                 use_gpu=use_gpu,
                 decided=decided_parts(lineage),
+                new_classes=new_class,
             )
         )
     print(json.dumps(asdict(found), indent=2))

@@ -1,25 +1,34 @@
 """What a loop brought: a table for the terminal, JSON, and one HTML page with its curves."""
 
 import html as markup
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import plotly.graph_objects as plot
 from plotly.subplots import make_subplots
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from cluster.storage import Folder
 from jobs.rounds import Round
+from jobs.stages import Stage
 
+STAGES = "stages.json"
 Metrics = Mapping[str, Mapping[str, float]]  # test -> metric -> value
 
 
 @dataclass(frozen=True)
 class Report:
-    """Rounds in order; ceiling: metrics of a model trained on all gold labels, if known."""
+    """Rounds in order; ceiling: metrics of a model trained on all gold labels, if known.
+
+    stages: what each step took, over all runs of a loop that was stopped.
+    """
 
     rounds: Sequence[Round]
     ceiling: Metrics | None
+    stages: Sequence[Stage]
 
     @property
     def curves(self) -> list[tuple[str, str]]:
@@ -34,7 +43,7 @@ class Report:
 
 def table(report: Report) -> Table:
     """One row a version, and the ceiling; of each test the headline metric."""
-    shown = Table(title="What the loop brought")
+    shown = Table(title="What the loop brought", box=SIMPLE_HEAD, pad_edge=False)
     for heading in _headings(report.headlines):
         shown.add_column(heading, justify="left" if heading == "version" else "right")
     for cells in _rows(report, report.headlines):
@@ -43,7 +52,22 @@ def table(report: Report) -> Table:
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    return {"rounds": [asdict(one) for one in report.rounds], "ceiling": report.ceiling}
+    return {
+        "rounds": [asdict(one) for one in report.rounds],
+        "ceiling": report.ceiling,
+        "stages": [asdict(one) for one in report.stages],
+    }
+
+
+def stages_so_far(folder: Folder, done: Sequence[Stage]) -> list[Stage]:
+    """What this run's steps took, added to what `folder` keeps of earlier ones; kept again."""
+    known: dict[str, Stage] = {}
+    if folder.exists(STAGES):
+        known = {told["name"]: Stage(**told) for told in json.loads(folder.read(STAGES))}
+    for stage in done:
+        known[stage.name] = known[stage.name].then(stage) if stage.name in known else stage
+    folder.write(STAGES, json.dumps([asdict(one) for one in known.values()]).encode())
+    return list(known.values())
 
 
 def html(report: Report) -> str:
@@ -59,8 +83,18 @@ def html(report: Report) -> str:
         "<style>body{font:16px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}"
         "table{border-collapse:collapse}td,th{padding:.3rem .8rem;border-bottom:1px solid #ddd;"
         "text-align:right}td:first-child,th:first-child{text-align:left}</style>"
-        f"<h1>What the loop brought</h1><table><tr>{head}</tr>{body}</table>" + plots + "</html>"
+        f"<h1>What the loop brought</h1><table><tr>{head}</tr>{body}</table>{plots}"
+        f"<h2>What it took</h2>{_stages(report.stages)}</html>"
     )
+
+
+def _stages(stages: Sequence[Stage]) -> str:
+    rows = "".join(
+        f"<tr><td>{markup.escape(one.name)}</td><td>{one.seconds:.1f}</td>"
+        f"<td>{one.peak_bytes / 2**30:.2f}</td></tr>"
+        for one in stages
+    )
+    return f"<table><tr><th>step</th><th>seconds</th><th>peak GiB</th></tr>{rows}</table>"
 
 
 def _headings(curves: Sequence[tuple[str, str]]) -> list[str]:

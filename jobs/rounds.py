@@ -6,9 +6,7 @@ repetition take the version that the round itself has made.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import pyarrow as pa
 
@@ -21,6 +19,7 @@ from cluster.selection import Selection
 from cluster.storage import Folder
 from cluster.train import Training, train
 from jobs.pinned import pinned
+from jobs.stages import Progress
 from relabel_service import tables
 from relabel_service.client import Client
 from relabel_service.errors import NotFound
@@ -75,13 +74,6 @@ class Round:
     num_leased: int | None = None
     precision: float | None = None
     recall: float | None = None
-
-
-class Progress(Protocol):
-    """Shows how far a step is."""
-
-    def step(self, name: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
-        """Within it, calls of the value add to what is done."""
 
 
 class Rounds:

@@ -50,6 +50,9 @@ def test_a_round_mends_labels_and_the_next_model_is_better(tmp_path: Path) -> No
     accuracy = [one["metrics"]["test"]["accuracy"] for one in told["rounds"]]
     assert accuracy[0] < accuracy[1] <= told["ceiling"]["test"]["accuracy"] + 0.02
     assert "ceiling" in done.stdout
+    stages = {stage["name"]: stage for stage in told["stages"]}
+    assert {"v1 train", "v1 mine", "v1 label", "v1 merge", "v2 train"} <= stages.keys()
+    assert all(stage["seconds"] > 0 and stage["peak_bytes"] > 2**20 for stage in stages.values())
 
     page = (out / "report.html").read_text()
     assert "What the loop brought" in page
@@ -74,7 +77,8 @@ def test_a_round_mends_labels_and_the_next_model_is_better(tmp_path: Path) -> No
 
     again = run_loop(tmp_path, "--gold-column", "gold", "--error-rate", "0.05")
     assert again.returncode == 0, again.stderr
-    assert json.loads((out / "report.json").read_text()) == told
+    retold = json.loads((out / "report.json").read_text())
+    assert {**retold, "stages": told["stages"]} == told
 
 
 def test_gold_labelers_need_gold(tmp_path: Path) -> None:

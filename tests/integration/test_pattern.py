@@ -17,9 +17,12 @@ from cluster.pattern import BadCase, Pattern, find
 from cluster.selection import Selection
 from jobs import pattern as job
 from relabel_service import tables
+from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.labeler import answer_all
 from relabel_service.tasks import task_named
 from tests.data import slices
+from tests.integration.servers import ServerProcess
 from tests.tasks.test_text_classification import TOPICS, planted, tiny_bert
 from tests.tasks.training import Rows, cross_fit
 from tests.unit.test_consensus import results, vote
@@ -101,7 +104,26 @@ def planted_wrong(setting: Setting) -> int:
     return sum(row["label"] != row["gold"] for row in after if row["id"].startswith("transfer"))
 
 
-def test_five_cases_mend_most_of_a_systematic_error(tmp_path: Path) -> None:
+def asked_and_merged(setting: Setting, server: ServerProcess) -> None:
+    """Ask about the findings in a campaign, blind, answer by gold, merge."""
+    table = setting.table
+    gold = dict(zip(table["id"].to_pylist(), table["gold"].to_pylist(), strict=True))
+    with Client(server.address, labeler="ann") as client:
+        campaign = client.create_campaign(
+            "transfers", findings_uri=setting.findings, run_id="transfers"
+        ).name
+        with client.hold(campaign, max_items=5) as leases:
+            assert all(not lease.item.suggestions for lease in leases)
+            assert all("right label is sport" in lease.item.reason for lease in leases)
+            client.release(campaign, [lease.token for lease in leases])
+        assert answer_all(client, campaign, gold) == 80
+        client.finalize(campaign, results_uri=str(setting.folder / "results"))
+    results_uri, lineage_uri = str(setting.folder / "results"), str(setting.folder / "lineage")
+    merging = Merging(setting.source, results_uri, "transfers", lineage_uri)
+    assert merge(merging).num_decided == 80
+
+
+def test_five_cases_mend_most_of_a_systematic_error(tmp_path: Path, server: ServerProcess) -> None:
     setting = Setting(tmp_path)
     found = find(setting.pattern())
     assert found.num_rows == 421
@@ -115,7 +137,7 @@ def test_five_cases_mend_most_of_a_systematic_error(tmp_path: Path) -> None:
         assert row["human_label"] != "sport"
         assert 0 < row["suspicion"] <= 1
     assert [row["rank"] for row in findings] == list(range(80))
-    mended(setting.source, setting.table, findings, tmp_path)
+    asked_and_merged(setting, server)
     assert planted_wrong(setting) <= NUM_WRONG // 10
 
 
@@ -243,6 +265,15 @@ def test_a_search_without_cases_is_refused(tmp_path: Path) -> None:
             findings_uri=str(tmp_path),
             run_id="r",
         )
+
+
+def test_a_right_label_that_no_row_has_is_a_slip_unless_it_is_meant(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    slip = BadCase("a fee", "sprot", "a fee")
+    with pytest.raises(InvalidInput, match=r"'sprot' is no class of .* money, sport, weather"):
+        find(setting.pattern(cases=(slip,)))
+    find(setting.pattern(cases=(slip,), new_classes=True))
+    assert "sprot" in setting.found()[0]["classes"]
 
 
 def test_cases_are_typed_named_by_row_or_read_from_a_table(tmp_path: Path) -> None:
