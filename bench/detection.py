@@ -24,6 +24,8 @@ from bench.detection_features import Features, of_images, of_texts
 from bench.detection_methods import contest
 from bench.detection_metrics import Quality
 from bench.detection_plant import Plant, planted
+from bench.detection_product import mined
+from bench.training import Rows
 
 FEATURES: dict[str, Callable[[pa.Table, Path], Features]] = {
     "text_classification": of_texts,
@@ -96,7 +98,8 @@ def grade(settings: Settings) -> Iterator[Graded]:
             features = features_of(table, settings.cache)
             for column, by_seed in labels.items():
                 title = f"{task}/{name}" + (f" ({column})" if column != "label" else "")
-                yield _grade(title, by_seed, gold, features)
+                rows = [Rows.of(task, table, names.tolist()) for names in by_seed]
+                yield _grade(title, by_seed, gold, features, rows)
 
 
 def _labels(table: pa.Table, settings: Settings) -> dict[str, list[Names]]:
@@ -112,12 +115,16 @@ def _labels(table: pa.Table, settings: Settings) -> dict[str, list[Names]]:
     return {f"{settings.plant}, {settings.rate:.0%} chosen": planted_labels}
 
 
-def _grade(title: str, labels: list[Names], gold: Names, features: Features) -> Graded:
+def _grade(
+    title: str, labels: list[Names], gold: Names, features: Features, rows: list[Rows]
+) -> Graded:
     started = time.monotonic()
     values: dict[str, list[list[float]]] = {}
     for seed, names in enumerate(labels):
         classes, given = np.unique(names, return_inverse=True)
         verdicts = contest(features, given.astype(np.int64), num_classes=len(classes), seed=seed)
+        encoded = features.dense if features.sparse is not None else None  # of texts alone
+        verdicts = mined(rows[seed], encoded=encoded, seed=seed) | verdicts
         for name, verdict in verdicts.items():
             quality = Quality.of(verdict.suspicion, verdict.flags, names != gold)
             values.setdefault(name, []).append(quality.values())

@@ -1,35 +1,42 @@
 """Mining: every row predicted by a model that has not seen it, the worst written as findings.
 
-    table --Ray Data--> judged parts --tasks--> sums, then each part's worst --> findings
+    table --Ray Data--> judged parts --tasks--> what the whole tells, each part's worst --> findings
 
 Judged parts are small (no probability matrix) and are the units of progress: a
 run that is repeated judges only what is missing. Suspicion needs sums over the
-whole table, so it is a second look at the parts. The findings appear in one
-Delta commit, once, however often the run is repeated.
+whole table, and weights of its views of a row, so it looks at the parts again. The
+findings appear in one Delta commit, once, however often the run is repeated.
 """
 
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 from ray.data import ActorPoolStrategy
 
+from cluster.beside import Beside, BesideJudge
 from cluster.dataset import Source, rows
+from cluster.embeddings import Embedder
 from cluster.model_store import Manifest, ModelStore
 from cluster.parts import PartsSink, missing_from, part_names, read_part
 from cluster.predict import Inference, Predictor, Sampling
-from cluster.ranking import Scoring, Sums, count, rank, totals, write_findings, write_quarantine
+from cluster.ranking import Known, Scoring, count, look, rank, write_findings, write_quarantine
+from cluster.rest import rest
+from cluster.scores.calibration import Calibration
 from cluster.selection import Selection
 from cluster.storage import Folder
 from cluster.survey import survey
+from cluster.tasks import model_task
+from cluster.tasks.seam import KnowsNoise
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, RelabelError
 from relabel_service.tasks import task_named
 
 JUDGED, MINED = "judged", "mined.json"
+TRIED_ROWS = 100  # among which one is fit, or the encoder's faults show later
 
 
 class RowsLost(RelabelError):
@@ -43,6 +50,11 @@ class Mining:
     decided: id and unit of what people have decided already; scored, but not asked again.
     units: classes that findings may be about, for tasks that go class by class; all when empty.
     disagreement: the signal to rank by, where the task has several; None for its own suspicion.
+    encoder: Hugging Face id or local path of a network whose embeddings are a second view of
+    a row, for tasks that pool views; None goes without.
+    num_audit: random rows of those not asked about, to be written as findings of the table
+    `<findings_uri>-audit`: what people find in them tells how many errors are left.
+    calibration: what turns suspicion into the signal p_wrong, from an audit; else they are one.
     """
 
     source: Source
@@ -55,15 +67,30 @@ class Mining:
     decided: frozenset[tuple[str, str]] = frozenset()
     units: tuple[str, ...] = ()
     disagreement: str | None = None
+    encoder: str | None = None
+    num_audit: int = 0
+    calibration: Calibration = field(default_factory=Calibration)
+
+    @property
+    def audit_uri(self) -> str:
+        return f"{self.findings_uri.rstrip('/')}-audit"
 
     def __post_init__(self) -> None:
+        if self.num_audit < 0:
+            raise InvalidInput.of("audit", f"{self.num_audit} rows; give 0 or more")
         if not self.run_id or "/" in self.run_id:
             raise InvalidInput.of("run_id", f"{self.run_id!r} names no run; use letters and digits")
 
 
 @dataclass(frozen=True)
 class Mined:
-    """What a run did, in rows of the data set: num_rows = num_scored + num_quarantined."""
+    """What a run did, in rows of the data set: num_rows = num_scored + num_quarantined.
+
+    rest: rows (and units) that were neither found nor decided before, counted by suspicion
+    in bins alike in width over [0, 1]. audit_uri: where a sample of num_audit of them is;
+    empty without one. noise_matrix: P(label | true class) by the model, rows sum to 1, where
+    the task tells.
+    """
 
     run_id: str
     dataset_version: int | None
@@ -72,17 +99,24 @@ class Mined:
     num_quarantined: int
     num_repeated_ids: int
     num_findings: int
+    num_audit: int = 0
+    audit_uri: str = ""
+    rest: Sequence[int] = ()
+    noise_matrix: Sequence[Sequence[float]] = ()
+    classes: Sequence[str] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class _Judge:
-    """A Ray Data actor: ROWS -> judged rows."""
+    """A Ray Data actor: ROWS -> judged rows, and what other views need where there are any."""
 
-    def __init__(self, store_uri: str, sampling: Sampling) -> None:
+    def __init__(self, store_uri: str, sampling: Sampling, beside: Beside | None) -> None:
         self._predictor = Predictor(store_uri, sampling)
+        self._beside = beside and BesideJudge(store_uri, beside)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return self._predictor.judge(batch)
+        judged = self._predictor.judge(batch)
+        return self._beside(judged) if self._beside else judged
 
 
 def mine(mining: Mining) -> Mined:
@@ -101,12 +135,15 @@ def mine(mining: Mining) -> Mined:
         manifest.classes,
         mining.run_id,
         mining.disagreement,
+        manifest.num_folds if mining.inference.sampling is Sampling.OUT_OF_SAMPLE else 0,
+        mining.calibration,
     )
+    beside = _beside(mining, manifest, scoring)
     times = [time.monotonic()]
 
     seen = survey(mining.source)
     times.append(time.monotonic())
-    _judge(mining, manifest, work, seen.repeated)
+    _judge(mining, manifest, work, seen.repeated, beside)
     times.append(time.monotonic())
 
     parts = part_names(work, JUDGED)
@@ -117,17 +154,26 @@ def mine(mining: Mining) -> Mined:
             f"run {mining.run_id!r}: {seen.num_rows} rows in, but {num_scored} scored and "
             f"{counted['unfit']} quarantined; remove {work.uri!r} and run again"
         )
-    sums = totals(scoring, parts)
+    units = _units(mining, manifest)
+    known = look(scoring, parts, num_rows=counted["judged"])
     places = rank(
         scoring,
         parts,
-        sums=sums,
+        known=known,
         limit=mining.selection.limit(num_scored),
         least=mining.selection.least,
-        units=_units(mining, manifest),
+        units=units,
         decided=mining.decided,
     )
-    _commit(mining, scoring, parts, places, sums)
+    left = rest(
+        scoring,
+        places,
+        known=known,
+        num_audit=mining.num_audit,
+        units=units,
+        decided=mining.decided,
+    )
+    _commit(mining, scoring, parts, places, left.audit, known)
     times.append(time.monotonic())
     mined = Mined(
         run_id=mining.run_id,
@@ -136,7 +182,12 @@ def mine(mining: Mining) -> Mined:
         num_scored=num_scored,
         num_quarantined=counted["unfit"],
         num_repeated_ids=len(seen.repeated),
-        num_findings=sum(chosen.num_rows for chosen in places.values()),
+        num_findings=_num_rows(places),
+        num_audit=_num_rows(left.audit),
+        audit_uri=mining.audit_uri if _num_rows(left.audit) else "",
+        rest=left.counts.tolist(),
+        noise_matrix=_noise_matrix(scoring, known),
+        classes=list(manifest.classes),
         seconds={
             name: end - start
             for name, start, end in zip(
@@ -147,6 +198,18 @@ def mine(mining: Mining) -> Mined:
     work.write(MINED, json.dumps(asdict(mined), indent=2).encode())
     work.delete(JUDGED)
     return mined
+
+
+def _num_rows(places: Mapping[str, pa.Table]) -> int:
+    return sum(chosen.num_rows for chosen in places.values())
+
+
+def _noise_matrix(scoring: Scoring, known: Known) -> list[list[float]]:
+    task = model_task(scoring.task)
+    if not isinstance(task, KnowsNoise) or not known.sums:
+        return []
+    matrix: list[list[float]] = task.noise_matrix(known.sums).tolist()
+    return matrix
 
 
 def _units(mining: Mining, manifest: Manifest) -> frozenset[str]:
@@ -161,7 +224,40 @@ def _units(mining: Mining, manifest: Manifest) -> frozenset[str]:
     return frozenset(mining.units or known)
 
 
-def _judge(mining: Mining, manifest: Manifest, work: Folder, repeated: frozenset[str]) -> None:
+def _beside(mining: Mining, manifest: Manifest, scoring: Scoring) -> Beside | None:
+    """Raises InvalidInput when there is an encoder and nothing that would use it."""
+    if scoring.pools is None:
+        if mining.encoder is not None:
+            raise InvalidInput.of(
+                "encoder",
+                f"{mining.encoder!r} is given, but {mining.source.task} ranked so has no use for "
+                "it; leave it out",
+            )
+        return None
+    if mining.encoder is not None:
+        _try_encoder(mining.source, mining.encoder)
+    # What training watched is about the labels that it saw.
+    same = asdict(mining.source) | {"weight_column": None} == asdict(manifest.source) | {
+        "weight_column": None
+    }
+    return Beside(encoder=mining.encoder, observed=same)
+
+
+def _try_encoder(source: Source, encoder: str) -> None:
+    """Raises InvalidInput when it is none, or not for contents like these."""
+    some = rows(source).limit(TRIED_ROWS).take_all()
+    for content in [row["content"] for row in some if row["fault"] is None][:1]:
+        Embedder.check(source.task, content, encoder)
+        Embedder(source.task, encoder)([content])
+
+
+def _judge(
+    mining: Mining,
+    manifest: Manifest,
+    work: Folder,
+    repeated: frozenset[str],
+    beside: Beside | None,
+) -> None:
     """Write the judged parts that are missing."""
     found = rows(mining.source, classes=manifest.classes, repeated=repeated)
     done = [read_part(work, part, ["id"])["id"] for part in part_names(work, JUDGED)]
@@ -171,7 +267,7 @@ def _judge(mining: Mining, manifest: Manifest, work: Folder, repeated: frozenset
     settings = mining.inference
     found.map_batches(
         _Judge,
-        fn_constructor_args=(mining.store_uri, settings.sampling),
+        fn_constructor_args=(mining.store_uri, settings.sampling, beside),
         batch_format="pyarrow",
         batch_size=settings.batch_rows,
         compute=ActorPoolStrategy(size=settings.num_workers),
@@ -184,13 +280,15 @@ def _commit(
     scoring: Scoring,
     parts: list[str],
     places: Mapping[str, pa.Table],
-    sums: Sums,
+    audit: Mapping[str, pa.Table],
+    known: Known,
 ) -> None:
-    """Quarantine first: findings mean that the run is whole."""
+    """Quarantine and audit first: findings mean that the run is whole."""
     unfit = write_quarantine(scoring, parts, mining.quarantine_uri)
-    worst = write_findings(scoring, places, mining.findings_uri, sums=sums)
-    for uri, schema, files in (
-        (mining.quarantine_uri, tables.QUARANTINE, unfit),
-        (mining.findings_uri, tables.FINDINGS, worst),
-    ):
+    worst = write_findings(scoring, places, mining.findings_uri, known=known)
+    files_of = [(mining.quarantine_uri, tables.QUARANTINE, unfit)]
+    if mining.num_audit:
+        drawn = write_findings(scoring, audit, mining.audit_uri, known=known)
+        files_of.append((mining.audit_uri, tables.FINDINGS, drawn))
+    for uri, schema, files in (*files_of, (mining.findings_uri, tables.FINDINGS, worst)):
         tables.commit_files_once(uri, files, schema=schema, app_id=mining.run_id)

@@ -1,4 +1,4 @@
-"""From judged parts to findings: sums over all parts, each part's worst, one order, the rows.
+"""From judged parts to findings: what the whole tells, each part's worst, one order, the rows.
 
 Each step is a Ray task a part; the driver holds sums, and a few bytes for each finding.
 Equally suspicious rows go by id, so that the order does not depend on the parts.
@@ -6,7 +6,7 @@ Equally suspicious rows go by id, so that the order does not depend on the parts
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +14,18 @@ import pyarrow.compute as pc
 import ray
 from deltalake.transaction import AddAction
 
+from cluster.folds import id_keys
 from cluster.parts import read_part, write_part
+from cluster.scores.calibration import Calibration
 from cluster.storage import Folder
 from cluster.tasks import model_task
-from cluster.tasks.seam import Array, Disagreements
+from cluster.tasks.seam import Array, Disagreements, Pools
 from relabel_service import tables
 from relabel_service.errors import InvalidInput
 
 WORST_FIRST = [("suspicion", "descending"), ("id", "ascending"), ("unit", "ascending")]
+
+SAMPLE_ROWS, SAMPLE_CELLS = 20_000, 4_000_000  # to learn from: rows, and rows x classes
 
 Sums = dict[str, Array]
 
@@ -41,6 +45,8 @@ class Scoring:
     """What every task needs: where the parts are, and whose suspicion.
 
     disagreement: the signal to rank by; None for the task's own suspicion.
+    num_folds: of the training; 0 ranks by the trained model's view alone.
+    calibration: suspicion to P(label is wrong), the findings' signal p_wrong.
     """
 
     work: str
@@ -48,6 +54,8 @@ class Scoring:
     classes: tuple[str, ...]
     run_id: str
     disagreement: str | None = None
+    num_folds: int = 0
+    calibration: Calibration = field(default_factory=Calibration)
 
     def __post_init__(self) -> None:
         if self.disagreement is None:
@@ -60,6 +68,13 @@ class Scoring:
                 "disagreement", f"{self.disagreement!r} is none of {self.task}; {told}"
             )
 
+    @property
+    def pools(self) -> Pools | None:
+        """The task, where it weighs several views of a row and this run does."""
+        task = model_task(self.task)
+        asked = self.num_folds and self.disagreement is None
+        return task if asked and isinstance(task, Pools) else None
+
     def suspicion(self, judged: pa.Table, sums: Sums) -> Array:
         task = model_task(self.task)
         if self.disagreement is not None:
@@ -67,10 +82,41 @@ class Scoring:
         return task.suspicion(judged, sums, self.classes)
 
 
-def totals(scoring: Scoring, parts: Sequence[str]) -> Sums:
-    """What suspicion needs of the whole table."""
+@dataclass(frozen=True)
+class Known:
+    """What the whole table tells of a row. learned: weights of the views, if there are several."""
+
+    sums: Sums
+    learned: Sums = field(default_factory=dict)
+
+
+def look(scoring: Scoring, parts: Sequence[str], *, num_rows: int) -> Known:
+    """Up to three looks at the parts: moments, a sample of rows, sums. num_rows: judged ones."""
+    learned: Sums = {}
+    if (pools := scoring.pools) is not None and num_rows:
+        moments = _added(ray.get([_moments.remote(scoring, part) for part in parts]))
+        most = min(SAMPLE_ROWS, SAMPLE_CELLS // max(len(scoring.classes), 1))
+        some = ray.get([_sample.remote(scoring, part, most / num_rows) for part in parts])
+        sample = pa.concat_tables([one for one in some if one.num_rows])
+        # By id, so that what is learned does not depend on how the rows fell into parts.
+        learned = pools.learn(sample.sort_by("id"), moments, scoring.classes)
+    shared = ray.put(learned)
+    return Known(_added(ray.get([_sums.remote(scoring, part, shared) for part in parts])), learned)
+
+
+def known_of(scoring: Scoring, judged: pa.Table) -> tuple[Known, pa.Table]:
+    """look, of rows that are all at hand; and these rows with what the views say of them."""
+    learned: Sums = {}
+    if (pools := scoring.pools) is not None:
+        moments = pools.moments(judged, scoring.classes, scoring.num_folds)
+        learned = pools.learn(judged, moments, scoring.classes)
+    judged = _with_views(scoring, judged, learned)
+    return Known(model_task(scoring.task).sums(judged, scoring.classes), learned), judged
+
+
+def _added(sums: Sequence[Sums]) -> Sums:
     total: Sums = {}
-    for part in ray.get([_sums.remote(scoring, part) for part in parts]):
+    for part in sums:
         for name, value in part.items():
             total[name] = total[name] + value if name in total else value
     return total
@@ -80,7 +126,7 @@ def rank(
     scoring: Scoring,
     parts: Sequence[str],
     *,
-    sums: Sums,
+    known: Known,
     limit: int | None,
     least: float,
     units: frozenset[str],
@@ -90,7 +136,7 @@ def rank(
 
     units: those that findings may be about. decided: id and unit of what is not asked again.
     """
-    shared = ray.put((sums, units, decided))
+    shared = ray.put((known, units, decided))
     worst = [_worst.remote(scoring, part, shared, limit, least) for part in parts]
     found = pa.concat_tables(ray.get(worst)).sort_by(WORST_FIRST)
     found = found.slice(0, limit) if limit is not None else found
@@ -102,10 +148,10 @@ def rank(
 
 
 def write_findings(
-    scoring: Scoring, places: Mapping[str, pa.Table], findings_uri: str, *, sums: Sums
+    scoring: Scoring, places: Mapping[str, pa.Table], findings_uri: str, *, known: Known
 ) -> list[AddAction]:
     """Write each part's findings as a file of the findings table, not yet committed."""
-    shared = ray.put(sums)
+    shared = ray.put(known)
     written = [
         _write_findings.remote(scoring, part, chosen, shared, findings_uri)
         for part, chosen in places.items()
@@ -135,8 +181,25 @@ def _count(scoring: Scoring, part: str) -> dict[str, int]:
 
 
 @ray.remote
-def _sums(scoring: Scoring, part: str) -> Sums:
-    judged, _ = _judged(scoring, part)
+def _moments(scoring: Scoring, part: str) -> Sums:
+    judged, _ = judged_rows(scoring, part)
+    if scoring.pools is None or not judged.num_rows:
+        return {}
+    return scoring.pools.moments(judged, scoring.classes, scoring.num_folds)
+
+
+@ray.remote
+def _sample(scoring: Scoring, part: str, share: float) -> pa.Table:
+    """About this share of a part's judged rows, told by their ids."""
+    judged, _ = judged_rows(scoring, part)
+    if share >= 1:
+        return judged
+    return judged.filter(pa.array(id_keys(judged["id"]) < share * 2.0**64))
+
+
+@ray.remote
+def _sums(scoring: Scoring, part: str, learned: Sums) -> Sums:
+    judged, _ = judged_rows(scoring, part, learned)
     if not judged.num_rows:
         return {}
     return model_task(scoring.task).sums(judged, scoring.classes)
@@ -146,15 +209,15 @@ def _sums(scoring: Scoring, part: str) -> Sums:
 def _worst(
     scoring: Scoring,
     part: str,
-    shared: tuple[Sums, frozenset[str], frozenset[tuple[str, str]]],
+    shared: tuple[Known, frozenset[str], frozenset[tuple[str, str]]],
     limit: int | None,
     least: float,
 ) -> pa.Table:
-    sums, units, decided = shared
-    judged, places = _judged(scoring, part)
+    known, units, decided = shared
+    judged, places = judged_rows(scoring, part, known.learned)
     if not judged.num_rows:
         return _PLACES.empty_table()
-    suspicion = scoring.suspicion(judged, sums)
+    suspicion = scoring.suspicion(judged, known.sums)
     found = pa.table(
         {
             "suspicion": suspicion,
@@ -176,11 +239,13 @@ def _worst(
 
 @ray.remote
 def _write_findings(
-    scoring: Scoring, part: str, chosen: pa.Table, sums: Sums, findings_uri: str
+    scoring: Scoring, part: str, chosen: pa.Table, known: Known, findings_uri: str
 ) -> tuple[str, int, int]:
     table = read_part(Folder(scoring.work), part).take(chosen["place"])
+    table = _with_views(scoring, table, known.learned)
     task = model_task(scoring.task)
-    signals = task.signals(table, sums, scoring.classes)
+    signals = task.signals(table, known.sums, scoring.classes)
+    signals["p_wrong"] = scoring.calibration.p_wrong(chosen["suspicion"].to_numpy())
     num_rows = table.num_rows
     rows = pa.table(
         {
@@ -218,12 +283,23 @@ def _write_quarantine(scoring: Scoring, part: str, uri: str) -> tuple[str, int, 
     return _file(scoring, part, rows, uri)
 
 
-def _judged(scoring: Scoring, part: str) -> tuple[pa.Table, pa.Array]:
-    """A part's judged rows without their contents, and their places in the part."""
+def judged_rows(
+    scoring: Scoring, part: str, learned: Sums | None = None
+) -> tuple[pa.Table, pa.Array]:
+    """A part's judged rows without their contents, and their places in the part.
+
+    learned: weights of views, for rows with what the views say.
+    """
     folder = Folder(scoring.work)
     table = read_part(folder, part, leave_out=("content", "row"))
     places = pa.array(np.flatnonzero(table["fault"].is_null()))
-    return table.take(places), places
+    return _with_views(scoring, table.take(places), learned or {}), places
+
+
+def _with_views(scoring: Scoring, judged: pa.Table, learned: Sums) -> pa.Table:
+    if scoring.pools is None or not learned or not judged.num_rows:
+        return judged
+    return scoring.pools.with_views(judged, learned, scoring.classes)
 
 
 def _map(signals: Mapping[str, Array], num_rows: int) -> pa.MapArray:

@@ -147,7 +147,11 @@ def _fit(
         fit_rows = fit_rows.repartition(4 * settings.num_workers)
     trainer = TorchTrainer(
         fit_runs,
-        train_loop_config={"store": store.folder.uri, "manifest": manifest, "settings": settings},
+        train_loop_config={
+            "store": store.folder.address(""),
+            "manifest": manifest,
+            "settings": settings,
+        },
         datasets={"train": fit_rows},
         dataset_config=_WholeShards(),
         scaling_config=ScalingConfig(num_workers=settings.num_workers, use_gpu=settings.use_gpu),

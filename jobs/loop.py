@@ -30,6 +30,7 @@ from cluster.storage import Folder
 from cluster.train import Training
 from jobs import options, report
 from jobs.progress import TerminalProgress
+from jobs.quality import Pace
 from jobs.rounds import Loop, Rounds, gold_labels
 from jobs.session import ray_session, run
 from jobs.stages import Stages
@@ -70,6 +71,12 @@ def main(
     budget: options.Budget = None,
     threshold: options.Threshold = None,
     model: options.Model = None,
+    encoder: options.Encoder = None,
+    audit: options.Audit = 0,
+    seconds_per_label: Annotated[float, typer.Option(help="of one labeler")] = 20.0,
+    stop_below: Annotated[
+        float, typer.Option(help="end when a labeler-minute would find fewer errors than this")
+    ] = 0.0,
     folds: options.Folds = 5,
     epochs: Annotated[int | None, typer.Option(help="the model's recipe when left out")] = None,
     num_workers: options.NumWorkers = 1,
@@ -127,6 +134,9 @@ def main(
         tests={name: _test(source, uri, gold_column) for name, uri in tests.items()},
         votes_required=votes_required,
         consensus=consensus,
+        encoder=encoder,
+        num_audit=audit,
+        pace=Pace(seconds_per_label, stop_below),
     )
     labeling = (
         _people

@@ -18,6 +18,8 @@ from jobs import options
 from jobs.session import ray_session, run
 from relabel_service.lineage import decided_parts
 
+LONG = ("rest", "noise_matrix")  # for mined.json and the loop's report
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -44,6 +46,8 @@ def main(
         str | None, typer.Option(help="lineage table; labels decided there are not asked again")
     ] = None,
     disagreement: options.Disagreement = None,
+    encoder: options.Encoder = None,
+    audit: options.Audit = 0,
     batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = 1024,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
@@ -64,10 +68,13 @@ def main(
         decided=decided_parts(lineage),
         units=tuple(unit or ()),
         disagreement=disagreement,
+        encoder=encoder,
+        num_audit=audit,
     )
     with ray_session():
         mined = mine(mining)
-    print(json.dumps(asdict(mined), indent=2))
+    told = {name: value for name, value in asdict(mined).items() if name not in LONG}
+    print(json.dumps(told, indent=2))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,18 @@ HowDecided = Annotated[
         help="majority of the votes, or crowdlab: weighed by the model and each labeler's quality",
     ),
 ]
+Audit = Annotated[
+    int,
+    typer.Option(
+        "--audit", help="random rows among those not suspicious, that tell how many errors are left"
+    ),
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        help="network whose embeddings are a second view of each row: Hugging Face id or local path"
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option("--model", help="Hugging Face id or local path; the built-in model when left out"),

@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from cluster.storage import Folder
+from jobs import report_quality
 from jobs.rounds import Round
 from jobs.stages import Stage
 
@@ -84,8 +85,22 @@ def html(report: Report) -> str:
         "table{border-collapse:collapse}td,th{padding:.3rem .8rem;border-bottom:1px solid #ddd;"
         "text-align:right}td:first-child,th:first-child{text-align:left}</style>"
         f"<h1>What the loop brought</h1><table><tr>{head}</tr>{body}</table>{plots}"
-        f"<h2>What it took</h2>{_stages(report.stages)}</html>"
+        f"{_quality(report)}<h2>What it took</h2>{_stages(report.stages)}</html>"
     )
+
+
+def _quality(report: Report) -> str:
+    known = [(one.version, one.quality) for one in report.rounds if one.quality is not None]
+    if not known:
+        return ""
+    names, qualities = [name for name, _ in known], [one for _, one in known]
+    told = "".join(
+        f"<p>{markup.escape(one)}</p>" for one in report_quality.sentences(names, qualities)
+    )
+    plots: str = report_quality.figure(names, qualities).to_html(
+        full_html=False, include_plotlyjs=False
+    )
+    return f"<h2>The labels</h2>{told}{plots}"
 
 
 def _stages(stages: Sequence[Stage]) -> str:
@@ -99,7 +114,7 @@ def _stages(stages: Sequence[Stage]) -> str:
 
 def _headings(curves: Sequence[tuple[str, str]]) -> list[str]:
     tests = [f"{test} {name.replace('_', ' ')}" for test, name in curves]
-    return ["version", "wrong", "leased", "precision", "recall", "changed", *tests]
+    return ["version", "wrong", "leased", "precision", "recall", "changed", "left", *tests]
 
 
 def _rows(report: Report, curves: Sequence[tuple[str, str]]) -> list[list[str]]:
@@ -111,13 +126,14 @@ def _rows(report: Report, curves: Sequence[tuple[str, str]]) -> list[list[str]]:
             _percent(one.precision),
             _percent(one.recall),
             _number(one.merged.num_changed if one.merged else None),
+            report_quality.errors_left(one.quality),
             *(_percent(one.metrics[test][name]) for test, name in curves),
         ]
         for one in report.rounds
     ]
     if report.ceiling is not None:
         values = [_percent(report.ceiling[test][name]) for test, name in curves]
-        rows.append(["ceiling", "0", "", "", "", "", *values])
+        rows.append(["ceiling", "0", "", "", "", "", "", *values])
     return rows
 
 

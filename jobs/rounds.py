@@ -6,7 +6,7 @@ repetition take the version that the round itself has made.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -15,17 +15,23 @@ from cluster.evaluate import evaluate
 from cluster.merge import Consensus, Merged, Merging, merge
 from cluster.mine import Mined, Mining, mine
 from cluster.predict import Inference
+from cluster.scores.calibration import Calibration
 from cluster.selection import Selection
 from cluster.storage import Folder
 from cluster.train import Training, train
 from jobs.pinned import pinned
+from jobs.quality import Answered, Pace, Quality, quality
 from jobs.stages import Progress
 from relabel_service import tables
 from relabel_service.client import Client
 from relabel_service.errors import NotFound
 from relabel_service.lineage import decided_parts
 from relabel_service.tasks import Task, task_named
-from relabel_service.v1.campaigns_pb2 import CAMPAIGN_STATE_FINALIZED, CAMPAIGN_STATE_FINALIZING
+from relabel_service.v1.campaigns_pb2 import (
+    CAMPAIGN_STATE_FINALIZED,
+    CAMPAIGN_STATE_FINALIZING,
+    Audit,
+)
 
 Parts = frozenset[tuple[str, str]]  # id and unit
 
@@ -41,6 +47,9 @@ class Loop:
     source: a Delta table; its label column is what the rounds change.
     gold_column: true labels in the same table, for measuring alone; None when unknown.
     tests: name -> data set with true labels in its label column, never trained on.
+    encoder, num_audit: for mining, as Mining has them; audited rows are asked about with the
+    findings, and nothing sets them apart.
+    pace: when to end before num_rounds.
     """
 
     source: Source
@@ -53,6 +62,9 @@ class Loop:
     tests: Mapping[str, Source]
     votes_required: int = 1
     consensus: Consensus = Consensus.MAJORITY
+    encoder: str | None = None
+    num_audit: int = 0
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,7 @@ class Round:
     version: v1 for the data as it came. metrics: test name -> metric -> value.
     num_wrong: wrong labels, or wrong parts of labels where the task goes class by class.
     precision: share of what was leased that was truly wrong; recall: share of what is
-    wrong that was leased; all None where gold is not known.
+    wrong that was leased; all None where gold is not known. quality: what the answers say.
     """
 
     version: str
@@ -74,6 +86,7 @@ class Round:
     num_leased: int | None = None
     precision: float | None = None
     recall: float | None = None
+    quality: Quality | None = None
 
 
 class Rounds:
@@ -85,12 +98,16 @@ class Rounds:
         self._loop, self._client = loop, client
         self._labeling, self._progress = labeling, progress
         self._folder = Folder(loop.out)
+        self._calibration = Calibration()  # of the round before
 
     def run(self) -> Iterator[Round]:
         """Each version's round as it ends; the last version is only trained and measured."""
         for number in range(1, self._loop.num_rounds + 1):
-            yield self._round(number)
-        yield self._last(self._loop.num_rounds + 1)
+            done = self._round(number)
+            yield done
+            if done.quality is not None and not done.quality.num_worth_asking:
+                break
+        yield self._last(number + 1)
 
     def ceiling(self) -> Mapping[str, Mapping[str, float]] | None:
         """Metrics of a model trained on all gold labels; None where gold is not known."""
@@ -115,6 +132,9 @@ class Rounds:
                 consensus=loop.consensus,
             )
             merged = merge(merging)
+            results = tables.read_where(done.results_uri, {"campaign": f"round-{number}"})
+            told = quality(mined, Answered.of(results), loop.pace)
+            self._calibration = told.calibration
         leased = tables.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])
         asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))
         wrong = self._wrong_parts(source)
@@ -128,6 +148,7 @@ class Rounds:
             num_leased=leased.num_rows,
             precision=_share(asked, wrong),
             recall=None if wrong is None else _share(wrong, asked),
+            quality=told,
         )
 
     def _last(self, number: int) -> Round:
@@ -167,6 +188,9 @@ class Rounds:
                     selection=self._loop.selection,
                     inference=self._loop.inference,
                     decided=decided_parts(self._lineage),
+                    encoder=self._loop.encoder,
+                    num_audit=self._loop.num_audit,
+                    calibration=self._calibration,
                 )
             )
 
@@ -180,10 +204,11 @@ class Rounds:
                 findings_uri=self._at("findings"),
                 run_id=mined.run_id,
                 votes_required=self._loop.votes_required,
+                audit=_audit(mined),
             )
         if made.state in (CAMPAIGN_STATE_FINALIZING, CAMPAIGN_STATE_FINALIZED):
             return campaign  # answered before the loop was stopped
-        total = mined.num_findings * self._loop.votes_required
+        total = (mined.num_findings + mined.num_audit) * self._loop.votes_required
         with self._progress.step(f"v{number} label", total) as advance:
             self._labeling(self._client, campaign, advance)
         return campaign
@@ -225,6 +250,12 @@ def wrong_parts(
         for unit in task.units(sorted({*task.classes_in(label), *task.classes_in(gold)})):
             if task.unit_label(label, unit) != task.unit_label(gold, unit):
                 yield name, unit
+
+
+def _audit(mined: Mined) -> Audit | None:
+    if not mined.num_audit:
+        return None
+    return Audit(uri=mined.audit_uri, run_id=mined.run_id, population=sum(mined.rest))
 
 
 def _share(some: Parts, among: Parts | None) -> float | None:

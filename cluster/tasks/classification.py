@@ -13,15 +13,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cluster.scores.compact import Compact, compact
+from cluster.scores.compact import compact
 from cluster.scores.noise import NoiseModel, belief_sums
 from cluster.scores.signals import entropy
 from cluster.scores.suspicion import suspicion
+from cluster.tasks import class_views
+from cluster.tasks.class_views import NUM_OTHERS, compact_columns, read_compact
 from cluster.tasks.seam import Array, Recipe, Tensors
 from relabel_service.tables import SUGGESTION
 
 NUM_SUGGESTIONS = 3
-NUM_OTHERS = 9  # classes besides the label that suspicion weighs
 TARGET = "target"
 OBSERVED = ("p_label", "margin")
 SIGNALS = ("p_label", "p_other", "entropy", "label_rank")
@@ -103,29 +104,12 @@ def judge(
             "label": [classes[place] for place in given],
             "suggestions": _suggestions(probabilities, classes),
             "given": rows.given,
-            "others": _lists(rows.others),
-            "p_others": _lists(rows.p_others.astype(np.float64)),
-            "p_label": rows.p_label.astype(np.float64),
+            **compact_columns(rows),
             "p_other": rows.p_others[:, 0].astype(np.float64),
             "entropy": entropy(probabilities).astype(np.float64),
             "label_rank": _label_rank(probabilities, given),
         }
     )
-
-
-def _lists(values: npt.NDArray[Any]) -> pa.ListArray:
-    """[R, M] as one list a row."""
-    offsets = pa.array(np.arange(len(values) + 1) * values.shape[1], pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.array(values.ravel()))
-
-
-def _compact(judged: pa.Table) -> Compact:
-    """The judged rows as the scores take them; judge's inverse."""
-    others, p_others = (
-        column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-        for column in (judged["others"], judged["p_others"])
-    )
-    return Compact(judged["given"].to_numpy(), judged["p_label"].to_numpy(), others, p_others)
 
 
 def _label_rank(probabilities: Probabilities, given: npt.NDArray[np.int64]) -> Array:
@@ -157,21 +141,45 @@ def _observe(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 class ClassScores:
-    """The scoring half of a classification task's ModelTask."""
+    """The scoring half of a classification task's ModelTask; it pools views (seam.Pools)."""
+
+    def moments(self, judged: pa.Table, classes: Sequence[str], num_folds: int) -> dict[str, Array]:
+        return class_views.moments(judged, len(classes), num_folds)
+
+    def learn(
+        self, sample: pa.Table, moments: Mapping[str, Array], classes: Sequence[str]
+    ) -> dict[str, Array]:
+        return class_views.learn(sample, moments, len(classes))
+
+    def with_views(
+        self, judged: pa.Table, learned: Mapping[str, Array], classes: Sequence[str]
+    ) -> pa.Table:
+        return class_views.with_views(judged, learned, len(classes))
 
     def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
-        return {"belief": belief_sums(_compact(judged), len(classes))}
+        own = {"belief": belief_sums(read_compact(judged), len(classes))}
+        return own | class_views.view_sums(judged, len(classes))
 
     def suspicion(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
-        """By chance and by the table's noise model, half each: scores/suspicion.py."""
-        return suspicion(_compact(judged), NoiseModel.of(sums["belief"]))
+        """By chance and by the table's noise model, half each, hedged over the views if any."""
+        if class_views.members_of(judged):
+            return class_views.hedged(class_views.view_suspicions(judged, sums))
+        return suspicion(read_compact(judged), NoiseModel.of(sums["belief"]))
+
+    def noise_matrix(self, sums: Mapping[str, Array]) -> Array:
+        """Of the pool of views, or of the one view."""
+        return NoiseModel.of(sums.get(class_views.POOL_BELIEF, sums["belief"])).matrix
 
     def signals(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> dict[str, Array]:
-        return {name: judged[name].to_numpy() for name in SIGNALS}
+        """SIGNALS are the trained model's own; then suspicion by each view alone."""
+        views = class_views.view_suspicions(judged, sums)
+        return {name: judged[name].to_numpy() for name in SIGNALS} | {
+            f"suspicion_{name}": found for name, found in views.items()
+        }
 
     def reasons(self, judged: pa.Table) -> list[str]:
         return [

@@ -13,6 +13,10 @@ import torch
 Array = npt.NDArray[np.float64]
 Tensors = dict[str, torch.Tensor]
 
+# Columns that mining adds to the judged rows of tasks that pool views (Pools).
+FOLD, EMBEDDING = "fold", "embedding"  # int64; list<float32>, where the run has an encoder
+OBSERVED = "observed_"  # float64, one for each quantity that training watched; NaN if it did not
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -125,6 +129,36 @@ class ModelTask(Protocol):
 
     def metrics(self, answers: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
         """How good answers are against true labels; the first is the headline. Higher is better."""
+
+
+@runtime_checkable
+class Pools(Protocol):
+    """A ModelTask that weighs the trained model's view of a row against others.
+
+    Mining calls moments on each part of the judged rows, learn once, and with_views on
+    each part; sums, suspicion and signals then see what with_views gave.
+    """
+
+    def moments(self, judged: pa.Table, classes: Sequence[str], num_folds: int) -> dict[str, Array]:
+        """What learn needs of the whole table; moments of parts add up."""
+
+    def learn(
+        self, sample: pa.Table, moments: Mapping[str, Array], classes: Sequence[str]
+    ) -> dict[str, Array]:
+        """How much each view counts, from a sample of the judged rows."""
+
+    def with_views(
+        self, judged: pa.Table, learned: Mapping[str, Array], classes: Sequence[str]
+    ) -> pa.Table:
+        """The judged rows and, in columns more, what the other views say of them."""
+
+
+@runtime_checkable
+class KnowsNoise(Protocol):
+    """A ModelTask that tells how labels go wrong class by class."""
+
+    def noise_matrix(self, sums: Mapping[str, Array]) -> Array:
+        """P(label | true class), rows sum to 1, [C, C] in the order of the classes."""
 
 
 @runtime_checkable

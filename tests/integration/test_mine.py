@@ -12,6 +12,7 @@ from cluster.storage import Folder
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, NotFound
 from tests.integration.conftest import Trained
+from tests.tasks.test_text_classification import planted, tiny_bert
 
 
 def mining(trained: Trained, folder: Path, run_id: str = "run", **other: Any) -> Mining:
@@ -122,6 +123,46 @@ def test_in_sample_predictions_are_more_sure_of_wrong_labels(
         ]
     means = {name: sum(values) / len(values) for name, values in wrong.items()}
     assert means[Sampling.IN_SAMPLE] > means[Sampling.OUT_OF_SAMPLE]
+
+
+def test_the_rest_is_counted_and_a_random_sample_of_it_is_kept_for_an_audit(
+    trained: Trained, tmp_path: Path
+) -> None:
+    asked = mining(trained, tmp_path, selection=Selection(top=30), num_audit=60)
+    mined = mine(asked)
+    assert sum(mined.rest) == mined.num_scored - 30
+    audit = tables.read_run(mined.audit_uri, "run").to_pylist()
+    assert mined.num_audit == len(audit) == 60
+    found = {row["id"] for row in _findings(asked)}
+    names = [row["id"] for row in sorted(audit, key=lambda row: row["rank"])]
+    assert len(set(names)) == 60
+    assert not found & set(names)
+    assert all(sum(row) == pytest.approx(1) for row in mined.noise_matrix)
+    # A smaller sample of the same run is the beginning of the larger.
+    smaller = mine(mining(trained, tmp_path / "smaller", selection=Selection(top=30), num_audit=20))
+    fewer = tables.read_run(smaller.audit_uri, "run").to_pylist()
+    assert [row["id"] for row in sorted(fewer, key=lambda row: row["rank"])] == names[:20]
+
+
+def test_an_encoder_is_a_second_view(trained: Trained, tmp_path: Path) -> None:
+    encoder = tiny_bert(tmp_path / "encoder", planted(100, noise=0).contents)
+    settings = mining(trained, tmp_path, selection=Selection(top=20), encoder=encoder)
+    mine(settings)
+    signals = [dict(row["signals"]) for row in _findings(settings)]
+    assert all({"suspicion_encoder", "suspicion_dynamics"} < set(one) for one in signals)
+    half = mining(trained, tmp_path, "half", selection=Selection(top=20), encoder=encoder)
+    _judge_only(half)
+    mine(half)
+    assert _findings(half) == _findings(settings)
+
+
+def test_an_encoder_that_is_none_is_said_so_before_anything_runs(
+    trained: Trained, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInput, match="encoder by hub id or local path"):
+        mine(mining(trained, tmp_path, encoder=str(tmp_path / "nothing")))
+    with pytest.raises(InvalidInput, match="has no use for it"):
+        mine(mining(trained, tmp_path, encoder="any", inference=Inference(Sampling.IN_SAMPLE)))
 
 
 def test_a_training_that_is_not_there_is_said_so(trained: Trained, tmp_path: Path) -> None:

@@ -1,0 +1,185 @@
+"""A task's built-in learner trained by folds in this process, as cluster/fit.py does it on Ray.
+
+The same Learner seam, folds and judgement, so that benchmarks of many trainings
+take seconds each and still measure what the product does. R rows, K folds.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import nn
+
+from cluster.duplicates import NUM_BANDS, band_keys, groups
+from cluster.fit import MAX_GRADIENT_NORM
+from cluster.folds import Folds, id_keys
+from cluster.model_store import ALL, fold_run
+from cluster.predict import predictions_of
+from cluster.tasks import model_task
+from cluster.tasks.seam import FOLD, OBSERVED, Array, Learner
+from relabel_service.tasks import task_named
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Text forms of a data set; [R] each."""
+
+    task: str
+    ids: list[str]
+    contents: list[str]
+    labels: list[str]
+
+    @classmethod
+    def of(cls, task_name: str, table: pa.Table, labels: Sequence[object]) -> "Rows":
+        """labels: of the table's rows, as the user has them."""
+        task = task_named(task_name)
+        contents = [
+            task.read_content(row) for row in table.select(list(task.content_columns)).to_pylist()
+        ]
+        read = [
+            task.read_label(one, content) for one, content in zip(labels, contents, strict=True)
+        ]
+        return cls(task_name, [str(one) for one in table["id"].to_pylist()], contents, read)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        task = task_named(self.task)
+        return tuple(sorted({name for label in self.labels for name in task.classes_in(label)}))
+
+    def take(self, places: Ints) -> "Rows":
+        return Rows(
+            self.task,
+            *(
+                [column[place] for place in places]
+                for column in (self.ids, self.contents, self.labels)
+            ),
+        )
+
+
+def folds_of(rows: Rows, num_folds: int) -> Ints:
+    """As training has them, near-duplicates together: [R]."""
+    features = [model_task(rows.task).shingles(content) for content in rows.contents]
+    if any(one is None for one in features):
+        return Folds(num_folds).of(rows.ids)
+    bands = [band_keys(one) for one in features if one is not None]
+    alike = groups(id_keys(rows.ids), np.array(bands).reshape(-1, NUM_BANDS))
+    return Folds(num_folds, alike).of(rows.ids)
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """judged: as mining's parts, with `id`, the fold and what training watched. model: on all rows.
+
+    in_sample: what the model on all rows says of them, judged likewise.
+    """
+
+    judged: pa.Table
+    in_sample: pa.Table
+    model: Learner
+
+
+def cross_fit(
+    rows: Rows, *, num_folds: int = 5, seed: int = 0, fold: Ints | None = None
+) -> CrossFitted:
+    """A model a fold and one on every row, by the built-in's own recipe.
+
+    fold: of each row, by default folds_of.
+    """
+    fold = folds_of(rows, num_folds) if fold is None else fold
+    total, count = np.zeros((2, len(rows.ids)))
+    predictions: list[Any] = [None] * len(rows.ids)
+    with _prepared(rows) as start:
+        for number, run in enumerate([*map(fold_run, range(num_folds)), ALL]):
+            learner = start(seed + number)
+            rest = np.flatnonzero(fold != number)
+            watched = fit(learner, rows.take(rest), seed=seed + number)
+            total[rest] += watched
+            count[rest] += 1
+            held_out = np.flatnonzero(fold == number) if run != ALL else np.arange(len(fold))
+            said = predict(learner, rows.take(held_out))
+            if run == ALL:
+                break
+            for place, one in zip(held_out, said, strict=True):
+                predictions[place] = one
+    judged = _judged(learner, predictions, rows)
+    return CrossFitted(
+        judged.append_column(FOLD, pa.array(fold)).append_column(
+            f"{OBSERVED}{learner.observed[0]}", pa.array(total / count)
+        ),
+        _judged(learner, said, rows),
+        learner,
+    )
+
+
+def train(rows: Rows, *, seed: int = 0) -> Learner:
+    """One model on every row."""
+    with _prepared(rows) as start:
+        learner: Learner = start(seed)
+        fit(learner, rows, seed=seed)
+    return learner
+
+
+def predict(learner: Learner, rows: Rows) -> list[Any]:
+    cast(nn.Module, learner).eval()
+    return predictions_of(learner, rows.contents, rows.labels)
+
+
+def fit(learner: Learner, rows: Rows, *, seed: int) -> Array:
+    """Train by the learner's recipe; the mean over epochs of its first observed quantity, [R]."""
+    recipe, module = learner.recipe, cast(nn.Module, learner)
+    inputs, targets = (
+        learner.encode(rows.contents),
+        learner.encode_labels(rows.labels, rows.contents),
+    )
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    num_steps = -(-len(inputs) // recipe.batch_size) * recipe.epochs
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, partial(recipe.rate, num_steps=num_steps)
+    )
+    watched = np.zeros(len(inputs))
+    module.train()
+    for epoch in range(recipe.epochs):
+        order = np.random.default_rng((seed, epoch)).permutation(len(inputs))
+        for at in range(0, len(order), recipe.batch_size):
+            places = order[at : at + recipe.batch_size]
+            batch = learner.collate([inputs[p] for p in places], [targets[p] for p in places])
+            losses, observed = learner(batch)
+            optimizer.zero_grad(set_to_none=True)
+            losses.mean().backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM)
+            optimizer.step()
+            schedule.step()
+            watched[places] += observed[:, 0].numpy()
+    return watched / recipe.epochs
+
+
+@contextmanager
+def _prepared(rows: Rows) -> Iterator[Any]:
+    """Gives a function: seed -> an untrained learner."""
+    task = model_task(rows.task)
+    with tempfile.TemporaryDirectory() as local:
+        task.prepare(Path(local), model=None, contents=rows.contents, labels=rows.labels)
+
+        def start(seed: int) -> Learner:
+            torch.manual_seed(seed)
+            return task.start(Path(local), model=None, classes=rows.classes, pretrained=True)
+
+        yield start
+
+
+def _judged(learner: Learner, predictions: list[Any], rows: Rows) -> pa.Table:
+    judged = learner.judge(predictions, rows.labels, rows.contents)
+    ids = pa.array(rows.ids).take(judged["row"].combine_chunks())
+    return judged.append_column("id", ids)

@@ -1,0 +1,123 @@
+"""What answers say of the labels: the estimate of errors left is right whatever the model says."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from cluster.mine import Mined
+from cluster.rest import NUM_BINS, middles
+from jobs import report
+from jobs.quality import Answered, Pace, Quality, quality
+from jobs.rounds import Round
+
+NUM_ROWS, NUM_ASKED, NUM_AUDIT = 4000, 400, 300
+
+
+def campaign(
+    seed: int, *, num_audit: int = NUM_AUDIT, skew: float = 1.0
+) -> tuple[Mined, Answered, int]:
+    """A table of 10 % errors, the worst asked about; and how many errors stay among the others.
+
+    skew: 1 for a suspicion that means what it says; above, it says too little.
+    """
+    rng = np.random.default_rng(seed)
+    p_wrong = rng.beta(0.5, 4.5, NUM_ROWS)
+    wrong = rng.random(NUM_ROWS) < p_wrong
+    suspicion = p_wrong**skew
+    order = np.argsort(-suspicion)
+    asked, others = order[:NUM_ASKED], order[NUM_ASKED:]
+    audited = rng.choice(others, num_audit, replace=False)
+    bins = np.minimum((suspicion[others] * NUM_BINS).astype(int), NUM_BINS - 1)
+    mined = Mined(
+        run_id="round-1",
+        dataset_version=0,
+        num_rows=NUM_ROWS,
+        num_scored=NUM_ROWS,
+        num_quarantined=0,
+        num_repeated_ids=0,
+        num_findings=NUM_ASKED,
+        num_audit=num_audit,
+        rest=np.bincount(bins, minlength=NUM_BINS).tolist(),
+        noise_matrix=[[0.9, 0.1], [0.2, 0.8]],
+        classes=["a", "b"],
+    )
+    places = np.concatenate([asked, audited])
+    answered = Answered(suspicion[places], wrong[places], np.arange(len(places)) >= NUM_ASKED)
+    return mined, answered, int(wrong[others].sum() - wrong[audited].sum())
+
+
+@pytest.mark.parametrize("skew", [0.5, 1.0, 2.0])
+def test_the_interval_of_errors_left_holds_the_truth_as_often_as_it_says(skew: float) -> None:
+    held, errors = [], []
+    for seed in range(60):
+        mined, answered, truth = campaign(seed, skew=skew)
+        left = quality(mined, answered, Pace()).errors_left
+        assert left.by_audit
+        held.append(left.low <= truth <= left.high)
+        errors.append(left.expected / truth - 1)
+    assert np.mean(held) > 0.85
+    assert abs(np.mean(errors)) < 0.1
+
+
+def test_an_audit_that_finds_no_error_does_not_say_there_is_none() -> None:
+    mined, answered, _ = campaign(0, num_audit=40)
+    none = dataclasses.replace(answered, wrong=answered.wrong & ~answered.audit)
+    left = quality(mined, none, Pace()).errors_left
+    assert left.low == 0
+    assert left.high > 100
+
+
+def test_without_an_audit_only_the_model_speaks() -> None:
+    mined, answered, _ = campaign(0, num_audit=0)
+    found = quality(mined, answered, Pace())
+    assert not found.errors_left.by_audit
+    assert found.calibration.p_wrong(np.array([0.3])) == pytest.approx(0.3)
+    assert found.errors_left.expected == pytest.approx(
+        float((np.array(mined.rest) * middles()).sum())
+    )
+
+
+def test_calibration_brings_p_wrong_to_what_people_find() -> None:
+    mined, answered, _ = campaign(1, skew=2.0)
+    calibrated = quality(mined, answered, Pace()).curve
+    plain = quality(mined, dataclasses.replace(answered, audit=np.zeros(700, bool)), Pace()).curve
+
+    def error(curve: object) -> float:
+        return float(np.mean([abs(one.predicted - one.observed) for one in curve]))  # type: ignore[attr-defined]
+
+    assert error(calibrated) < error(plain) / 2
+
+
+def test_asking_ends_where_a_minute_finds_too_little() -> None:
+    mined, answered, _ = campaign(0)
+    found = quality(mined, answered, Pace(seconds_per_label=30))
+    assert found.num_worth_asking == NUM_ROWS - NUM_ASKED - NUM_AUDIT
+    assert 0 < found.errors_per_minute < 2
+    least = found.errors_per_minute
+    assert quality(mined, answered, Pace(30, least * 1.1)).num_worth_asking == 0
+    assert 0 < quality(mined, answered, Pace(30, least * 0.5)).num_worth_asking < 3300
+
+
+def told(*qualities: Quality | None) -> report.Report:
+    rounds = [
+        Round(f"v{number}", number, {"test": {"accuracy": 0.9}}, quality=one)
+        for number, one in enumerate(qualities, 1)
+    ]
+    return report.Report(rounds, None, [])
+
+
+def test_the_report_tells_errors_left_in_table_json_and_page() -> None:
+    mined, answered, _ = campaign(0)
+    found = quality(mined, answered, Pace())
+    shown = told(found, None)
+    page = report.html(shown)
+    assert "errors a labeler-minute" in page
+    assert "by the audit" in page
+    first, last = json.loads(json.dumps(report.as_json(shown)))["rounds"]
+    assert first["quality"]["errors_left"]["by_audit"]
+    assert len(first["quality"]["curve"]) == 10
+    assert last["quality"] is None
+    assert "The labels" not in report.html(told(None, None))
+    assert "left" in [column.header for column in report.table(shown).columns]
