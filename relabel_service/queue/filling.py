@@ -17,9 +17,12 @@ from relabel_service.item_parts import item_parts
 from relabel_service.queue import campaigns
 from relabel_service.queue.campaigns import AUDIT, FINDING, GOLD, Campaign
 from relabel_service.queue.findings_run import FindingsRun
-from relabel_service.queue.order import LOOKS_AT, ORDERS, Placer
+from relabel_service.queue.order import Placer
+from relabel_service.queue.placing import Placers
 from relabel_service.queue.samples import GOLD_LABEL, sample
 from relabel_service.queue.store import Store
+
+_placers = Placers()  # of this process
 
 
 def describe(findings_uri: str, run_id: str) -> dict[str, Any]:
@@ -57,8 +60,9 @@ def fill(store: Store, campaign: str, *, within_s: float) -> Campaign:
     if present.state != "importing":
         return present
     run = FindingsRun(present.findings_uri, present.run_id, present.findings_version)
-    order = present.settings.item_order
-    placer = ORDERS[order](run.rows(LOOKS_AT[order]) if LOOKS_AT[order] else ())
+    placer = _placers.get(present, run, within_s=within_s)
+    if placer is None:
+        return present
     end = 0
     for batch in run.batches():
         start, end = end, end + batch.num_rows
@@ -67,7 +71,9 @@ def fill(store: Store, campaign: str, *, within_s: float) -> Campaign:
             present = _step(store, present, batch.slice(present.num_imported - start), placer)
             if time.monotonic() > ends:
                 return present
-    return _finish(store, present, placer)
+    present = _finish(store, present, placer)
+    _placers.forget(present)
+    return present
 
 
 def _step(store: Store, present: Campaign, batch: pa.Table, placer: Placer) -> Campaign:
