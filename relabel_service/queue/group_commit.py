@@ -42,7 +42,7 @@ class GroupCommit:
         """A transaction: durable when the block ends, or without trace when it raises."""
         shared = self._enter()
         try:
-            with shared.connection.begin_nested():
+            with _savepoint(shared.connection):
                 yield shared.connection
         finally:
             self._leave(shared)
@@ -81,3 +81,16 @@ class GroupCommit:
                 shared.connection.close()
                 shared.done.set()
         self._turn.release()
+
+
+@contextmanager
+def _savepoint(connection: Connection) -> Iterator[None]:
+    """What SQLAlchemy's begin_nested() does, at half its price."""
+    connection.exec_driver_sql("SAVEPOINT writer")
+    try:
+        yield
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK TO writer")
+        raise
+    finally:
+        connection.exec_driver_sql("RELEASE writer")
