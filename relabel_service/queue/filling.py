@@ -7,17 +7,14 @@ table's version is fixed when the campaign is made, so every reader sees the sam
 
 import random
 import time
-from collections.abc import Iterator
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.dataset as ds
 
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.item_parts import item_parts
 from relabel_service.queue import campaigns
 from relabel_service.queue.campaigns import AUDIT, FINDING, GOLD, Campaign
+from relabel_service.queue.findings_run import FindingsRun
 from relabel_service.queue.order import LOOKS_AT, ORDERS, Placer
 from relabel_service.queue.store import Store
 
@@ -35,7 +32,7 @@ def describe(findings_uri: str, run_id: str) -> dict[str, Any]:
             f"findings table {findings_uri!r} holds no run {run_id!r}; give the run_id mine told"
         )
     version = tables.open_table(findings_uri).version()
-    run = _Run(findings_uri, run_id, version)
+    run = FindingsRun(findings_uri, run_id, version)
     first = run.first(["task", "classes"])
     if first is None:
         raise InvalidInput.of(
@@ -59,11 +56,11 @@ def fill(store: Store, campaign: str, *, within_s: float) -> Campaign:
         present = campaigns.get(connection, campaign)
     if present.state != "importing":
         return present
-    run = _Run(present.findings_uri, present.run_id, present.findings_version)
+    run = FindingsRun(present.findings_uri, present.run_id, present.findings_version)
     order = present.settings.item_order
     placer = ORDERS[order](run.rows(LOOKS_AT[order]) if LOOKS_AT[order] else ())
     seen = 0
-    for batch in run.batches():
+    for batch in run.batches(STEP):
         seen += batch.num_rows
         if seen <= present.num_imported:
             continue
@@ -133,41 +130,3 @@ def _item(
         "item": item,
         "hints": hints,
     }
-
-
-class _Run:
-    """One mine run's findings, read in the same order every time."""
-
-    def __init__(self, uri: str, run_id: str, version: int) -> None:
-        self._dataset = tables.open_table(uri, version).to_pyarrow_dataset()
-        self._is_run = ds.field("run_id") == run_id
-
-    def num_rows(self) -> int:
-        return int(self._dataset.count_rows(filter=self._is_run))
-
-    def first(self, columns: list[str]) -> dict[str, Any] | None:
-        head = self._dataset.head(1, filter=self._is_run, columns=columns).to_pylist()
-        return head[0] if head else None
-
-    def rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
-        for batch in self._scan(columns):
-            yield from batch.to_pylist()
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """STEP rows at a time; the last may have fewer."""
-        held: list[pa.RecordBatch] = []
-        for batch in self._scan(None):
-            held.append(batch)
-            while sum(one.num_rows for one in held) >= STEP:
-                joined = pa.Table.from_batches(held)
-                yield joined.slice(0, STEP).combine_chunks().to_batches()[0]
-                held = joined.slice(STEP).to_batches()
-        if held:
-            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
-
-    def _scan(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-        scanned = self._dataset.to_batches(
-            columns=columns, filter=self._is_run, batch_size=STEP, batch_readahead=2,
-            fragment_readahead=1,
-        )  # fmt: skip
-        yield from (batch for batch in scanned if batch.num_rows)

@@ -152,8 +152,7 @@ ACCEPT = Statement("""
 """)
 
 BATCHES = Statement("""
-    SELECT DISTINCT batch, ranks FROM batches
-    WHERE batch IN :batches AND campaign = :campaign AND labeler = :labeler
+    SELECT DISTINCT batch, campaign, labeler, ranks FROM batches WHERE batch IN :batches
 """)
 
 GIVE = Statement("""
