@@ -110,6 +110,7 @@ def _run(num_items: int, batch: int, queue_url: str, findings_uri: str, folder: 
     lease_s, submit_s = _calls(service, batch, min(CALLS, num_items // batch - WARM_UP))
     figures.lease_ms, figures.submit_ms = _percentiles(lease_s), _percentiles(submit_s)
     figures.measure("label", lambda: _label_all(service))
+    figures.measure("stats", lambda: _stats(service))
     figures.measure("finalize", lambda: _finalize(service, f"{folder}/results"))
     store.close()
     figures.load_average = round(os.getloadavg()[0], 1)
@@ -176,6 +177,10 @@ def _answers(leases: list[leases_pb2.Lease]) -> rpc.SubmitResultsRequest:
             for one in leases
         ],
     )
+
+
+def _stats(service: LeaseService) -> None:
+    service.GetCampaignStats(rpc.GetCampaignStatsRequest(name=CAMPAIGN), ADMIN)
 
 
 def _finalize(service: LeaseService, results_uri: str) -> None:

@@ -59,6 +59,7 @@ SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 ROUTED_WITHIN_S = 30.0
 POLL_S = 0.25  # how often a waiting call looks for free items
 WATCH_S = 1.0
+WATCH_SHARE = 0.05  # of one thread's time is what a watcher may take: counting a million takes long
 NUM_THREADS = 32
 
 LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
@@ -175,12 +176,14 @@ class RelabelService:
         try:
             caller = await self._on_thread(self._admitted, "WatchCampaign", request, grpc_context)
             while last is None or last.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
+                began = time.monotonic()
                 found = await self._on_thread(self._service.watch, request, caller)
+                took_s = time.monotonic() - began
                 if found != last:
                     yield found
-                else:
-                    await asyncio.sleep(WATCH_S)
                 last = found
+                if found.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
+                    await asyncio.sleep(max(WATCH_S, took_s / WATCH_SHARE))
         except Exception as error:
             _refuse("WatchCampaign", error, grpc_context)
             yield rpc.WatchCampaignResponse()  # what carries the status (Ray 2.60)

@@ -8,11 +8,19 @@ they share. PostgreSQL does the same inside (commit_siblings).
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, Engine, RootTransaction
+from sqlalchemy.exc import OperationalError
 
+from relabel_service.errors import Unavailable
+
+GONE = (
+    "the queue's sqlite database took a transaction back that several calls shared; look at its "
+    "disk, and send the request again, with the same request_id"
+)
 MAX_WRITERS = 64  # of one commit, so that the first does not wait for ever
 
 
@@ -68,11 +76,14 @@ class GroupCommit:
     def _leave(self, shared: _Shared) -> None:
         """Hand the transaction on to whoever waits; the last one commits."""
         shared.num_writers += 1
+        is_gone = _is_gone(shared.connection)
         with self._count:
             is_last = self._num_waiting == 0 or shared.num_writers >= MAX_WRITERS
-        if is_last:
+        if is_last or is_gone:
             self._open = None
             try:
+                if is_gone:
+                    raise Unavailable(GONE)
                 shared.transaction.commit()
             except Exception as error:
                 shared.error = error
@@ -90,7 +101,17 @@ def _savepoint(connection: Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.exec_driver_sql("ROLLBACK TO writer")
+        with suppress(OperationalError):  # where SQLite took everything back, and it with it
+            connection.exec_driver_sql("ROLLBACK TO writer")
+            connection.exec_driver_sql("RELEASE writer")
         raise
-    finally:
-        connection.exec_driver_sql("RELEASE writer")
+    connection.exec_driver_sql("RELEASE writer")
+
+
+def _is_gone(connection: Connection) -> bool:
+    """SQLite may take a transaction back by itself: full disk, failed read or write, no memory
+    (sqlite.org/lang_transaction.html). A commit would then say nothing."""
+    if connection.invalidated:
+        return True
+    driver: Any = connection.connection.dbapi_connection
+    return not driver.in_transaction
