@@ -140,6 +140,8 @@ def _give_back(
     was_kept = due.labeler == batches.NOBODY or group.row.not_before >= due.expire_time
     goes_back = group.row.state == HELD[role] and not was_kept
     num_places = LOST_PLACES[campaign.settings.item_order] if goes_back else 0
+    if due.labeler == batches.NOBODY:
+        group.not_before = 0.0  # has passed, whatever slower transactions take the time to be
     settle(connection, campaign, group, now=now, num_places=num_places)
 
 
@@ -187,7 +189,7 @@ def _make_room(group: Alike, wish: Wish, *, now: float) -> None:
     num_over = len(filled)  # an adjudicator's item has one slot
     if wish.role == LABELER:
         num_over += group.row.num_votes + 1 - group.row.votes_needed
-    expired = [name for name, one in filled.items() if one.expire_time <= now]
+    expired = [name for name, one in filled.items() if not one.in_force(now)]
     expired.sort(key=lambda name: (name != wish.labeler, filled[name].expire_time))
     for name in expired[: max(num_over, wish.labeler in expired)]:
         del group.holds[name]

@@ -84,3 +84,32 @@ def test_a_name_that_reads_like_json_holds_what_it_holds(start: Start) -> None:
         for lease in person.lease(2):
             assert person.say(lease, "spam") == ACCEPTED
         assert person.lease(2) == []
+
+
+def test_a_call_that_was_slow_since_it_read_the_time_fills_no_slot_twice(start: Start) -> None:
+    service = start(num_items=1, votes_required=2)
+    ann, bob, cyd, dan = (Person(service, name) for name in ("ann", "bob", "cyd", "dan"))
+    leases = [person.lease()[0] for person in (ann, bob)]
+    start.clock.now += 301
+    leases += cyd.lease()
+    start.clock.now -= 10  # as a replica sees it that was stopped before the leases expired
+    leases += dan.lease()
+    said = [p.say(one, "spam") for p, one in zip((ann, bob, cyd, dan), leases, strict=True)]
+    assert said == [STALE, STALE, ACCEPTED, ACCEPTED]
+
+
+def test_a_slow_call_leaves_no_item_held_for_good(start: Start) -> None:
+    service = start(num_items=1, votes_required=2)
+    ann, bob, cyd, dan = (Person(service, name) for name in ("ann", "bob", "cyd", "dan"))
+    ann.lease()
+    [early] = bob.lease()
+    start.clock.now += 301
+    [held] = cyd.lease()
+    cyd.release([held], delay={"seconds": 5})
+    start.clock.now += 6
+    [held] = cyd.lease()
+    start.clock.now -= 16
+    assert cyd.say(held, "spam") == ACCEPTED
+    start.clock.now += 16
+    [last] = dan.lease()
+    assert (bob.say(early, "spam"), dan.say(last, "spam")) == (STALE, ACCEPTED)
