@@ -54,7 +54,6 @@ def main(port: int, http_port: int, batch: int) -> None:
     wait_until_routed(f"127.0.0.1:{port}")
     print(STARTED, flush=True)
     stopped.wait()
-    serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
 
 
