@@ -17,7 +17,7 @@ STARTED = "serving"
 
 def lease(place: int) -> leases_pb2.Lease:
     """One lease as tests.campaigns.finding makes it."""
-    made = leases_pb2.Lease(token=f"{place:022d}")
+    made = leases_pb2.Lease(token=f"{place:024d}")
     item = made.item
     item.name, item.row_id = f"campaigns/bench/items/{place:016x}", f"row-{place}"
     item.content.text.text, item.human_label.class_label.class_name = f"text {place}", "ham"

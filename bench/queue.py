@@ -1,5 +1,8 @@
 """Speed of the queue through Serve, against a bare gRPC server and a real Label Studio.
 
+The bare server gives the same payload from memory and keeps nothing; it is measured by itself
+and behind Serve, which shows what of the difference is Serve's.
+
     python -m bench.queue                       # about 5 minutes; prints a table and JSON
     python -m bench.queue --items 1000000       # a long queue, to compare with 10,000
     python -m bench.queue --queue postgresql    # on a PostgreSQL of its own
@@ -7,7 +10,8 @@
                                                 # bench/label_studio.py says how to install it
 
 One client is one labeler with a connection of its own: it leases a batch and submits it,
-again and again. Ratios hold within one run on one machine; the machine does both sides' work.
+again and again. Ratios hold within one run on one machine; the machine does both sides' work,
+and the load average at the end of each measurement says who else was at work.
 """
 
 import asyncio
@@ -18,7 +22,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -69,6 +73,7 @@ class Figures:
     lease_ms: tuple[float, float] = (0.0, 0.0)
     """p50, p99 of one call."""
     submit_ms: tuple[float, float] = (0.0, 0.0)
+    load_average: float = field(default_factory=lambda: round(os.getloadavg()[0], 1))
 
 
 def main(
@@ -85,6 +90,8 @@ def main(
     found: list[Figures] = []
     with _bare(batch) as address:
         found += [_measure("bare", address, number, batch, seconds) for number in numbers]
+    with _bare_in_serve(batch, haproxy=haproxy) as address:
+        found += [_measure("bare in Serve", address, number, batch, seconds) for number in numbers]
     with _ours(items, queue, haproxy=haproxy) as address:
         found += [_measure("relabel", address, number, batch, seconds) for number in numbers]
     if label_studio:
@@ -151,12 +158,31 @@ async def _worker(
 @contextmanager
 def _bare(batch: int) -> Iterator[str]:
     port = free_port()
-    command = [sys.executable, "-m", "bench.bare_server", str(port), str(batch)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline().strip() == bare_server.STARTED
+    with _running(["bench.bare_server", str(port), str(batch)], os.environ):
         yield f"127.0.0.1:{port}"
-        process.kill()
+
+
+@contextmanager
+def _bare_in_serve(batch: int, *, haproxy: bool) -> Iterator[str]:
+    port = free_port()
+    environment = os.environ | (HAPROXY if haproxy else {}) | {"RAY_USAGE_STATS_ENABLED": "0"}
+    arguments = ["bench.bare_serve", str(port), str(free_port()), str(batch)]
+    with _running(arguments, environment):
+        yield f"127.0.0.1:{port}"
+
+
+@contextmanager
+def _running(arguments: list[str], environment: Mapping[str, str]) -> Iterator[None]:
+    """A module of bench/ that says when it has started, until the block ends."""
+    command = [sys.executable, "-m", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        if not any(line.strip() == bare_server.STARTED for line in process.stdout):
+            raise RuntimeError(f"{' '.join(arguments)} ended before it served")
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
     python -m bench.soak history --submissions 1000000   # hours; kills, stops and crashes all along
     python -m bench.soak hostile --requests 100000       # through the running service
+    python -m bench.soak expiry                          # how soon lost items come back
     python -m bench.soak history --submissions 2000      # a small run, to see that it works
 
 Starts its own PostgreSQL and `relabel serve --replicas 2`. Prints one JSON line of figures
@@ -28,7 +29,7 @@ from relabel_service.client import Client
 from relabel_service.metadata import LABELER_KEY
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from tests.campaigns import write_findings
-from tests.history import Habits, History, run_labelers
+from tests.history import Habits, History, lease_end, run_labelers
 from tests.hostile import METHODS, hostile_bytes
 from tests.integration.servers import ServerProcess
 from tests.nemesis import Nemesis
@@ -39,6 +40,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 VOTES = 2
 CALM_S = 5.0  # between two harms
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"].full_name
+LOST_S = 2.0  # how long the leases last that nobody answers
+BACK_WITHIN_S = 1.0
 ENDING = ("CloseCampaign", "FinalizeCampaign")
 STREAM_S = 0.2  # how long a stream that was accepted is listened to
 
@@ -129,14 +132,59 @@ def hostile(
     sys.exit(1 if bad else 0)
 
 
+@app.command()
+def expiry(
+    rounds: Annotated[int, typer.Option(help="times that items are lost")] = 20,
+    batch: Annotated[int, typer.Option(help="items that are lost at once")] = 10,
+) -> None:
+    """How long after its lease's end a waiting labeler has an abandoned item; over 1 s is a fault.
+
+    One labeler takes all there is and never answers, and another waits for it (long poll), in
+    turns. The lateness is by this machine's clock, which the database shares.
+    """
+    late_s: list[float] = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+        database = PostgresServer()
+        stack.callback(database.close)
+        server = stack.enter_context(_server(folder, database.create_database("queue")))
+        people = [stack.enter_context(Client(server.address, labeler=name)) for name in "ab"]
+        campaign = people[0].create_campaign(
+            "expiry", findings_uri=write_findings(folder, batch), run_id="run"
+        ).name  # fmt: skip
+        held: list[Any] = []
+        for number in range(rounds + 1):
+            ends = {lease.item.rank: lease_end(lease) for lease in held}
+            held = []
+            while len(held) < batch:
+                found = people[number % 2].lease(
+                    campaign, max_items=batch, duration_s=LOST_S, wait_s=30.0
+                )
+                now = time.time()
+                late_s += [now - ends[one.item.rank] for one in found if ends]
+                held += found
+    late_s.sort()
+    figures = {
+        "lost_items": len(late_s),
+        "back_after_s": {
+            "p50": round(late_s[len(late_s) // 2], 3),
+            "p99": round(late_s[int(0.99 * len(late_s))], 3),
+            "max": round(late_s[-1], 3),
+        },
+        "before_the_end": sum(one < 0 for one in late_s),
+    }
+    print(json.dumps(figures))
+    sys.exit(1 if late_s[-1] > BACK_WITHIN_S or late_s[0] < 0 else 0)
+
+
 def _send(address: str, seed: int, num: int) -> Counter[str]:
     chance = random.Random(seed)
     codes: Counter[str] = Counter()
     with grpc.insecure_channel(address) as channel:
         for number in range(num):
             method = chance.choice(METHODS)
-            if method.name in ENDING and chance.random() < 0.99:
-                continue  # else the campaign would soon answer nothing else
+            while method.name in ENDING and chance.random() < 0.99:
+                method = chance.choice(METHODS)  # else the campaign would soon answer nothing else
             path, message = f"/{SERVICE}/{method.name}", hostile_bytes(chance, method)
             who = ((LABELER_KEY, f"mallory-{seed}-{number // 300}"),)  # below the rate limit
             try:

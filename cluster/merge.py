@@ -1,6 +1,9 @@
 """People's decisions become the data set's next version: one Delta commit, once."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,10 +14,19 @@ from relabel_service.consensus import answers_on_rows, majority
 from relabel_service.errors import NotFound
 
 
+class Consensus(StrEnum):
+    """How votes become decisions."""
+
+    MAJORITY = "majority"  # more than half of them
+    CROWDLAB = "crowdlab"  # weighed by the model's view and by each labeler's quality
+
+
 @dataclass(frozen=True)
 class Merging:
     """Results of one campaign into the Delta table they are about.
 
+    consensus: CROWDLAB needs classes, and rows that several people voted on; it decides on
+    every row that has a vote, where the majority leaves ties alone.
     skip_changed: leave rows alone whose label changed meanwhile, or that an answer does not
     fit, rather than refuse.
     """
@@ -24,6 +36,7 @@ class Merging:
     campaign: str
     lineage_uri: str
     skip_changed: bool = False
+    consensus: Consensus = Consensus.MAJORITY
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,7 @@ class Merged:
 
     num_undecided: asked about, but without a majority. num_skipped: left alone
     as skip_changed says. version is version_before when
-    nothing changed.
+    nothing changed. labelers: rows of crowdlab.QUALITY, where the consensus weighs labelers.
     """
 
     version_before: int
@@ -41,22 +54,24 @@ class Merged:
     num_changed: int
     num_undecided: int
     num_skipped: int
+    labelers: Sequence[Mapping[str, Any]] = ()
 
 
 def merge(merging: Merging) -> Merged:
     """Write the next version and its lineage. Run again, it changes nothing and tells the same.
 
-    Raises NotFound when there is no such campaign; else as versions.write.
+    Raises NotFound when there is no such campaign, InvalidInput when its votes cannot be weighed
+    as asked; else as versions.write.
     """
     require_versions(merging.source)
     results = _results(merging)
-    decisions = majority(results)
+    decisions, labelers = _decided(results, merging.consensus)
     num_asked = len({(row["id"], row["unit"]) for row in results.to_pylist()})
     written = write(
         Writing(
             source=merging.source,
             decisions=decisions.to_pylist(),
-            app_id=f"merge/{merging.campaign}/{results['run_id'][0].as_py()}",
+            app_id=_app_id(merging, results["run_id"][0].as_py()),
             lineage_uri=merging.lineage_uri,
             skip_changed=merging.skip_changed,
         )
@@ -68,7 +83,26 @@ def merge(merging: Merging) -> Merged:
         num_changed=sum(row["changed"] for row in written.decisions),
         num_undecided=num_asked - decisions.num_rows,
         num_skipped=decisions.num_rows - len(written.decisions),
+        labelers=labelers,
     )
+
+
+def _decided(results: pa.Table, consensus: Consensus) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """consensus.DECISIONS, and rows of crowdlab.QUALITY where labelers are weighed."""
+    if consensus is Consensus.MAJORITY:
+        return majority(results), []
+    from relabel_service.crowdlab import crowdlab  # cleanlab, which only this needs
+
+    uri, run_id = (results[name][0].as_py() for name in ("findings_uri", "run_id"))
+    columns = ["rank", "id", "unit", "suggestions", "classes"]
+    decisions, quality = crowdlab(results, tables.read_run(uri, run_id, columns=columns))
+    return decisions, quality.to_pylist()
+
+
+def _app_id(merging: Merging, run_id: str) -> str:
+    """Of its own for each consensus: to decide anew what is decided already is a conflict."""
+    weighed = "" if merging.consensus is Consensus.MAJORITY else f"/{merging.consensus}"
+    return f"merge/{merging.campaign}/{run_id}{weighed}"
 
 
 def _results(merging: Merging) -> pa.Table:

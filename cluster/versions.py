@@ -139,6 +139,8 @@ def _plan(writing: Writing, source: Source) -> tuple[list[dict[str, Any]], pa.Ta
             try:
                 label = task.with_unit_label(labels[row["id"]], row["unit"], row["new_label"])
                 task.write_label(label, before["content"])
+                if fault := task.misfit(label, task.content_to_wire(before["content"])):
+                    raise InvalidInput.of("label", fault)
             except InvalidInput as error:
                 unfit.append((row, error))
                 continue

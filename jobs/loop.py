@@ -23,6 +23,7 @@ import typer
 from rich.console import Console
 
 from cluster.dataset import Source, latest
+from cluster.merge import Consensus
 from cluster.predict import Inference
 from cluster.selection import Selection, parse_budget
 from cluster.storage import Folder
@@ -92,6 +93,7 @@ def main(
     labelers: Annotated[Labelers, typer.Option(help="who answers")] = Labelers.GOLD,
     error_rate: Annotated[float, typer.Option(help="share of wrong answers of gold labelers")] = 0,
     votes_required: Annotated[int, typer.Option(help="votes an item needs")] = 1,
+    consensus: options.HowDecided = Consensus.MAJORITY,
     queue: Annotated[
         str | None,
         typer.Option(help="sqlite:///PATH or postgresql://…; a file in --out when left out"),
@@ -142,6 +144,7 @@ def main(
         votes_required=votes_required,
         decided_weights=tuple(decided_weight or [DECIDED_WEIGHT]),
         choose_on="dev" if dev is not None else None,
+        consensus=consensus,
         encoder=encoder,
         num_audit=audit,
         pace=Pace(seconds_per_label, stop_below),

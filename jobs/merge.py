@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.merge import Merging, merge
+from cluster.merge import Consensus, Merging, merge
 from jobs import options
 from jobs.session import run
 
@@ -30,6 +30,7 @@ def main(
     skip_changed: Annotated[
         bool, typer.Option("--skip-changed", help="leave rows alone that changed meanwhile")
     ] = False,
+    consensus: options.HowDecided = Consensus.MAJORITY,
 ) -> None:
     """Merge; prints JSON."""
     source = options.source_of(
@@ -41,7 +42,14 @@ def main(
         version=None,
     )
     merged = merge(
-        Merging(source, results, campaign.removeprefix("campaigns/"), lineage, skip_changed)
+        Merging(
+            source,
+            results,
+            campaign.removeprefix("campaigns/"),
+            lineage,
+            skip_changed=skip_changed,
+            consensus=consensus,
+        )
     )
     print(json.dumps(asdict(merged), indent=2))
 

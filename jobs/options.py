@@ -7,6 +7,7 @@ import typer
 from deltalake import write_deltalake
 
 from cluster.dataset import Source, latest
+from cluster.merge import Consensus
 from cluster.model_store import Manifest
 from cluster.storage import Folder
 from relabel_service.tables import is_delta
@@ -53,6 +54,13 @@ Threshold = Annotated[float | None, typer.Option(help="keep suspicion of at leas
 Disagreement = Annotated[
     str | None,
     typer.Option(help="signal to rank by (gap, bleu_distance, ...); the task's suspicion if out"),
+]
+HowDecided = Annotated[
+    Consensus,
+    typer.Option(
+        "--consensus",
+        help="majority of the votes, or crowdlab: weighed by the model and each labeler's quality",
+    ),
 ]
 Audit = Annotated[
     int,

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from cluster.dataset import Source, check
 from cluster.evaluate import evaluate
-from cluster.merge import Merged, Merging, merge
+from cluster.merge import Consensus, Merged, Merging, merge
 from cluster.mine import Mined, Mining, mine
 from cluster.predict import Inference
 from cluster.scores.calibration import Calibration
@@ -65,6 +65,7 @@ class Loop:
     votes_required: int = 1
     decided_weights: tuple[float, ...] = (1.0,)
     choose_on: str | None = None
+    consensus: Consensus = Consensus.MAJORITY
     encoder: str | None = None
     num_audit: int = 0
     pace: Pace = field(default_factory=Pace)
@@ -140,7 +141,11 @@ class Rounds:
         with self._progress.step(f"v{number} merge", None):
             done = self._client.finalize(campaign, results_uri=self._at("results"))
             merging = Merging(
-                replace(source, version=None), done.results_uri, f"round-{number}", self._lineage
+                replace(source, version=None),
+                done.results_uri,
+                f"round-{number}",
+                self._lineage,
+                consensus=loop.consensus,
             )
             merged = merge(merging)
             results = tables.read_where(done.results_uri, {"campaign": f"round-{number}"})

@@ -44,6 +44,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "ListCampaigns": EVERYBODY,
     "LeaseItems": ANSWERING,
     "StreamLeases": ANSWERING,
+    "ReadItem": ANSWERING,
     "ExtendLeases": ANSWERING,
     "ReleaseLeases": ANSWERING,
     "SubmitResults": ANSWERING,

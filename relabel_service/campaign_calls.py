@@ -6,18 +6,18 @@ publication are steps that may each be sent again, by anybody, after a crash.
 
 from typing import Any
 
-import pyarrow as pa
 from sqlalchemy import Connection
 
-from relabel_service import tables
 from relabel_service.auth import ADMIN, Caller
-from relabel_service.messages import campaign_message, stats_message
+from relabel_service.long_running import begin_publishing, import_further, publish
+from relabel_service.messages import campaign_message, stats_message, with_operation
 from relabel_service.once import once
-from relabel_service.published import readable, results_reader
-from relabel_service.queue import campaigns
+from relabel_service.published import readable
+from relabel_service.queue import campaigns, operations
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.filling import describe, fill
+from relabel_service.queue.filling import describe
 from relabel_service.queue.report import report
+from relabel_service.queue.samples import check_samples
 from relabel_service.queue.store import Store
 from relabel_service.requests import Checks, campaign_settings
 from relabel_service.v1 import campaigns_pb2
@@ -45,6 +45,8 @@ class CampaignCalls:
         check.finish()
         with readable("campaign.findings_uri", asked.findings_uri):
             described = describe(asked.findings_uri, asked.run_id)
+        with readable("campaign", "gold or audit"):
+            check_samples(settings, task=described["task"], classes=described["classes"])
 
         def create(connection: Connection, now: float) -> bytes:
             campaign = Campaign(
@@ -80,10 +82,14 @@ class CampaignCalls:
         size = min(request.page_size or DEFAULT_PAGE_SIZE, Checks.MAX_BATCH)
         with self._store.reading() as (connection, _):
             found = campaigns.page(connection, after=after, limit=size + 1, among=caller.campaigns)
+            told = operations.of(connection, [campaign.campaign for campaign in found])
         more = len(found) > size
         return rpc.ListCampaignsResponse(
             campaigns=[
-                campaign_message(campaign, for_admin=ADMIN in caller.roles)
+                with_operation(
+                    campaign_message(campaign, for_admin=ADMIN in caller.roles),
+                    told.get(campaign.campaign),
+                )
                 for campaign in found[:size]
             ],
             next_page_token=Checks.token_after(found[size - 1].campaign) if more else "",
@@ -133,35 +139,18 @@ class CampaignCalls:
         revision = check.etag(request.etag)
         check.request_id(request.request_id)
         check.finish()
-        with self._store.writing(campaign=campaign_id, alone=True) as (connection, _):
-            campaign = campaigns.begin_finalizing(
-                connection, campaign_id, results_uri=request.results_uri, revision=revision
-            )
+        campaign = begin_publishing(
+            self._store, campaign_id, results_uri=request.results_uri, revision=revision
+        )
         if campaign.state != "finalized":
-            campaign = self._publish(campaign)
-        return rpc.FinalizeCampaignResponse(campaign=campaign_message(campaign, for_admin=True))
-
-    def _publish(self, campaign: Campaign) -> Campaign:
-        """Write the results, once, and say so. They are read in a stream."""
-        app_id = f"campaign/{campaign.campaign}/{campaign.create_time}"
-        with (
-            self._store.reading() as (connection, _),
-            readable("results_uri", campaign.results_uri),
-        ):
-
-            def rows() -> pa.RecordBatchReader:
-                found = campaigns.answers(connection, campaign.campaign)
-                return results_reader(found, campaign)
-
-            tables.append_once(str(campaign.results_uri), rows, app_id=app_id)
-        with self._store.writing(campaign=campaign.campaign, alone=True) as (connection, now):
-            return campaigns.mark_finalized(connection, campaign.campaign, now=now)
+            publish(self._store, campaign)
+        return rpc.FinalizeCampaignResponse(campaign=self._filled(campaign_id, caller))
 
     def _filled(self, campaign_id: str, caller: Caller) -> campaigns_pb2.Campaign:
         """The campaign, after taking part in its import for a while where it still goes on."""
-        with readable("campaign.findings_uri", campaign_id):
-            campaign = fill(self._store, campaign_id, within_s=FILL_S)
-        return campaign_message(campaign, for_admin=ADMIN in caller.roles)
+        campaign, operation = import_further(self._store, campaign_id, within_s=FILL_S)
+        message = campaign_message(campaign, for_admin=ADMIN in caller.roles)
+        return with_operation(message, operation)
 
     def _stats(self, campaign_id: str, caller: Caller) -> campaigns_pb2.CampaignStats:
         with self._store.reading() as (connection, now):

@@ -23,6 +23,7 @@ from typing import Annotated, Any
 import typer
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from relabel_service.auth import (
@@ -50,6 +51,9 @@ Labeler = Annotated[
 ]
 CampaignName = Annotated[str, typer.Argument(help="campaigns/{campaign}", show_default=False)]
 MaxItems = Annotated[int, typer.Option(help="how many items to hold at once")]
+Adjudicate = Annotated[
+    bool, typer.Option("--adjudicate", help="judge items in dispute, as an adjudicator")
+]
 
 
 class Order(StrEnum):
@@ -163,10 +167,9 @@ def campaigns(context: typer.Context, address: Address = LOCAL) -> None:
     table = Table("campaign", "state", "items", "votes", "findings", "run")
     with _client(context, address) as client:
         for one in client.list_campaigns():
-            state = campaigns_pb2.CampaignState.Name(one.state).removeprefix("CAMPAIGN_STATE_")
             votes = str(one.votes_required)
             table.add_row(
-                one.name, state.lower(), str(one.num_items), votes, one.findings_uri, one.run_id
+                one.name, _state(one), str(one.num_items), votes, one.findings_uri, one.run_id
             )
     Console().print(table)
 
@@ -177,6 +180,7 @@ def create(
     campaign_id: Annotated[str, typer.Argument(help="[a-z0-9-], up to 63", show_default=False)],
     findings: Annotated[str, typer.Option(help="address of the findings table")],
     run_id: Annotated[str, typer.Option(help="the mine run within it")],
+    lease_duration: Annotated[float, typer.Option(help="seconds an item is held")] = 300.0,
     votes_required: Annotated[int, typer.Option(help="votes an item needs")] = 1,
     max_votes: Annotated[int, typer.Option(help="votes while they do not agree")] = 0,
     min_agreement: Annotated[float, typer.Option(help="share of votes that must agree")] = 0.0,
@@ -211,6 +215,7 @@ def create(
             findings_uri=findings,
             run_id=run_id,
             votes_required=votes_required,
+            lease_duration_s=lease_duration,
             **settings,
         )
     print(f"{made.name}: {made.num_items} items")
@@ -259,7 +264,7 @@ def lease(
     labeler: Labeler = "",
     max_items: MaxItems = 1,
     wait: Annotated[float, typer.Option(help="seconds to wait for an item")] = 0.0,
-    adjudicate: Annotated[bool, typer.Option("--adjudicate", help="unclear items")] = False,
+    adjudicate: Adjudicate = False,
     address: Address = LOCAL,
 ) -> None:
     """Lease items; one lease a line, as JSON."""
@@ -286,11 +291,14 @@ def label(
     campaign: CampaignName,
     labeler: Labeler = "",
     max_items: MaxItems = 10,
+    adjudicate: Adjudicate = False,
     address: Address = LOCAL,
 ) -> None:
     """Label in this terminal, from the keyboard."""
     with _client(context, address, labeler) as client:
-        num = label_in_terminal(client, campaign, max_items=max_items, console=Console())
+        num = label_in_terminal(
+            client, campaign, max_items=max_items, console=Console(), adjudicate=adjudicate
+        )
     print(f"{num} answers accepted")
 
 
@@ -321,6 +329,14 @@ def _client(context: typer.Context, address: str, labeler: str = OPERATOR) -> Cl
     if not labeler and not connection["token"]:
         raise InvalidInput.of("--as", "is not set; name who answers, or set RELABEL_TOKEN")
     return Client(address, labeler=labeler, **connection)
+
+
+def _state(campaign: campaigns_pb2.Campaign) -> str:
+    """In words, with what stopped it."""
+    name = campaigns_pb2.CampaignState.Name(campaign.state).removeprefix("CAMPAIGN_STATE_").lower()
+    if campaign.HasField("failure"):
+        return escape(f"{name}, stopped: {campaign.failure.message}")
+    return name
 
 
 def _result(number: int, line: str) -> leases_pb2.Result:

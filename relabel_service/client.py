@@ -13,10 +13,10 @@ is not done twice.
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -27,20 +27,29 @@ from relabel_service.errors import (
     NotFound,
     RelabelError,
     Unavailable,
+    of_reason,
 )
 from relabel_service.metadata import LABELER_KEY, TOKEN_KEY
-from relabel_service.v1 import campaigns_pb2, labels_pb2, leases_pb2, relabel_service_pb2_grpc
+from relabel_service.v1 import (
+    campaigns_pb2,
+    items_pb2,
+    labels_pb2,
+    leases_pb2,
+    relabel_service_pb2_grpc,
+)
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire_errors import from_wire
 
 DEFAULT_DEADLINE_S = 30.0
 MAX_ATTEMPTS = 8
-MAX_MESSAGE_BYTES = 64 * 2**20  # one item may be larger than gRPC's 4 MiB: a picture
 FINALIZE_S = 600.0  # publishing a million results takes longer than other calls
+READ_S = 600.0  # and so does a large item over a slow line
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 5.0
 APPLICATION = ("application", "relabel")  # which Serve application the proxy routes to
 # What Serve's proxy says until it has learned of the application (Ray 2.60); it soon will.
 NOT_ROUTED = "Application 'relabel' not found"
+
+T = TypeVar("T")
 
 
 class Client:
@@ -65,10 +74,7 @@ class Client:
         self._metadata = (who, APPLICATION)
         self._deadline_s = deadline_s
         self._max_attempts = max_attempts
-        options = [
-            ("grpc.enable_retries", 0),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ]
+        options = [("grpc.enable_retries", 0)]
         self._channel = (
             grpc.secure_channel(address, grpc.ssl_channel_credentials(), options=options)
             if tls
@@ -100,7 +106,10 @@ class Client:
         lease_duration_s: float | None = None,
         **settings: Any,
     ) -> campaigns_pb2.Campaign:
-        """Return when its items can be leased. settings: other fields of Campaign."""
+        """Return when its items can be leased. settings: other fields of Campaign.
+
+        Raises what stopped the import; get_campaign goes on with it when that is mended.
+        """
         campaign = campaigns_pb2.Campaign(
             findings_uri=findings_uri,
             run_id=run_id,
@@ -114,6 +123,8 @@ class Client:
         response: rpc.CreateCampaignResponse = self._call("CreateCampaign", request)
         made = response.campaign
         while made.state == campaigns_pb2.CAMPAIGN_STATE_IMPORTING:
+            if made.HasField("failure"):
+                raise of_reason(made.failure.reason, made.failure.message)
             made = self.get_campaign(made.name)  # which takes part in the import
         return made
 
@@ -143,10 +154,12 @@ class Client:
         duration_s: float | None = None,
         wait_s: float = 0.0,
         adjudicate: bool = False,
+        whole_items: bool = True,
     ) -> list[leases_pb2.Lease]:
         """Worst first; empty when nothing is left for this labeler within wait_s.
 
         adjudicate: take items whose labelers escalated them or do not agree.
+        whole_items: read those that were too large for the answer; without it read_item does.
         """
         request = rpc.LeaseItemsRequest(
             parent=campaign,
@@ -157,7 +170,7 @@ class Client:
             adjudicate=adjudicate,
         )
         response: rpc.LeaseItemsResponse = self._call("LeaseItems", request, extra_s=wait_s)
-        return list(response.leases)
+        return list(self._whole(response.leases) if whole_items else response.leases)
 
     def stream_leases(
         self, campaign: str, *, max_outstanding: int, duration_s: float | None = None
@@ -173,7 +186,30 @@ class Client:
             lease_duration=_duration(duration_s),
         )
         for response in self._stream("StreamLeases", request):
-            yield from response.leases
+            yield from self._whole(response.leases)
+
+    def read_item(self, name: str) -> items_pb2.Item:
+        """All of an item that this labeler holds, however large. Raises NotFound when it does not.
+
+        For leases that were taken without whole_items and whose item has num_bytes.
+        """
+        request = rpc.ReadItemRequest(name=name)
+
+        def read() -> bytes:
+            told = self._stream("ReadItem", request, timeout_s=self._deadline_s + READ_S)
+            return b"".join(one.chunk for one in told)
+
+        return items_pb2.Item.FromString(self._retried(read))
+
+    def _whole(self, leases: Iterable[leases_pb2.Lease]) -> Iterator[leases_pb2.Lease]:
+        """The leases with all of their items; those lost while others were read are left out."""
+        for lease in leases:
+            if lease.item.num_bytes:
+                try:
+                    lease.item.CopyFrom(self.read_item(lease.item.name))
+                except NotFound:
+                    continue
+            yield lease
 
     def extend(
         self, campaign: str, tokens: Sequence[str], *, duration_s: float | None = None
@@ -243,10 +279,17 @@ class Client:
 
     @contextmanager
     def hold(
-        self, campaign: str, *, max_items: int = 1, duration_s: float | None = None
+        self,
+        campaign: str,
+        *,
+        max_items: int = 1,
+        duration_s: float | None = None,
+        adjudicate: bool = False,
     ) -> Iterator[list[leases_pb2.Lease]]:
         """Leases that are extended in the background, and released if unanswered at the end."""
-        leases = self.lease(campaign, max_items=max_items, duration_s=duration_s)
+        leases = self.lease(
+            campaign, max_items=max_items, duration_s=duration_s, adjudicate=adjudicate
+        )
         if not leases:
             yield leases
             return
@@ -285,8 +328,10 @@ class Client:
         moved: campaigns_pb2.Campaign = self._call(f"{verb}Campaign", request).campaign
         return moved
 
-    def _stream(self, method: str, request: Any) -> Iterator[Any]:
-        call = getattr(self._stub, method)(request, metadata=self._metadata)
+    def _stream(
+        self, method: str, request: Any, *, timeout_s: float | None = None
+    ) -> Iterator[Any]:
+        call = getattr(self._stub, method)(request, timeout=timeout_s, metadata=self._metadata)
         try:
             yield from call
         except grpc.RpcError as error:
@@ -295,19 +340,25 @@ class Client:
             call.cancel()
 
     def _call(self, method: str, request: Any, *, extra_s: float = 0.0) -> Any:
-        backoff_s = FIRST_BACKOFF_S
-        for attempt in range(1, self._max_attempts + 1):
+        def call() -> Any:
             try:
                 return getattr(self._stub, method)(
                     request, timeout=self._deadline_s + extra_s, metadata=self._metadata
                 )
             except grpc.RpcError as error:
-                failure = _error(error)
-                wait_s = backoff_s if isinstance(failure, Unavailable) else None
-                if isinstance(failure, Exhausted):
-                    wait_s = failure.retry_after_s
+                raise _error(error) from error
+
+        return self._retried(call)
+
+    def _retried(self, call: Callable[[], T]) -> T:
+        backoff_s = FIRST_BACKOFF_S
+        for attempt in range(1, self._max_attempts + 1):
+            try:
+                return call()
+            except (Unavailable, Exhausted) as failure:
+                wait_s = backoff_s if isinstance(failure, Unavailable) else failure.retry_after_s
                 if wait_s is None or attempt == self._max_attempts:
-                    raise failure from error
+                    raise
             time.sleep(wait_s)
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
         raise AssertionError("unreachable")

@@ -22,7 +22,9 @@ QUALITY = pa.schema(
     [
         pa.field("labeler", pa.string()),
         pa.field("quality", pa.float64()),
-        pa.field("agreement", pa.float64()),  # with the consensus, where others voted, too
+        pa.field(
+            "agreement", pa.float64()
+        ),  # with the consensus where others voted, too; null without
         pa.field("num_votes", pa.int64()),
     ]
 )
@@ -32,7 +34,8 @@ def crowdlab(results: pa.Table, findings: pa.Table) -> tuple[pa.Table, pa.Table]
     """consensus.DECISIONS and QUALITY of one campaign.
 
     results: tables.RESULTS; findings: tables.FINDINGS of the run, for the model's view.
-    Raises InvalidInput when the task has no classes, or nobody voted.
+    Raises InvalidInput when the task has no classes, labels are no single class, or nobody
+    voted, or no two people on the same row: then there is nothing to weigh.
     """
     classes = findings["classes"][0].as_py() if findings.num_rows else []
     if not classes:
@@ -45,6 +48,7 @@ def crowdlab(results: pa.Table, findings: pa.Table) -> tuple[pa.Table, pa.Table]
     if not len(votes):
         raise InvalidInput.of("results", "hold no votes; finalize after people have answered")
     codes = {name: code for code, name in enumerate(classes)}
+    _check_votes(votes, codes)
     wide = (
         votes.assign(code=votes["label"].map(codes).astype(float))
         .pivot(index=["id", "unit"], columns="labeler", values="code")
@@ -61,6 +65,22 @@ def crowdlab(results: pa.Table, findings: pa.Table) -> tuple[pa.Table, pa.Table]
     return decisions_of(results, choose), _quality(found["annotator_stats"])
 
 
+def _check_votes(votes: pd.DataFrame, codes: Mapping[str, int]) -> None:
+    strange = votes["label"][~votes["label"].isin(list(codes))]
+    if len(strange):
+        raise InvalidInput.of(
+            "results",
+            f"hold the label {strange.iloc[0][:80]!r}, which is no single class; "
+            "use the majority of the votes",
+        )
+    if votes.groupby(["id", "unit"]).size().max() < 2:
+        raise InvalidInput.of(
+            "results",
+            "hold one vote a row, so no two people can be compared; ask for more votes "
+            "(votes_required), or use the majority of the votes",
+        )
+
+
 def _model_view(
     keys: Sequence[Key], findings: pa.Table, codes: Mapping[str, int]
 ) -> npt.NDArray[np.float64]:
@@ -71,7 +91,7 @@ def _model_view(
     }
     view = np.full((len(keys), len(codes)), np.nan)
     for place, key in enumerate(keys):
-        for one in suggested.get(key, []):
+        for one in suggested.get(key, []):  # none: a row that was audited
             view[place, codes[one["label"]]] = one["probability"]
     missing = np.isnan(view)
     left = np.clip(1 - np.nansum(view, axis=1), 1e-6, None)
@@ -86,9 +106,10 @@ def _quality(stats: pd.DataFrame) -> pa.Table:
         {
             "labeler": str(labeler),
             "quality": float(line["annotator_quality"]),
-            "agreement": float(line["agreement_with_consensus"]),
+            "agreement": None if np.isnan(agreement) else float(agreement),
             "num_votes": int(line["num_examples_labeled"]),
         }
         for labeler, line in stats.sort_index().iterrows()
+        for agreement in [line["agreement_with_consensus"]]
     ]
     return pa.Table.from_pylist(rows, schema=QUALITY)

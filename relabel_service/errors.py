@@ -15,6 +15,7 @@
 wire_errors.py turns these into gRPC codes and back, for serve.py and client.py alone.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -81,3 +82,17 @@ class Unavailable(RelabelError):
 
 class DeadlineExceeded(RelabelError):
     """The service did not answer in time."""
+
+
+def reason_of(kind: type[RelabelError]) -> str:
+    """The error's name in upper snake case, as google.rpc.ErrorInfo has it."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
+
+
+def of_reason(reason: str, message: str) -> RelabelError:
+    """The error that reason_of named; a plain RelabelError where this version does not know it."""
+    if reason == reason_of(InvalidInput):
+        field, _, description = message.partition(": ")
+        return InvalidInput.of(field, description)
+    kinds = {reason_of(kind): kind for kind in RelabelError.__subclasses__()}
+    return kinds.get(reason, RelabelError)(message)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from relabel_service.queue.campaigns import Campaign, Settings
-from relabel_service.queue.handout import Lease
+from relabel_service.queue.handout import Lease, LeftOut
 from relabel_service.tasks import task_named
 from relabel_service.v1 import items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -32,7 +32,7 @@ def item_parts(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, bytes
     """
     task = task_named(campaign.task)
     item = items_pb2.Item(
-        name=f"campaigns/{campaign.campaign}/items/{_item_id(campaign, row['rank'])}",
+        name=item_name(campaign, row["rank"]),
         row_id=row["row_id"],
         unit=row["unit"],
         content=task.content_to_wire(row["content"]),
@@ -49,9 +49,32 @@ def item_parts(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, bytes
     return item.SerializeToString(), hints.SerializeToString()
 
 
-def leases_bytes(leases: Sequence[Lease]) -> bytes:
+def leases_bytes(leases: Sequence[Lease], campaign: Campaign) -> bytes:
     """A serialized LeaseItemsResponse, which reads as a StreamLeasesResponse, too."""
-    return b"".join(_field(_LEASES, _head(lease) + _field(_ITEM, lease.item)) for lease in leases)
+    return b"".join(
+        _field(_LEASES, _head(lease) + _field(_ITEM, _shown(lease.item, campaign)))
+        for lease in leases
+    )
+
+
+def item_name(campaign: Campaign, rank: int) -> str:
+    """Always the same for the item; no number where one would tell the item's kind."""
+    item_id = str(rank)
+    if _mixes(campaign.settings):
+        name = f"{campaign.campaign}/{campaign.create_time}/{rank}".encode()
+        item_id = hashlib.blake2b(name, digest_size=8).hexdigest()
+    return f"campaigns/{campaign.campaign}/items/{item_id}"
+
+
+def _shown(item: bytes | LeftOut, campaign: Campaign) -> bytes:
+    if isinstance(item, bytes):
+        return item
+    return items_pb2.Item(
+        name=item_name(campaign, item.rank),
+        row_id=item.row_id,
+        unit=item.unit,
+        num_bytes=item.num_bytes,
+    ).SerializeToString()
 
 
 def _head(lease: Lease) -> bytes:
@@ -85,11 +108,3 @@ def _varint(number: int) -> bytes:
 
 def _mixes(settings: Settings) -> bool:
     return bool(settings.gold_uri or settings.audit_uri)
-
-
-def _item_id(campaign: Campaign, rank: int) -> str:
-    """Always the same for the item; no number where one would tell the item's kind."""
-    if not _mixes(campaign.settings):
-        return str(rank)
-    name = f"{campaign.campaign}/{campaign.create_time}/{rank}".encode()
-    return hashlib.blake2b(name, digest_size=8).hexdigest()

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from relabel_service.auth import Caller
 from relabel_service.errors import PermissionDenied
+from relabel_service.fitting import check_fit
 from relabel_service.item_parts import leases_bytes
 from relabel_service.limits import Limits
 from relabel_service.once import once
@@ -14,6 +15,7 @@ from relabel_service.queue import batches, campaigns, handout, leases
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.holds import ADJUDICATOR, LABELER
 from relabel_service.queue.store import Store
+from relabel_service.reading import named_item
 from relabel_service.requests import MAX_LEASE_DURATION_S, MAX_WAIT_S, Checks
 from relabel_service.tasks import task_named
 from relabel_service.v1 import leases_pb2
@@ -50,7 +52,7 @@ class LeaseCalls:
             campaign = campaigns.get(connection, campaign_id)
             wish = self._wish(campaign, caller, role, request.max_items or 1, duration_s)
             taken = handout.take(connection, campaign, wish, now=now)
-            return None if may_wait and not taken else leases_bytes(taken)
+            return None if may_wait and not taken else leases_bytes(taken, campaign)
 
         response = once(self._store, request, caller, campaign_id, lease)
         return rpc.LeaseItemsResponse.FromString(response)
@@ -75,7 +77,19 @@ class LeaseCalls:
                 return rpc.StreamLeasesResponse()
             wish = self._wish(campaign, caller, role, room, duration_s)
             taken = handout.take(connection, campaign, wish, now=now)
-            return rpc.StreamLeasesResponse.FromString(leases_bytes(taken))
+            return rpc.StreamLeasesResponse.FromString(leases_bytes(taken, campaign))
+
+    def read_item(self, request: rpc.ReadItemRequest, caller: Caller) -> bytes:
+        """What ReadItem streams: an encoded Item.
+
+        Raises NotFound when the caller holds no lease on it.
+        """
+        check = Checks()
+        campaign_id = check.item_name("name", request.name)
+        check.finish()
+        with self._store.reading() as (connection, _):
+            campaign = campaigns.get(connection, campaign_id)
+            return named_item(connection, campaign, request.name, labeler=caller.name)
 
     def ExtendLeases(
         self, request: rpc.ExtendLeasesRequest, caller: Caller
@@ -147,6 +161,7 @@ class LeaseCalls:
         def submit(connection: Connection, now: float) -> bytes:
             campaign = campaigns.get(connection, campaign_id)
             answers = _answers(request, campaign)
+            check_fit(connection, campaign, answers, labeler=caller.name)
             statuses = leases.submit(connection, campaign, answers, labeler=caller.name, now=now)
             return rpc.SubmitResultsResponse(
                 outcomes=[
@@ -173,6 +188,7 @@ class LeaseCalls:
             duration_s=duration_s or campaign.settings.lease_duration_s,
             max_leases=self._limits.max_leases,
             max_bytes=self._limits.max_response_bytes,
+            max_item_bytes=self._limits.max_item_bytes,
         )
 
 

@@ -2,6 +2,7 @@
 
 from relabel_service import honesty
 from relabel_service.queue.campaigns import AUDIT, FINDING, Campaign
+from relabel_service.queue.operations import Operation
 from relabel_service.queue.report import Count, LabelerCounts, Report
 from relabel_service.tasks import task_named
 from relabel_service.v1 import campaigns_pb2
@@ -49,6 +50,18 @@ def campaign_message(campaign: Campaign, *, for_admin: bool) -> campaigns_pb2.Ca
     if for_admin and settings.audit_uri:
         message.audit.uri, message.audit.run_id = settings.audit_uri, settings.audit_run_id
         message.audit.population = settings.audit_population
+    return message
+
+
+def with_operation(
+    message: campaigns_pb2.Campaign, operation: Operation | None
+) -> campaigns_pb2.Campaign:
+    """The campaign's message, with what is told of its import or of publishing it."""
+    if operation is not None:
+        message.num_answers, message.num_published = operation.num_total, operation.num_done
+        if operation.reason:
+            message.failure.reason, message.failure.message = operation.reason, operation.message
+            message.failure.time.CopyFrom(timestamp(operation.update_time))
     return message
 
 

@@ -1,7 +1,7 @@
 """What bytes of pictures mean: media type, pixels, and a view for a terminal.
 
-Pillow decodes; it comes with the extra `media`, which workers and terminals install
-and the service, which passes bytes on, does not need.
+Pillow decodes; it comes with the extra `media`, which workers and terminals install. The
+service passes bytes on and looks at their head alone, to judge boxes: Pillow is in `serve`, too.
 """
 
 import io
@@ -24,17 +24,18 @@ def media_type(data: bytes) -> str:
             picture.load()
             return Image.MIME.get(picture.format or "", "application/octet-stream")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidInput.of(
-            "image", f"is no readable picture ({error}); mend the file, or drop the row"
-        ) from None
+        raise _broken(error) from None
 
 
 def size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels."""
+    """Width and height in pixels, from the head alone. Raises InvalidInput when it is broken."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as picture:
-        return picture.size
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _broken(error) from None
 
 
 def pixels(data: bytes, *, width: int, height: int, grey: bool = False) -> Pixels:
@@ -59,6 +60,12 @@ def in_blocks(data: bytes, *, max_columns: int = 48) -> Text:
             text.append("▀", style=f"{_colour(upper)} on {_colour(lower)}")
         text.append("\n")
     return text
+
+
+def _broken(error: Exception) -> InvalidInput:
+    return InvalidInput.of(
+        "image", f"is no readable picture ({error}); mend the file, or drop the row"
+    )
 
 
 def _colour(pixel: Pixels) -> str:

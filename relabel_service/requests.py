@@ -16,6 +16,7 @@ from relabel_service.tasks import Task
 from relabel_service.v1 import campaigns_pb2, leases_pb2
 
 CAMPAIGN_ID = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+ITEM_ID = "[0-9a-f]{1,16}"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_TEXT = 10_000  # characters of a comment or an address
 MAX_VOTES = 100
@@ -33,7 +34,7 @@ def campaign_of(request: Message) -> str:
     """The id of the campaign that a request is about; empty where it names none."""
     values = {field.name: value for field, value in request.ListFields()}
     name = values.get("name") or values.get("parent") or ""
-    return str(values.get("campaign_id") or name.removeprefix("campaigns/"))
+    return str(values.get("campaign_id") or name.removeprefix("campaigns/").partition("/")[0])
 
 
 def check_message(request: object, method: str, limits: Limits) -> None:
@@ -119,6 +120,14 @@ class Checks:
         match = re.fullmatch(f"campaigns/(?P<id>{CAMPAIGN_ID})", value)
         if match is None:
             self._broken(field, f"{value!r} is not a campaign's name; use campaigns/{{campaign}}")
+            return ""
+        return match["id"]
+
+    def item_name(self, field: str, value: str) -> str:
+        """The id of the campaign that the item's resource name names."""
+        match = re.fullmatch(f"campaigns/(?P<id>{CAMPAIGN_ID})/items/{ITEM_ID}", value)
+        if match is None:
+            self._broken(field, f"{value[:80]!r} is not an item's name; send the one a lease gave")
             return ""
         return match["id"]
 

@@ -46,6 +46,7 @@ from relabel_service.auth import (
 from relabel_service.errors import InvalidInput, RelabelError, Unavailable
 from relabel_service.limits import DEFAULT_LIMITS, Limits, Rate
 from relabel_service.queue.store import check_replicas, open_store, shown
+from relabel_service.reading import in_chunks
 from relabel_service.requests import campaign_of, check_message
 from relabel_service.service import LeaseService
 from relabel_service.servicers import SERVICERS
@@ -58,6 +59,7 @@ SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 ROUTED_WITHIN_S = 30.0
 POLL_S = 0.25  # how often a waiting call looks for free items
 WATCH_S = 1.0
+WATCH_SHARE = 0.05  # of one thread's time is what a watcher may take: counting a million takes long
 NUM_THREADS = 32
 
 LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
@@ -155,6 +157,18 @@ class RelabelService:
             _refuse("StreamLeases", error, grpc_context)
             yield rpc.StreamLeasesResponse()  # what carries the status (Ray 2.60)
 
+    async def ReadItem(
+        self, request: rpc.ReadItemRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[rpc.ReadItemResponse]:
+        try:
+            caller = await self._on_thread(self._admitted, "ReadItem", request, grpc_context)
+            found = await self._on_thread(self._service.read_item, request, caller)
+            for chunk in in_chunks(found):
+                yield rpc.ReadItemResponse(chunk=chunk)
+        except Exception as error:
+            _refuse("ReadItem", error, grpc_context)
+            yield rpc.ReadItemResponse()  # what carries the status (Ray 2.60)
+
     async def WatchCampaign(
         self, request: rpc.WatchCampaignRequest, grpc_context: RayServegRPCContext
     ) -> AsyncIterator[rpc.WatchCampaignResponse]:
@@ -162,12 +176,14 @@ class RelabelService:
         try:
             caller = await self._on_thread(self._admitted, "WatchCampaign", request, grpc_context)
             while last is None or last.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
+                began = time.monotonic()
                 found = await self._on_thread(self._service.watch, request, caller)
+                took_s = time.monotonic() - began
                 if found != last:
                     yield found
-                else:
-                    await asyncio.sleep(WATCH_S)
                 last = found
+                if found.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
+                    await asyncio.sleep(max(WATCH_S, took_s / WATCH_SHARE))
         except Exception as error:
             _refuse("WatchCampaign", error, grpc_context)
             yield rpc.WatchCampaignResponse()  # what carries the status (Ray 2.60)

@@ -15,7 +15,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
-from relabel_service.errors import Conflict, NotFound
+from relabel_service.errors import Conflict, InvalidInput, NotFound
 
 # Delta keeps the highest version an application has committed; one write, one version.
 FIRST_VERSION = 1
@@ -115,6 +115,12 @@ def open_table(uri: str, version: int | None = None) -> DeltaTable:
     return DeltaTable(uri, version=version)
 
 
+def file_sizes(table: DeltaTable) -> list[int]:
+    """Bytes of each of the table's files."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    return [int(size) for size in actions["size_bytes"].to_pylist()]
+
+
 def is_committed(uri: str, app_id: str) -> bool:
     """Whether the application's write is already in the table."""
     return is_delta(uri) and DeltaTable(uri).transaction_version(app_id) == FIRST_VERSION
@@ -125,6 +131,21 @@ def once(app_id: str, **metadata: str) -> CommitProperties:
     return CommitProperties(
         custom_metadata=metadata, app_transactions=[Transaction(app_id, FIRST_VERSION)]
     )
+
+
+def prepare(field: str, uri: str, schema: pa.Schema) -> None:
+    """Make an empty Delta table, where there is none.
+
+    Raises InvalidInput naming the field where a table of other columns lies.
+    """
+    table = DeltaTable.create(uri, schema, mode="ignore")
+    names = [column.name for column in table.schema().fields]
+    if names != schema.names:
+        raise InvalidInput.of(
+            field,
+            f"{uri!r} is a table of {', '.join(names)}; name another address, for one of "
+            + ", ".join(schema.names),
+        )
 
 
 def append_once(

@@ -22,7 +22,9 @@ KEYS = {
 }
 
 
-def label_in_terminal(client: Client, campaign: str, *, max_items: int, console: Console) -> int:
+def label_in_terminal(
+    client: Client, campaign: str, *, max_items: int, console: Console, adjudicate: bool = False
+) -> int:
     """Ask about items until none is left or the person quits; how many answers were accepted.
 
     Each answer is sent at once, so quitting or a lost terminal loses at most the
@@ -31,7 +33,7 @@ def label_in_terminal(client: Client, campaign: str, *, max_items: int, console:
     classes = client.get_campaign(campaign).classes
     num_accepted = 0
     while True:
-        with client.hold(campaign, max_items=max_items) as leases:
+        with client.hold(campaign, max_items=max_items, adjudicate=adjudicate) as leases:
             if not leases:
                 console.print("Nothing is left for you in this campaign.")
                 return num_accepted

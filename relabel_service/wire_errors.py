@@ -4,7 +4,6 @@ Every refusal carries ErrorInfo (reason: the error's name in upper snake case);
 a broken rule also BadRequest, and one that passes with time RetryInfo.
 """
 
-import re
 from typing import Any
 
 import grpc
@@ -27,6 +26,7 @@ from relabel_service.errors import (
     Unavailable,
     Violation,
     WrongState,
+    reason_of,
 )
 
 DOMAIN = "relabel-service"
@@ -65,8 +65,7 @@ def to_wire(error: RelabelError) -> tuple[grpc.StatusCode, str, bytes]:
 
 
 def _details_of(error: RelabelError) -> list[Message]:
-    reason = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).upper()
-    details: list[Message] = [ErrorInfo(reason=reason, domain=DOMAIN)]
+    details: list[Message] = [ErrorInfo(reason=reason_of(type(error)), domain=DOMAIN)]
     if isinstance(error, InvalidInput):
         violations = [
             BadRequest.FieldViolation(

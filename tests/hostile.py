@@ -25,7 +25,8 @@ def hostile_request(chance: random.Random, method: MethodDescriptor) -> Message:
     """A request whose fields are now right, now wrong, so that each check is reached."""
     request = message_factory.GetMessageClass(method.input_type)()
     _fill(chance, request, depth=0)
-    for name, right in (("name", CAMPAIGN), ("parent", CAMPAIGN), ("request_id", request_id())):
+    named = f"{CAMPAIGN}/items/0" if method.name == "ReadItem" else CAMPAIGN
+    for name, right in (("name", named), ("parent", CAMPAIGN), ("request_id", request_id())):
         if name in method.input_type.fields_by_name and chance.random() < 0.8:
             setattr(request, name, right)
     return request

@@ -72,12 +72,12 @@ def given(
     connection: Connection, campaign: Campaign, tokens: Collection[str], *, labeler: str
 ) -> dict[str, tuple[int, str]]:
     """Rank and batch of each token that was given to the labeler in the campaign."""
-    values = {
-        "batches": list({one[:-2] for one in tokens}),
-        "campaign": campaign.campaign,
-        "labeler": labeler,
+    known = sql.BATCHES(connection, {"batches": list({one[:-2] for one in tokens})})
+    ranks_of = {
+        row.batch: json.loads(row.ranks)
+        for row in known
+        if (row.campaign, row.labeler) == (campaign.campaign, labeler)
     }
-    ranks_of = {batch: json.loads(ranks) for batch, ranks in sql.BATCHES(connection, values)}
     found = {}
     for one in tokens:
         ranks, place = ranks_of.get(one[:-2], ()), _PLACE_OF.get(one[-2:], len(_PLACES))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from relabel_service.errors import AlreadyExists, Conflict, NotFound, WrongState
@@ -169,6 +169,12 @@ def mark_finalized(connection: Connection, campaign: str, *, now: float) -> Camp
     if present.state == "finalized":
         return present
     return _update(connection, present, state="finalized", finalize_time=now)
+
+
+def num_answers(connection: Connection, campaign: str) -> int:
+    """How many rows `answers` gives."""
+    query = select(func.count()).select_from(db.results).where(db.results.c.campaign == campaign)
+    return int(connection.execute(query).scalar_one())
 
 
 def answers(connection: Connection, campaign: str) -> Iterator[Mapping[str, Any]]:

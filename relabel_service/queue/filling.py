@@ -7,22 +7,22 @@ table's version is fixed when the campaign is made, so every reader sees the sam
 
 import random
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.item_parts import item_parts
 from relabel_service.queue import campaigns
 from relabel_service.queue.campaigns import AUDIT, FINDING, GOLD, Campaign
-from relabel_service.queue.order import LOOKS_AT, ORDERS, Placer
+from relabel_service.queue.findings_run import FindingsRun
+from relabel_service.queue.order import Placer
+from relabel_service.queue.placing import Placers
+from relabel_service.queue.samples import GOLD_LABEL, sample
 from relabel_service.queue.store import Store
 
-STEP = 2000  # rows of one transaction, and about as many in memory
-GOLD_LABEL = "gold_label"
+_placers = Placers()  # of this process
 
 
 def describe(findings_uri: str, run_id: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def describe(findings_uri: str, run_id: str) -> dict[str, Any]:
             f"findings table {findings_uri!r} holds no run {run_id!r}; give the run_id mine told"
         )
     version = tables.open_table(findings_uri).version()
-    run = _Run(findings_uri, run_id, version)
+    run = FindingsRun(findings_uri, run_id, version)
     first = run.first(["task", "classes"])
     if first is None:
         raise InvalidInput.of(
@@ -59,32 +59,39 @@ def fill(store: Store, campaign: str, *, within_s: float) -> Campaign:
         present = campaigns.get(connection, campaign)
     if present.state != "importing":
         return present
-    run = _Run(present.findings_uri, present.run_id, present.findings_version)
-    order = present.settings.item_order
-    placer = ORDERS[order](run.rows(LOOKS_AT[order]) if LOOKS_AT[order] else ())
-    seen = 0
+    run = FindingsRun(present.findings_uri, present.run_id, present.findings_version)
+    placer = _placers.get(present, run, within_s=within_s)
+    if placer is None:
+        return present
+    end = 0
     for batch in run.batches():
-        seen += batch.num_rows
-        if seen <= present.num_imported:
-            continue
-        items = [
-            _item(present, row, FINDING, row["rank"], placer(row)) for row in batch.to_pylist()
-        ]
-        with store.writing(campaign=campaign, alone=True) as (connection, _):
-            present = campaigns.get(connection, campaign)
-            if present.num_imported == seen - batch.num_rows:  # else somebody else took this step
-                campaigns.add_items(connection, present, items)
-                present = campaigns.imported(connection, present, batch.num_rows)
-        if time.monotonic() > ends:
-            return present
-    return _finish(store, present, placer)
+        start, end = end, end + batch.num_rows
+        # Steps of whoever was here before may have ended anywhere.
+        while present.num_imported < end:
+            present = _step(store, present, batch.slice(present.num_imported - start), placer)
+            if time.monotonic() > ends:
+                return present
+    present = _finish(store, present, placer)
+    _placers.forget(present)
+    return present
+
+
+def _step(store: Store, present: Campaign, batch: pa.Table, placer: Placer) -> Campaign:
+    """Store the next rows, unless somebody else has by now; the campaign as it is then."""
+    items = [_item(present, row, FINDING, row["rank"], placer(row)) for row in batch.to_pylist()]
+    with store.writing(campaign=present.campaign, alone=True) as (connection, _):
+        found = campaigns.get(connection, present.campaign)
+        if found.num_imported != present.num_imported:
+            return found
+        campaigns.add_items(connection, found, items)
+        return campaigns.imported(connection, found, batch.num_rows)
 
 
 def _finish(store: Store, present: Campaign, placer: Placer) -> Campaign:
     settings, num_findings = present.settings, present.num_items
     chance = random.Random(present.campaign)
-    audit = _sample(settings.audit_uri, settings.audit_run_id)
-    gold = _sample(settings.gold_uri, settings.gold_run_id)
+    audit = sample(settings.audit_uri, settings.audit_run_id)
+    gold = sample(settings.gold_uri, settings.gold_run_id)
     rows = [(row, AUDIT) for row in audit] + [(row, GOLD) for row in gold]
     with store.writing(campaign=present.campaign, alone=True) as (connection, _):
         present = campaigns.get(connection, present.campaign)
@@ -98,13 +105,6 @@ def _finish(store: Store, present: Campaign, placer: Placer) -> Campaign:
         present = campaigns.start(connection, present, num_items=num_findings + len(audit))
     store.analyze()
     return present
-
-
-def _sample(uri: str, run_id: str) -> list[dict[str, Any]]:
-    """All rows of a small table."""
-    if not uri:
-        return []
-    return list(tables.read_run(uri, run_id).to_pylist())
 
 
 def _item(
@@ -133,41 +133,3 @@ def _item(
         "item": item,
         "hints": hints,
     }
-
-
-class _Run:
-    """One mine run's findings, read in the same order every time."""
-
-    def __init__(self, uri: str, run_id: str, version: int) -> None:
-        self._dataset = tables.open_table(uri, version).to_pyarrow_dataset()
-        self._is_run = ds.field("run_id") == run_id
-
-    def num_rows(self) -> int:
-        return int(self._dataset.count_rows(filter=self._is_run))
-
-    def first(self, columns: list[str]) -> dict[str, Any] | None:
-        head = self._dataset.head(1, filter=self._is_run, columns=columns).to_pylist()
-        return head[0] if head else None
-
-    def rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
-        for batch in self._scan(columns):
-            yield from batch.to_pylist()
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """STEP rows at a time; the last may have fewer."""
-        held: list[pa.RecordBatch] = []
-        for batch in self._scan(None):
-            held.append(batch)
-            while sum(one.num_rows for one in held) >= STEP:
-                joined = pa.Table.from_batches(held)
-                yield joined.slice(0, STEP).combine_chunks().to_batches()[0]
-                held = joined.slice(STEP).to_batches()
-        if held:
-            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
-
-    def _scan(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-        scanned = self._dataset.to_batches(
-            columns=columns, filter=self._is_run, batch_size=STEP, batch_readahead=2,
-            fragment_readahead=1,
-        )  # fmt: skip
-        yield from (batch for batch in scanned if batch.num_rows)

@@ -27,6 +27,7 @@ WAITING = {LABELER: "open", ADJUDICATOR: "escalated"}
 HELD = {LABELER: "held", ADJUDICATOR: "judging"}
 MAX_FREED = 1000  # about so many expired items are taken back by one call; later calls do the rest
 
+LEASE_BYTES = 400  # of a lease without its item, or with what it takes to read it
 MAX_DUE = 100  # batches looked at for them
 
 
@@ -40,6 +41,18 @@ class Wish:
     role: str = LABELER
     max_leases: int = 2000
     max_bytes: int = 3 * 2**20
+    max_item_bytes: int = 2**20
+    """Of an item that is told with its lease; a larger one is read by itself."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An item too large to travel with its lease. num_bytes: of all that is known of it."""
+
+    rank: int
+    row_id: str
+    unit: str
+    num_bytes: int
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,7 @@ class Lease:
     """expire_time in seconds since the epoch."""
 
     token: str
-    item: bytes
+    item: "bytes | LeftOut"
     """What the labeler sees, as a serialized Item (item_parts.py)."""
     expire_time: float
     num_earlier_attempts: int
@@ -58,7 +71,7 @@ def take(connection: Connection, campaign: Campaign, wish: Wish, *, now: float) 
 
     Leaves out items the labeler holds or has answered. Gives fewer where the
     labeler would hold more than max_leases, or what is shown of the items would
-    have more than max_bytes; one item always passes. Raises WrongState when the
+    have more than max_bytes, not counting items above max_item_bytes. Raises WrongState when the
     campaign gives out nothing, Exhausted when the labeler holds max_leases.
     """
     if campaign.state != "active":
@@ -71,7 +84,7 @@ def take(connection: Connection, campaign: Campaign, wish: Wish, *, now: float) 
         )
     _free_expired(connection, campaign, wish.role, now=now)
     limit = min(wish.limit, wish.max_leases - num_held)
-    rows = _fitting(_chosen(connection, campaign, wish, limit=limit, now=now), wish.max_bytes)
+    rows = _fitting(_chosen(connection, campaign, wish, limit=limit, now=now), wish)
     if not rows:
         return []
     hold = Hold(batches.new_batch(), wish.role, now + wish.duration_s)
@@ -127,6 +140,8 @@ def _give_back(
     was_kept = due.labeler == batches.NOBODY or group.row.not_before >= due.expire_time
     goes_back = group.row.state == HELD[role] and not was_kept
     num_places = LOST_PLACES[campaign.settings.item_order] if goes_back else 0
+    if due.labeler == batches.NOBODY:
+        group.not_before = 0.0  # has passed, whatever slower transactions take the time to be
     settle(connection, campaign, group, now=now, num_places=num_places)
 
 
@@ -156,13 +171,13 @@ def _chosen(
     return chosen
 
 
-def _fitting(rows: Sequence[Any], max_bytes: int) -> list[Any]:
+def _fitting(rows: Sequence[Any], wish: Wish) -> list[Any]:
     """The first rows whose items together have at most max_bytes; at least one."""
     kept: list[Any] = []
     num_bytes = 0
     for row in rows:
-        num_bytes += row.num_bytes
-        if kept and num_bytes > max_bytes:
+        num_bytes += LEASE_BYTES + (0 if _is_large(row, wish) else row.num_bytes)
+        if kept and num_bytes > wish.max_bytes:
             break
         kept.append(row)
     return kept
@@ -174,7 +189,7 @@ def _make_room(group: Alike, wish: Wish, *, now: float) -> None:
     num_over = len(filled)  # an adjudicator's item has one slot
     if wish.role == LABELER:
         num_over += group.row.num_votes + 1 - group.row.votes_needed
-    expired = [name for name, one in filled.items() if one.expire_time <= now]
+    expired = [name for name, one in filled.items() if not one.in_force(now)]
     expired.sort(key=lambda name: (name != wish.labeler, filled[name].expire_time))
     for name in expired[: max(num_over, wish.labeler in expired)]:
         del group.holds[name]
@@ -183,16 +198,21 @@ def _make_room(group: Alike, wish: Wish, *, now: float) -> None:
 def _leases(
     connection: Connection, campaign: Campaign, rows: Sequence[Any], wish: Wish, hold: Hold
 ) -> list[Lease]:
-    values = {"campaign": campaign.campaign, "ranks": [row.rank for row in rows]}
-    parts = {rank: (item, hints) for rank, item, hints in sql.PARTS(connection, values)}
-    leases = []
-    for place, row in enumerate(rows):
-        item, hints = parts[row.rank]
-        if is_blind(campaign, row.rank, labeler=wish.labeler, role=wish.role):
-            hints = b""
-        leases.append(
-            Lease(
-                batches.token(hold.batch, place), item + hints, hold.expire_time, row.num_attempts
-            )
-        )
-    return leases
+    large = [row.rank for row in rows if _is_large(row, wish)]
+    ranks = [row.rank for row in rows if not _is_large(row, wish)]
+    shown: dict[int, bytes | LeftOut] = {}
+    for rank, item, hints in sql.PARTS(connection, {"campaign": campaign.campaign, "ranks": ranks}):
+        blind = is_blind(campaign, rank, labeler=wish.labeler, role=wish.role)
+        shown[rank] = item if blind else item + hints
+    if large:
+        values = {"campaign": campaign.campaign, "ranks": large}
+        for one in sql.LEFT_OUT(connection, values):
+            shown[one.rank] = LeftOut(*one)
+    return [
+        Lease(batches.token(hold.batch, place), shown[row.rank], hold.expire_time, row.num_attempts)
+        for place, row in enumerate(rows)
+    ]
+
+
+def _is_large(row: Any, wish: Wish) -> bool:
+    return int(row.num_bytes) > min(wish.max_item_bytes, wish.max_bytes)

@@ -1,7 +1,9 @@
 """The leases on one item that may still answer, as its row in `queue` keeps them.
 
 Two JSON objects by labeler: `holders`, in force when the row was last written, and `lapsed`,
-which had expired: those fill their slots until somebody needs them.
+which had expired: those fill their slots until somebody needs them. What has lapsed stays so
+unless it is extended: a transaction that was slow since it read the time must not take a
+lease to be in force whose slot another one has already freed.
 """
 
 import json
@@ -21,6 +23,10 @@ class Hold:
     batch: str
     role: str
     expire_time: float
+    is_lapsed: bool = False
+
+    def in_force(self, now: float) -> bool:
+        return not self.is_lapsed and self.expire_time > now
 
 
 def holder(labeler: str) -> str:
@@ -31,24 +37,19 @@ def holder(labeler: str) -> str:
 @lru_cache(maxsize=4096)
 def read(holders: str, lapsed: str) -> Mapping[str, Hold]:
     """By labeler. Items of one batch share their text, so most are read once."""
-    kept = {**_object(lapsed), **_object(holders)}
-    return MappingProxyType(
-        {
-            labeler: Hold(batch, _ROLES[role], expire_time)
-            for labeler, (batch, role, expire_time) in kept.items()
-        }
-    )
+    found = {}
+    for text, is_lapsed in ((lapsed, True), (holders, False)):
+        kept: dict[str, tuple[str, int, float]] = json.loads(text) if text else {}
+        for labeler, (batch, role, expire_time) in kept.items():
+            found[labeler] = Hold(batch, _ROLES[role], expire_time, is_lapsed)
+    return MappingProxyType(found)
 
 
 def write(holds: Mapping[str, Hold], *, now: float) -> tuple[str, str]:
     """holders and lapsed."""
-    in_force = {name: one for name, one in holds.items() if one.expire_time > now}
-    lapsed = {name: one for name, one in holds.items() if one.expire_time <= now}
+    in_force = {name: one for name, one in holds.items() if one.in_force(now)}
+    lapsed = {name: one for name, one in holds.items() if not one.in_force(now)}
     return _text(in_force), _text(lapsed)
-
-
-def _object(text: str) -> dict[str, tuple[str, int, float]]:
-    return json.loads(text) if text else {}
 
 
 def _text(holds: Mapping[str, Hold]) -> str:

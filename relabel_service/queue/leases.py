@@ -62,7 +62,9 @@ def extend(
     locked = _lock(connection, campaign, tokens, labeler=labeler)
     expire_time = now + duration_s
     for group in alike(connection, campaign, locked.rows.values()):
-        group.holds[labeler] = replace(group.holds[labeler], expire_time=expire_time)
+        group.holds[labeler] = replace(
+            group.holds[labeler], expire_time=expire_time, is_lapsed=False
+        )
         settle(connection, campaign, group, now=now)
     if locked.rows:
         batches.extend(connection, locked.holds.values(), expire_time=expire_time)

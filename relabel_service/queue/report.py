@@ -1,6 +1,6 @@
 """Counts of one campaign: where items stand, what labelers answered, how far to believe it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,18 +50,13 @@ class Report:
 
 
 def report(connection: Connection, campaign: str, *, now: float) -> Report:
-    """Raises NotFound."""
+    """Raises NotFound. Reads all of the campaign's items and results once, and pairs of results."""
     present = campaigns.get(connection, campaign)
-    row = db.queue.c
-    by_state: dict[str, int] = dict(
-        connection.execute(
-            select(row.state, func.count())
-            .where(row.campaign == campaign, row.kind != GOLD)
-            .group_by(row.state)
-        ).all()
-    )
-    num_leased = _num_leased(connection, campaign, now=now)
-    labelers = _labelers(connection, campaign)
+    standing = _standing(connection, campaign, now=now)
+    by_state = {state: num for state, num, _ in standing}
+    num_leased = sum(held for _, _, held in standing)
+    tallies = _tallies(connection, campaign)
+    counted = [one for one in tallies if one.kind != GOLD]
     return Report(
         num_items=present.num_items,
         num_open=by_state.get("open", 0) + by_state.get("held", 0) - num_leased,
@@ -69,92 +64,116 @@ def report(connection: Connection, campaign: str, *, now: float) -> Report:
         num_done=by_state.get("done", 0),
         num_skipped=by_state.get("skipped", 0),
         num_escalated=by_state.get("escalated", 0) + by_state.get("judging", 0),
-        num_results=_num_results(connection, campaign),
-        num_changed=_num_changed(connection, campaign),
-        labelers=labelers,
-        agree=_agree(connection, campaign),
+        num_results=sum(one.num_results for one in counted),
+        num_changed=sum(one.num_changed for one in counted),
+        labelers=_labelers(connection, campaign, tallies),
+        agree=_agree(tallies),
         wrong=_wrong(connection, campaign),
         audit_population=present.settings.audit_population,
     )
 
 
-def _num_leased(connection: Connection, campaign: str, *, now: float) -> int:
-    """Unfinished items with at least one labeler's lease in force."""
+def _standing(connection: Connection, campaign: str, *, now: float) -> list[tuple[str, int, int]]:
+    """State, items, and those unfinished items with at least one labeler's lease in force."""
     row = db.queue.c
-    query = select(func.count()).where(
-        row.campaign == campaign, row.state.in_(["open", "held"]), row.held_until > now
+    is_held = and_(row.state.in_(["open", "held"]), row.held_until > now)
+    query = (
+        select(row.state, func.count(), func.sum(case((is_held, 1), else_=0)))
+        .where(row.campaign == campaign, row.kind != GOLD)
+        .group_by(row.state)
     )
-    return int(connection.execute(query).scalar_one())
+    return [(state, int(num), int(held)) for state, num, held in connection.execute(query)]
 
 
-def _of_kind(campaign: str, kind: Any, *columns: Any) -> Select[Any]:
-    """Results with their items."""
+@dataclass(frozen=True)
+class _Tally:
+    """Results of one labeler in one role on one kind of item, shown or blind."""
+
+    labeler: str
+    role: str
+    kind: str
+    blind: bool
+    num_results: int
+    num_labels: int
+    """Results with a label; the next three are among these."""
+    num_changed: int
+    num_gold_right: int
+    num_accepted: int
+    """That name the first suggestion."""
+    num_acceptable: int
+    """On items that have one."""
+
+
+def _tallies(connection: Connection, campaign: str) -> list[_Tally]:
     item, result = db.items.c, db.results.c
-    return (
-        select(*columns)
+    keys = (result.labeler, result.role, item.kind, result.blind)
+    has_label = result.label.is_not(None)
+    query = (
+        select(
+            *keys,
+            func.count(),
+            _number(has_label),
+            _number(result.label != item.human_label),
+            _number(result.label == item.gold_label),
+            _number(result.label == item.suggestion),
+            _number(and_(has_label, item.suggestion.is_not(None))),
+        )
         .select_from(db.results)
         .join(db.items, and_(item.campaign == result.campaign, item.rank == result.rank))
-        .where(result.campaign == campaign, kind)
+        .where(result.campaign == campaign)
+        .group_by(*keys)
     )
+    return [
+        _Tally(labeler, role, kind, blind, *map(int, numbers))
+        for labeler, role, kind, blind, *numbers in connection.execute(query)
+    ]
 
 
-def _num_results(connection: Connection, campaign: str) -> int:
-    query = _of_kind(campaign, db.items.c.kind != GOLD, func.count())
-    return int(connection.execute(query).scalar_one())
+def _labelers(
+    connection: Connection, campaign: str, tallies: Sequence[_Tally]
+) -> dict[str, LabelerCounts]:
+    agree = _agree_others(connection, campaign)
+    found = {}
+    for name in sorted({one.labeler for one in tallies}):
+        own = [one for one in tallies if one.labeler == name]
+        gold = [one for one in own if one.kind == GOLD]
+        found[name] = LabelerCounts(
+            num_results=sum(one.num_results for one in own),
+            gold_right=Count(
+                sum(one.num_gold_right for one in gold), sum(one.num_labels for one in gold)
+            ),
+            agree_others=agree.get(name, Count()),
+        )
+    return found
 
 
-def _num_changed(connection: Connection, campaign: str) -> int:
-    query = _of_kind(campaign, db.items.c.kind != GOLD, func.count()).where(
-        db.results.c.label != db.items.c.human_label
-    )
-    return int(connection.execute(query).scalar_one())
-
-
-def _labelers(connection: Connection, campaign: str) -> dict[str, LabelerCounts]:
-    result, item = db.results.c, db.items.c
-    totals: dict[str, int] = dict(
-        connection.execute(
-            select(result.labeler, func.count())
-            .where(result.campaign == campaign)
-            .group_by(result.labeler)
-            .order_by(result.labeler)
-        ).all()
-    )
-    right = _num_of(result.label == item.gold_label)
-    gold = _counts(
-        connection,
-        _of_kind(campaign, item.kind == GOLD, result.labeler, *right)
-        .where(result.label.is_not(None))
-        .group_by(result.labeler),
-    )
-    others = db.results.alias("others")
+def _agree_others(connection: Connection, campaign: str) -> dict[str, Count]:
+    """By labeler: of the pairs of labels with others on the same item, those that are equal."""
+    result, others = db.results.c, db.results.alias("others")
     pairs = and_(
         others.c.campaign == result.campaign,
         others.c.rank == result.rank,
         others.c.labeler != result.labeler,
     )
-    agree = _counts(
-        connection,
-        select(result.labeler, *_num_of(result.label == others.c.label))
+    query = (
+        select(result.labeler, _number(result.label == others.c.label), func.count())
         .select_from(db.results.join(others, pairs))
         .where(result.campaign == campaign, result.label.is_not(None), others.c.label.is_not(None))
-        .group_by(result.labeler),
+        .group_by(result.labeler)
     )
-    return {
-        name: LabelerCounts(total, gold.get(name, Count()), agree.get(name, Count()))
-        for name, total in totals.items()
-    }
+    return _counts(connection, query)
 
 
-def _agree(connection: Connection, campaign: str) -> dict[bool, Count]:
-    result, item = db.results.c, db.items.c
-    agreeing = _num_of(result.label == item.suggestion)
-    return _counts(
-        connection,
-        _of_kind(campaign, item.kind == FINDING, result.blind, *agreeing)
-        .where(result.label.is_not(None), item.suggestion.is_not(None), result.role == "labeler")
-        .group_by(result.blind),
-    )
+def _agree(tallies: Sequence[_Tally]) -> dict[bool, Count]:
+    found = {}
+    for blind in (False, True):
+        own = [
+            one for one in tallies if (one.kind, one.role, one.blind) == (FINDING, "labeler", blind)
+        ]
+        total = sum(one.num_acceptable for one in own)
+        if total:
+            found[blind] = Count(sum(one.num_accepted for one in own), total)
+    return found
 
 
 def _wrong(connection: Connection, campaign: str) -> dict[str, Count]:
@@ -162,15 +181,15 @@ def _wrong(connection: Connection, campaign: str) -> dict[str, Count]:
     result, item = db.results.c, db.items.c
     weight = func.sum(case((result.role == "adjudicator", JUDGE_WEIGHT), else_=1))
     by_label = (
-        _of_kind(
-            campaign,
-            item.kind != GOLD,
+        select(
             item.kind,
             case((result.label != item.human_label, 1), else_=0).label("is_wrong"),
             weight.label("votes"),
             func.sum(weight).over(partition_by=result.rank).label("all_votes"),
         )
-        .where(result.label.is_not(None))
+        .select_from(db.results)
+        .join(db.items, and_(item.campaign == result.campaign, item.rank == result.rank))
+        .where(result.campaign == campaign, item.kind != GOLD, result.label.is_not(None))
         .group_by(result.rank, result.label, item.kind, item.human_label)
         .subquery()
     )
@@ -182,8 +201,9 @@ def _wrong(connection: Connection, campaign: str) -> dict[str, Count]:
     return _counts(connection, query)
 
 
-def _num_of(condition: Any) -> tuple[Any, Any]:
-    return func.sum(case((condition, 1), else_=0)), func.count()
+def _number(condition: Any) -> Any:
+    """How many rows it holds of; null counts as not."""
+    return func.sum(case((condition, 1), else_=0))
 
 
 def _counts(connection: Connection, query: Select[Any]) -> dict[Any, Count]:

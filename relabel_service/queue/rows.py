@@ -125,7 +125,7 @@ def _facts(group: Alike, *, now: float) -> Facts:
         facts.is_escalated |= decision == "escalate"
         facts.num_skips += decision == "skip" and role == LABELER
     for one in group.holds.values():
-        if one.expire_time > now:
+        if one.in_force(now):
             judges = one.role == ADJUDICATOR
             (facts.judge_expire_times if judges else facts.expire_times).append(one.expire_time)
     return facts

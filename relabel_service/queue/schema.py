@@ -158,3 +158,15 @@ requests = Table(
     PrimaryKeyConstraint("labeler", "request_id"),
     Index("requests_by_time", "create_time"),
 )
+
+# How far an import or publishing is, and why it stopped (operations.py).
+operations = Table(
+    "operations",
+    metadata,
+    Column("campaign", Text, primary_key=True),
+    Column("num_done", BigInteger, nullable=False),
+    Column("num_total", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),  # as ErrorInfo's; empty while all is well
+    Column("message", Text, nullable=False),
+    Column("update_time", Float, nullable=False),
+)

@@ -139,6 +139,21 @@ RESULTS = Statement("""
     WHERE campaign = :campaign AND rank IN :ranks
 """)
 
+# What is told of items that are read by themselves.
+LEFT_OUT = Statement("""
+    SELECT rank, row_id, unit, num_bytes FROM items JOIN queue USING (campaign, rank)
+    WHERE campaign = :campaign AND rank IN :ranks
+""")
+
+# The items of all batches of a labeler, whatever became of the leases.
+HELD_RANKS = Statement("""
+    SELECT DISTINCT ranks FROM batches WHERE campaign = :campaign AND labeler = :labeler
+""")
+
+HOLDS = Statement("""
+    SELECT rank, holders, lapsed FROM queue WHERE campaign = :campaign AND rank IN :ranks
+""")
+
 PARTS = Statement("""
     SELECT rank, item, hints FROM items WHERE campaign = :campaign AND rank IN :ranks
 """)
@@ -152,8 +167,7 @@ ACCEPT = Statement("""
 """)
 
 BATCHES = Statement("""
-    SELECT DISTINCT batch, ranks FROM batches
-    WHERE batch IN :batches AND campaign = :campaign AND labeler = :labeler
+    SELECT DISTINCT batch, campaign, labeler, ranks FROM batches WHERE batch IN :batches
 """)
 
 GIVE = Statement("""

@@ -27,6 +27,8 @@ class Task(Protocol):
     kind: labels_pb2.TaskKind
     content_columns: tuple[str, ...]
     """Columns the content is read from unless the user names others."""
+    refers_to_content: bool
+    """Whether labels name parts of their content, so that one may not suit it (see misfit)."""
 
     def read_content(self, values: Mapping[str, object]) -> str:
         """The text form of a row's content columns. Raises InvalidInput naming the fault."""
@@ -42,6 +44,9 @@ class Task(Protocol):
 
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         """Why a label is not one of this task's, or None. `classes` empty: any class."""
+
+    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
+        """Why a label, sound in itself, does not suit the content, or None. Opens no address."""
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:
         """What a finding is about: the classes one by one, or `[""]` for the whole row."""

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from relabel_service.errors import InvalidInput
-from relabel_service.v1 import labels_pb2
+from relabel_service.v1 import items_pb2, labels_pb2
 
 
 class ClassLabelled:
     """The label half of a classification task; the content half is the task's own."""
+
+    refers_to_content = False
 
     def read_label(self, value: object, content: str) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int):
@@ -30,6 +32,9 @@ class ClassLabelled:
             return "label is empty; give a class name"
         if classes and label not in classes:
             return f"label {label!r} is not one of the classes {', '.join(classes)}"
+        return None
+
+    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
         return None
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:

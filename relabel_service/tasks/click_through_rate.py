@@ -18,6 +18,7 @@ class ClickThroughRate:
     name = "click_through_rate"
     kind = labels_pb2.TASK_KIND_CLICK_THROUGH_RATE
     content_columns: tuple[str, ...] = ()  # the features are the user's to name
+    refers_to_content = False
 
     def read_content(self, values: Mapping[str, object]) -> str:
         """Canonical JSON of the features; absent and not-a-number are null."""
@@ -40,6 +41,9 @@ class ClickThroughRate:
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         if label not in (NOT_CLICKED, CLICKED):
             return f"label {label!r} tells no click; give {NOT_CLICKED} or {CLICKED}"
+        return None
+
+    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
         return None
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:

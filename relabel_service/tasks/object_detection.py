@@ -18,6 +18,7 @@ class ObjectDetection:
     name = "object_detection"
     kind = labels_pb2.TASK_KIND_OBJECT_DETECTION
     content_columns: tuple[str, ...] = ("image",)
+    refers_to_content = True
 
     def read_content(self, values: Mapping[str, object]) -> str:
         [(column, value)] = values.items()
@@ -50,6 +51,15 @@ class ObjectDetection:
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         boxes = read_boxes(label)
         return next((fault for box in boxes if (fault := _box_fault(box, classes))), None)
+
+    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
+        if not content.image.data:
+            return None
+        try:
+            size = pictures.size(content.image.data)
+        except InvalidInput:
+            return None  # a picture that cannot be read tells against no box
+        return next((fault for box in read_boxes(label) if (fault := _outside(box, size))), None)
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:
         return tuple(classes)

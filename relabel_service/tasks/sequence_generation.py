@@ -18,6 +18,7 @@ class SequenceGeneration:
     name = "sequence_generation"
     kind = labels_pb2.TASK_KIND_SEQUENCE_GENERATION
     content_columns: tuple[str, ...] = ("source",)
+    refers_to_content = False
 
     def read_content(self, values: Mapping[str, object]) -> str:
         [(column, value)] = values.items()
@@ -38,6 +39,9 @@ class SequenceGeneration:
 
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         return None if label.strip() else "label is empty; give a text"
+
+    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
+        return None
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:
         return ("",)

@@ -56,16 +56,22 @@ def from_bio(tags: Sequence[object]) -> list[Span]:
 
 def to_bio(spans: Iterable[Span], num_tokens: int) -> list[str]:
     """The tags of so many tokens. Raises InvalidInput when a span ends beyond them."""
+    spans = list(spans)
+    if fault := fault_beyond(spans, num_tokens):
+        raise InvalidInput.of("label", fault)
     tags = [OUTSIDE] * num_tokens
     for start, end, class_name in spans:
-        if end > num_tokens:
-            raise InvalidInput.of(
-                "label",
-                f"span {start}-{end} ends beyond the {num_tokens} tokens; end it at {num_tokens}",
-            )
         tags[start] = BEGIN + class_name
         tags[start + 1 : end] = [INSIDE + class_name] * (end - start - 1)
     return tags
+
+
+def fault_beyond(spans: Iterable[Span], num_tokens: int) -> str | None:
+    """Why a span leaves its sequence, or None."""
+    for start, end, _ in spans:
+        if end > num_tokens:
+            return f"span {start}-{end} ends beyond the {num_tokens} tokens; end it at {num_tokens}"
+    return None
 
 
 def fault_of(spans: Sequence[Span], classes: Sequence[str]) -> str | None:

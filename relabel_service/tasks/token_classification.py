@@ -16,6 +16,7 @@ class TokenClassification:
     name = "token_classification"
     kind = labels_pb2.TASK_KIND_TOKEN_CLASSIFICATION
     content_columns: tuple[str, ...] = ("tokens",)
+    refers_to_content = True
 
     def read_content(self, values: Mapping[str, object]) -> str:
         [(column, tokens)] = values.items()
@@ -50,6 +51,9 @@ class TokenClassification:
 
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         return spans.fault_of(spans.from_text(label), classes)
+
+    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
+        return spans.fault_beyond(spans.from_text(label), len(content.tokens.tokens))
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:
         return tuple(classes)

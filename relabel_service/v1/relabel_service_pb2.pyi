@@ -95,6 +95,18 @@ class StreamLeasesResponse(_message.Message):
     leases: _containers.RepeatedCompositeFieldContainer[_leases_pb2.Lease]
     def __init__(self, leases: _Optional[_Iterable[_Union[_leases_pb2.Lease, _Mapping]]] = ...) -> None: ...
 
+class ReadItemRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ReadItemResponse(_message.Message):
+    __slots__ = ("chunk",)
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    chunk: bytes
+    def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...
+
 class ExtendLeasesRequest(_message.Message):
     __slots__ = ("parent", "tokens", "lease_duration", "request_id")
     PARENT_FIELD_NUMBER: _ClassVar[int]

@@ -66,6 +66,11 @@ class RelabelServiceStub:
                 request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.StreamLeasesRequest.SerializeToString,
                 response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.StreamLeasesResponse.FromString,
                 _registered_method=True)
+        self.ReadItem = channel.unary_stream(
+                '/relabel_service.v1.RelabelService/ReadItem',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReadItemRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReadItemResponse.FromString,
+                _registered_method=True)
         self.ExtendLeases = channel.unary_unary(
                 '/relabel_service.v1.RelabelService/ExtendLeases',
                 request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ExtendLeasesRequest.SerializeToString,
@@ -157,6 +162,13 @@ class RelabelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadItem(self, request, context):
+        """Streams one item that the caller holds a lease on, however large it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExtendLeases(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -243,6 +255,11 @@ def add_RelabelServiceServicer_to_server(servicer, server):
                     servicer.StreamLeases,
                     request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.StreamLeasesRequest.FromString,
                     response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.StreamLeasesResponse.SerializeToString,
+            ),
+            'ReadItem': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadItem,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReadItemRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReadItemResponse.SerializeToString,
             ),
             'ExtendLeases': grpc.unary_unary_rpc_method_handler(
                     servicer.ExtendLeases,
@@ -432,6 +449,33 @@ class RelabelService:
             '/relabel_service.v1.RelabelService/StreamLeases',
             relabel__service_dot_v1_dot_relabel__service__pb2.StreamLeasesRequest.SerializeToString,
             relabel__service_dot_v1_dot_relabel__service__pb2.StreamLeasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/ReadItem',
+            relabel__service_dot_v1_dot_relabel__service__pb2.ReadItemRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.ReadItemResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -150,3 +150,7 @@ def test_weights_need_classes_and_votes() -> None:
         crowdlab(votes, findings.slice(0, 0))
     with pytest.raises(InvalidInput, match="no votes"):
         crowdlab(results(vote("a", "ann", None)), findings)
+    with pytest.raises(InvalidInput, match="one vote a row"):
+        crowdlab(results(vote("row-0", "ann", "ham"), vote("row-1", "bob", "ham")), findings)
+    with pytest.raises(InvalidInput, match="no single class"):
+        crowdlab(results(vote("row-0", "ann", '[[0,1,"PER"]]')), findings)

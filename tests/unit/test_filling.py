@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 
 from relabel_service import campaign_calls, tables
 from relabel_service.errors import InvalidInput, NotFound, Unavailable, WrongState
-from relabel_service.queue import filling
+from relabel_service.queue import findings_run
 from relabel_service.service import LeaseService
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -23,7 +23,7 @@ ACTIVE = campaigns_pb2.CAMPAIGN_STATE_ACTIVE
 @pytest.fixture
 def slow(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LeaseService:
     """A service of whose import each call does one step of 4 rows; 10 rows in all."""
-    monkeypatch.setattr(filling, "STEP", 4)
+    monkeypatch.setattr(findings_run, "STEP", 4)
     monkeypatch.setattr(campaign_calls, "FILL_S", 0.0)
     service = LeaseService(start.store)
     made = service.CreateCampaign(create_request(write_findings(tmp_path, 10)), ADMIN).campaign

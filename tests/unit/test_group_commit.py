@@ -8,6 +8,7 @@ from threading import Event
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
 
+from relabel_service.errors import Unavailable
 from relabel_service.queue.group_commit import GroupCommit
 
 
@@ -58,6 +59,35 @@ def test_those_who_wait_share_the_commit_and_one_failure_is_its_own(engine: Engi
         assert [one.result() for one in others if one is not others[2]] == [1, 2, 4, 5]
     assert len(num_commits) == 1
     assert stored(engine) == [0, 1, 2, 4, 5]
+
+
+def test_where_sqlite_takes_the_transaction_back_nobody_is_told_ok(engine: Engine) -> None:
+    writers = GroupCommit(engine)
+    inside, go_on = Event(), Event()
+
+    def write(number: int) -> None:
+        with writers.writing() as connection:
+            connection.execute(text("INSERT INTO t VALUES (:n)"), {"n": number})
+            inside.set()
+            go_on.wait()
+            if number == 1:
+                connection.exec_driver_sql("ROLLBACK")  # as SQLite does by itself on a full disk
+                raise OSError("disk full")
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(write, 0)
+        inside.wait()
+        second = pool.submit(write, 1)
+        while not writers._num_waiting:
+            pass
+        go_on.set()
+        with pytest.raises(Unavailable, match="took a transaction back"):
+            first.result()
+        with pytest.raises(OSError, match="disk full"):
+            second.result()
+    with writers.writing() as connection:
+        connection.execute(text("INSERT INTO t VALUES (2)"))
+    assert stored(engine) == [2]
 
 
 def test_a_commit_that_fails_fails_for_all(engine: Engine) -> None:

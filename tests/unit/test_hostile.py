@@ -16,7 +16,7 @@ from tests.conftest import Start
 from tests.hostile import METHODS, hostile_request
 
 NUM_REQUESTS = 100  # of each method, on each store
-STEPS = {"StreamLeases": "next_leases", "WatchCampaign": "watch"}
+STEPS = {"ReadItem": "read_item", "StreamLeases": "next_leases", "WatchCampaign": "watch"}
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

@@ -1,6 +1,8 @@
 """Results become the next version: once, with lineage, and never over somebody else's change."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from cluster.dataset import Source, latest
-from cluster.merge import Merging, merge
+from cluster.merge import Consensus, Merging, merge
 from relabel_service import tables
 from relabel_service.errors import Conflict, InvalidInput, NotFound
 from relabel_service.lineage import decided_parts
+from tests.campaigns import finding
 from tests.unit.test_consensus import results, vote
 
 
@@ -177,3 +180,36 @@ def test_parquet_has_no_versions(tmp_path: Path) -> None:
     source = Source(str(tmp_path / "data.parquet"), "text_classification", ("text",), "label")
     with pytest.raises(InvalidInput, match="no Delta table"):
         merge(Merging(latest(source), "results", "c", "lineage"))
+
+
+def test_a_consensus_may_weigh_labelers_and_the_model(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    findings = str(tmp_path / "findings")
+    rows = [finding(rank, id=name) for rank, name in enumerate("abcd")]
+    rows[3]["suggestions"] = [{"label": "ham", "probability": 0.6}]
+    tables.append_once(findings, pa.Table.from_pylist(rows, tables.FINDINGS), app_id="run")
+    votes = [
+        vote(name, who, label, findings_uri=findings)
+        for who, labels in (("ann", "sssh"), ("bob", "sshh"), ("cyd", "h---"))
+        for name, label in zip(
+            "abcd", ({"s": "spam", "h": "ham"}.get(one) for one in labels), strict=True
+        )
+    ]
+    setting.finalize(*votes)
+    merging = replace(setting.merging(), consensus=Consensus.CROWDLAB)
+    merged = merge(merging)
+    assert (merged.num_decided, merged.num_undecided) == (4, 0)  # a tie, too: the model tips it
+    assert setting.labels() == ["spam", "spam", "spam", "ham"]
+    quality = {row["labeler"]: row["quality"] for row in merged.labelers}
+    assert quality["ann"] > quality["cyd"]
+    assert merge(merging) == merged
+    told = json.loads(json.dumps(asdict(merged)))
+    assert [row["num_votes"] for row in told["labelers"]] == [4, 4, 1]
+
+
+def test_two_ways_to_decide_are_two_merges(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    setting.finalize(vote("a", "ann", "spam"))
+    merge(setting.merging())
+    with pytest.raises(NotFound, match="findings"):  # which the weights need
+        merge(replace(setting.merging(), consensus=Consensus.CROWDLAB))

@@ -1,14 +1,16 @@
-"""Whatever labelers do and however long they take, the queue keeps its promises."""
+"""Whatever people do and however long they take, the queue keeps its promises."""
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relabel_service.auth import Caller
-from relabel_service.v1 import leases_pb2
+from relabel_service.errors import WrongState
+from relabel_service.v1 import campaigns_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from tests.campaigns import ADMIN, CAMPAIGN, request_id
 from tests.conftest import Start
@@ -16,8 +18,14 @@ from tests.stores import new_queue_url
 
 NUM_ITEMS = 4
 DURATION_S = 300.0  # the campaign's default
+NO_VOTES = (leases_pb2.DECISION_SKIP, leases_pb2.DECISION_ESCALATE)
 labelers = st.sampled_from(["ann", "bob", "cyd"])
 decisions = st.sampled_from(leases_pb2.Decision.values()[1:])
+durations = st.sampled_from([1.0, 100.0, 1000.0])
+
+
+def _started(machine: Any) -> bool:
+    return hasattr(machine, "service")
 
 
 class Queue(RuleBasedStateMachine):
@@ -25,50 +33,80 @@ class Queue(RuleBasedStateMachine):
 
     kind: str
 
-    @initialize(votes_required=st.integers(1, 2))
-    def start(self, votes_required: int) -> None:
+    @initialize(votes_required=st.integers(1, 2), more=st.integers(0, 1), never_again=st.booleans())
+    def start(self, votes_required: int, more: int, never_again: bool) -> None:
         self.folder = tempfile.TemporaryDirectory()
         folder = Path(self.folder.name)
         self.start_on = Start(folder, new_queue_url(self.kind, folder))
-        self.service = self.start_on(num_items=NUM_ITEMS, votes_required=votes_required)
+        self.service = self.start_on(
+            num_items=NUM_ITEMS,
+            votes_required=votes_required,
+            max_votes=votes_required + more,
+            skip_policy=campaigns_pb2.SKIP_POLICY_NEVER_AGAIN if never_again else 0,
+        )
         self.clock = self.start_on.clock
-        self.votes_required = votes_required
-        self.given: list[tuple[str, str, int]] = []  # token, labeler, rank
+        self.most_votes = votes_required + more
+        self.never_again = never_again
+        self.state = "active"
+        self.given: list[tuple[str, str, int, bool]] = []  # token, labeler, rank, as a judge
         self.expires: dict[str, float] = {}  # of leases not yet released or answered
-        self.accepted: list[tuple[str, int, int]] = []  # labeler, rank, decision
+        self.kept_back: dict[int, float] = {}  # rank -> when it may be given again
+        self.accepted: list[tuple[str, int, int, bool]] = []  # labeler, rank, decision, as a judge
 
     def teardown(self) -> None:
         if hasattr(self, "start_on"):
             self.start_on.store.close()
             self.folder.cleanup()
 
-    def holders(self, rank: int) -> list[str]:
+    def holders(self, rank: int, *, judge: bool) -> list[str]:
         now = self.clock()
         return [
             labeler
-            for token, labeler, at in self.given
-            if at == rank and self.expires.get(token, 0.0) > now
+            for token, labeler, at, as_judge in self.given
+            if at == rank and as_judge is judge and self.expires.get(token, 0.0) > now
         ]
+
+    def lease_as(self, caller: Caller, max_items: int, *, judge: bool) -> list[leases_pb2.Lease]:
+        request = rpc.LeaseItemsRequest(
+            parent=CAMPAIGN, max_items=max_items, adjudicate=judge, request_id=request_id()
+        )
+        try:
+            taken = self.service.LeaseItems(request, caller).leases
+        except WrongState:
+            assert self.state != "active"
+            return []
+        assert self.state == "active"
+        assert self.service.LeaseItems(request, caller).leases == taken
+        ranks = [one.item.rank for one in taken]
+        assert len(ranks) == len(set(ranks))
+        answered = {(who, at) for who, at, _, _ in self.accepted}
+        for one in taken:
+            rank = one.item.rank
+            assert caller.name not in self.holders(rank, judge=judge)
+            assert (caller.name, rank) not in answered
+            if not judge:
+                assert self.kept_back.get(rank, 0.0) <= self.clock()
+            self.given.append((one.token, caller.name, rank, judge))
+            self.expires[one.token] = self.clock() + DURATION_S
+        return list(taken)
 
     @rule(labeler=labelers, max_items=st.integers(1, NUM_ITEMS))
     def lease(self, labeler: str, max_items: int) -> None:
-        request = rpc.LeaseItemsRequest(
-            parent=CAMPAIGN, max_items=max_items, request_id=request_id()
-        )
-        taken = self.service.LeaseItems(request, Caller(labeler)).leases
-        assert self.service.LeaseItems(request, Caller(labeler)).leases == taken
-        ranks = [one.item.rank for one in taken]
-        assert len(ranks) == len(set(ranks))
-        for one in taken:
-            assert labeler not in self.holders(one.item.rank)
-            assert (labeler, one.item.rank) not in {(who, at) for who, at, _ in self.accepted}
-            self.given.append((one.token, labeler, one.item.rank))
-            self.expires[one.token] = self.clock() + DURATION_S
+        skipped = {at for _, at, decision, _ in self.accepted if decision == NO_VOTES[0]}
+        for one in self.lease_as(Caller(labeler), max_items, judge=False):
+            assert not (self.never_again and one.item.rank in skipped)
 
-    @precondition(lambda self: self.given)
+    @rule(max_items=st.integers(1, NUM_ITEMS))
+    def adjudicate(self, max_items: int) -> None:
+        judge = Caller("judy", frozenset({"adjudicator"}))
+        voted = {at for _, at, _, as_judge in self.accepted if not as_judge}
+        for one in self.lease_as(judge, max_items, judge=True):
+            assert one.item.rank in voted  # somebody escalated it, or people disagree
+
+    @precondition(lambda self: _started(self) and self.given)
     @rule(data=st.data(), decision=decisions)
     def submit(self, data: st.DataObject, decision: int) -> None:
-        token, labeler, rank = data.draw(st.sampled_from(self.given))
+        token, labeler, rank, judge = data.draw(st.sampled_from(self.given))
         result = leases_pb2.Result(token=token, decision=decision)  # type: ignore[arg-type]
         if decision == leases_pb2.DECISION_RELABEL:
             result.label.class_label.class_name = "spam"
@@ -76,20 +114,63 @@ class Queue(RuleBasedStateMachine):
             parent=CAMPAIGN, results=[result], request_id=request_id()
         )
         [outcome] = self.service.SubmitResults(request, Caller(labeler)).outcomes
+        if self.state == "closed":
+            assert outcome.status == leases_pb2.RESULT_STATUS_CLOSED
+            return
         if self.expires.get(token, 0.0) > self.clock():
             assert outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED
         if outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED:
             assert token in self.expires  # neither answered nor released before
-            self.accepted.append((labeler, rank, decision))
+            self.accepted.append((labeler, rank, decision, judge))
             del self.expires[token]
 
-    @precondition(lambda self: self.given)
-    @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
-        token, labeler, _ = data.draw(st.sampled_from(self.given))
-        request = rpc.ReleaseLeasesRequest(parent=CAMPAIGN, tokens=[token], request_id=request_id())
-        self.service.ReleaseLeases(request, Caller(labeler))
+    @precondition(lambda self: _started(self) and self.given)
+    @rule(data=st.data(), duration_s=durations)
+    def extend(self, data: st.DataObject, duration_s: float) -> None:
+        token, labeler, _, _ = data.draw(st.sampled_from(self.given))
+        request = rpc.ExtendLeasesRequest(
+            parent=CAMPAIGN,
+            tokens=[token],
+            lease_duration={"seconds": int(duration_s)},
+            request_id=request_id(),
+        )
+        [outcome] = self.service.ExtendLeases(request, Caller(labeler)).outcomes
+        if self.state == "closed":
+            assert not outcome.HasField("expire_time")
+            return
+        if self.expires.get(token, 0.0) > self.clock():
+            assert outcome.HasField("expire_time")
+        if outcome.HasField("expire_time"):
+            assert token in self.expires
+            self.expires[token] = self.clock() + duration_s
+            assert outcome.expire_time.seconds == int(self.expires[token])
+
+    @precondition(lambda self: _started(self) and self.given)
+    @rule(data=st.data(), delay_s=st.sampled_from([0.0, 50.0, 400.0]))
+    def release(self, data: st.DataObject, delay_s: float) -> None:
+        token, labeler, rank, judge = data.draw(st.sampled_from(self.given))
+        request = rpc.ReleaseLeasesRequest(
+            parent=CAMPAIGN, tokens=[token], delay={"seconds": int(delay_s)},
+            request_id=request_id(),
+        )  # fmt: skip
+        num_released = self.service.ReleaseLeases(request, Caller(labeler)).num_released
+        assert num_released == 1 or self.expires.get(token, 0.0) <= self.clock()
+        if num_released and not judge and delay_s:
+            self.kept_back[rank] = self.clock() + delay_s
         self.expires.pop(token, None)
+
+    @precondition(_started)
+    @rule(verb=st.sampled_from(["Pause", "Resume", "Pause", "Resume", "Close"]))
+    def move(self, verb: str) -> None:
+        request = getattr(rpc, f"{verb}CampaignRequest")(name=CAMPAIGN, request_id=request_id())
+        to = {"Pause": "paused", "Resume": "active", "Close": "closed"}[verb]
+        try:
+            getattr(self.service, f"{verb}Campaign")(request, ADMIN)
+        except WrongState:
+            assert self.state == "closed"
+            assert to != "closed"
+        else:
+            self.state = to
 
     @rule(seconds=st.sampled_from([1.0, 200.0, 301.0]))
     def wait(self, seconds: float) -> None:
@@ -97,19 +178,20 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_never_overfull(self) -> None:
-        for rank in range(NUM_ITEMS if hasattr(self, "service") else 0):
+        for rank in range(NUM_ITEMS if _started(self) else 0):
             votes = [
                 at
-                for _, at, decision in self.accepted
-                if at == rank
-                and decision not in (leases_pb2.DECISION_SKIP, leases_pb2.DECISION_ESCALATE)
+                for _, at, decision, judge in self.accepted
+                if at == rank and not judge and decision not in NO_VOTES
             ]
-            assert len(self.holders(rank)) + len(votes) <= self.votes_required
-            assert len(set(self.holders(rank))) == len(self.holders(rank))
+            holders = self.holders(rank, judge=False)
+            assert len(holders) + len(votes) <= self.most_votes
+            assert len(set(holders)) == len(holders)
+            assert len(self.holders(rank, judge=True)) <= 1
 
     @invariant()
     def counts_add_up_and_nothing_confirmed_is_lost(self) -> None:
-        if not hasattr(self, "service"):
+        if not _started(self):
             return
         request = rpc.GetCampaignStatsRequest(name=CAMPAIGN)
         counts = self.service.GetCampaignStats(request, ADMIN).stats
@@ -131,7 +213,7 @@ TestPostgresQueue = PostgresQueue.TestCase
 TestSqliteQueue.settings = TestPostgresQueue.settings = settings(
     max_examples=15,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking a history takes minutes
-    stateful_step_count=25,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

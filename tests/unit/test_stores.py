@@ -7,11 +7,13 @@ from threading import Barrier, Thread
 
 import pytest
 from alembic import command
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, inspect, text
 
 from relabel_service.errors import InvalidInput, Unavailable, WrongState
 from relabel_service.queue import migrations
 from relabel_service.queue.store import check_replicas, open_store
+from relabel_service.service import LeaseService
+from tests.people import ACCEPTED, Person, stats
 from tests.stores import new_queue_url, postgres_server
 
 
@@ -21,6 +23,52 @@ def test_the_migrations_make_exactly_the_schema(queue_url: str) -> None:
     with engine.connect() as connection:
         command.check(migrations.configuration(connection))
     engine.dispose()
+
+
+def test_a_database_of_the_first_schema_keeps_its_answers_and_frees_its_leases(
+    tmp_path: Path, queue_url: str
+) -> None:
+    engine = create_engine(queue_url)
+    drop_everything(engine)
+    with engine.begin() as connection:
+        command.upgrade(migrations.configuration(connection), "0001")
+        for statement in FIRST_SCHEMA:
+            connection.execute(text(statement))
+    engine.dispose()
+    store = open_store(queue_url)
+    ann, bob = (Person(LeaseService(store), name) for name in ("ann", "bob"))
+    [lease] = bob.lease(5)
+    assert (lease.item.row_id, lease.item.content.text.text) == ("b", "text b")
+    assert lease.item.suggestions[0].label.class_label.class_name == "spam"
+    assert (lease.item.rank, lease.num_earlier_attempts) == (1, 1)
+    assert ann.lease(5) == []
+    assert bob.say(lease, "spam") == ACCEPTED
+    assert (stats(ann.service).num_done, stats(ann.service).num_results) == (2, 2)
+    store.close()
+
+
+# One item answered, one held.
+FIRST_SCHEMA = [
+    "INSERT INTO campaigns VALUES ('test', 'text_classification', 'f', 'r', '[]', '{}', 'active', "
+    "1.0, NULL, NULL, 1, 2, 2, 0)",
+    *(
+        f"INSERT INTO items VALUES ('test', {rank}, 'finding', '{name}', '', 'text {name}', 'ham', "
+        """'[["spam", 0.9]]', 'spam', NULL, 0.5, 'why')"""
+        for rank, name in enumerate("ab")
+    ),
+    "INSERT INTO queue VALUES ('test', 0, 'finding', 0, 'done', 0.0, 0.0, 1, 1, 0, 1)",
+    "INSERT INTO queue VALUES ('test', 1, 'finding', 1, 'held', 9e9, 0.0, 1, 0, 0, 1)",
+    "INSERT INTO leases VALUES ('t', 'test', 1, 'ann', 'labeler', 9e9, 'live')",
+    "INSERT INTO results VALUES ('test', 0, 'ann', 's', 'labeler', false, 'confirm', 'ham', '', 2)",
+]
+
+
+def drop_everything(engine: Engine) -> None:
+    """What a template database brought."""
+    with engine.begin() as connection:
+        names = inspect(connection).get_table_names()
+        for name in names:
+            connection.execute(text(f'DROP TABLE "{name}"'))
 
 
 def test_replicas_that_start_together_migrate_once(tmp_path: Path) -> None:

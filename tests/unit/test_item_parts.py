@@ -1,0 +1,77 @@
+"""Stored halves of items put together are the messages that protobuf itself would write."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relabel_service.item_parts import item_parts, leases_bytes
+from relabel_service.queue.campaigns import Campaign, Settings
+from relabel_service.queue.handout import Lease
+from relabel_service.v1 import items_pb2, leases_pb2
+from relabel_service.v1 import relabel_service_pb2 as rpc
+from relabel_service.wire_values import timestamp
+
+
+def campaign(**settings: Any) -> Campaign:
+    return Campaign(
+        campaign="test", task="text_classification", findings_uri="", run_id="run",
+        classes=("ham", "spam"), settings=Settings(**settings), state="active", create_time=1.5,
+        num_items=1, num_imported=1, findings_version=0,
+    )  # fmt: skip
+
+
+def row(content: str = "text", rank: int = 7) -> dict[str, Any]:
+    return {
+        "rank": rank, "row_id": "row", "unit": "", "content": content, "human_label": "ham",
+        "suggestions": [("spam", 0.9), ("ham", 0.1)], "suspicion": 0.8, "reason": "why",
+    }  # fmt: skip
+
+
+def read(*parts: bytes) -> items_pb2.Item:
+    return items_pb2.Item.FromString(b"".join(parts))
+
+
+def test_the_halves_are_the_item_and_blind_answers_get_the_first() -> None:
+    item, hints = item_parts(campaign(), row())
+    whole, blind = read(item, hints), read(item)
+    assert (whole.content.text.text, whole.human_label.class_label.class_name) == ("text", "ham")
+    assert [one.label.class_label.class_name for one in whole.suggestions] == ["spam", "ham"]
+    assert (whole.suspicion, whole.rank, whole.reason) == (0.8, 7, "why")
+    assert (blind.name, blind.content) == (whole.name, whole.content)
+    assert (list(blind.suggestions), blind.suspicion, blind.rank, blind.reason) == ([], 0, 0, "")
+
+
+def test_where_gold_is_mixed_in_nothing_tells_the_rank() -> None:
+    whole = read(*item_parts(campaign(gold_uri="gold"), row()))
+    assert (whole.suspicion, whole.rank, whole.reason) == (0, 0, "")
+    assert whole.name.removeprefix("campaigns/test/items/") != "7"
+    assert len(whole.suggestions) == 2
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 40_000), st.floats(0, 2e9), st.integers(0, 2**31 - 1)),
+        max_size=5,
+    )
+)
+def test_a_list_of_leases_reads_as_protobuf_writes_it(
+    leases: list[tuple[int, float, int]],
+) -> None:
+    given, items = [], []
+    for number, (size, expire_time, attempts) in enumerate(leases):
+        item = b"".join(item_parts(campaign(), row("x" * size)))
+        items.append(item)
+        given.append(Lease(f"token-{number}", item, expire_time, attempts))
+    expected = [
+        leases_pb2.Lease(
+            token=one.token,
+            item=read(item),
+            expire_time=timestamp(one.expire_time),
+            num_earlier_attempts=one.num_earlier_attempts,
+        )
+        for one, item in zip(given, items, strict=True)
+    ]
+    encoded = leases_bytes(given, campaign())
+    assert list(rpc.LeaseItemsResponse.FromString(encoded).leases) == expected
+    assert list(rpc.StreamLeasesResponse.FromString(encoded).leases) == expected

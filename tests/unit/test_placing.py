@@ -1,0 +1,63 @@
+"""Orders that look at all rows first do so once, however many calls come meanwhile."""
+
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relabel_service import campaign_calls
+from relabel_service.queue.order import ORDERS, Placer, by_class
+from relabel_service.service import LeaseService
+from relabel_service.v1 import campaigns_pb2
+from relabel_service.v1 import relabel_service_pb2 as rpc
+from tests.campaigns import ADMIN, CAMPAIGN, create_request, write_findings
+from tests.conftest import Start
+from tests.people import Person
+
+BY_CLASS = campaigns_pb2.ITEM_ORDER_BY_CLASS
+
+
+def get(service: LeaseService) -> campaigns_pb2.Campaign:
+    return service.GetCampaign(rpc.GetCampaignRequest(name=CAMPAIGN), ADMIN).campaign
+
+
+def test_a_call_that_cannot_wait_for_the_order_comes_again(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, num_made = threading.Event(), []
+
+    def slow(rows: Iterable[Any]) -> Placer:
+        num_made.append(1)
+        placer = by_class(rows)
+        may_end.wait()
+        return placer
+
+    monkeypatch.setitem(ORDERS, "by_class", slow)
+    monkeypatch.setattr(campaign_calls, "FILL_S", 0.0)
+    service = LeaseService(start.store)
+    request = create_request(write_findings(tmp_path, 3), item_order=BY_CLASS)
+    made = service.CreateCampaign(request, ADMIN).campaign
+    assert get(service) == made
+    assert (made.state, made.num_imported) == (campaigns_pb2.CAMPAIGN_STATE_IMPORTING, 0)
+    may_end.set()
+    monkeypatch.setattr(campaign_calls, "FILL_S", 60.0)
+    assert get(service).state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE
+    assert [one.item.rank for one in Person(service, "ann").lease(9)] == [0, 1, 2]
+    assert len(num_made) == 1
+
+
+def test_an_order_that_fails_is_told_and_tried_again(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(rows: Iterable[Any]) -> Placer:
+        raise OSError("the disk is gone")
+
+    service = LeaseService(start.store)
+    request = create_request(write_findings(tmp_path, 3), item_order=BY_CLASS)
+    with monkeypatch.context() as patched:
+        patched.setitem(ORDERS, "by_class", broken)
+        made = service.CreateCampaign(request, ADMIN).campaign
+        assert "the disk is gone" in made.failure.message
+    assert get(service).state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE
