@@ -11,11 +11,11 @@ MOST_CLASSES = 60  # beyond, a matrix of all classes cannot be read
 
 
 def errors_left(quality: Quality | None) -> str:
-    """'12 (8 to 20)'; with ~ where only the model says so, over a range of assumptions."""
+    """'12'; '~12' where only the model says so."""
     if quality is None:
         return ""
     left = quality.errors_left
-    return f"{'' if left.by_audit else '~'}{left.expected:.0f} ({left.low:.0f} to {left.high:.0f})"
+    return f"{'' if left.by_audit else '~'}{left.expected:.0f}"
 
 
 def sentences(names: Sequence[str], qualities: Sequence[Quality]) -> list[str]:
@@ -27,7 +27,8 @@ def _sentence(name: str, quality: Quality) -> str:
     teller = "the audit" if quality.errors_left.by_audit else "the model"
     return (
         f"{name}: people found {quality.num_found} wrong labels; of the rows nobody was asked "
-        f"about, {errors_left(quality)} are wrong by {teller}. The next rows hold about "
+        f"about, {errors_left(quality)} ({quality.errors_left.low:.0f} to "
+        f"{quality.errors_left.high:.0f}) are wrong by {teller}. The next rows hold about "
         f"{quality.errors_per_minute:.2f} errors a labeler-minute; {quality.num_worth_asking} "
         "rows are worth asking about."
     )

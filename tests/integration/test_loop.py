@@ -1,15 +1,24 @@
-"""The whole loop as a user runs it: versions get better, and a repetition goes on."""
+"""The whole loop as a user runs it: versions get better, and a repetition goes on.
+
+Its tables, models and reports lie in an object store (S3's protocol), its queue beside it.
+"""
 
 import json
+import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs
 import pyarrow.parquet as pq
+import pytest
 from deltalake import DeltaTable
 
+from cluster.storage import Folder
 from relabel_service import tables
 from tests.ports import free_port
 from tests.tasks.test_text_classification import planted
@@ -17,36 +26,70 @@ from tests.tasks.test_text_classification import planted
 ROOT = Path(__file__).parents[2]
 
 
-def write(folder: Path, name: str, **planting: Any) -> str:
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URL of an empty bucket in a store of its own, which the environment tells how to reach."""
+    port = free_port()
+    # In a process of its own: a call of delta-rs holds the interpreter that would answer it.
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as store:
+        assert store.stderr is not None
+        while b"Running on" not in store.stderr.readline():
+            assert store.poll() is None, "the store did not start"
+        drain = threading.Thread(target=store.stderr.read)  # lest the pipe fill
+        drain.start()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+        }.items():
+            monkeypatch.setenv(name, value)
+        files = pyarrow.fs.S3FileSystem(
+            endpoint_override=f"http://127.0.0.1:{port}", allow_bucket_creation=True
+        )
+        files.create_dir("noise")
+        yield "s3://noise"
+        store.terminate()
+        drain.join()
+
+
+def write(folder: Folder, name: str, **planting: Any) -> str:
     rows = planted(**planting)
     table = pa.table(
         {"id": rows.ids, "text": rows.contents, "label": rows.labels, "gold": rows.gold}
     )
-    pq.write_table(table, folder / f"{name}.parquet")
-    return str(folder / f"{name}.parquet")
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    folder.write(f"{name}.parquet", sink.getvalue().to_pybytes())
+    return folder.address(f"{name}.parquet")
 
 
-def run_loop(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_loop(folder: Folder, *options: str) -> subprocess.CompletedProcess[str]:
     command = [
-        *(sys.executable, "-m", "jobs.loop", "--out", str(folder / "out")),
+        *(sys.executable, "-m", "jobs.loop", "--out", folder.address("out")),
         *("--dataset", write(folder, "train", num_rows=300, noise=0.4), "--id-column", "id"),
         *("--test", write(folder, "test", num_rows=300, noise=0.0, seed=1)),
         *("--rounds", "1", "--folds", "3", "--top", "120"),
         *("--port", str(free_port()), "--http-port", str(free_port()), *options),
     ]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
 
 
-def test_a_round_mends_labels_and_the_next_model_is_better(tmp_path: Path) -> None:
+def test_a_round_mends_labels_and_the_next_model_is_better(bucket: str, tmp_path: Path) -> None:
+    folder = Folder(f"{bucket}/runs/first")
     options = (
+        *("--queue", f"sqlite:///{tmp_path}/queue.db"),
         *("--gold-column", "gold", "--error-rate", "0.05", "--audit", "60"),
-        *("--dev", write(tmp_path, "dev", num_rows=100, noise=0.0, seed=2)),
+        *("--dev", write(folder, "dev", num_rows=100, noise=0.0, seed=2)),
         *("--decided-weight", "1", "--decided-weight", "4"),
     )
-    done = run_loop(tmp_path, *options)
+    done = run_loop(folder, *options)
     assert done.returncode == 0, done.stderr
-    out = tmp_path / "out"
-    told = json.loads((out / "report.json").read_text())
+    out = Folder(folder.address("out"))
+    told = json.loads(out.read("report.json"))
     first, second = told["rounds"]
     assert (first["version"], second["version"]) == ("v1", "v2")
     assert first["decided_weight"] == 1
@@ -61,18 +104,18 @@ def test_a_round_mends_labels_and_the_next_model_is_better(tmp_path: Path) -> No
     assert {"v1 train", "v1 mine", "v1 label", "v1 merge", "v2 train"} <= stages.keys()
     assert all(stage["seconds"] > 0 and stage["peak_bytes"] > 2**20 for stage in stages.values())
 
-    page = (out / "report.html").read_text()
+    page = out.read("report.html").decode()
     assert "What the loop brought" in page
     assert 'src="http' not in page  # the plot library is within
 
     # The versions, by time travel, and the lineage of what differs.
-    dataset = str(out / "dataset")
+    dataset = out.address("dataset")
     before, after = (
         {row["id"]: row["label"] for row in DeltaTable(dataset, version=version)
          .to_pyarrow_table(columns=["id", "label"]).to_pylist()}
         for version in (first["merged"]["version_before"], first["merged"]["version"])
     )  # fmt: skip
-    lineage = {row["id"]: row for row in tables.read_where(str(out / "lineage"), {}).to_pylist()}
+    lineage = {row["id"]: row for row in tables.read_where(out.address("lineage"), {}).to_pylist()}
     assert len(lineage) == 120 + 60  # what was found, and what was audited
     left = first["quality"]["errors_left"]
     assert left["by_audit"]
@@ -86,20 +129,26 @@ def test_a_round_mends_labels_and_the_next_model_is_better(tmp_path: Path) -> No
             )
             assert lineage[name]["labelers"] == ["gold-1"]
 
-    again = run_loop(tmp_path, *options)
+    again = run_loop(folder, *options)
     assert again.returncode == 0, again.stderr
-    retold = json.loads((out / "report.json").read_text())
+    retold = json.loads(out.read("report.json"))
     assert {**retold, "stages": told["stages"]} == told
 
 
 def test_weights_are_chosen_on_dev_alone(tmp_path: Path) -> None:
     options = ("--gold-column", "gold", "--decided-weight", "1", "--decided-weight", "4")
-    done = run_loop(tmp_path, *options)
+    done = run_loop(Folder(str(tmp_path)), *options)
     assert done.returncode == 1
     assert "decided_weight: has 2 values and no table to choose on" in done.stderr
 
 
 def test_gold_labelers_need_gold(tmp_path: Path) -> None:
-    done = run_loop(tmp_path)
+    done = run_loop(Folder(str(tmp_path)))
     assert done.returncode == 1
     assert "gold_column: is not given" in done.stderr
+
+
+def test_the_queue_cannot_lie_in_an_object_store(bucket: str) -> None:
+    done = run_loop(Folder(f"{bucket}/runs"), "--gold-column", "gold")
+    assert done.returncode == 1
+    assert "queue: cannot lie in 's3://noise/runs/out'" in done.stderr

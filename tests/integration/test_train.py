@@ -154,13 +154,10 @@ def test_what_people_decided_counts_more(ray_cluster: None, tmp_path: Path) -> N
         latest(Source(str(tmp_path / name), "text_classification", ("text",), "label", "id"))
         for name in ("data.parquet", "test.parquet")
     )
-    accuracy = {}
-    for weight in (1.0, 5.0):
-        settings = Training(num_folds=0, lineage_uri=lineage, decided_weight=weight)
-        train(source, settings, str(tmp_path / f"model-{weight}"))
-        told = evaluate(str(tmp_path / f"model-{weight}"), {"test": test}, Inference())
-        accuracy[weight] = told["test"]["accuracy"]
-    assert accuracy == {1.0: 0.0, 5.0: 1.0}
+    settings = Training(num_folds=0, lineage_uri=lineage, decided_weight=5.0)
+    train(source, settings, str(tmp_path / "model"))
+    told = evaluate(str(tmp_path / "model"), {"test": test}, Inference())
+    assert told["test"]["accuracy"] == 1
 
 
 @pytest.mark.parametrize(
