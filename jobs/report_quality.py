@@ -75,7 +75,8 @@ def figure(names: Sequence[str], qualities: Sequence[Quality]) -> plot.Figure:
         )
         shown.update_xaxes(title="label", row=1, col=3)
         shown.update_yaxes(title="true class", autorange="reversed", row=1, col=3)
-    return shown.update_layout(template="plotly_white", height=480)
+    # Beneath the plots: at the right stands the matrix's scale.
+    return shown.update_layout(template="plotly_white", height=480, legend={"orientation": "h"})
 
 
 def _reliability(shown: plot.Figure, name: str, quality: Quality) -> None:
