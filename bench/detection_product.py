@@ -8,12 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from bench.detection_methods import NUM_FOLDS, Verdict
-from bench.training import Rows, cross_fit
-from cluster.ranking import Scoring, known_of
+from bench.training import Rows, cross_fit, suspicion
 from cluster.scores.compact import Floats
 from cluster.scores.neighbors import unit_length
 from cluster.scores.suspicion import FLAG
-from cluster.tasks.seam import EMBEDDING, Array
+from cluster.tasks.seam import EMBEDDING
 
 BEFORE, MINE, WITH_ENCODER = "jobs.mine, one view", "jobs.mine", "jobs.mine --encoder"
 
@@ -25,17 +24,11 @@ def mined(rows: Rows, *, encoded: Floats | None, seed: int) -> dict[str, Verdict
     """
     judged = cross_fit(rows, num_folds=NUM_FOLDS, seed=seed).judged
     found = {
-        BEFORE: _suspicion(rows, judged, num_folds=0),
-        MINE: _suspicion(rows, judged, num_folds=NUM_FOLDS),
+        BEFORE: suspicion(rows, judged, num_folds=0),
+        MINE: suspicion(rows, judged, num_folds=NUM_FOLDS),
     }
     if encoded is not None:
         vectors = list(unit_length(encoded).astype(np.float32))
         judged = judged.append_column(EMBEDDING, pa.array(vectors, pa.list_(pa.float32())))
-        found[WITH_ENCODER] = _suspicion(rows, judged, num_folds=NUM_FOLDS)
+        found[WITH_ENCODER] = suspicion(rows, judged, num_folds=NUM_FOLDS)
     return {name: Verdict(one, one > FLAG) for name, one in found.items()}
-
-
-def _suspicion(rows: Rows, judged: pa.Table, *, num_folds: int) -> Array:
-    scoring = Scoring("", rows.task, rows.classes, "bench", num_folds=num_folds)
-    known, seen = known_of(scoring, judged)
-    return scoring.suspicion(seen, known.sums)

@@ -14,13 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 import torch
 
 from bench.detection_metrics import Quality
-from bench.training import Rows, cross_fit, folds_of
+from bench.training import Rows, cross_fit, folds_of, sets, suspicion
 from cluster.folds import Folds
-from cluster.ranking import Scoring, known_of
 from cluster.scores.suspicion import FLAG
 
 TASK, NUM_FOLDS = "text_classification", 5
@@ -71,11 +69,9 @@ def compare(found: Doubled, *, seed: int) -> dict[str, Quality]:
         "folds by id alone": Folds(NUM_FOLDS).of(rows.ids),
         "near-duplicates in one fold": folds_of(rows, NUM_FOLDS),
     }.items():
-        scoring = Scoring("", rows.task, rows.classes, "bench", num_folds=NUM_FOLDS)
         judged = cross_fit(rows, num_folds=NUM_FOLDS, seed=seed, fold=fold).judged
-        known, seen = known_of(scoring, judged)
-        suspicion = scoring.suspicion(seen, known.sums)
-        qualities[name] = Quality.of(suspicion, suspicion > FLAG, found.planted)
+        ranked = suspicion(rows, judged, num_folds=NUM_FOLDS)
+        qualities[name] = Quality.of(ranked, ranked > FLAG, found.planted)
     return qualities
 
 
@@ -93,15 +89,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _lines(data: Path, only: tuple[str, ...], rate: float, seed: int) -> Iterator[str]:
-    for path in sorted((data / TASK).glob("*/train.parquet")):
-        if only and path.parent.name not in only:
-            continue
-        table = pq.read_table(path)
-        gold = Rows.of(TASK, table, table["gold"].to_pylist()).labels
-        rows = Rows.of(TASK, table, table["label"].to_pylist())
+    for title, rows, gold in sets(data, TASK, only):
         for name, one in compare(doubled(rows, gold, rate=rate, seed=seed), seed=seed).items():
             ap, auroc, first, _ = one.values()
-            yield f"| {path.parent.name} | {name} | {ap:.3f} | {auroc:.3f} | {first:.2f} |"
+            yield f"| {title} | {name} | {ap:.3f} | {auroc:.3f} | {first:.2f} |"
 
 
 if __name__ == "__main__":

@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
 from bench.detection_metrics import Quality
-from bench.training import Rows, cross_fit
-from cluster.ranking import Scoring, known_of
+from bench.training import Rows, cross_fit, sets, suspicion
 from cluster.scores.suspicion import FLAG
 
 TASK = "text_classification"
@@ -41,25 +39,17 @@ def main(arguments: list[str] | None = None) -> int:
 def quality(rows: Rows, gold: list[str], *, num_folds: int, seed: int) -> Quality:
     """How well the product's ranking finds labels that are not gold's."""
     judged = cross_fit(rows, num_folds=num_folds, seed=seed).judged
-    scoring = Scoring("", rows.task, rows.classes, "bench", num_folds=num_folds)
-    known, seen = known_of(scoring, judged)
-    suspicion = scoring.suspicion(seen, known.sums)
+    found = suspicion(rows, judged, num_folds=num_folds)
     wrong = [label != truth for label, truth in zip(rows.labels, gold, strict=True)]
-    return Quality.of(suspicion, suspicion > FLAG, np.array(wrong))
+    return Quality.of(found, found > FLAG, np.array(wrong))
 
 
 def _lines(data: Path, only: tuple[str, ...], folds: list[int], seed: int) -> Iterator[str]:
-    for path in sorted((data / TASK).glob("*/train.parquet")):
-        if only and path.parent.name not in only:
-            continue
-        table = pq.read_table(path)
-        gold = Rows.of(TASK, table, table["gold"].to_pylist()).labels
-        rows = Rows.of(TASK, table, table["label"].to_pylist())
+    for name, rows, gold in sets(data, TASK, only):
         for num_folds in folds:
             found = quality(rows, gold, num_folds=num_folds, seed=seed)
             ap, auroc, first, _ = found.values()
-            name, cost = path.parent.name, num_folds
-            yield f"| {name} | {num_folds} | {cost} | {ap:.3f} | {auroc:.3f} | {first:.2f} |"
+            yield f"| {name} | {num_folds} | {num_folds} | {ap:.3f} | {auroc:.3f} | {first:.2f} |"
 
 
 if __name__ == "__main__":

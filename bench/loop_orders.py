@@ -6,8 +6,7 @@ import numpy as np
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 
-from bench.training import CrossFitted, Rows
-from cluster.ranking import Scoring, known_of
+from bench.training import CrossFitted, Rows, suspicion
 from cluster.scores.views import log_view_of
 from cluster.tasks.class_views import read_compact
 from cluster.tasks.seam import Array
@@ -19,9 +18,7 @@ Order = Callable[[Rows, CrossFitted], Array]
 
 def ours(rows: Rows, fitted: CrossFitted) -> Array:
     """As jobs.mine ranks."""
-    scoring = Scoring("", rows.task, rows.classes, "bench", num_folds=NUM_FOLDS)
-    known, seen = known_of(scoring, fitted.judged)
-    return scoring.suspicion(seen, known.sums)
+    return suspicion(rows, fitted.judged, num_folds=NUM_FOLDS)
 
 
 def cleanlab(rows: Rows, fitted: CrossFitted) -> Array:

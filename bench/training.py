@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import nn
 
@@ -23,6 +24,7 @@ from cluster.fit import MAX_GRADIENT_NORM
 from cluster.folds import Folds, id_keys
 from cluster.model_store import ALL, fold_run
 from cluster.predict import predictions_of
+from cluster.ranking import Scoring, known_of
 from cluster.tasks import model_task
 from cluster.tasks.seam import FOLD, OBSERVED, Array, Learner
 from relabel_service.tasks import task_named
@@ -64,6 +66,19 @@ class Rows:
                 for column in (self.ids, self.contents, self.labels)
             ),
         )
+
+
+def sets(data: Path, task: str, only: Sequence[str]) -> Iterator[tuple[str, Rows, list[str]]]:
+    """Name, train rows and gold labels of each data/<task>/<name>/train.parquet.
+
+    only: names of those wanted; all when empty.
+    """
+    for path in sorted((data / task).glob("*/train.parquet")):
+        if only and path.parent.name not in only:
+            continue
+        table = pq.read_table(path)
+        gold = Rows.of(task, table, table["gold"].to_pylist()).labels
+        yield path.parent.name, Rows.of(task, table, table["label"].to_pylist()), gold
 
 
 def folds_of(rows: Rows, num_folds: int) -> Ints:
@@ -120,6 +135,13 @@ def cross_fit(
         _judged(learner, said, rows),
         learner,
     )
+
+
+def suspicion(rows: Rows, judged: pa.Table, *, num_folds: int) -> Array:
+    """As jobs.mine ranks cross-fitted rows, [R]. num_folds: 0 has the model's view alone."""
+    scoring = Scoring("", rows.task, rows.classes, "bench", num_folds=num_folds)
+    known, seen = known_of(scoring, judged)
+    return scoring.suspicion(seen, known.sums)
 
 
 def train(rows: Rows, *, seed: int = 0) -> Learner:

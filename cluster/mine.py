@@ -12,7 +12,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import pyarrow as pa
 from ray.data import ActorPoolStrategy
@@ -237,10 +237,10 @@ def _beside(mining: Mining, manifest: Manifest, scoring: Scoring) -> Beside | No
     if mining.encoder is not None:
         _try_encoder(mining.source, mining.encoder)
     # What training watched is about the labels that it saw.
-    same = asdict(mining.source) | {"weight_column": None} == asdict(manifest.source) | {
-        "weight_column": None
-    }
-    return Beside(encoder=mining.encoder, observed=same)
+    mined, trained = (
+        replace(source, weight_column=None) for source in (mining.source, manifest.source)
+    )
+    return Beside(encoder=mining.encoder, observed=mined == trained)
 
 
 def _try_encoder(source: Source, encoder: str) -> None:

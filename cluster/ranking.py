@@ -5,7 +5,7 @@ Equally suspicious rows go by id, so that the order does not depend on the parts
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -139,10 +139,14 @@ def rank(
     shared = ray.put((known, units, decided))
     worst = [_worst.remote(scoring, part, shared, limit, least) for part in parts]
     found = pa.concat_tables(ray.get(worst)).sort_by(WORST_FIRST)
-    found = found.slice(0, limit) if limit is not None else found
-    found = found.append_column("rank", pa.array(np.arange(found.num_rows)))
+    return by_part(found.slice(0, limit) if limit is not None else found, parts)
+
+
+def by_part(chosen: pa.Table, parts: Iterable[str]) -> dict[str, pa.Table]:
+    """Rows with `part`, `place` and `suspicion`, in the order of their ranks, part by part."""
+    ranked = chosen.append_column("rank", pa.array(np.arange(chosen.num_rows)))
     return {
-        part: found.filter(pc.equal(found["part"], part)).select(["place", "rank", "suspicion"])
+        part: ranked.filter(pc.equal(ranked["part"], part)).select(["place", "rank", "suspicion"])
         for part in parts
     }
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray
 
-from cluster.ranking import Known, Scoring, judged_rows
+from cluster.ranking import Known, Scoring, by_part, judged_rows
 
 NUM_BINS = 200  # of suspicion, alike in width
 
@@ -43,6 +43,15 @@ def middles(num_bins: int = NUM_BINS) -> npt.NDArray[np.float64]:
     return found
 
 
+def histogram(
+    suspicion: npt.NDArray[np.float64], num_bins: int = NUM_BINS
+) -> npt.NDArray[np.int64]:
+    """Rows in each bin, [num_bins]. suspicion: [R], in [0, 1]."""
+    places = np.minimum((suspicion * num_bins).astype(np.int64), num_bins - 1)
+    found: npt.NDArray[np.int64] = np.bincount(places, minlength=num_bins)
+    return found
+
+
 def rest(
     scoring: Scoring,
     places: Mapping[str, pa.Table],
@@ -59,9 +68,7 @@ def rest(
     )
     counts = sum((one for one, _ in looked), np.zeros(NUM_BINS, np.int64))
     drawn = pa.concat_tables([_DRAWN.empty_table(), *(one for _, one in looked)])
-    drawn = drawn.sort_by("lot").slice(0, num_audit)
-    drawn = drawn.append_column("rank", pa.array(np.arange(drawn.num_rows)))
-    return Rest(counts, {part: _of_part(drawn, part) for part in places})
+    return Rest(counts, by_part(drawn.sort_by("lot").slice(0, num_audit), places))
 
 
 @ray.remote
@@ -85,7 +92,6 @@ def _rest(
             for name, place in zip(names, places.to_pylist(), strict=True)
         ]
     )
-    bins = np.minimum((suspicion * NUM_BINS).astype(np.int64), NUM_BINS - 1)
     drawn = pa.table(
         {
             "lot": _lots(scoring.run_id, names),
@@ -96,7 +102,7 @@ def _rest(
         schema=_DRAWN,
     )
     drawn = drawn.filter(pa.array(is_rest)).sort_by("lot").slice(0, num_audit)
-    return np.bincount(bins[is_rest], minlength=NUM_BINS), drawn
+    return histogram(suspicion[is_rest]), drawn
 
 
 def _lots(run_id: str, names: Sequence[tuple[str, str]]) -> npt.NDArray[np.uint64]:
@@ -106,8 +112,3 @@ def _lots(run_id: str, names: Sequence[tuple[str, str]]) -> npt.NDArray[np.uint6
         for name in names
     ]
     return np.frombuffer(b"".join(digests), np.uint64)
-
-
-def _of_part(drawn: pa.Table, part: str) -> pa.Table:
-    mine = np.array([one == part for one in drawn["part"].to_pylist()], np.bool_)
-    return drawn.filter(pa.array(mine)).select(["place", "rank", "suspicion"])

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cluster.mine import Mined
-from cluster.rest import middles
+from cluster.rest import histogram, middles
 from cluster.scores.calibration import (
     Calibration,
     Doubles,
@@ -126,8 +126,8 @@ def _unasked(mined: Mined, answered: Answered) -> Doubles:
     """Suspicion of each row that no one was asked about, by the middle of its bin."""
     counts = np.array(mined.rest, np.int64)
     num_bins = max(len(counts), 1)
-    places = np.minimum((answered.suspicion[answered.audit] * num_bins).astype(int), num_bins - 1)
-    counts = np.maximum(counts - np.bincount(places, minlength=num_bins)[: len(counts)], 0)
+    audited = histogram(answered.suspicion[answered.audit], num_bins)
+    counts = np.maximum(counts - audited[: len(counts)], 0)
     return np.repeat(middles(num_bins)[: len(counts)], counts)
 
 
