@@ -123,7 +123,8 @@ def mine(mining: Mining) -> Mined:
     """Score every row and commit the worst as findings. Run again, it tells what it told.
 
     Raises RowsLost when rows in are not rows out, Conflict when the findings
-    table keeps changing, NotFound when the training is not there.
+    table keeps changing, NotFound when the training is not there, InvalidInput when a table
+    of other columns lies where the findings are to be.
     """
     work = Folder(f"{mining.findings_uri.rstrip('/')}/_runs/{mining.run_id}")
     if work.exists(MINED):
@@ -139,6 +140,7 @@ def mine(mining: Mining) -> Mined:
         mining.calibration,
     )
     beside = _beside(mining, manifest, scoring)
+    tables.prepare("findings", mining.findings_uri, tables.FINDINGS)
     times = [time.monotonic()]
 
     seen = survey(mining.source)

@@ -3,8 +3,8 @@
 A systematic error (a guideline misread, a source mapped wrongly) is in many rows at once,
 and a model trained on them has learned it: mining, which trusts the model, passes them
 over. Here the person brings bad cases with their right labels, likeness finds the rows,
-and the campaign is blind: findings carry no suggestion of any model. The bad case and its
-label, which is preferred, stand in the reason.
+and the campaign is blind: findings carry no suggestion of any model. The bad case stands in
+the reason, and its label is the preferred one.
 
     table --Ray Data--> similarity to each case --best of each batch--> the most alike, asked
 
@@ -103,13 +103,14 @@ class Found:
 def find(pattern: Pattern) -> Found:
     """Commit the rows most like the bad cases as findings. Run again, it tells what it told.
 
-    Raises InvalidInput when no row is fit, the likeness does not suit the content, or a right
-    label is of a class that no row has.
+    Raises InvalidInput when a table of other columns lies where the findings are to be, no row is
+    fit, the likeness does not suit the content, or a right label is of a class that no row has.
     """
     work = Folder(f"{pattern.findings_uri.rstrip('/')}/_runs/{pattern.run_id}")
     if work.exists(DONE):
         return Found(**json.loads(work.read(DONE)))
     start = time.monotonic()
+    tables.prepare("findings", pattern.findings_uri, tables.FINDINGS)
     task = task_named(pattern.source.task)
     seen = survey(pattern.source)
     classes = _classes(pattern, task, seen)
@@ -256,6 +257,7 @@ def _findings(
                     "reason": _reason(pattern.likeness, case, one["similarity"]),
                     "task": task.name,
                     "classes": classes,
+                    "preferred_label": case.label if by_row else None,
                 }
             )
     return pa.Table.from_pylist(found, schema=tables.FINDINGS)

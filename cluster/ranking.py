@@ -265,6 +265,7 @@ def _write_findings(
             "reason": task.reasons(table),
             "task": pa.array([scoring.task] * num_rows),
             "classes": pa.array([list(scoring.classes)] * num_rows, pa.list_(pa.string())),
+            "preferred_label": pa.nulls(num_rows),
         }
     ).cast(tables.FINDINGS)
     return _file(scoring, part, rows, findings_uri)

@@ -27,8 +27,8 @@ def item_parts(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, bytes
     """What everybody sees of a finding, and what blind answers do without.
 
     row: rank, row_id, unit, content, human_label, suggestions as pairs of label and
-    probability, suspicion, reason. Where gold or audit items are mixed in, nothing sets
-    them apart.
+    probability, suspicion, reason, preferred_label or None. Where gold or audit items are
+    mixed in, nothing sets them apart.
     """
     task = task_named(campaign.task)
     item = items_pb2.Item(
@@ -46,6 +46,8 @@ def item_parts(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, bytes
     )
     if not _mixes(campaign.settings):
         hints.suspicion, hints.rank, hints.reason = row["suspicion"], row["rank"], row["reason"]
+        if row["preferred_label"] is not None:
+            item.preferred_label.CopyFrom(task.label_to_wire(row["preferred_label"]))
     return item.SerializeToString(), hints.SerializeToString()
 
 

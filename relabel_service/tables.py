@@ -25,6 +25,7 @@ SUGGESTION = pa.struct([("label", pa.string()), ("probability", pa.float64())])
 
 # One row of a data set, or one unit of it (an entity class, a box class), whose
 # label is in doubt. suspicion in [0, 1], higher is worse; rank 0 is the worst.
+# preferred_label: what whoever asks thinks right, for the unit; null where nobody has said.
 FINDINGS = pa.schema(
     [
         pa.field("run_id", pa.string()),
@@ -39,6 +40,7 @@ FINDINGS = pa.schema(
         pa.field("reason", pa.string()),
         pa.field("task", pa.string()),
         pa.field("classes", pa.list_(pa.string())),
+        pa.field("preferred_label", pa.string()),
     ]
 )
 

@@ -1,6 +1,6 @@
 """A keyboard labeler for the terminal: one item a screen, one key a decision."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.markup import escape as escape_markup
@@ -15,10 +15,15 @@ from relabel_service.v1 import items_pb2, leases_pb2
 KEYS = {
     "c": "confirm the human label",
     "a": "accept the suggestion",
+    "p": "take the preferred label",
     "o": "other label",
     "s": "skip",
     "e": "escalate",
     "q": "quit",
+}
+OFFERED: Mapping[str, Callable[[items_pb2.Item], bool]] = {
+    "a": lambda item: bool(item.suggestions),
+    "p": lambda item: item.HasField("preferred_label"),
 }
 
 
@@ -53,7 +58,8 @@ def ask(
     lease: leases_pb2.Lease, classes: Sequence[str], console: Console
 ) -> leases_pb2.Result | None:
     """Show the item and read one decision; None to quit."""
-    keys = [key for key in KEYS if key != "a" or lease.item.suggestions]
+    missing = {key for key, offers in OFFERED.items() if not offers(lease.item)}
+    keys = [key for key in KEYS if key not in missing]
     console.print(screen(lease.item))
     console.print("  ".join(f"[bold]{key}[/bold] {KEYS[key]}" for key in keys))
     match Prompt.ask("decision", choices=keys, show_choices=False, console=console):
@@ -61,6 +67,10 @@ def ask(
             return confirm(lease)
         case "a":
             return accept(lease)
+        case "p":
+            preferred = lease.item.preferred_label
+            is_there = preferred == lease.item.human_label
+            return confirm(lease) if is_there else relabel(lease, preferred)
         case "o":
             label = screens.ask_label(lease.item, classes, console)
             return ask(lease, classes, console) if label is None else relabel(lease, label)
@@ -74,6 +84,8 @@ def ask(
 def screen(item: items_pb2.Item) -> Panel:
     lines = [screens.content(item), Text()]
     lines.append(Text(f"human label  {screens.label(item.human_label, item)}", "bold"))
+    if item.HasField("preferred_label"):
+        lines.append(Text(f"preferred    {screens.label(item.preferred_label, item)}", "green"))
     lines += [
         Text(f"model says   {screens.label(one.label, item)}  {one.probability:.0%}", "cyan")
         for one in item.suggestions

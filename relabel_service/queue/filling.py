@@ -118,6 +118,7 @@ def _item(
         "unit": row["unit"] or "",
         "suggestions": suggestions,
         "reason": row["reason"] or "",
+        "preferred_label": row.get("preferred_label"),  # older tables have no such column
     }
     item, hints = item_parts(campaign, told)
     return {

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Item(_message.Message):
-    __slots__ = ("name", "row_id", "unit", "content", "human_label", "suggestions", "suspicion", "rank", "reason", "num_bytes")
+    __slots__ = ("name", "row_id", "unit", "content", "human_label", "suggestions", "suspicion", "rank", "reason", "num_bytes", "preferred_label")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROW_ID_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class Item(_message.Message):
     RANK_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PREFERRED_LABEL_FIELD_NUMBER: _ClassVar[int]
     name: str
     row_id: str
     unit: str
@@ -29,7 +30,8 @@ class Item(_message.Message):
     rank: int
     reason: str
     num_bytes: int
-    def __init__(self, name: _Optional[str] = ..., row_id: _Optional[str] = ..., unit: _Optional[str] = ..., content: _Optional[_Union[Content, _Mapping]] = ..., human_label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ..., suggestions: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ..., suspicion: _Optional[float] = ..., rank: _Optional[int] = ..., reason: _Optional[str] = ..., num_bytes: _Optional[int] = ...) -> None: ...
+    preferred_label: _labels_pb2.Label
+    def __init__(self, name: _Optional[str] = ..., row_id: _Optional[str] = ..., unit: _Optional[str] = ..., content: _Optional[_Union[Content, _Mapping]] = ..., human_label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ..., suggestions: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ..., suspicion: _Optional[float] = ..., rank: _Optional[int] = ..., reason: _Optional[str] = ..., num_bytes: _Optional[int] = ..., preferred_label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ...) -> None: ...
 
 class Suggestion(_message.Message):
     __slots__ = ("label", "probability")

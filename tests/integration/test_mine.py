@@ -1,9 +1,12 @@
 """Mining on a real Ray session: every row accounted for, the worst found, once."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from cluster.mine import Mined, Mining, mine
 from cluster.predict import Inference, Sampling
@@ -169,6 +172,13 @@ def test_a_training_that_is_not_there_is_said_so(trained: Trained, tmp_path: Pat
     settings = mining(trained, tmp_path)
     with pytest.raises(NotFound, match="no finished training"):
         mine(Mining(**{**vars(settings), "store_uri": str(tmp_path / "none")}))
+
+
+def test_findings_are_not_put_into_another_table(trained: Trained, tmp_path: Path) -> None:
+    other = str(tmp_path / "other")
+    write_deltalake(other, pa.table({"id": ["a"]}))
+    with pytest.raises(InvalidInput, match=r"findings: .* is a table of id; name another address"):
+        mine(replace(mining(trained, tmp_path), findings_uri=other))
 
 
 def test_a_run_needs_a_name(trained: Trained, tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ def asked_and_merged(setting: Setting, server: ServerProcess) -> None:
         ).name
         with client.hold(campaign, max_items=5) as leases:
             assert all(not lease.item.suggestions for lease in leases)
-            assert all("right label is sport" in lease.item.reason for lease in leases)
+            preferred = {lease.item.preferred_label.class_label.class_name for lease in leases}
+            assert preferred == {"sport"}
             client.release(campaign, [lease.token for lease in leases])
         assert answer_all(client, campaign, gold) == 80
         client.finalize(campaign, results_uri=str(setting.folder / "results"))
@@ -252,8 +253,15 @@ def test_classes_of_boxes_are_asked_about_one_by_one(tmp_path: Path) -> None:
     rows = tables.read_run(str(tmp_path / "findings"), "scenes").to_pylist()
     named = list(task.classes_in(case.label))
     assert [row["unit"] for row in rows] == named * 3
+    assert {row["preferred_label"] for row in rows} == {None}  # its places are the case's own
     assert rows[0]["id"] == first["id"]
     assert all(set(task.classes_in(row["human_label"])) <= {row["unit"]} for row in rows)
+
+
+def test_findings_are_not_put_into_another_table(tmp_path: Path) -> None:
+    setting = Setting(tmp_path)
+    with pytest.raises(InvalidInput, match="is a table of id, text, label, gold; name another"):
+        find(setting.pattern(findings_uri=setting.source.uri))
 
 
 def test_a_search_without_cases_is_refused(tmp_path: Path) -> None:

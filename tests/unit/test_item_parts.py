@@ -25,6 +25,7 @@ def row(content: str = "text", rank: int = 7) -> dict[str, Any]:
     return {
         "rank": rank, "row_id": "row", "unit": "", "content": content, "human_label": "ham",
         "suggestions": [("spam", 0.9), ("ham", 0.1)], "suspicion": 0.8, "reason": "why",
+        "preferred_label": "spam",
     }  # fmt: skip
 
 
@@ -40,11 +41,18 @@ def test_the_halves_are_the_item_and_blind_answers_get_the_first() -> None:
     assert (whole.suspicion, whole.rank, whole.reason) == (0.8, 7, "why")
     assert (blind.name, blind.content) == (whole.name, whole.content)
     assert (list(blind.suggestions), blind.suspicion, blind.rank, blind.reason) == ([], 0, 0, "")
+    assert blind.preferred_label == whole.preferred_label == whole.suggestions[0].label
+
+
+def test_no_label_is_preferred_where_nobody_has_said() -> None:
+    whole = read(*item_parts(campaign(), row() | {"preferred_label": None}))
+    assert not whole.HasField("preferred_label")
 
 
 def test_where_gold_is_mixed_in_nothing_tells_the_rank() -> None:
     whole = read(*item_parts(campaign(gold_uri="gold"), row()))
     assert (whole.suspicion, whole.rank, whole.reason) == (0, 0, "")
+    assert not whole.HasField("preferred_label")
     assert whole.name.removeprefix("campaigns/test/items/") != "7"
     assert len(whole.suggestions) == 2
 

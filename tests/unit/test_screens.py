@@ -176,6 +176,21 @@ def test_the_screen_shows_content_label_and_reason() -> None:
         assert shown in out.getvalue()
 
 
+def test_the_preferred_label_is_shown_and_taken_with_one_key(typing: list[str]) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=100)
+    asked = item(CONTENTS["text"][0], CLASS)
+    typing.extend(["p", "q"])  # no label is preferred: p is no choice
+    assert terminal.ask(leases_pb2.Lease(token="t", item=asked), ["cat", "dog"], console) is None
+    asked.preferred_label.class_label.class_name = "dog"
+    typing.append("p")
+    result = terminal.ask(leases_pb2.Lease(token="t", item=asked), ["cat", "dog"], console)
+    assert result is not None
+    assert result.decision == leases_pb2.DECISION_RELABEL
+    assert result.label.class_label.class_name == "dog"
+    assert "preferred    dog" in out.getvalue()
+
+
 def test_a_kept_file_holds_the_message_s_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
