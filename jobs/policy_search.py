@@ -2,8 +2,9 @@
 
     v1 mined out of sample --rules--> a preview each --train--> dev --best--> next Delta version
 
-A rule must beat leaving the rows alone, by a model of the same seed. Test labels decide
-nothing: they are looked at once, for the rule that dev chose, and over the whole test.
+A rule must beat leaving the rows alone, by a model of the same seed and by more than chance in
+dev's rows explains. Test labels decide nothing: they are looked at once, for the rule that dev
+chose, and over the whole test.
 """
 
 from collections.abc import Mapping, Sequence
@@ -74,7 +75,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class Searched:
-    """What came of it. chosen: `keep` where no rule was better on dev; then no version is new.
+    """What came of it. chosen: the best on dev of the rules whose gain's interval lies above 0;
+    `keep` where there is none, and then no version is new.
 
     before, after: metrics of the whole test. gain, hurt: as Trial's, of the test.
     """
@@ -101,7 +103,7 @@ def search(asked: Search) -> Searched:
     trials = [Trial(KEEP, 0, task.metrics(kept.answers, kept.labels), (0.0, 0.0, 0.0))]
     findings = tables.read_run(findings_uri, run_id)
     trials += [_try(asked, folder, source, rule, findings, kept) for rule in asked.rules]
-    best = max(trials, key=lambda one: next(iter(one.dev.values())))
+    best = chosen(trials)
     searched = Searched(trials, best.policy, source.version, source.version, num_changed=0)
     for rule in asked.rules:
         if str(rule) == best.policy:
@@ -110,6 +112,13 @@ def search(asked: Search) -> Searched:
             num_changed = len(written.decisions)
             searched = replace(searched, version=written.version, num_changed=num_changed)
     return searched if asked.test is None else _tested(asked, folder, asked.test, searched)
+
+
+def chosen(trials: Sequence[Trial]) -> Trial:
+    """The first, which keeps the rows, or the best of those that are surely better on dev."""
+    keep, *others = trials
+    surely = [one for one in others if one.gain[1] > 0]
+    return max(surely, key=lambda one: one.gain[0], default=keep)
 
 
 def gain(task: ModelTask, before: Answered, after: Answered) -> tuple[float, float, float]:

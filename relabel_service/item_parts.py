@@ -27,8 +27,8 @@ def item_parts(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, bytes
     """What everybody sees of a finding, and what blind answers do without.
 
     row: rank, row_id, unit, content, human_label, suggestions as pairs of label and
-    probability, suspicion, reason, preferred_label or None. Where gold or audit items are
-    mixed in, nothing sets them apart.
+    probability, suspicion, reason; preferred_label, where there is one (older findings have
+    no such column). Where gold or audit items are mixed in, nothing sets them apart.
     """
     task = task_named(campaign.task)
     item = items_pb2.Item(
@@ -46,8 +46,9 @@ def item_parts(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, bytes
     )
     if not _mixes(campaign.settings):
         hints.suspicion, hints.rank, hints.reason = row["suspicion"], row["rank"], row["reason"]
-        if row["preferred_label"] is not None:
-            item.preferred_label.CopyFrom(task.label_to_wire(row["preferred_label"]))
+        preferred = row.get("preferred_label")
+        if preferred is not None:
+            item.preferred_label.CopyFrom(task.label_to_wire(preferred))
     return item.SerializeToString(), hints.SerializeToString()
 
 
@@ -64,7 +65,8 @@ def item_name(campaign: Campaign, rank: int) -> str:
     item_id = str(rank)
     if _mixes(campaign.settings):
         name = f"{campaign.campaign}/{campaign.create_time}/{rank}".encode()
-        item_id = hashlib.blake2b(name, digest_size=8).hexdigest()
+        secret = bytes.fromhex(campaign.settings.secret)  # else anybody could try every rank
+        item_id = hashlib.blake2b(name, digest_size=8, key=secret).hexdigest()
     return f"campaigns/{campaign.campaign}/items/{item_id}"
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import secrets
 import uuid
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -79,6 +80,7 @@ def campaign_settings(check: "Checks", asked: campaigns_pb2.Campaign) -> Setting
         audit_uri=asked.audit.uri,
         audit_run_id=asked.audit.run_id,
         audit_population=asked.audit.population,
+        secret=secrets.token_hex(16),
     )
 
 

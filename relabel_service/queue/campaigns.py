@@ -36,6 +36,7 @@ class Settings:
     audit_uri: str = ""
     audit_run_id: str = ""
     audit_population: int = 0
+    secret: str = ""  # what names and places of mixed items are drawn from; told to nobody
 
 
 @dataclass(frozen=True)

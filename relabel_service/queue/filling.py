@@ -89,7 +89,7 @@ def _step(store: Store, present: Campaign, batch: pa.Table, placer: Placer) -> C
 
 def _finish(store: Store, present: Campaign, placer: Placer) -> Campaign:
     settings, num_findings = present.settings, present.num_items
-    chance = random.Random(present.campaign)
+    chance = random.Random(f"{present.campaign}/{settings.secret}")
     audit = sample(settings.audit_uri, settings.audit_run_id)
     gold = sample(settings.gold_uri, settings.gold_run_id)
     rows = [(row, AUDIT) for row in audit] + [(row, GOLD) for row in gold]
@@ -118,7 +118,6 @@ def _item(
         "unit": row["unit"] or "",
         "suggestions": suggestions,
         "reason": row["reason"] or "",
-        "preferred_label": row.get("preferred_label"),  # older tables have no such column
     }
     item, hints = item_parts(campaign, told)
     return {

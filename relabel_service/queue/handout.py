@@ -163,7 +163,7 @@ def _chosen(
     rate = campaign.settings.gold_rate
     if rate and wish.role == LABELER:
         # Drawn anew for each batch, so that neither number nor places of gold tell anything.
-        chance = random.Random(f"{campaign.campaign}/{wish.labeler}/{now}")
+        chance = random.Random(f"{campaign.settings.secret}/{wish.labeler}/{now}")
         gold = free(GOLD, sum(chance.random() < rate for _ in chosen))
         chosen = chosen[: len(chosen) - len(gold)]
         for one in gold:

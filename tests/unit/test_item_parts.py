@@ -55,6 +55,8 @@ def test_where_gold_is_mixed_in_nothing_tells_the_rank() -> None:
     assert not whole.HasField("preferred_label")
     assert whole.name.removeprefix("campaigns/test/items/") != "7"
     assert len(whole.suggestions) == 2
+    other = read(*item_parts(campaign(gold_uri="gold", secret="ab"), row()))
+    assert other.name != whole.name  # what is public does not give the name away
 
 
 @given(

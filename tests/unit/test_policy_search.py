@@ -5,7 +5,7 @@ import pytest
 
 from cluster.evaluate import Answered
 from cluster.tasks import model_task
-from jobs.policy_search import gain, hurt_most
+from jobs.policy_search import KEEP, Trial, chosen, gain, hurt_most
 
 TASK = model_task("text_classification")
 IDS = [f"row-{place}" for place in range(400)]
@@ -26,6 +26,14 @@ def test_a_gain_is_told_with_how_sure_it_is() -> None:
 
 def test_no_change_is_no_gain() -> None:
     assert gain(TASK, answered(40), answered(40)) == (0.0, 0.0, 0.0)
+
+
+def test_the_best_rule_is_chosen_of_those_that_surely_gain() -> None:
+    keep = Trial(KEEP, 0, {}, (0.0, 0.0, 0.0))
+    lucky = Trial("lucky", 9, {}, (0.3, -0.1, 0.7))
+    sure, surer = (Trial(f"{value}", 9, {}, (value, 0.01, 0.3)) for value in (0.1, 0.2))
+    assert chosen([keep, lucky, sure, surer]) == surer
+    assert chosen([keep, lucky]) == keep
 
 
 def test_segments_that_fell_are_told_worst_first_and_small_ones_left_out() -> None:
