@@ -48,6 +48,23 @@ def test_a_campaign_from_creation_to_its_results(server: ServerProcess, tmp_path
     assert any(name in line for line in relabel("campaigns", *at))
 
 
+def test_what_one_escalates_another_decides_at_the_keyboard(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    at = ("--address", server.address)
+    made = f"c-{uuid.uuid4().hex}"
+    relabel("create", made, "--findings", write_findings(tmp_path, 1), "--run-id", "run", *at)
+    name = f"campaigns/{made}"
+    shown = relabel("label", name, "--as", "ann", *at, stdin="e\nunclear\n")
+    assert shown[-1] == "1 answers accepted"
+    assert json.loads("".join(relabel("stats", name, *at)))["numEscalated"] == "1"
+    shown = relabel("label", name, "--as", "judy", "--adjudicate", *at, stdin="a\n")
+    assert shown[-1] == "1 answers accepted"
+    told = json.loads("".join(relabel("stats", name, *at)))
+    assert (told["numDone"], told["numChanged"]) == ("1", "1")
+    assert told["numEscalated"] == "0"
+
+
 def test_who_answers_must_be_said(server: ServerProcess) -> None:
     with pytest.raises(InvalidInput, match="RELABEL_TOKEN"):
         relabel("lease", "campaigns/any", "--address", server.address)
