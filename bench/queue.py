@@ -4,7 +4,7 @@ The bare server gives the same payload from memory and keeps nothing; it is meas
 and behind Serve, which shows what of the difference is Serve's.
 
     python -m bench.queue                       # about 5 minutes; prints a table and JSON
-    python -m bench.queue --items 1000000       # a long queue, to compare with 10,000
+    python -m bench.queue --batch 200           # of larger batches
     python -m bench.queue --queue postgresql    # on a PostgreSQL of its own
     python -m bench.queue --label-studio /tmp/label-studio/bin/label-studio
                                                 # bench/label_studio.py says how to install it
@@ -80,7 +80,7 @@ def main(
     clients: Annotated[list[int] | None, typer.Option(help="concurrent clients")] = None,
     batch: Annotated[int, typer.Option(help="items a call")] = 50,
     seconds: Annotated[float, typer.Option(help="of each measurement")] = 10.0,
-    items: Annotated[int, typer.Option(help="in the queue at first")] = 200_000,
+    items: Annotated[int, typer.Option(help="in the queue at first")] = 1_000_000,
     queue: Annotated[Queue, typer.Option(help="kind of database")] = Queue.SQLITE,
     haproxy: Annotated[bool, typer.Option(help="in the deployed mode")] = True,
     label_studio: Annotated[Path | None, typer.Option(help="its program")] = None,
