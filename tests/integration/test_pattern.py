@@ -114,6 +114,7 @@ def asked_and_merged(setting: Setting, server: ServerProcess) -> None:
         ).name
         with client.hold(campaign, max_items=5) as leases:
             assert all(not lease.item.suggestions for lease in leases)
+            assert all("right label is sport" in lease.item.reason for lease in leases)
             preferred = {lease.item.preferred_label.class_label.class_name for lease in leases}
             assert preferred == {"sport"}
             client.release(campaign, [lease.token for lease in leases])
