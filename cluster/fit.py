@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.train
@@ -20,9 +19,10 @@ import torch.distributed as dist
 from ray.train import Checkpoint
 from torch import nn
 
+from cluster.batches import Batches
 from cluster.device import autocast, device, to_device
 from cluster.model_store import ALL, Manifest, ModelStore, fold_run
-from cluster.tasks.seam import Recipe
+from cluster.tasks.seam import Recipe, Tensors
 from relabel_service.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class _Shard:
         self.folds = manifest.folds.of(table["id"])
         self.inputs = learner.encode(contents)
         self.targets = learner.encode_labels(labels, contents)
-        self.weights = torch.from_numpy(table["weight"].to_numpy().astype(np.float32))
+        weights = torch.from_numpy(table["weight"].to_numpy().astype(np.float32))
+        self.weights = weights.to(device())
 
 
 class _Run:
@@ -99,7 +100,20 @@ class _Run:
             self._optimizer,
             partial(self._recipe.rate, num_steps=max(self._steps * self._recipe.epochs, 1)),
         )
-        self._observed = np.zeros((len(shard.ids), 1 + len(self._learner.observed)))
+        self._rank = ray.train.get_context().get_world_rank()
+        self._batches = Batches(
+            self._learner,
+            shard.inputs,
+            shard.targets,
+            batch_size=self._recipe.batch_size,
+            num_loaders=settings.num_loaders,
+            seed=settings.seed + number + self._rank,
+        )
+        # How often each row was seen, then sums of what was observed. On the device, as losses
+        # are: fetching them would hold up each step until the one before it is over.
+        self._observed = torch.zeros(
+            (len(shard.ids), 1 + len(self._learner.observed)), dtype=torch.float64, device=device()
+        )
         self._first_epoch = self._restore()
 
     def fit(self) -> None:
@@ -115,36 +129,31 @@ class _Run:
     def _epoch(self, epoch: int) -> float:
         """One pass over the run's rows; mean loss of this worker's."""
         settings = self._settings
-        order = np.random.default_rng(
-            (settings.seed, self._number, epoch, ray.train.get_context().get_world_rank())
-        ).permutation(self._rows)
+        order = np.random.default_rng((settings.seed, self._number, epoch, self._rank)).permutation(
+            self._rows
+        )
         # Workers with fewer rows begin anew, so that all take the same number of steps.
         order = np.resize(order, max(self._steps * self._recipe.batch_size, len(order)))[
             : max(len(order), (self._steps - 1) * self._recipe.batch_size + 1)
         ]
         self._model.train()
-        losses = [
-            self._step(order[at : at + self._recipe.batch_size])
-            for at in range(0, len(order), self._recipe.batch_size)
-        ]
-        return float(np.mean(losses))
+        losses = [self._step(places, batch) for places, batch in self._batches.of(order)]
+        return float(torch.stack(losses).mean())
 
-    def _step(self, places: npt.NDArray[np.int64]) -> float:
-        shard = self._shard
-        batch = self._learner.collate(
-            [shard.inputs[place] for place in places], [shard.targets[place] for place in places]
-        )
+    def _step(self, places: torch.Tensor, batch: Tensors) -> torch.Tensor:
+        """places: of the batch's rows in the shard, [B]. The loss, on the device."""
+        places = places.to(device(), non_blocking=True)
         with autocast():
             losses, observed = self._model(to_device(batch))
-        loss = _weighted_mean(losses.float(), shard.weights[places].to(losses.device))
+        loss = _weighted_mean(losses.float(), self._shard.weights[places])
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), MAX_GRADIENT_NORM)
         self._optimizer.step()
         self._schedule.step()
-        self._observed[places, 0] += 1
-        self._observed[places, 1:] += observed.float().cpu().numpy()
-        return float(loss.detach())
+        seen = torch.cat([observed.new_ones(len(places), 1), observed], dim=1)
+        self._observed.index_add_(0, places, seen.double())
+        return loss.detach()
 
     def _checkpoint(self, epoch: int, loss: float) -> None:
         """Keep the state for a restart. Every worker reports, though rank 0 alone has a file.
@@ -152,7 +161,7 @@ class _Run:
         A report takes about two seconds, however small (Ray 2.60), hence none an epoch.
         """
         told = {"run": self._run, "epoch": epoch, "loss": loss}
-        if ray.train.get_context().get_world_rank() != 0:
+        if self._rank != 0:
             ray.train.report(told)
             return
         with tempfile.TemporaryDirectory() as local:
@@ -185,16 +194,18 @@ class _Run:
         return int(state["epoch"])
 
     def _finish(self) -> None:
-        rank = ray.train.get_context().get_world_rank()
-        self._store.folder.write(f"observed/{self._run}-{rank}.parquet", self._observed_file())
+        self._store.folder.write(
+            f"observed/{self._run}-{self._rank}.parquet", self._observed_file()
+        )
         _most(0)  # the run counts as finished only when every worker's observations are kept
-        if rank == 0:
+        if self._rank == 0:
             self._store.save_run(self._run, self._learner)
 
     def _observed_file(self) -> bytes:
         """id, num_epochs, and the mean over epochs of each observed quantity."""
-        counts = self._observed[self._rows, 0]
-        means = self._observed[self._rows, 1:] / np.maximum(counts, 1)[:, None]
+        observed = self._observed.cpu().numpy()[self._rows]
+        counts = observed[:, 0]
+        means = observed[:, 1:] / np.maximum(counts, 1)[:, None]
         table = pa.table(
             {
                 "id": self._shard.ids.take(pa.array(self._rows)),

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import pyarrow as pa
-from ray.data import ActorPoolStrategy
 
 from cluster.beside import Beside, BesideJudge
 from cluster.dataset import Source, rows
@@ -272,8 +271,7 @@ def _judge(
         fn_constructor_args=(mining.store_uri, settings.sampling, beside),
         batch_format="pyarrow",
         batch_size=settings.batch_rows,
-        compute=ActorPoolStrategy(size=settings.num_workers),
-        num_gpus=1 if settings.use_gpu else None,
+        **settings.actors,
     ).write_datasink(PartsSink(work, JUDGED, attempt=uuid.uuid4().hex[:8]))
 
 

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from ray.data import ActorPoolStrategy
 
 from cluster.dataset import BATCH_ROWS, Source, rows
 from cluster.likeness import Likeness, Measure, measure_of
+from cluster.predict import Inference
 from cluster.selection import Selection
 from cluster.storage import Folder
 from cluster.survey import Survey, survey
@@ -73,8 +73,7 @@ class Pattern:
     run_id: str
     selection: Selection = field(default_factory=Selection)
     model: str | None = None
-    num_workers: int = 1
-    use_gpu: bool = False
+    inference: Inference = field(default_factory=Inference)
     decided: frozenset[tuple[str, str]] = frozenset()
     new_classes: bool = False
 
@@ -201,8 +200,7 @@ def _alike(pattern: Pattern, task: Task, seen: Survey) -> tuple[pa.Table, int, i
             fn_constructor_args=(measure, wanted),
             batch_format="pyarrow",
             batch_size=BATCH_ROWS,
-            compute=ActorPoolStrategy(size=pattern.num_workers),
-            num_gpus=1 if pattern.use_gpu else None,
+            **pattern.inference.actors,
         ).iter_batches(batch_format="pyarrow", batch_size=None)
     ).cast(_ALIKE)
     alike = table.filter(table["id"].is_valid()).sort_by(MOST_ALIKE_FIRST)

@@ -22,6 +22,7 @@ from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchTrainer
 
 from cluster.dataset import Source, rows
+from cluster.device import require_gpu
 from cluster.fit import fit_runs
 from cluster.folds import Folds
 from cluster.model_store import Manifest, ModelStore
@@ -42,6 +43,7 @@ class Training:
     model: Hugging Face id or local path; None for the task's built-in.
     num_folds: 0 fits the one model on every row alone, for when nothing will be mined with it.
     num_workers: data-parallel processes of each run. batch_size: rows a worker and step.
+    cpus_per_gpu: CPUs of each worker where it has a GPU; those after the first collate ahead.
     lineage_uri: lineage table of the data set (tables.LINEAGE), to learn from what people decided.
     decided_weight: how many times what other rows count a row counts that people have decided;
     1 forgets who decided. Labels that people looked at again are right far oftener than others.
@@ -56,6 +58,7 @@ class Training:
     learning_rate: float | None = None
     num_workers: int = 1
     use_gpu: bool = False
+    cpus_per_gpu: int = 1
     lineage_uri: str | None = None
     decided_weight: float = 1.0
     max_failures: int = 2
@@ -67,6 +70,7 @@ class Training:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidInput.of(name, f"{value} is too small; use 1 or more")
+        require_gpu(self.cpus_per_gpu, self.use_gpu)
         if not 1 <= self.decided_weight < math.inf:
             raise InvalidInput.of(
                 "decided_weight", f"{self.decided_weight} is no weight; use 1 or more"
@@ -74,6 +78,11 @@ class Training:
         if self.learning_rate is not None and self.learning_rate <= 0:
             raise InvalidInput.of("learning_rate", f"{self.learning_rate} is no rate; use above 0")
         Folds(self.num_folds)
+
+    @property
+    def num_loaders(self) -> int:
+        """Processes of a worker that collate batches ahead of its steps."""
+        return self.cpus_per_gpu - 1
 
 
 class _WholeShards(DataConfig):
@@ -180,7 +189,11 @@ def _fit(
         },
         datasets={"train": fit_rows},
         dataset_config=_WholeShards(),
-        scaling_config=ScalingConfig(num_workers=settings.num_workers, use_gpu=settings.use_gpu),
+        scaling_config=ScalingConfig(
+            num_workers=settings.num_workers,
+            use_gpu=settings.use_gpu,
+            resources_per_worker={"CPU": settings.cpus_per_gpu, "GPU": int(settings.use_gpu)},
+        ),
         run_config=RunConfig(
             name="fit",
             storage_path=store.folder.address("ray"),

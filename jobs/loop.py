@@ -90,6 +90,7 @@ def main(
     ] = None,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
+    cpus_per_gpu: options.CpusPerGpu = 1,
     labelers: Annotated[Labelers, typer.Option(help="who answers")] = Labelers.GOLD,
     error_rate: Annotated[float, typer.Option(help="share of wrong answers of gold labelers")] = 0,
     votes_required: Annotated[int, typer.Option(help="votes an item needs")] = 1,
@@ -133,12 +134,13 @@ def main(
             epochs=epochs,
             num_workers=num_workers,
             use_gpu=use_gpu,
+            cpus_per_gpu=cpus_per_gpu,
             seed=seed,
         ),
         selection=Selection(
             top=top, budget=parse_budget(budget) if budget else None, threshold=threshold
         ),
-        inference=Inference(num_workers=num_workers, use_gpu=use_gpu),
+        inference=Inference(num_workers=num_workers, use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu),
         gold_column=gold_column,
         tests={name: _test(source, uri, gold_column) for name, uri in tests.items()},
         votes_required=votes_required,

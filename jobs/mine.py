@@ -51,6 +51,7 @@ def main(
     batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = 1024,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
+    cpus_per_gpu: options.CpusPerGpu = 1,
 ) -> None:
     """Mine; prints JSON."""
     selection = Selection(
@@ -64,7 +65,7 @@ def main(
         quarantine_uri=quarantine or f"{findings.rstrip('/')}-quarantine",
         run_id=run_id,
         selection=selection,
-        inference=Inference(predictions, batch_rows, num_workers, use_gpu),
+        inference=Inference(predictions, batch_rows, num_workers, use_gpu, cpus_per_gpu),
         decided=decided_parts(lineage),
         units=tuple(unit or ()),
         disagreement=disagreement,

@@ -48,6 +48,9 @@ Version = Annotated[
 Folds = Annotated[int, typer.Option("--folds", help="models that each leave one part out")]
 NumWorkers = Annotated[int, typer.Option(help="processes that share the work")]
 UseGpu = Annotated[bool, typer.Option("--use-gpu", help="one GPU a worker")]
+CpusPerGpu = Annotated[
+    int, typer.Option(help="CPUs that keep each GPU busy: they encode and decode ahead of it")
+]
 Top = Annotated[int | None, typer.Option(help="keep this many of the worst")]
 Budget = Annotated[str | None, typer.Option(help="keep this share of the rows: 5% or 0.05")]
 Threshold = Annotated[float | None, typer.Option(help="keep suspicion of at least this, in [0, 1]")]

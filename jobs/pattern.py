@@ -21,6 +21,7 @@ import typer
 from cluster.dataset import Source, latest, rows
 from cluster.likeness import Likeness
 from cluster.pattern import BadCase, Pattern, find
+from cluster.predict import Inference
 from cluster.selection import Selection, parse_budget
 from jobs import options
 from jobs.session import ray_session, run
@@ -69,6 +70,7 @@ def main(
     ] = None,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
+    cpus_per_gpu: options.CpusPerGpu = 1,
 ) -> None:
     """Search; prints JSON."""
     source = options.source_of(
@@ -97,8 +99,9 @@ def main(
                 run_id=run_id,
                 selection=selection,
                 model=model,
-                num_workers=num_workers,
-                use_gpu=use_gpu,
+                inference=Inference(
+                    num_workers=num_workers, use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu
+                ),
                 decided=decided_parts(lineage),
                 new_classes=new_class,
             )

@@ -65,6 +65,7 @@ def main(
     epochs: Annotated[int | None, typer.Option(help="the model's recipe when left out")] = None,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
+    cpus_per_gpu: options.CpusPerGpu = 1,
     seed: int = 0,
 ) -> None:
     """Search; prints JSON."""
@@ -94,9 +95,10 @@ def main(
             epochs=epochs,
             num_workers=num_workers,
             use_gpu=use_gpu,
+            cpus_per_gpu=cpus_per_gpu,
             seed=seed,
         ),
-        inference=Inference(num_workers=num_workers, use_gpu=use_gpu),
+        inference=Inference(num_workers=num_workers, use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu),
         selection=Selection(threshold=min(threshold))
         if threshold
         else Selection(budget=max(shares)),

@@ -178,6 +178,7 @@ def main(
     epochs: Annotated[int | None, typer.Option(help="the model's recipe when left out")] = None,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
+    cpus_per_gpu: options.CpusPerGpu = 1,
     seed: int = 0,
 ) -> None:
     """Refine; prints a table to stderr and JSON to stdout."""
@@ -207,9 +208,12 @@ def main(
             epochs=epochs,
             num_workers=num_workers,
             use_gpu=use_gpu,
+            cpus_per_gpu=cpus_per_gpu,
             seed=seed,
         ),
-        inference=Inference(predictions, num_workers=num_workers, use_gpu=use_gpu),
+        inference=Inference(
+            predictions, num_workers=num_workers, use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu
+        ),
         tests={
             name: latest(replace(source, uri=uri, version=None, label_column=column))
             for name, (uri, column) in told.items()

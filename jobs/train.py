@@ -37,6 +37,7 @@ def main(
     learning_rate: Annotated[float | None, typer.Option(help="highest of the schedule")] = None,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
+    cpus_per_gpu: options.CpusPerGpu = 1,
     lineage: Annotated[
         str | None, typer.Option(help="lineage table, which tells what people have decided")
     ] = None,
@@ -60,6 +61,7 @@ def main(
         learning_rate=learning_rate,
         num_workers=num_workers,
         use_gpu=use_gpu,
+        cpus_per_gpu=cpus_per_gpu,
         lineage_uri=lineage,
         decided_weight=decided_weight,
         max_failures=max_failures,
@@ -87,7 +89,9 @@ def main(
         }
         if test is not None:
             judged = options.like_trained(manifest, test, label_column=gold_column)
-            told |= evaluate(out, {"test": judged}, Inference(use_gpu=use_gpu))
+            told |= evaluate(
+                out, {"test": judged}, Inference(use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu)
+            )
     print(json.dumps(told, indent=2))
 
 
