@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import itertools
 import shlex
 import subprocess
 import sys
@@ -66,6 +67,22 @@ def test_every_job_runs_a_job_module_that_takes_its_settings() -> None:
         )
         assert told.returncode == 0, told.stderr
         assert [s for s in settings if s.startswith("--") and s not in told.stdout] == []
+
+
+@pytest.mark.parametrize(("path", "run"), all_of("RayJob"))
+def test_every_run_uses_the_gpus_and_most_cpus_that_its_workers_have(
+    path: str, run: Document
+) -> None:
+    words = shlex.split(run["spec"]["entrypoint"])
+    asked = dict(itertools.pairwise(words))
+    [group] = ray_cluster(run)["workerGroupSpecs"]
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    num_workers = int(asked["--num-workers"])
+    num_actors = num_workers * int(asked.get("--cpus-per-gpu", 1))
+    num_cpus = group["replicas"] * int(limits["cpu"])
+    assert num_cpus / 2 < num_actors < num_cpus  # some are left to read rows
+    num_gpus = group["replicas"] * int(limits.get("nvidia.com/gpu", 0))
+    assert num_gpus == (num_workers if "--use-gpu" in words else 0)
 
 
 @each_service
