@@ -30,6 +30,7 @@ from cluster.storage import Folder
 from cluster.survey import survey
 from cluster.tasks import model_task
 from cluster.tasks.seam import KnowsNoise
+from cluster.unchanged import JUDGED_BY, take_over
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, RelabelError
 from relabel_service.tasks import task_named
@@ -54,6 +55,8 @@ class Mining:
     num_audit: random rows of those not asked about, to be written as findings of the table
     `<findings_uri>-audit`: what people find in them tells how many errors are left.
     calibration: what turns suspicion into the signal p_wrong, from an audit; else they are one.
+    keep_judgements: leave what was judged for later runs. since: such an earlier run of the same
+    training into the same table; only rows that are new or changed since are predicted.
     """
 
     source: Source
@@ -69,6 +72,8 @@ class Mining:
     encoder: str | None = None
     num_audit: int = 0
     calibration: Calibration = field(default_factory=Calibration)
+    keep_judgements: bool = False
+    since: str | None = None
 
     @property
     def audit_uri(self) -> str:
@@ -79,11 +84,19 @@ class Mining:
             raise InvalidInput.of("audit", f"{self.num_audit} rows; give 0 or more")
         if not self.run_id or "/" in self.run_id:
             raise InvalidInput.of("run_id", f"{self.run_id!r} names no run; use letters and digits")
+        if self.since == self.run_id:
+            raise InvalidInput.of("since", f"{self.since!r} is this run; name an earlier one")
+
+    def work(self, run_id: str) -> Folder:
+        """Where a run keeps what is not whole yet."""
+        return Folder(f"{self.findings_uri.rstrip('/')}/_runs/{run_id}")
 
 
 @dataclass(frozen=True)
 class Mined:
     """What a run did, in rows of the data set: num_rows = num_scored + num_quarantined.
+
+    num_taken_over: scored rows whose judgement is of the run `since`.
 
     rest: rows (and units) that were neither found nor decided before, counted by suspicion
     in bins alike in width over [0, 1]. audit_uri: where a sample of num_audit of them is;
@@ -98,6 +111,7 @@ class Mined:
     num_quarantined: int
     num_repeated_ids: int
     num_findings: int
+    num_taken_over: int = 0
     num_audit: int = 0
     audit_uri: str = ""
     rest: Sequence[int] = ()
@@ -125,7 +139,7 @@ def mine(mining: Mining) -> Mined:
     table keeps changing, NotFound when the training is not there, InvalidInput when a table
     of other columns lies where the findings are to be.
     """
-    work = Folder(f"{mining.findings_uri.rstrip('/')}/_runs/{mining.run_id}")
+    work = mining.work(mining.run_id)
     if work.exists(MINED):
         return Mined(**json.loads(work.read(MINED)))
     manifest = ModelStore(mining.store_uri).manifest()
@@ -144,7 +158,7 @@ def mine(mining: Mining) -> Mined:
 
     seen = survey(mining.source)
     times.append(time.monotonic())
-    _judge(mining, manifest, work, seen.repeated, beside)
+    num_taken_over = _judge(mining, manifest, work, seen.repeated, beside)
     times.append(time.monotonic())
 
     parts = part_names(work, JUDGED)
@@ -184,6 +198,7 @@ def mine(mining: Mining) -> Mined:
         num_quarantined=counted["unfit"],
         num_repeated_ids=len(seen.repeated),
         num_findings=_num_rows(places),
+        num_taken_over=num_taken_over,
         num_audit=_num_rows(left.audit),
         audit_uri=mining.audit_uri if _num_rows(left.audit) else "",
         rest=left.counts.tolist(),
@@ -197,7 +212,8 @@ def mine(mining: Mining) -> Mined:
         },
     )
     work.write(MINED, json.dumps(asdict(mined), indent=2).encode())
-    work.delete(JUDGED)
+    if not mining.keep_judgements:
+        work.delete(JUDGED)
     return mined
 
 
@@ -241,7 +257,7 @@ def _beside(mining: Mining, manifest: Manifest, scoring: Scoring) -> Beside | No
     mined, trained = (
         replace(source, weight_column=None) for source in (mining.source, manifest.source)
     )
-    return Beside(encoder=mining.encoder, observed=mined == trained)
+    return Beside(encoder=mining.encoder, observed=mined == trained and mining.since is None)
 
 
 def _try_encoder(source: Source, encoder: str) -> None:
@@ -258,13 +274,21 @@ def _judge(
     work: Folder,
     repeated: frozenset[str],
     beside: Beside | None,
-) -> None:
-    """Write the judged parts that are missing."""
+) -> int:
+    """Write the judged parts that are missing; of how many rows an earlier run had judged."""
     found = rows(mining.source, classes=manifest.classes, repeated=repeated)
-    done = [read_part(work, part, ["id"])["id"] for part in part_names(work, JUDGED)]
+    judge = _judge_of(mining, manifest)
+    num_taken_over = (
+        take_over(found, since=mining.work(mining.since), into=work, parts=JUDGED, judge=judge)
+        if mining.since is not None
+        else 0
+    )
+    if mining.keep_judgements:
+        work.write(JUDGED_BY, json.dumps(judge, indent=2).encode())
+    done = [read_part(work, part, ["id", "fault"]) for part in part_names(work, JUDGED)]
     if done:
-        ids = pa.concat_arrays([chunk for column in done for chunk in column.chunks]).unique()
-        found = found.map_batches(missing_from(ids), batch_format="pyarrow")
+        held = pa.concat_tables(done, promote_options="permissive")
+        found = found.map_batches(missing_from(held), batch_format="pyarrow")
     settings = mining.inference
     found.map_batches(
         _Judge,
@@ -273,6 +297,16 @@ def _judge(
         batch_size=settings.batch_rows,
         **settings.actors,
     ).write_datasink(PartsSink(work, JUDGED, attempt=uuid.uuid4().hex[:8]))
+    return num_taken_over
+
+
+def _judge_of(mining: Mining, manifest: Manifest) -> dict[str, str]:
+    """All that a row's judgement follows from but the row."""
+    return {
+        "training": f"{mining.store_uri} {manifest.training_id}",
+        "predictions": mining.inference.sampling.value,
+        "encoder": mining.encoder or "",
+    }
 
 
 def _commit(

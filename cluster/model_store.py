@@ -40,6 +40,7 @@ class Manifest:
     """What inference must know of a training.
 
     num_rows: fit rows trained on. near_duplicates: pairs of id keys as Folds takes them.
+    training_id: differs from that of any other training, the same settings again included.
     """
 
     source: Source
@@ -49,6 +50,7 @@ class Manifest:
     num_rows: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     near_duplicates: tuple[tuple[int, int], ...] = ()
+    training_id: str = ""
 
     @property
     def folds(self) -> Folds:

@@ -60,11 +60,21 @@ def part_names(folder: Folder, name: str) -> list[str]:
     return folder.names(name, ".parquet")
 
 
-def missing_from(parts: pa.Array) -> Any:
-    """A batch function that drops the rows whose id is among `parts` already."""
+def missing_from(parts: pa.Table) -> Any:
+    """A batch function that drops the ROWS that `parts` (id, fault) hold already.
+
+    Fit and unfit rows apart: of rows that share an id, one is fit.
+    """
+    fit = pc.is_null(parts["fault"])
+    fit_ids = parts.filter(fit)["id"].combine_chunks().unique()
+    unfit_ids = parts.filter(pc.invert(fit))["id"].combine_chunks().unique()
 
     def keep(batch: pa.Table) -> pa.Table:
-        done = pc.is_in(batch["id"], value_set=parts)
+        done = pc.if_else(
+            pc.is_null(batch["fault"]),
+            pc.is_in(batch["id"], value_set=fit_ids),
+            pc.is_in(batch["id"], value_set=unfit_ids),
+        )
         return batch.filter(pc.invert(done))
 
     return keep

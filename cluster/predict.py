@@ -18,6 +18,7 @@ from torch import nn
 from cluster.device import autocast, device, require_gpu, to_device
 from cluster.model_store import ALL, ModelStore, fold_run
 from cluster.tasks.seam import Learner, WeighsLabels
+from cluster.unchanged import KEY, row_keys
 from relabel_service.errors import InvalidInput
 
 CHUNK_ROWS = 256  # rows of like size predicted together
@@ -96,7 +97,7 @@ class Predictor:
         return found
 
     def judge(self, batch: pa.Table) -> pa.Table:
-        """ROWS -> one row for each row and unit, as Learner.judge gives it, with id and content.
+        """ROWS -> one row for each row and unit, as Learner.judge gives it, with id, content, key.
 
         Unfit rows follow with the judgement's columns null.
         """
@@ -108,7 +109,9 @@ class Predictor:
         if not predictions:
             return unfit
         judged = self._learners[0].judge(predictions, labels, contents)
-        own = fit.select(["id", "content", "fault", "row"]).take(judged["row"])
+        keys = pa.array(row_keys(ids, labels, contents), pa.uint64())
+        kept = fit.select(["id", "content", "fault", "row"]).append_column(KEY, keys)
+        own = kept.take(judged["row"])
         for name in judged.column_names:
             if name != "row":
                 own = own.append_column(name, judged[name])

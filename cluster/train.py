@@ -9,6 +9,7 @@ to the last checkpoint within the run (FailureConfig).
 
 import math
 import tempfile
+import uuid
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -118,6 +119,7 @@ def train(source: Source, settings: Training, out: str) -> Manifest:
         num_rows=seen.num_rows - seen.num_faults,
         settings=asdict(settings),
         near_duplicates=tuple((int(one), int(group)) for one, group in seen.near_duplicates),
+        training_id=uuid.uuid4().hex,
     )
     fit_rows = _fit_rows(source, seen, settings)
     _prepare(store, manifest, fit_rows)

@@ -49,6 +49,16 @@ def main(
     encoder: options.Encoder = None,
     audit: options.Audit = 0,
     batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = 1024,
+    keep_judgements: Annotated[
+        bool, typer.Option("--keep-judgements", help="leave what was judged, for a later --since")
+    ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="earlier run by the same training into the same table that kept its judgements; "
+            "only rows new or changed since then are predicted"
+        ),
+    ] = None,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
     cpus_per_gpu: options.CpusPerGpu = 1,
@@ -71,6 +81,8 @@ def main(
         disagreement=disagreement,
         encoder=encoder,
         num_audit=audit,
+        keep_judgements=keep_judgements,
+        since=since,
     )
     with ray_session():
         mined = mine(mining)

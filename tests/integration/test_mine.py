@@ -4,10 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
+from cluster.dataset import Source, latest
 from cluster.mine import Mined, Mining, mine
 from cluster.predict import Inference, Sampling
 from cluster.selection import Selection
@@ -91,6 +93,39 @@ def test_a_run_cut_off_goes_on_with_what_is_missing(trained: Trained, tmp_path: 
     Path(work.address(parts[0])).unlink()
     assert without_times(mine(half)) == without_times(expected) | {"run_id": "half"}
     assert _findings(half) == _findings(whole)
+
+
+def test_only_new_and_changed_rows_are_judged_again_and_the_same_is_found(
+    trained: Trained, tmp_path: Path
+) -> None:
+    every = Selection(top=1000)
+    mine(mining(trained, tmp_path, "then", selection=every, keep_judgements=True))
+    later = _later_version(trained, tmp_path / "data")
+    asked = replace(mining(trained, tmp_path, "whole", selection=every), source=later)
+    expected = mine(asked)
+    since = replace(asked, run_id="since", since="then")
+    found = mine(since)
+    # Of the fit rows one is gone, one is new, ten have another label, one another content.
+    assert found.num_taken_over == found.num_scored - 1 - 10 - 1
+    assert (found.num_findings, found.rest) == (expected.num_findings, expected.rest)
+    assert np.allclose(found.noise_matrix, expected.noise_matrix)
+    assert _suspicions(since) == pytest.approx(_suspicions(asked), abs=1e-6)
+    with pytest.raises(NotFound, match="keeps no judgements; mine that run with --keep-judgements"):
+        mine(replace(asked, run_id="more", since="whole"))
+    with pytest.raises(InvalidInput, match="judged with predictions 'out-of-sample', not 'in-s"):
+        mine(replace(since, run_id="more", inference=Inference(Sampling.IN_SAMPLE)))
+    with pytest.raises(InvalidInput, match="is this run"):
+        replace(since, since="since")
+
+
+def _later_version(trained: Trained, folder: Path) -> Source:
+    rows = DeltaTable(trained.source.uri).to_pyarrow_table().to_pylist()
+    for row in rows[10:20]:
+        row["label"] = "money" if row["label"] != "money" else "sport"
+    rows[20]["text"] += " again"
+    rows[21] = {"id": "new", "text": "a new text", "label": "sport"}
+    write_deltalake(str(folder), pa.Table.from_pylist(rows))
+    return latest(replace(trained.source, uri=str(folder), version=None))
 
 
 def test_rows_decided_already_are_scored_but_not_asked_about(
@@ -193,6 +228,10 @@ def _findings(settings: Mining) -> list[dict[str, Any]]:
         .to_pylist()
     )
     return rows
+
+
+def _suspicions(settings: Mining) -> dict[str, float]:
+    return {row["id"]: row["suspicion"] for row in _findings(settings)}
 
 
 def _judge_only(settings: Mining) -> None:

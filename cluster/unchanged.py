@@ -1,0 +1,99 @@
+"""Judgements of an earlier mining taken over for the rows that are as they were then.
+
+A row's judgement follows from its content, its label and the models alone, so with the
+same models only new and changed rows need a prediction; the table's sums and the order
+are made anew from all. What training watched of a row is about the label it had then, and
+is left out.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+
+from cluster.folds import id_keys
+from cluster.parts import part_names, read_part, write_part
+from cluster.storage import Folder
+from cluster.tasks.seam import OBSERVED
+from relabel_service.errors import InvalidInput, NotFound
+
+JUDGED_BY = "judged_by.json"
+KEY = "key"  # uint64: of a judged row's id, label and content; null where unfit
+PREFIX = "since"
+
+Judge = dict[str, str]
+
+
+def row_keys(
+    ids: Sequence[str], labels: Sequence[str], contents: Sequence[str]
+) -> npt.NDArray[np.uint64]:
+    """64 bits that differ where an id, a label or a content does: [rows]."""
+    texts = (json.dumps(row) for row in zip(ids, labels, contents, strict=True))
+    return id_keys(texts)
+
+
+def take_over(
+    rows: "ray.data.Dataset", *, since: Folder, into: Folder, parts: str, judge: Judge
+) -> int:
+    """Write the judgements in `since` of rows that are as they were; how many rows those are.
+
+    rows: ROWS of the present version. since, into: folders of the two runs, where `parts` are
+    their judged parts. judge: what judges now. Done again, it writes the same again.
+    Raises NotFound where that run kept no judgements, InvalidInput where another judged them.
+    """
+    _require(since, parts, judge)
+    earlier = part_names(since, parts)
+    keys = [read_part(since, part, [KEY])[KEY] for part in earlier]
+    known = pa.concat_arrays([one for column in keys for one in column.chunks]).drop_null()
+    shared = ray.put(known.unique())
+
+    def unchanged(batch: pa.Table) -> pa.Table:
+        fit = batch.filter(batch["fault"].is_null())
+        here = row_keys(*(fit[name].to_pylist() for name in ("id", "label", "content")))
+        found = pa.table({KEY: pa.array(here, pa.uint64())})
+        return found.filter(pc.is_in(found[KEY], value_set=ray.get(shared)))
+
+    batches: Iterable[Any] = rows.map_batches(unchanged, batch_format="pyarrow").iter_batches(
+        batch_format="pyarrow", batch_size=None
+    )
+    found = [chunk for batch in batches for chunk in batch[KEY].chunks]
+    kept = pa.concat_arrays([pa.array([], pa.uint64()), *found])
+    wanted = ray.put(kept)
+    ray.get(
+        [
+            _copy.remote(since, part, into, f"{parts}/{PREFIX}-{number:06d}.parquet", wanted)
+            for number, part in enumerate(earlier)
+        ]
+    )
+    return len(kept)
+
+
+@ray.remote
+def _copy(since: Folder, part: str, into: Folder, name: str, wanted: pa.Array) -> None:
+    table = read_part(since, part)
+    table = table.filter(pc.is_in(table[KEY], value_set=wanted))
+    watched = [column for column in table.column_names if column.startswith(OBSERVED)]
+    if table.num_rows:
+        write_part(into, name, table.drop_columns(watched))
+
+
+def _require(since: Folder, parts: str, judge: Judge) -> None:
+    if not since.exists(JUDGED_BY) or not part_names(since, parts):
+        raise NotFound(
+            f"{since.uri!r} keeps no judgements; mine that run with --keep-judgements, or this one "
+            "without --since"
+        )
+    then: dict[str, Any] = json.loads(since.read(JUDGED_BY))
+    for name, value in judge.items():
+        if then.get(name) != value:
+            raise InvalidInput.of(
+                "since",
+                f"{since.uri!r} was judged with {name} {then.get(name)!r}, not {value!r}: what it "
+                "says of a row would not be what this run says; mine without --since",
+            )
