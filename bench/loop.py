@@ -2,8 +2,9 @@
 
 DIR holds <task>/<name>/{train,test}.parquet with columns id, label, gold and the task's content;
 gold of train answers for the labelers, gold of test grades. Each order asks about a share of the
-rows a round, trains again, and asks on; rows answered once are not asked about again. Trains
-in this process (bench/training.py), with the product's learner, folds, views and suspicion.
+rows a round, trains again, and asks on; rows answered once are not asked about again, and count
+more in training, as in jobs.loop: of several weights the best on dev.parquet is taken. Trains in
+this process (bench/training.py), with the product's learner, folds, views and suspicion.
 Replaces the part of --out below its mark by a table for each set.
 """
 
@@ -17,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -25,6 +25,7 @@ from bench.loop_orders import ORDERS
 from bench.training import Rows, cross_fit, predict, train
 from cluster.tasks import MODEL_TASKS, model_task
 from cluster.tasks.seam import Learner, Pools
+from jobs.loop import DECIDED_WEIGHT
 
 MARK = "<!-- written by bench.loop from here on -->\n"
 CLOSE = 0.01  # within this of the accuracy that all gold labels give
@@ -35,7 +36,7 @@ Names = npt.NDArray[np.str_]
 @dataclass(frozen=True)
 class Settings:
     """share: of the train rows, asked about in each of num_rounds. error_rates: of labelers, in
-    [0, 1). label: the column of labels that are mended."""
+    [0, 1). label: the column of labels that are mended. decided_weights: of rows asked about."""
 
     data: Path
     out: Path
@@ -45,16 +46,18 @@ class Settings:
     num_rounds: int
     share: float
     error_rates: tuple[float, ...]
+    decided_weights: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Set:
-    """One data set's rows and gold; test is never trained on."""
+    """One data set's rows and gold; dev and test are never trained on."""
 
     title: str
     train: Rows
     gold: Names
     test: Rows
+    dev: Rows | None
 
     @property
     def num_wrong(self) -> int:
@@ -88,18 +91,39 @@ def run(one: Set, order: str, *, error_rate: float, seed: int, settings: Setting
     ranked = ORDERS[order]
     found = []
     for number in range(settings.num_rounds + 1):
-        rows = replace(one.train, labels=labels.tolist())
+        rows, model = _trained(one, labels, asked, seed=seed, weights=settings.decided_weights)
         if ranked is None or number == settings.num_rounds:
-            model, suspicion = train(rows, seed=seed), rng.random(len(labels))
+            suspicion = rng.random(len(labels))
         else:
             fitted = cross_fit(rows, seed=seed)
-            model, suspicion = fitted.model, ranked(rows, fitted)
+            suspicion = ranked(rows, fitted)
         found.append(accuracy(model, one.test))
         worst = np.argsort(np.where(asked, -np.inf, suspicion), kind="stable")[::-1][:batch]
         worst = worst[~asked[worst]]
         labels[worst] = _answers(one, worst, error_rate, rng)
         asked[worst] = True
     return found
+
+
+def _trained(
+    one: Set,
+    labels: npt.NDArray[np.object_],
+    asked: npt.NDArray[np.bool_],
+    *,
+    seed: int,
+    weights: tuple[float, ...],
+) -> tuple[Rows, Learner]:
+    """The rows as the best of the weights counts those asked about, and the model of them."""
+    found = []
+    for weight in weights if asked.any() else weights[:1]:
+        counted = tuple(np.where(asked, weight, 1.0).tolist())
+        rows = replace(one.train, labels=labels.tolist(), weights=counted)
+        found.append((rows, train(rows, seed=seed)))
+    if len(found) == 1:
+        return found[0]
+    dev = one.dev
+    assert dev is not None
+    return max(found, key=lambda pair: accuracy(pair[1], dev))
 
 
 def accuracy(model: Learner, test: Rows) -> float:
@@ -127,18 +151,28 @@ def _sets(settings: Settings) -> Iterator[Set]:
             test = path.with_name("test.parquet")
             if (settings.only and path.parent.name not in settings.only) or not test.exists():
                 continue
-            one = _set(f"{task}/{path.parent.name}", task, pq.read_table(path), pq.read_table(test),
-                       settings.label)  # fmt: skip
+            one = _set(f"{task}/{path.parent.name}", task, path, settings)
             if one is not None and one.num_wrong:
                 yield one
 
 
-def _set(title: str, task: str, rows: pa.Table, test: pa.Table, label: str) -> Set | None:
-    if label not in rows.column_names:
+def _set(title: str, task: str, path: Path, settings: Settings) -> Set | None:
+    rows = pq.read_table(path)
+    if settings.label not in rows.column_names:
         return None
-    read = Rows.of(task, rows, rows[label].to_pylist())
+    read = Rows.of(task, rows, rows[settings.label].to_pylist())
     gold = Rows.of(task, rows, rows["gold"].to_pylist())
-    return Set(title, read, np.array(gold.labels), Rows.of(task, test, test["gold"].to_pylist()))
+    test = pq.read_table(path.with_name("test.parquet"))
+    dev = (
+        pq.read_table(path.with_name("dev.parquet")) if len(settings.decided_weights) > 1 else None
+    )
+    return Set(
+        title,
+        read,
+        np.array(gold.labels),
+        Rows.of(task, test, test["gold"].to_pylist()),
+        None if dev is None else Rows.of(task, dev, dev["gold"].to_pylist()),
+    )
 
 
 def _page(one: Set, settings: Settings) -> list[str]:
@@ -193,6 +227,9 @@ def _settings(arguments: list[str] | None) -> Settings:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--share", type=float, default=0.1, help="of the rows, a round")
     parser.add_argument("--error-rates", type=float, nargs="*", default=[0.0, 0.05, 0.15])
+    parser.add_argument(
+        "--decided-weight", type=float, nargs="*", default=[DECIDED_WEIGHT], help="1: all alike"
+    )
     given = parser.parse_args(arguments)
     return Settings(
         given.data,
@@ -203,6 +240,7 @@ def _settings(arguments: list[str] | None) -> Settings:
         given.rounds,
         given.share,
         tuple(given.error_rates),
+        tuple(given.decided_weight),
     )
 
 

@@ -7,7 +7,7 @@ take seconds each and still measure what the product does. R rows, K folds.
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from cluster.duplicates import NUM_BANDS, band_keys, groups
-from cluster.fit import MAX_GRADIENT_NORM
+from cluster.fit import MAX_GRADIENT_NORM, weighted_mean
 from cluster.folds import Folds, id_keys
 from cluster.model_store import ALL, fold_run
 from cluster.predict import predictions_of
@@ -34,12 +34,16 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Rows:
-    """Text forms of a data set; [R] each."""
+    """Text forms of a data set; [R] each.
+
+    weights: how much each row counts in training; all alike when empty.
+    """
 
     task: str
     ids: list[str]
     contents: list[str]
     labels: list[str]
+    weights: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, task_name: str, table: pa.Table, labels: Sequence[object]) -> "Rows":
@@ -59,12 +63,15 @@ class Rows:
         return tuple(sorted({name for label in self.labels for name in task.classes_in(label)}))
 
     def take(self, places: Ints) -> "Rows":
-        return Rows(
-            self.task,
-            *(
-                [column[place] for place in places]
-                for column in (self.ids, self.contents, self.labels)
-            ),
+        def taken(column: Sequence[Any]) -> list[Any]:
+            return [column[place] for place in places] if column else []
+
+        return replace(
+            self,
+            ids=taken(self.ids),
+            contents=taken(self.contents),
+            labels=taken(self.labels),
+            weights=tuple(taken(self.weights)),
         )
 
 
@@ -93,14 +100,13 @@ def folds_of(rows: Rows, num_folds: int) -> Ints:
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """judged: as mining's parts, with `id`, the fold and what training watched. model: on all rows.
+    """judged: as mining's parts, with `id`, the fold and what training watched.
 
-    in_sample: what the model on all rows says of them, judged likewise.
+    in_sample: what a model on all rows says of them, judged likewise.
     """
 
     judged: pa.Table
     in_sample: pa.Table
-    model: Learner
 
 
 def cross_fit(
@@ -133,7 +139,6 @@ def cross_fit(
             f"{OBSERVED}{learner.observed[0]}", pa.array(total / count)
         ),
         _judged(learner, said, rows),
-        learner,
     )
 
 
@@ -171,7 +176,9 @@ def fit(learner: Learner, rows: Rows, *, seed: int) -> Array:
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, partial(recipe.rate, num_steps=num_steps)
     )
-    watched = np.zeros(len(inputs))
+    watched, weights = np.zeros(len(inputs)), torch.ones(len(inputs))
+    if rows.weights:
+        weights = torch.tensor(rows.weights)
     module.train()
     for epoch in range(recipe.epochs):
         order = np.random.default_rng((seed, epoch)).permutation(len(inputs))
@@ -180,7 +187,7 @@ def fit(learner: Learner, rows: Rows, *, seed: int) -> Array:
             batch = learner.collate([inputs[p] for p in places], [targets[p] for p in places])
             losses, observed = learner(batch)
             optimizer.zero_grad(set_to_none=True)
-            losses.mean().backward()  # type: ignore[no-untyped-call]
+            weighted_mean(losses, weights[places]).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM)
             optimizer.step()
             schedule.step()

@@ -145,7 +145,7 @@ class _Run:
         places = places.to(device(), non_blocking=True)
         with autocast():
             losses, observed = self._model(to_device(batch))
-        loss = _weighted_mean(losses.float(), self._shard.weights[places])
+        loss = weighted_mean(losses.float(), self._shard.weights[places])
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), MAX_GRADIENT_NORM)
@@ -218,7 +218,7 @@ class _Run:
         return bytes(sink.getvalue())
 
 
-def _weighted_mean(losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def weighted_mean(losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Of [B] losses; 0 for a batch whose rows do not count."""
     return (losses * weights).sum() / weights.sum().clamp(min=MIN_BATCH_WEIGHT)
 

@@ -1,13 +1,17 @@
 """What the benchmarks train in this process is what the product does: folds, judgement, order."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bench import duplicates, loop
 from bench.detection_product import BEFORE, MINE, WITH_ENCODER, mined
 from bench.loop_orders import ORDERS
-from bench.training import Rows, cross_fit, folds_of
+from bench.training import Rows, cross_fit, folds_of, train
 from cluster.tasks.seam import FOLD, OBSERVED
 from tests.tasks.test_text_classification import planted
 from tests.tasks.training import auroc
@@ -68,7 +72,7 @@ def test_a_pair_with_one_wrong_label_hides_only_if_folds_part_it() -> None:
 def test_the_loop_reaches_the_ceiling_sooner_than_chance() -> None:
     some, gold = rows(noise=0.4)
     test, truth = rows(seed=1, noise=0.0)
-    one = loop.Set("planted", some, np.array(gold), test)
+    one = loop.Set("planted", some, np.array(gold), test, dev=None)
     assert test.labels == truth
     settings = loop.Settings(
         data=None,  # type: ignore[arg-type]
@@ -79,6 +83,7 @@ def test_the_loop_reaches_the_ceiling_sooner_than_chance() -> None:
         num_rounds=2,
         share=0.2,
         error_rates=(0.0,),
+        decided_weights=(1.0,),
     )
     ours, chance = (
         loop.run(one, order, error_rate=0.0, seed=0, settings=settings)
@@ -90,5 +95,35 @@ def test_the_loop_reaches_the_ceiling_sooner_than_chance() -> None:
     assert loop.needed(np.array([0.1, 0.2]), [0, 60], 0.9, 120) == "> 60 (0.5x)"
 
 
-def test_rows_without_the_label_column_are_no_set() -> None:
-    assert loop._set("x", TASK, pa.table({"id": ["a"]}), pa.table({}), "label_worst") is None
+def test_a_row_that_weighs_nothing_is_not_learned_from() -> None:
+    some, gold = rows(noise=0.4)
+    wrong = np.array(some.labels) != np.array(gold)
+    weighed = replace(some, weights=tuple(np.where(wrong, 0.0, 1.0).tolist()))
+    test, _ = rows(seed=1, noise=0.0)
+    of_all, of_right = (loop.accuracy(train(one), test) for one in (some, weighed))
+    assert of_right > max(of_all, 0.95)
+
+
+def test_of_several_weights_of_decided_rows_the_best_on_dev_is_taken() -> None:
+    some, gold = rows(noise=0.45)
+    dev, _ = rows(seed=1, noise=0.0)
+    one = loop.Set("planted", some, np.array(gold), dev, dev)
+    asked = np.arange(len(gold)) < 100
+    labels = np.where(asked, np.array(gold, object), np.array(some.labels, object))
+    found = [
+        loop._trained(one, labels, asked, seed=0, weights=weights)
+        for weights in ((1.0,), (100.0,), (1.0, 100.0))
+    ]
+    alike, decided, chosen = (loop.accuracy(model, dev) for _, model in found)
+    assert decided > alike
+    assert chosen == decided
+    assert found[-1][0].weights == (*[100.0] * 100, *[1.0] * 200)
+
+
+def test_a_folder_without_the_label_column_is_no_set(tmp_path: Path) -> None:
+    folder = tmp_path / TASK / "some"
+    folder.mkdir(parents=True)
+    for name in ("train", "test"):
+        pq.write_table(pa.table({"id": ["a"]}), folder / f"{name}.parquet")
+    assert loop.main(["--data", str(tmp_path), "--out", str(tmp_path / "out.md")]) == 1
+    assert not (tmp_path / "out.md").exists()
