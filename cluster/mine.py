@@ -30,7 +30,7 @@ from cluster.storage import Folder
 from cluster.survey import survey
 from cluster.tasks import model_task
 from cluster.tasks.seam import KnowsNoise
-from cluster.unchanged import JUDGED_BY, take_over
+from cluster.unchanged import JUDGED_BY, require_same, take_over
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, RelabelError
 from relabel_service.tasks import task_named
@@ -136,8 +136,9 @@ def mine(mining: Mining) -> Mined:
     """Score every row and commit the worst as findings. Run again, it tells what it told.
 
     Raises RowsLost when rows in are not rows out, Conflict when the findings
-    table keeps changing, NotFound when the training is not there, InvalidInput when a table
-    of other columns lies where the findings are to be.
+    table keeps changing, NotFound when the training or what `since` judged is not there,
+    InvalidInput when that was judged otherwise, or a table of other columns lies where the
+    findings are to be.
     """
     work = mining.work(mining.run_id)
     if work.exists(MINED):
@@ -154,6 +155,11 @@ def mine(mining: Mining) -> Mined:
     )
     beside = _beside(mining, manifest, scoring)
     tables.prepare("findings", mining.findings_uri, tables.FINDINGS)
+    judge = _judge_of(mining, manifest)
+    if mining.since is not None:
+        require_same(mining.work(mining.since), JUDGED, judge)
+    if mining.keep_judgements:
+        work.write(JUDGED_BY, json.dumps(judge, indent=2).encode())
     times = [time.monotonic()]
 
     seen = survey(mining.source)
@@ -277,14 +283,11 @@ def _judge(
 ) -> int:
     """Write the judged parts that are missing; of how many rows an earlier run had judged."""
     found = rows(mining.source, classes=manifest.classes, repeated=repeated)
-    judge = _judge_of(mining, manifest)
     num_taken_over = (
-        take_over(found, since=mining.work(mining.since), into=work, parts=JUDGED, judge=judge)
+        take_over(found, since=mining.work(mining.since), into=work, parts=JUDGED)
         if mining.since is not None
         else 0
     )
-    if mining.keep_judgements:
-        work.write(JUDGED_BY, json.dumps(judge, indent=2).encode())
     done = [read_part(work, part, ["id", "fault"]) for part in part_names(work, JUDGED)]
     if done:
         held = pa.concat_tables(done, promote_options="permissive")

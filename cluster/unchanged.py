@@ -38,16 +38,29 @@ def row_keys(
     return id_keys(texts)
 
 
-def take_over(
-    rows: "ray.data.Dataset", *, since: Folder, into: Folder, parts: str, judge: Judge
-) -> int:
+def require_same(since: Folder, parts: str, judge: Judge) -> None:
+    """Raises NotFound where a run kept no judgements, InvalidInput where others judged them."""
+    if not since.exists(JUDGED_BY) or not part_names(since, parts):
+        raise NotFound(
+            f"{since.uri!r} keeps no judgements; mine whole with --keep-judgements first, under "
+            "another run id if that run is over"
+        )
+    then: dict[str, Any] = json.loads(since.read(JUDGED_BY))
+    for name, value in judge.items():
+        if then.get(name) != value:
+            raise InvalidInput.of(
+                "since",
+                f"{since.uri!r} was judged with {name} {then.get(name)!r}, not {value!r}: what it "
+                "says of a row would not be what this run says; mine without --since",
+            )
+
+
+def take_over(rows: "ray.data.Dataset", *, since: Folder, into: Folder, parts: str) -> int:
     """Write the judgements in `since` of rows that are as they were; how many rows those are.
 
     rows: ROWS of the present version. since, into: folders of the two runs, where `parts` are
-    their judged parts. judge: what judges now. Done again, it writes the same again.
-    Raises NotFound where that run kept no judgements, InvalidInput where another judged them.
+    their judged parts. Done again, it writes the same again.
     """
-    _require(since, parts, judge)
     earlier = part_names(since, parts)
     keys = [read_part(since, part, [KEY])[KEY] for part in earlier]
     known = pa.concat_arrays([one for column in keys for one in column.chunks]).drop_null()
@@ -81,19 +94,3 @@ def _copy(since: Folder, part: str, into: Folder, name: str, wanted: pa.Array) -
     watched = [column for column in table.column_names if column.startswith(OBSERVED)]
     if table.num_rows:
         write_part(into, name, table.drop_columns(watched))
-
-
-def _require(since: Folder, parts: str, judge: Judge) -> None:
-    if not since.exists(JUDGED_BY) or not part_names(since, parts):
-        raise NotFound(
-            f"{since.uri!r} keeps no judgements; mine that run with --keep-judgements, or this one "
-            "without --since"
-        )
-    then: dict[str, Any] = json.loads(since.read(JUDGED_BY))
-    for name, value in judge.items():
-        if then.get(name) != value:
-            raise InvalidInput.of(
-                "since",
-                f"{since.uri!r} was judged with {name} {then.get(name)!r}, not {value!r}: what it "
-                "says of a row would not be what this run says; mine without --since",
-            )

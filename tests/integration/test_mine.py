@@ -110,7 +110,7 @@ def test_only_new_and_changed_rows_are_judged_again_and_the_same_is_found(
     assert (found.num_findings, found.rest) == (expected.num_findings, expected.rest)
     assert np.allclose(found.noise_matrix, expected.noise_matrix)
     assert _suspicions(since) == pytest.approx(_suspicions(asked), abs=1e-6)
-    with pytest.raises(NotFound, match="keeps no judgements; mine that run with --keep-judgements"):
+    with pytest.raises(NotFound, match="keeps no judgements; mine whole with --keep-judgements"):
         mine(replace(asked, run_id="more", since="whole"))
     with pytest.raises(InvalidInput, match="judged with predictions 'out-of-sample', not 'in-s"):
         mine(replace(since, run_id="more", inference=Inference(Sampling.IN_SAMPLE)))
