@@ -30,7 +30,7 @@ from cluster.storage import Folder
 from cluster.survey import survey
 from cluster.tasks import model_task
 from cluster.tasks.seam import KnowsNoise
-from cluster.unchanged import JUDGED_BY, require_same, take_over
+from cluster.unchanged import JUDGED_BY, require_same, take_over, with_keys
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, RelabelError
 from relabel_service.tasks import task_named
@@ -96,12 +96,10 @@ class Mining:
 class Mined:
     """What a run did, in rows of the data set: num_rows = num_scored + num_quarantined.
 
-    num_taken_over: scored rows whose judgement is of the run `since`.
-
-    rest: rows (and units) that were neither found nor decided before, counted by suspicion
-    in bins alike in width over [0, 1]. audit_uri: where a sample of num_audit of them is;
-    empty without one. noise_matrix: P(label | true class) by the model, rows sum to 1, where
-    the task tells.
+    num_taken_over: scored rows whose judgement is of the run `since`. rest: rows (and units)
+    that were neither found nor decided before, counted by suspicion in bins alike in width
+    over [0, 1]. audit_uri: where a sample of num_audit of them is; empty without one.
+    noise_matrix: P(label | true class) by the model, rows sum to 1, where the task tells.
     """
 
     run_id: str
@@ -158,7 +156,8 @@ def mine(mining: Mining) -> Mined:
     judge = _judge_of(mining, manifest)
     if mining.since is not None:
         require_same(mining.work(mining.since), JUDGED, judge)
-    if mining.keep_judgements:
+    # Parts that are there already may be of a try that gave rows no keys.
+    if mining.keep_judgements and not part_names(work, JUDGED):
         work.write(JUDGED_BY, json.dumps(judge, indent=2).encode())
     times = [time.monotonic()]
 
@@ -283,6 +282,8 @@ def _judge(
 ) -> int:
     """Write the judged parts that are missing; of how many rows an earlier run had judged."""
     found = rows(mining.source, classes=manifest.classes, repeated=repeated)
+    if mining.keep_judgements or mining.since is not None:
+        found = found.map_batches(with_keys, batch_format="pyarrow")
     num_taken_over = (
         take_over(found, since=mining.work(mining.since), into=work, parts=JUDGED)
         if mining.since is not None

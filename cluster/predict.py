@@ -18,7 +18,6 @@ from torch import nn
 from cluster.device import autocast, device, require_gpu, to_device
 from cluster.model_store import ALL, ModelStore, fold_run
 from cluster.tasks.seam import Learner, WeighsLabels
-from cluster.unchanged import KEY, row_keys
 from relabel_service.errors import InvalidInput
 
 CHUNK_ROWS = 256  # rows of like size predicted together
@@ -97,21 +96,21 @@ class Predictor:
         return found
 
     def judge(self, batch: pa.Table) -> pa.Table:
-        """ROWS -> one row for each row and unit, as Learner.judge gives it, with id, content, key.
+        """ROWS -> one row for each row and unit, as Learner.judge gives it, with its columns.
 
-        Unfit rows follow with the judgement's columns null.
+        All columns of the batch but label and weight come along. Unfit rows follow with the
+        judgement's columns null.
         """
         fit = batch.filter(batch["fault"].is_null())
-        unfit = batch.filter(batch["fault"].is_valid()).drop_columns(["label", "weight"])
+        kept = batch.drop_columns(["label", "weight"])
+        unfit = kept.filter(kept["fault"].is_valid())
         ids, contents = fit["id"].to_pylist(), fit["content"].to_pylist()
         labels = fit["label"].to_pylist()
         predictions = self.predict(ids, contents, labels)
         if not predictions:
             return unfit
         judged = self._learners[0].judge(predictions, labels, contents)
-        keys = pa.array(row_keys(ids, labels, contents), pa.uint64())
-        kept = fit.select(["id", "content", "fault", "row"]).append_column(KEY, keys)
-        own = kept.take(judged["row"])
+        own = kept.filter(kept["fault"].is_null()).take(judged["row"])
         for name in judged.column_names:
             if name != "row":
                 own = own.append_column(name, judged[name])

@@ -20,6 +20,7 @@ from cluster.scores.calibration import Calibration
 from cluster.storage import Folder
 from cluster.tasks import model_task
 from cluster.tasks.seam import Array, Disagreements, Pools
+from cluster.unchanged import KEY
 from relabel_service import tables
 from relabel_service.errors import InvalidInput
 
@@ -296,7 +297,7 @@ def judged_rows(
     learned: weights of views, for rows with what the views say.
     """
     folder = Folder(scoring.work)
-    table = read_part(folder, part, leave_out=("content", "row"))
+    table = read_part(folder, part, leave_out=("content", "row", KEY))
     places = pa.array(np.flatnonzero(table["fault"].is_null()))
     return _with_views(scoring, table.take(places), learned or {}), places
 

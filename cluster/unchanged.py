@@ -7,11 +7,9 @@ is left out.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
@@ -24,18 +22,16 @@ from cluster.tasks.seam import OBSERVED
 from relabel_service.errors import InvalidInput, NotFound
 
 JUDGED_BY = "judged_by.json"
-KEY = "key"  # uint64: of a judged row's id, label and content; null where unfit
+KEY = "key"  # uint64: of a row's id, label and content
 PREFIX = "since"
 
 Judge = dict[str, str]
 
 
-def row_keys(
-    ids: Sequence[str], labels: Sequence[str], contents: Sequence[str]
-) -> npt.NDArray[np.uint64]:
-    """64 bits that differ where an id, a label or a content does: [rows]."""
-    texts = (json.dumps(row) for row in zip(ids, labels, contents, strict=True))
-    return id_keys(texts)
+def with_keys(batch: pa.Table) -> pa.Table:
+    """ROWS, and 64 bits of each that differ where its id, label or content does."""
+    parts = zip(*(batch[name].to_pylist() for name in ("id", "label", "content")), strict=True)
+    return batch.append_column(KEY, pa.array(id_keys(map(json.dumps, parts)), pa.uint64()))
 
 
 def require_same(since: Folder, parts: str, judge: Judge) -> None:
@@ -58,19 +54,17 @@ def require_same(since: Folder, parts: str, judge: Judge) -> None:
 def take_over(rows: "ray.data.Dataset", *, since: Folder, into: Folder, parts: str) -> int:
     """Write the judgements in `since` of rows that are as they were; how many rows those are.
 
-    rows: ROWS of the present version. since, into: folders of the two runs, where `parts` are
-    their judged parts. Done again, it writes the same again.
+    rows: ROWS of the present version, with keys. since, into: folders of the two runs, where
+    `parts` are their judged parts. Done again, it writes the same again.
     """
     earlier = part_names(since, parts)
     keys = [read_part(since, part, [KEY])[KEY] for part in earlier]
-    known = pa.concat_arrays([one for column in keys for one in column.chunks]).drop_null()
+    known = pa.concat_arrays([one for column in keys for one in column.chunks])
     shared = ray.put(known.unique())
 
     def unchanged(batch: pa.Table) -> pa.Table:
-        fit = batch.filter(batch["fault"].is_null())
-        here = row_keys(*(fit[name].to_pylist() for name in ("id", "label", "content")))
-        found = pa.table({KEY: pa.array(here, pa.uint64())})
-        return found.filter(pc.is_in(found[KEY], value_set=ray.get(shared)))
+        fit = batch.filter(batch["fault"].is_null()).select([KEY])
+        return fit.filter(pc.is_in(fit[KEY], value_set=ray.get(shared)))
 
     batches: Iterable[Any] = rows.map_batches(unchanged, batch_format="pyarrow").iter_batches(
         batch_format="pyarrow", batch_size=None
