@@ -34,6 +34,7 @@ from cluster.fit import MAX_GRADIENT_NORM
 from cluster.tasks import model_task
 from cluster.tasks.seam import Tensors
 from cluster.train import Training, train
+from cluster.workers import Workers
 from jobs import options
 from jobs.session import ray_session
 from relabel_service.media import data_uri
@@ -64,8 +65,7 @@ def main(
                 epochs=epochs,
                 batch_size=batch_size,
                 learning_rate=LEARNING_RATE,
-                use_gpu=use_gpu,
-                cpus_per_gpu=cpus_per_gpu,
+                workers=Workers(use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu),
                 checkpoint_interval_s=3600.0,
             )
             started = time.perf_counter()

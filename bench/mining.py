@@ -28,6 +28,7 @@ from cluster.model_store import Manifest, ModelStore
 from cluster.predict import Inference, Predictor, Sampling
 from cluster.selection import Selection
 from cluster.tasks import model_task
+from cluster.workers import Workers
 from jobs import options
 from jobs.session import ray_session
 
@@ -47,7 +48,9 @@ def main(
 ) -> None:
     """Print rows/s of both sides and their ratio, least to greatest."""
     torch.set_num_threads(1)
-    inference = Inference(batch_rows=BATCH_ROWS, use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu)
+    inference = Inference(
+        batch_rows=BATCH_ROWS, workers=Workers(use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu)
+    )
     with tempfile.TemporaryDirectory() as local, ray_session():
         folder = Path(local)
         whole, half = _table(folder, rows), _table(folder, rows // 2)

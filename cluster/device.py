@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from cluster.tasks.seam import Tensors
-from relabel_service.errors import InvalidInput
 
 
 def device() -> torch.device:
@@ -23,13 +22,3 @@ def autocast() -> AbstractContextManager[Any]:
     if device().type == "cuda":
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return nullcontext()
-
-
-def require_gpu(cpus_per_gpu: int, use_gpu: bool) -> None:
-    """Raises InvalidInput where CPUs are to feed GPUs that are not asked for."""
-    if cpus_per_gpu < 1:
-        raise InvalidInput.of("cpus_per_gpu", f"{cpus_per_gpu} is too small; use 1 or more")
-    if cpus_per_gpu > 1 and not use_gpu:
-        raise InvalidInput.of(
-            "cpus_per_gpu", f"{cpus_per_gpu} feed no GPU; ask for GPUs (--use-gpu), or leave it out"
-        )

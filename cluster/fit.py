@@ -87,7 +87,7 @@ class _Run:
         self._rows = np.flatnonzero(shard.folds != (held_out.index(run) if run != ALL else -1))
         if not len(self._rows):
             raise InvalidInput.of(
-                "num_workers", f"{settings.num_workers} leaves a worker without rows; use fewer"
+                "num_workers", f"{settings.workers.num} leaves a worker without rows; use fewer"
             )
         self._steps = _most(-(-len(self._rows) // self._recipe.batch_size))
         self._optimizer = torch.optim.AdamW(
@@ -106,7 +106,7 @@ class _Run:
             shard.inputs,
             shard.targets,
             batch_size=self._recipe.batch_size,
-            num_loaders=settings.num_loaders,
+            num_loaders=settings.workers.cpus_per_gpu - 1,
             seed=settings.seed + number + self._rank,
         )
         # How often each row was seen, then sums of what was observed. On the device, as losses

@@ -4,7 +4,7 @@ Runs in Ray Data actors. Rows that break the schema pass through with their faul
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, cast
 
@@ -15,9 +15,10 @@ import torch
 from ray.data import ActorPoolStrategy
 from torch import nn
 
-from cluster.device import autocast, device, require_gpu, to_device
+from cluster.device import autocast, device, to_device
 from cluster.model_store import ALL, ModelStore, fold_run
 from cluster.tasks.seam import Learner, WeighsLabels
+from cluster.workers import Workers
 from relabel_service.errors import InvalidInput
 
 CHUNK_ROWS = 256  # rows of like size predicted together
@@ -32,27 +33,19 @@ class Sampling(StrEnum):
 
 @dataclass(frozen=True)
 class Inference:
-    """How to predict. batch_rows: rows an actor sorts by size at once.
-
-    num_workers: actors on CPUs, or GPUs. cpus_per_gpu: actors that share each GPU, a CPU each:
-    while one encodes, another computes; each holds the models.
-    """
+    """How to predict. batch_rows: rows an actor sorts by size at once."""
 
     sampling: Sampling = Sampling.OUT_OF_SAMPLE
     batch_rows: int = 1024
-    num_workers: int = 1
-    use_gpu: bool = False
-    cpus_per_gpu: int = 1
-
-    def __post_init__(self) -> None:
-        require_gpu(self.cpus_per_gpu, self.use_gpu)
+    workers: Workers = field(default_factory=Workers)
 
     @property
     def actors(self) -> dict[str, Any]:
         """Where Ray Data runs the actors: keyword arguments of map_batches."""
+        told = self.workers
         return {
-            "compute": ActorPoolStrategy(size=self.num_workers * self.cpus_per_gpu),
-            "num_gpus": 1 / self.cpus_per_gpu if self.use_gpu else None,
+            "compute": ActorPoolStrategy(size=told.num * told.cpus_per_gpu),
+            "num_gpus": 1 / told.cpus_per_gpu if told.use_gpu else None,
         }
 
 

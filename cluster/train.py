@@ -10,7 +10,7 @@ to the last checkpoint within the run (FailureConfig).
 import math
 import tempfile
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchTrainer
 
 from cluster.dataset import Source, rows
-from cluster.device import require_gpu
 from cluster.fit import fit_runs
 from cluster.folds import Folds
 from cluster.model_store import Manifest, ModelStore
 from cluster.survey import Survey, survey
 from cluster.tasks import model_task
+from cluster.workers import Workers
 from relabel_service.errors import InvalidInput
 from relabel_service.lineage import decided_parts
 from relabel_service.tasks import task_named
@@ -43,8 +43,7 @@ class Training:
 
     model: Hugging Face id or local path; None for the task's built-in.
     num_folds: 0 fits the one model on every row alone, for when nothing will be mined with it.
-    num_workers: data-parallel processes of each run. batch_size: rows a worker and step.
-    cpus_per_gpu: CPUs of each worker where it has a GPU; those after the first collate ahead.
+    batch_size: rows a worker and step.
     lineage_uri: lineage table of the data set (tables.LINEAGE), to learn from what people decided.
     decided_weight: how many times what other rows count a row counts that people have decided;
     1 forgets who decided. Labels that people looked at again are right far oftener than others.
@@ -57,9 +56,7 @@ class Training:
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
-    num_workers: int = 1
-    use_gpu: bool = False
-    cpus_per_gpu: int = 1
+    workers: Workers = field(default_factory=Workers)
     lineage_uri: str | None = None
     decided_weight: float = 1.0
     max_failures: int = 2
@@ -67,11 +64,10 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "num_workers"):
+        for name in ("epochs", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidInput.of(name, f"{value} is too small; use 1 or more")
-        require_gpu(self.cpus_per_gpu, self.use_gpu)
         if not 1 <= self.decided_weight < math.inf:
             raise InvalidInput.of(
                 "decided_weight", f"{self.decided_weight} is no weight; use 1 or more"
@@ -80,10 +76,9 @@ class Training:
             raise InvalidInput.of("learning_rate", f"{self.learning_rate} is no rate; use above 0")
         Folds(self.num_folds)
 
-    @property
-    def num_loaders(self) -> int:
-        """Processes of a worker that collate batches ahead of its steps."""
-        return self.cpus_per_gpu - 1
+    def told(self) -> dict[str, Any]:
+        """What a model depends on: how many workers, and not what feeds them."""
+        return {**asdict(self), "workers": self.workers.num}
 
 
 class _WholeShards(DataConfig):
@@ -106,7 +101,7 @@ def train(source: Source, settings: Training, out: str) -> Manifest:
     the data cannot be trained on.
     """
     store = ModelStore(out)
-    store.claim({"source": asdict(source), **asdict(settings)})
+    store.claim({"source": asdict(source), **settings.told()})
     if store.is_finished():
         return store.manifest()
     seen = survey(source)
@@ -117,7 +112,7 @@ def train(source: Source, settings: Training, out: str) -> Manifest:
         classes=tuple(seen.classes),
         num_folds=settings.num_folds,
         num_rows=seen.num_rows - seen.num_faults,
-        settings=asdict(settings),
+        settings=settings.told(),
         near_duplicates=tuple((int(one), int(group)) for one, group in seen.near_duplicates),
         training_id=uuid.uuid4().hex,
     )
@@ -180,8 +175,9 @@ def _prepare(store: ModelStore, manifest: Manifest, fit_rows: "ray.data.Dataset"
 def _fit(
     store: ModelStore, manifest: Manifest, settings: Training, fit_rows: "ray.data.Dataset"
 ) -> None:
-    if settings.num_workers > 1:  # a small table may be one block, which one worker would get whole
-        fit_rows = fit_rows.repartition(4 * settings.num_workers)
+    workers = settings.workers
+    if workers.num > 1:  # a small table may be one block, which one worker would get whole
+        fit_rows = fit_rows.repartition(4 * workers.num)
     trainer = TorchTrainer(
         fit_runs,
         train_loop_config={
@@ -192,9 +188,9 @@ def _fit(
         datasets={"train": fit_rows},
         dataset_config=_WholeShards(),
         scaling_config=ScalingConfig(
-            num_workers=settings.num_workers,
-            use_gpu=settings.use_gpu,
-            resources_per_worker={"CPU": settings.cpus_per_gpu, "GPU": int(settings.use_gpu)},
+            num_workers=workers.num,
+            use_gpu=workers.use_gpu,
+            resources_per_worker={"CPU": workers.cpus_per_gpu, "GPU": int(workers.use_gpu)},
         ),
         run_config=RunConfig(
             name="fit",

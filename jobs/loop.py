@@ -28,6 +28,7 @@ from cluster.predict import Inference
 from cluster.selection import Selection, parse_budget
 from cluster.storage import Folder
 from cluster.train import Training
+from cluster.workers import Workers
 from jobs import options, report
 from jobs.progress import TerminalProgress
 from jobs.quality import Pace
@@ -124,6 +125,7 @@ def main(
         version=None,
     )
     tests = {name: uri for name, uri in (("dev", dev), ("test", test)) if uri is not None}
+    workers = Workers(num_workers, use_gpu, cpus_per_gpu)
     loop = Loop(
         source=source,
         out=out,
@@ -132,15 +134,13 @@ def main(
             model=model,
             num_folds=folds,
             epochs=epochs,
-            num_workers=num_workers,
-            use_gpu=use_gpu,
-            cpus_per_gpu=cpus_per_gpu,
+            workers=workers,
             seed=seed,
         ),
         selection=Selection(
             top=top, budget=parse_budget(budget) if budget else None, threshold=threshold
         ),
-        inference=Inference(num_workers=num_workers, use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu),
+        inference=Inference(workers=workers),
         gold_column=gold_column,
         tests={name: _test(source, uri, gold_column) for name, uri in tests.items()},
         votes_required=votes_required,

@@ -14,6 +14,7 @@ from cluster.mine import Mining, mine
 from cluster.model_store import ModelStore
 from cluster.predict import Inference, Sampling
 from cluster.selection import Selection, parse_budget
+from cluster.workers import Workers
 from jobs import options
 from jobs.session import ray_session, run
 from relabel_service.lineage import decided_parts
@@ -75,7 +76,7 @@ def main(
         quarantine_uri=quarantine or f"{findings.rstrip('/')}-quarantine",
         run_id=run_id,
         selection=selection,
-        inference=Inference(predictions, batch_rows, num_workers, use_gpu, cpus_per_gpu),
+        inference=Inference(predictions, batch_rows, Workers(num_workers, use_gpu, cpus_per_gpu)),
         decided=decided_parts(lineage),
         units=tuple(unit or ()),
         disagreement=disagreement,

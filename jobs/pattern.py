@@ -23,6 +23,7 @@ from cluster.likeness import Likeness
 from cluster.pattern import BadCase, Pattern, find
 from cluster.predict import Inference
 from cluster.selection import Selection, parse_budget
+from cluster.workers import Workers
 from jobs import options
 from jobs.session import ray_session, run
 from relabel_service.errors import InvalidInput, NotFound
@@ -99,9 +100,7 @@ def main(
                 run_id=run_id,
                 selection=selection,
                 model=model,
-                inference=Inference(
-                    num_workers=num_workers, use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu
-                ),
+                inference=Inference(workers=Workers(num_workers, use_gpu, cpus_per_gpu)),
                 decided=decided_parts(lineage),
                 new_classes=new_class,
             )

@@ -20,6 +20,7 @@ from cluster.predict import Inference
 from cluster.selection import Selection, parse_budget
 from cluster.train import Training
 from cluster.versions import Action, require_versions
+from cluster.workers import Workers
 from jobs import options
 from jobs.policy_search import Search, search
 from jobs.session import ray_session, run
@@ -86,6 +87,7 @@ def main(
     shares = [parse_budget(one) for one in budget or ([] if threshold else BUDGETS)]
     limits = [(Selection(budget=share).limit(num_rows), 0.0) for share in shares]
     limits += [(None, least) for least in threshold or []]
+    workers = Workers(num_workers, use_gpu, cpus_per_gpu)
     asked = Search(
         source=source,
         out=out,
@@ -93,12 +95,10 @@ def main(
             model=model,
             num_folds=folds,
             epochs=epochs,
-            num_workers=num_workers,
-            use_gpu=use_gpu,
-            cpus_per_gpu=cpus_per_gpu,
+            workers=workers,
             seed=seed,
         ),
-        inference=Inference(num_workers=num_workers, use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu),
+        inference=Inference(workers=workers),
         selection=Selection(threshold=min(threshold))
         if threshold
         else Selection(budget=max(shares)),

@@ -28,6 +28,7 @@ from cluster.storage import Folder
 from cluster.tasks import model_task
 from cluster.train import Training, train
 from cluster.versions import Action
+from cluster.workers import Workers
 from jobs import options
 from jobs.pinned import pinned
 from jobs.rounds import gold_labels
@@ -197,6 +198,7 @@ def main(
         "dev": (dev, label_column),
         "gold": (test, gold_column or label_column),
     }
+    workers = Workers(num_workers, use_gpu, cpus_per_gpu)
     asked = Refining(
         source=replace(source, version=None),
         out=out,
@@ -206,14 +208,10 @@ def main(
             model=model,
             num_folds=folds,
             epochs=epochs,
-            num_workers=num_workers,
-            use_gpu=use_gpu,
-            cpus_per_gpu=cpus_per_gpu,
+            workers=workers,
             seed=seed,
         ),
-        inference=Inference(
-            predictions, num_workers=num_workers, use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu
-        ),
+        inference=Inference(predictions, workers=workers),
         tests={
             name: latest(replace(source, uri=uri, version=None, label_column=column))
             for name, (uri, column) in told.items()

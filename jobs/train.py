@@ -13,6 +13,7 @@ import typer
 from cluster.evaluate import evaluate
 from cluster.predict import Inference
 from cluster.train import Training, train
+from cluster.workers import Workers
 from jobs import options
 from jobs.session import ray_session, run
 from relabel_service.errors import InvalidInput
@@ -59,9 +60,7 @@ def main(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        num_workers=num_workers,
-        use_gpu=use_gpu,
-        cpus_per_gpu=cpus_per_gpu,
+        workers=Workers(num_workers, use_gpu, cpus_per_gpu),
         lineage_uri=lineage,
         decided_weight=decided_weight,
         max_failures=max_failures,
@@ -89,9 +88,7 @@ def main(
         }
         if test is not None:
             judged = options.like_trained(manifest, test, label_column=gold_column)
-            told |= evaluate(
-                out, {"test": judged}, Inference(use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu)
-            )
+            told |= evaluate(out, {"test": judged}, Inference(workers=settings.workers))
     print(json.dumps(told, indent=2))
 
 

@@ -29,6 +29,9 @@ def ray_cluster() -> Iterator[None]:
         yield
 
 
+TRAINING = Training(num_folds=3, epochs=6)
+
+
 @dataclass(frozen=True)
 class Trained:
     """A data set with planted errors and unfit rows, and a training on it."""
@@ -58,7 +61,7 @@ def trained(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Trai
     for part in (fit[:150], fit[150:] + unfit):  # two files
         write_deltalake(uri, pa.Table.from_pylist(part), mode="append")
     source = latest(Source(uri, "text_classification", ("text",), "label", "id"))
-    train(source, Training(num_folds=3, epochs=6), str(folder / "model"))
+    train(source, TRAINING, str(folder / "model"))
     return Trained(
         source=source,
         store_uri=str(folder / "model"),

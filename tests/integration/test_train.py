@@ -14,9 +14,10 @@ from cluster.evaluate import evaluate
 from cluster.model_store import ModelStore
 from cluster.predict import Inference
 from cluster.train import Training, train
+from cluster.workers import Workers
 from relabel_service import tables
 from relabel_service.errors import AlreadyExists, InvalidInput
-from tests.integration.conftest import Trained
+from tests.integration.conftest import TRAINING, Trained
 from tests.tasks.test_text_classification import planted
 
 PAIRS = {"red red": "blue blue", "blue blue": "red red"}
@@ -84,7 +85,7 @@ def test_a_killed_worker_is_replaced_and_finished_runs_are_kept(
 
 def test_two_workers_share_every_row(ray_cluster: None, tmp_path: Path) -> None:
     source = write(tmp_path, "train", num_rows=301, noise=0.1)
-    settings = Training(num_folds=2, num_workers=2)
+    settings = Training(num_folds=2, workers=Workers(2))
     manifest = train(source, settings, str(tmp_path / "model"))
     folder = ModelStore(str(tmp_path / "model")).folder
     seen = [
@@ -104,9 +105,8 @@ def test_two_workers_share_every_row(ray_cluster: None, tmp_path: Path) -> None:
 
 def test_a_finished_training_is_told_and_not_repeated(trained: Trained) -> None:
     store = ModelStore(trained.store_uri)
-    settings = Training(**store.manifest().settings)
     before = store.folder.read("runs/all.pt")
-    assert train(trained.source, settings, trained.store_uri) == store.manifest()
+    assert train(trained.source, TRAINING, trained.store_uri) == store.manifest()
     assert store.folder.read("runs/all.pt") == before
 
 
@@ -166,7 +166,6 @@ def test_what_people_decided_counts_more(ray_cluster: None, tmp_path: Path) -> N
         ("num_folds", 1),
         ("epochs", 0),
         ("batch_size", 0),
-        ("num_workers", 0),
         ("learning_rate", 0),
         ("decided_weight", 0.5),
     ],

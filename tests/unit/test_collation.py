@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from cluster.batches import Batches
-from cluster.predict import Inference
 from cluster.tasks.seam import Tensors
 from cluster.train import Training
+from cluster.workers import Workers
 from relabel_service.errors import InvalidInput
 
 ROWS = 10
@@ -73,10 +73,17 @@ def test_what_loaders_draw_follows_from_the_seed_and_differs_from_pass_to_pass()
     assert first != drawn(8)[0]
 
 
-@pytest.mark.parametrize("settings", [Training, Inference])
-def test_cpus_that_would_feed_no_gpu_are_refused(settings: Any) -> None:
-    assert settings(use_gpu=True, cpus_per_gpu=4).cpus_per_gpu == 4
+def test_cpus_that_would_feed_no_gpu_are_refused() -> None:
+    assert Workers(use_gpu=True, cpus_per_gpu=4).cpus_per_gpu == 4
     with pytest.raises(InvalidInput, match="4 feed no GPU; ask for GPUs"):
-        settings(cpus_per_gpu=4)
+        Workers(cpus_per_gpu=4)
     with pytest.raises(InvalidInput, match="0 is too small; use 1 or more"):
-        settings(use_gpu=True, cpus_per_gpu=0)
+        Workers(use_gpu=True, cpus_per_gpu=0)
+    with pytest.raises(InvalidInput, match="num_workers: 0 is too small; use 1 or more"):
+        Workers(0)
+
+
+def test_training_goes_on_whatever_feeds_its_workers_but_not_with_other_workers() -> None:
+    alone = Training()
+    assert Training(workers=Workers(use_gpu=True, cpus_per_gpu=4)).told() == alone.told()
+    assert Training(workers=Workers(2)).told() != alone.told()  # twice the rows a step
