@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from cluster.device import device, to_device
 from cluster.tasks.seam import Array
@@ -67,7 +66,7 @@ def _kind(task: str, content: str) -> str:
 
 def _text(model: str | None) -> Network:
     """Mean of the last layer over a text's tokens (Reimers and Gurevych 2019)."""
-    tokenizer, network = _loaded(AutoTokenizer, model)
+    tokenizer, network = _loaded("AutoTokenizer", model)
 
     @torch.inference_mode()
     def embed(contents: Sequence[str]) -> Array:
@@ -92,7 +91,7 @@ def _image(model: str | None) -> Network:
 
 def _pictures(model: str) -> Network:
     """Mean of the last layer over a picture's patches or places."""
-    processor, network = _loaded(AutoImageProcessor, model, backend=PILLOW)
+    processor, network = _loaded("AutoImageProcessor", model, backend=PILLOW)
 
     @torch.inference_mode()
     def embed(contents: Sequence[str]) -> Array:
@@ -113,13 +112,15 @@ def _pixels(contents: Sequence[str]) -> Array:
     return np.asarray((found - found.mean(axis=(1, 2), keepdims=True)).reshape(len(found), -1))
 
 
-def _loaded(reader: Any, model: str | None, **settings: Any) -> tuple[Any, Any]:
+def _loaded(reader: str, model: str | None, **settings: Any) -> tuple[Any, Any]:
     """What prepares inputs, and the network."""
+    import transformers  # two seconds, only where asked for
+
     assert model is not None  # check() has seen to it
     try:
         return (
-            reader.from_pretrained(model, **settings),
-            AutoModel.from_pretrained(model).to(device()).eval(),
+            getattr(transformers, reader).from_pretrained(model, **settings),
+            transformers.AutoModel.from_pretrained(model).to(device()).eval(),
         )
     except (OSError, ValueError) as error:
         raise InvalidInput.of(

@@ -136,7 +136,7 @@ def mine(mining: Mining) -> Mined:
     Raises RowsLost when rows in are not rows out, Conflict when the findings
     table keeps changing, NotFound when the training or what `since` judged is not there,
     InvalidInput when that was judged otherwise, or a table of other columns lies where the
-    findings are to be.
+    findings, the quarantine or the audit are to be.
     """
     work = mining.work(mining.run_id)
     if work.exists(MINED):
@@ -153,6 +153,9 @@ def mine(mining: Mining) -> Mined:
     )
     beside = _beside(mining, manifest, scoring)
     tables.prepare("findings", mining.findings_uri, tables.FINDINGS)
+    tables.prepare("quarantine", mining.quarantine_uri, tables.QUARANTINE)
+    if mining.num_audit:
+        tables.prepare("audit", mining.audit_uri, tables.FINDINGS)
     judge = _judge_of(mining, manifest)
     if mining.since is not None:
         require_same(mining.work(mining.since), JUDGED, judge)

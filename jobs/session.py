@@ -20,12 +20,17 @@ from relabel_service.errors import RelabelError
 # them busy all the time; with fewer slots than these, they would wait for each other.
 MIN_LOCAL_SLOTS = 4
 
+# Processes that every read of parquet starts to read footers, each with 128 threads. Ray's 32
+# (2.60), also for a single file, keep a small machine busy for longer than the read itself.
+FOOTER_READERS = "2"
+
 
 @contextmanager
 def ray_session() -> Iterator[None]:
     """Within it, Ray is connected: to RAY_ADDRESS where that is set, as in a submitted job."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
+    os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", FOOTER_READERS)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:

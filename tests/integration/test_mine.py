@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cluster.dataset import Source, latest
+from cluster.dataset import BLOCK_ROWS, Source, latest, read
 from cluster.mine import Mined, Mining, mine
 from cluster.predict import Inference, Sampling
 from cluster.selection import Selection
@@ -72,6 +73,15 @@ def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:
     assert all(row["row"] for row in rows)
 
 
+def test_rows_of_one_file_are_shared_among_workers(ray_cluster: None, tmp_path: Path) -> None:
+    uri = str(tmp_path / "one.parquet")
+    count = 3 * BLOCK_ROWS
+    texts = [f"text {number}" for number in range(count)]
+    pq.write_table(pa.table({"text": texts, "label": ["sport"] * count}), uri)
+    found = read(latest(Source(uri, "text_classification", ("text",), "label"))).materialize()
+    assert (found.count(), found.num_blocks()) == (count, 3)
+
+
 def test_a_run_repeated_tells_the_same_and_writes_nothing(trained: Trained, tmp_path: Path) -> None:
     settings = mining(trained, tmp_path, selection=Selection(budget=0.1))
     first = mine(settings)
@@ -81,15 +91,20 @@ def test_a_run_repeated_tells_the_same_and_writes_nothing(trained: Trained, tmp_
     assert tables.open_table(settings.findings_uri).version() == version
 
 
-def test_a_run_cut_off_goes_on_with_what_is_missing(trained: Trained, tmp_path: Path) -> None:
-    whole = mining(trained, tmp_path, "whole", selection=Selection(top=50))
+def test_a_run_cut_off_goes_on_with_what_is_missing(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cluster.dataset.BLOCK_ROWS", "cluster.parts.PART_ROWS"):
+        monkeypatch.setattr(name, 100)  # so few rows would be one part
+    asked = {"selection": Selection(top=50), "inference": Inference(batch_rows=100)}
+    whole = mining(trained, tmp_path, "whole", **asked)
     expected = mine(whole)
     # As a run leaves it that dies after some judged parts: the parts of another, less one.
-    half = mining(trained, tmp_path, "half", selection=Selection(top=50))
-    _judge_only(half)
+    half = mining(trained, tmp_path, "half", **asked)
+    _judge_only(half, monkeypatch)
     work = Folder(f"{half.findings_uri}/_runs/half")
     parts = work.names("judged", ".parquet")
-    assert parts
+    assert len(parts) > 1
     Path(work.address(parts[0])).unlink()
     assert without_times(mine(half)) == without_times(expected) | {"run_id": "half"}
     assert _findings(half) == _findings(whole)
@@ -182,14 +197,16 @@ def test_the_rest_is_counted_and_a_random_sample_of_it_is_kept_for_an_audit(
     assert [row["id"] for row in sorted(fewer, key=lambda row: row["rank"])] == names[:20]
 
 
-def test_an_encoder_is_a_second_view(trained: Trained, tmp_path: Path) -> None:
+def test_an_encoder_is_a_second_view(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = tiny_bert(tmp_path / "encoder", planted(100, noise=0).contents)
     settings = mining(trained, tmp_path, selection=Selection(top=20), encoder=encoder)
     mine(settings)
     signals = [dict(row["signals"]) for row in _findings(settings)]
     assert all({"suspicion_encoder", "suspicion_dynamics"} < set(one) for one in signals)
     half = mining(trained, tmp_path, "half", selection=Selection(top=20), encoder=encoder)
-    _judge_only(half)
+    _judge_only(half, monkeypatch)
     mine(half)
     assert _findings(half) == _findings(settings)
 
@@ -209,11 +226,13 @@ def test_a_training_that_is_not_there_is_said_so(trained: Trained, tmp_path: Pat
         mine(Mining(**{**vars(settings), "store_uri": str(tmp_path / "none")}))
 
 
-def test_findings_are_not_put_into_another_table(trained: Trained, tmp_path: Path) -> None:
-    other = str(tmp_path / "other")
+@pytest.mark.parametrize("table", ["findings", "quarantine", "audit"])
+def test_nothing_is_put_into_another_table(trained: Trained, tmp_path: Path, table: str) -> None:
+    asked = mining(trained, tmp_path, num_audit=5)
+    other = str(getattr(asked, f"{table}_uri"))
     write_deltalake(other, pa.table({"id": ["a"]}))
-    with pytest.raises(InvalidInput, match=r"findings: .* is a table of id; name another address"):
-        mine(replace(mining(trained, tmp_path), findings_uri=other))
+    with pytest.raises(InvalidInput, match=f"{table}: .* is a table of id; name another address"):
+        mine(asked)
 
 
 def test_a_run_needs_a_name(trained: Trained, tmp_path: Path) -> None:
@@ -234,8 +253,13 @@ def _suspicions(settings: Mining) -> dict[str, float]:
     return {row["id"]: row["suspicion"] for row in _findings(settings)}
 
 
-def _judge_only(settings: Mining) -> None:
-    """Run until the judged parts are written, then fail as a lost process would."""
-    broken = Mining(**{**vars(settings), "quarantine_uri": "unknown-scheme://nowhere"})
-    with pytest.raises(Exception, match="unknown-scheme"):
-        mine(broken)
+def _judge_only(settings: Mining, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run until the judged parts are written, then end as a killed process would."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cluster.mine.count", die)
+        with pytest.raises(KeyboardInterrupt):
+            mine(settings)
