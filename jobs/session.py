@@ -24,6 +24,9 @@ MIN_LOCAL_SLOTS = 4
 # (2.60), also for a single file, keep a small machine busy for longer than the read itself.
 FOOTER_READERS = "2"
 
+# After Ray's one second the next step would start new processes, and import torch in each.
+IDLE_WORKER_MS = "60000"
+
 
 @contextmanager
 def ray_session() -> Iterator[None]:
@@ -46,6 +49,7 @@ def ray_session() -> Iterator[None]:
 
 def _start_node() -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's own noise on start and stop
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_WORKER_MS)
     ray.init(
         num_cpus=max(os.cpu_count() or 1, MIN_LOCAL_SLOTS),
         include_dashboard=False,
