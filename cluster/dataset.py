@@ -25,10 +25,10 @@ from relabel_service.tasks import Task, task_named
 
 ID_BYTES = 16
 MAX_ROW_TEXT = 2_000  # characters of a quarantined row kept for the person who mends it
-BATCH_ROWS = 4_096
-# As many as one process handles at a time. Ray's own blocks follow bytes (128 MiB): a million
-# short texts would be one block, and all but one worker would have nothing to do.
-BLOCK_ROWS = 1_024
+# As many as one process handles at a time, blocks and batches alike: larger batches would join
+# blocks again. Ray's own blocks follow bytes (128 MiB): a million short texts would be one, and
+# all but one worker would have nothing to do.
+BATCH_ROWS = 1_024
 GROUPING_PARTITIONS = 8  # of the few rows that share ids; Ray would make 200
 
 # A row of any task; fault is null where the row is fit, row is its text form where it is not.
@@ -117,7 +117,7 @@ def read(source: Source, *, extra: Iterable[str] = ()) -> "ray.data.Dataset":
         table = ray.data.read_delta(source.uri, version=source.version, columns=columns)
     else:
         table = ray.data.read_parquet(source.uri).select_columns(columns)
-    return table.repartition(target_num_rows_per_block=BLOCK_ROWS)
+    return table.repartition(target_num_rows_per_block=BATCH_ROWS)
 
 
 def rows(

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cluster.dataset import BLOCK_ROWS, Source, latest, read
+from cluster.dataset import BATCH_ROWS, Source, latest, rows
 from cluster.mine import Mined, Mining, mine
 from cluster.predict import Inference, Sampling
 from cluster.selection import Selection
@@ -75,10 +75,10 @@ def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:
 
 def test_rows_of_one_file_are_shared_among_workers(ray_cluster: None, tmp_path: Path) -> None:
     uri = str(tmp_path / "one.parquet")
-    count = 3 * BLOCK_ROWS
+    count = 3 * BATCH_ROWS
     texts = [f"text {number}" for number in range(count)]
     pq.write_table(pa.table({"text": texts, "label": ["sport"] * count}), uri)
-    found = read(latest(Source(uri, "text_classification", ("text",), "label"))).materialize()
+    found = rows(latest(Source(uri, "text_classification", ("text",), "label"))).materialize()
     assert (found.count(), found.num_blocks()) == (count, 3)
 
 
@@ -94,7 +94,7 @@ def test_a_run_repeated_tells_the_same_and_writes_nothing(trained: Trained, tmp_
 def test_a_run_cut_off_goes_on_with_what_is_missing(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("cluster.dataset.BLOCK_ROWS", "cluster.parts.PART_ROWS"):
+    for name in ("cluster.dataset.BATCH_ROWS", "cluster.parts.PART_ROWS"):
         monkeypatch.setattr(name, 100)  # so few rows would be one part
     asked = {"selection": Selection(top=50), "inference": Inference(batch_rows=100)}
     whole = mining(trained, tmp_path, "whole", **asked)
