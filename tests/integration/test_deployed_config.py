@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from relabel_service.auth import mint
 from relabel_service.client import Client
 from relabel_service.errors import NotFound, Unauthenticated
 from tests.kubernetes.manifests import ROOT, pod_templates, render, serve_config
+from tests.ports import free_port, free_ports
 
 START_TIMEOUT_S = 120.0
 POLL_S = 0.2
@@ -94,7 +94,7 @@ def test_haproxy_binds_no_port_but_the_known(deployed: Deployed) -> None:
 
 @contextmanager
 def _running(folder: Path) -> Iterator[Deployed]:
-    ports = _free_ports(8)
+    ports = (free_port() for _ in range(8))
     gcs, dashboard, agent, client, http_port, grpc_port, stats, metrics = ports
     token = secrets.token_hex(32)
     side, environment = _environment(folder, token=token, stats=stats, metrics=metrics)
@@ -104,18 +104,17 @@ def _running(folder: Path) -> Iterator[Deployed]:
         *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
         *("--num-cpus=2", f"--temp-dir={folder}", "--disable-usage-stats"),
     ]
-    log = folder / "head.log"
-    with log.open("wb") as output:
+    with (folder / "head.log").open("wb") as output:
         head = subprocess.Popen(
             command, env=environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        _until(lambda: _get(f"http://127.0.0.1:{agent}/api/healthz"), log)
+        _until(lambda: _get(f"http://127.0.0.1:{agent}/api/healthz"), folder)
         address = f"http://127.0.0.1:{dashboard}/api/serve/applications/"
         config = _config(folder, http_port=http_port, grpc_port=grpc_port)
-        _until(lambda: _get(address, token=token, body=config), log)
-        _until(lambda: _is_running(_get(address, token=token)), log)
-        _until(lambda: _get(f"http://127.0.0.1:{http_port}/-/healthz"), log)
+        _until(lambda: _get(address, token=token, body=config), folder)
+        _until(lambda: _is_running(_get(address, token=token)), folder)
+        _until(lambda: _get(f"http://127.0.0.1:{http_port}/-/healthz"), folder)
         yield Deployed(grpc_port, http_port, side, folder / "queue.db", psutil.Process(head.pid))
     finally:
         _end(head)
@@ -126,8 +125,9 @@ def _environment(
 ) -> tuple[frozenset[int], dict[str, str]]:
     """The side ports in use, and the manifest's environment with this machine's ports."""
     env = pod_templates(SERVICE)["head"]["spec"]["containers"][0]["env"]
-    replicas_http, replicas_grpc = _free_range(), _free_range()
-    [fallback] = _free_ports(1)
+    # Serve tries the next one when one is taken.
+    replicas_http, replicas_grpc = free_ports(NUM_PORTS), free_ports(NUM_PORTS)
+    fallback = free_port()
     proxy = "RAY_SERVE_HAPROXY"
     settings = {one["name"]: one["value"] for one in env if "value" in one} | {
         "RAY_AUTH_MODE": "token",
@@ -173,7 +173,7 @@ def _is_running(details: bytes) -> bool:
     return [one["status"] for one in applications.values()] == ["RUNNING"]
 
 
-def _until(holds: Callable[[], object], log: Path) -> None:
+def _until(holds: Callable[[], object], folder: Path) -> None:
     """Ask again until it neither fails to connect nor answers false; then give up, loudly."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
@@ -183,7 +183,9 @@ def _until(holds: Callable[[], object], log: Path) -> None:
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             pass  # not up yet
         time.sleep(POLL_S)
-    raise TimeoutError(f"not up after {START_TIMEOUT_S} s; its log: {log.read_text('utf-8')}")
+    logs = [folder / "head.log", *folder.glob("session_*/logs/serve/*.log")]
+    ends = (f"{log.name}: {log.read_text('utf-8')[-2000:]}" for log in logs)
+    raise TimeoutError("\n".join((f"not up after {START_TIMEOUT_S} s", *ends)))
 
 
 def _ports_of(name: str, ray: psutil.Process) -> set[int]:
@@ -204,18 +206,3 @@ def _end(head: subprocess.Popen[bytes]) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(family, timeout=30)
-
-
-def _free_ports(num: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(num)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-def _free_range() -> range:
-    """Ports for replicas: Serve tries the next one when one is taken."""
-    [first] = _free_ports(1)
-    first = min(first, 65535 - NUM_PORTS)
-    return range(first, first + NUM_PORTS)

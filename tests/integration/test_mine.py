@@ -106,8 +106,13 @@ def test_a_run_cut_off_goes_on_with_what_is_missing(
     parts = work.names("judged", ".parquet")
     assert len(parts) > 1
     Path(work.address(parts[0])).unlink()
-    assert without_times(mine(half)) == without_times(expected) | {"run_id": "half"}
-    assert _findings(half) == _findings(whole)
+    found = mine(half)
+    # Sums over parts that come in another order may differ in their last digit.
+    assert np.allclose(found.noise_matrix, expected.noise_matrix)
+    same = {"run_id": "half", "noise_matrix": found.noise_matrix}
+    assert without_times(found) == without_times(expected) | same
+    assert _order(half) == _order(whole)
+    assert _suspicions(half) == pytest.approx(_suspicions(whole))
 
 
 def test_only_new_and_changed_rows_are_judged_again_and_the_same_is_found(
@@ -208,7 +213,8 @@ def test_an_encoder_is_a_second_view(
     half = mining(trained, tmp_path, "half", selection=Selection(top=20), encoder=encoder)
     _judge_only(half, monkeypatch)
     mine(half)
-    assert _findings(half) == _findings(settings)
+    assert _order(half) == _order(settings)
+    assert _suspicions(half) == pytest.approx(_suspicions(settings))
 
 
 def test_an_encoder_that_is_none_is_said_so_before_anything_runs(
@@ -247,6 +253,10 @@ def _findings(settings: Mining) -> list[dict[str, Any]]:
         .to_pylist()
     )
     return rows
+
+
+def _order(settings: Mining) -> list[tuple[int, str, str]]:
+    return [(row["rank"], row["id"], row["human_label"]) for row in _findings(settings)]
 
 
 def _suspicions(settings: Mining) -> dict[str, float]:
