@@ -75,13 +75,7 @@ def answer(store_uri: str, tests: Mapping[str, Source], settings: Inference) -> 
         )
         for name, source in tests.items()
     ]
-    found = (first.union(*others) if others else first).map_batches(
-        _Answers,
-        fn_constructor_args=(store_uri,),
-        batch_format="pyarrow",
-        batch_size=settings.batch_rows,
-        **settings.actors,
-    )
+    found = settings.map(first.union(*others) if others else first, _Answers, store_uri)
     told = {name: Answered() for name in tests}
     for part in found.take_all():
         for name, row_id, said, label in zip(*pickle.loads(part["told"]), strict=True):

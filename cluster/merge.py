@@ -65,7 +65,7 @@ def merge(merging: Merging) -> Merged:
     """
     require_versions(merging.source)
     results = _results(merging)
-    decisions, labelers = _decided(results, merging.consensus)
+    decisions, labelers = decide(results, merging.consensus)
     num_asked = len({(row["id"], row["unit"]) for row in results.to_pylist()})
     written = write(
         Writing(
@@ -87,8 +87,11 @@ def merge(merging: Merging) -> Merged:
     )
 
 
-def _decided(results: pa.Table, consensus: Consensus) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """consensus.DECISIONS, and rows of crowdlab.QUALITY where labelers are weighed."""
+def decide(results: pa.Table, consensus: Consensus) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """consensus.DECISIONS, and rows of crowdlab.QUALITY where labelers are weighed.
+
+    results: tables.RESULTS of one campaign. Raises InvalidInput when its votes cannot be weighed.
+    """
     if consensus is Consensus.MAJORITY:
         return majority(results), []
     from relabel_service.crowdlab import crowdlab  # cleanlab, which only this needs

@@ -26,7 +26,7 @@ from cluster.ranking import Known, Scoring, count, look, rank, write_findings, w
 from cluster.rest import rest
 from cluster.scores.calibration import Calibration
 from cluster.selection import Selection
-from cluster.storage import Folder
+from cluster.storage import Folder, work_folder
 from cluster.survey import survey
 from cluster.tasks import model_task
 from cluster.tasks.seam import KnowsNoise
@@ -82,14 +82,20 @@ class Mining:
     def __post_init__(self) -> None:
         if self.num_audit < 0:
             raise InvalidInput.of("audit", f"{self.num_audit} rows; give 0 or more")
-        if not self.run_id or "/" in self.run_id:
-            raise InvalidInput.of("run_id", f"{self.run_id!r} names no run; use letters and digits")
+        work_folder(self.findings_uri, self.run_id)
         if self.since == self.run_id:
             raise InvalidInput.of("since", f"{self.since!r} is this run; name an earlier one")
 
-    def work(self, run_id: str) -> Folder:
-        """Where a run keeps what is not whole yet."""
-        return Folder(f"{self.findings_uri.rstrip('/')}/_runs/{run_id}")
+    @property
+    def outputs(self) -> Mapping[str, tuple[str, pa.Schema]]:
+        """Where the run's tables are, and what they hold. Findings come last, for they mean that
+        the run is whole."""
+        audit = {"audit": (self.audit_uri, tables.FINDINGS)} if self.num_audit else {}
+        return {
+            "quarantine": (self.quarantine_uri, tables.QUARANTINE),
+            **audit,
+            "findings": (self.findings_uri, tables.FINDINGS),
+        }
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ def mine(mining: Mining) -> Mined:
     InvalidInput when that was judged otherwise, or a table of other columns lies where the
     findings, the quarantine or the audit are to be.
     """
-    work = mining.work(mining.run_id)
+    work = work_folder(mining.findings_uri, mining.run_id)
     if work.exists(MINED):
         return Mined(**json.loads(work.read(MINED)))
     manifest = ModelStore(mining.store_uri).manifest()
@@ -152,13 +158,11 @@ def mine(mining: Mining) -> Mined:
         mining.calibration,
     )
     beside = _beside(mining, manifest, scoring)
-    tables.prepare("findings", mining.findings_uri, tables.FINDINGS)
-    tables.prepare("quarantine", mining.quarantine_uri, tables.QUARANTINE)
-    if mining.num_audit:
-        tables.prepare("audit", mining.audit_uri, tables.FINDINGS)
+    for name, (uri, schema) in mining.outputs.items():
+        tables.prepare(name, uri, schema)
     judge = _judge_of(mining, manifest)
     if mining.since is not None:
-        require_same(mining.work(mining.since), JUDGED, judge)
+        require_same(work_folder(mining.findings_uri, mining.since), JUDGED, judge)
     # Parts that are there already may be of a try that gave rows no keys.
     if mining.keep_judgements and not part_names(work, JUDGED):
         work.write(JUDGED_BY, json.dumps(judge, indent=2).encode())
@@ -288,7 +292,12 @@ def _judge(
     if mining.keep_judgements or mining.since is not None:
         found = found.map_batches(with_keys, batch_format="pyarrow")
     num_taken_over = (
-        take_over(found, since=mining.work(mining.since), into=work, parts=JUDGED)
+        take_over(
+            found,
+            since=work_folder(mining.findings_uri, mining.since),
+            into=work,
+            parts=JUDGED,
+        )
         if mining.since is not None
         else 0
     )
@@ -296,14 +305,9 @@ def _judge(
     if done:
         held = pa.concat_tables(done, promote_options="permissive")
         found = found.map_batches(missing_from(held), batch_format="pyarrow")
-    settings = mining.inference
-    found.map_batches(
-        _Judge,
-        fn_constructor_args=(mining.store_uri, settings.sampling, beside),
-        batch_format="pyarrow",
-        batch_size=settings.batch_rows,
-        **settings.actors,
-    ).write_datasink(PartsSink(work, JUDGED, attempt=uuid.uuid4().hex[:8]))
+    sampling = mining.inference.sampling
+    judged = mining.inference.map(found, _Judge, mining.store_uri, sampling, beside)
+    judged.write_datasink(PartsSink(work, JUDGED, attempt=uuid.uuid4().hex[:8]))
     return num_taken_over
 
 
@@ -324,12 +328,10 @@ def _commit(
     audit: Mapping[str, pa.Table],
     known: Known,
 ) -> None:
-    """Quarantine and audit first: findings mean that the run is whole."""
-    unfit = write_quarantine(scoring, parts, mining.quarantine_uri)
-    worst = write_findings(scoring, places, mining.findings_uri, known=known)
-    files_of = [(mining.quarantine_uri, tables.QUARANTINE, unfit)]
-    if mining.num_audit:
-        drawn = write_findings(scoring, audit, mining.audit_uri, known=known)
-        files_of.append((mining.audit_uri, tables.FINDINGS, drawn))
-    for uri, schema, files in (*files_of, (mining.findings_uri, tables.FINDINGS, worst)):
-        tables.commit_files_once(uri, files, schema=schema, app_id=mining.run_id)
+    files = {
+        "quarantine": write_quarantine(scoring, parts, mining.quarantine_uri),
+        "audit": write_findings(scoring, audit, mining.audit_uri, known=known),
+        "findings": write_findings(scoring, places, mining.findings_uri, known=known),
+    }
+    for name, (uri, schema) in mining.outputs.items():
+        tables.commit_files_once(uri, files[name], schema=schema, app_id=mining.run_id)

@@ -25,7 +25,7 @@ from cluster.dataset import BATCH_ROWS, Source, rows
 from cluster.likeness import Likeness, Measure, measure_of
 from cluster.predict import Inference
 from cluster.selection import Selection
-from cluster.storage import Folder
+from cluster.storage import work_folder
 from cluster.survey import Survey, survey
 from relabel_service import tables
 from relabel_service.errors import InvalidInput
@@ -80,8 +80,7 @@ class Pattern:
     def __post_init__(self) -> None:
         if not self.cases:
             raise InvalidInput.of("cases", "none is given; name at least one bad case")
-        if not self.run_id or "/" in self.run_id:
-            raise InvalidInput.of("run_id", f"{self.run_id!r} names no run; use letters and digits")
+        work_folder(self.findings_uri, self.run_id)
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def find(pattern: Pattern) -> Found:
     Raises InvalidInput when a table of other columns lies where the findings are to be, no row is
     fit, the likeness does not suit the content, or a right label is of a class that no row has.
     """
-    work = Folder(f"{pattern.findings_uri.rstrip('/')}/_runs/{pattern.run_id}")
+    work = work_folder(pattern.findings_uri, pattern.run_id)
     if work.exists(DONE):
         return Found(**json.loads(work.read(DONE)))
     start = time.monotonic()
@@ -195,13 +194,9 @@ def _alike(pattern: Pattern, task: Task, seen: Survey) -> tuple[pa.Table, int, i
     )
     measure = measure_of(pattern.likeness, contents, found, task=task.name, model=pattern.model)
     table = pa.concat_tables(
-        found.map_batches(
-            _Search,
-            fn_constructor_args=(measure, wanted),
-            batch_format="pyarrow",
-            batch_size=BATCH_ROWS,
-            **pattern.inference.actors,
-        ).iter_batches(batch_format="pyarrow", batch_size=None)
+        pattern.inference.map(found, _Search, measure, wanted).iter_batches(
+            batch_format="pyarrow", batch_size=None
+        )
     ).cast(_ALIKE)
     alike = table.filter(table["id"].is_valid()).sort_by(MOST_ALIKE_FIRST)
     alike = alike.slice(0, limit) if limit is not None else alike

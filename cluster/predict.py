@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from ray.data import ActorPoolStrategy
+from ray.data import ActorPoolStrategy, Dataset
 from torch import nn
 
 from cluster.device import autocast, device, to_device
@@ -39,14 +39,17 @@ class Inference:
     batch_rows: int = 1024
     workers: Workers = field(default_factory=Workers)
 
-    @property
-    def actors(self) -> dict[str, Any]:
-        """Where Ray Data runs the actors: keyword arguments of map_batches."""
+    def map(self, rows: Dataset, actor: type, *arguments: Any) -> Dataset:
+        """What such actors, made with the arguments, make of batches (pyarrow) of the rows."""
         told = self.workers
-        return {
-            "compute": ActorPoolStrategy(size=told.num * told.cpus_per_gpu),
-            "num_gpus": 1 / told.cpus_per_gpu if told.use_gpu else None,
-        }
+        return rows.map_batches(
+            actor,
+            fn_constructor_args=arguments,
+            batch_format="pyarrow",
+            batch_size=self.batch_rows,
+            compute=ActorPoolStrategy(size=told.num * told.cpus_per_gpu),
+            num_gpus=1 / told.cpus_per_gpu if told.use_gpu else None,
+        )
 
 
 class Predictor:

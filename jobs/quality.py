@@ -26,7 +26,6 @@ from cluster.scores.calibration import (
     reliability,
 )
 from relabel_service import honesty
-from relabel_service.consensus import majority
 
 BATCH = 50  # rows that a labeler is next asked about
 
@@ -85,13 +84,13 @@ class Answered:
     audit: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, results: pa.Table) -> "Answered":
-        """results: tables.RESULTS of one campaign."""
+    def of(cls, results: pa.Table, decisions: pa.Table) -> "Answered":
+        """results: tables.RESULTS of one campaign; decisions: consensus.DECISIONS on them."""
         about = {
             (row["id"], row["unit"]): (row["suspicion"], row["kind"] == "audit")
             for row in results.select(["id", "unit", "suspicion", "kind"]).to_pylist()
         }
-        decided = majority(results).to_pylist()
+        decided = decisions.to_pylist()
         looked = [about[row["id"], row["unit"]] for row in decided]
         return cls(
             np.array([one for one, _ in looked], np.float64),

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from cluster.dataset import Source, check
 from cluster.evaluate import evaluate
-from cluster.merge import Consensus, Merged, Merging, merge
+from cluster.merge import Consensus, Merged, Merging, decide, merge
 from cluster.mine import Mined, Mining, mine
 from cluster.predict import Inference
 from cluster.scores.calibration import Calibration
@@ -149,7 +149,8 @@ class Rounds:
             )
             merged = merge(merging)
             results = tables.read_where(done.results_uri, {"campaign": f"round-{number}"})
-            told = quality(mined, Answered.of(results), loop.pace)
+            decisions, _ = decide(results, loop.consensus)
+            told = quality(mined, Answered.of(results, decisions), loop.pace)
             self._calibration = told.calibration
         leased = tables.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])
         asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))

@@ -14,7 +14,7 @@ from cluster.dataset import BATCH_ROWS, Source, latest, rows
 from cluster.mine import Mined, Mining, mine
 from cluster.predict import Inference, Sampling
 from cluster.selection import Selection
-from cluster.storage import Folder
+from cluster.storage import work_folder
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, NotFound
 from tests.integration.conftest import Trained
@@ -102,7 +102,7 @@ def test_a_run_cut_off_goes_on_with_what_is_missing(
     # As a run leaves it that dies after some judged parts: the parts of another, less one.
     half = mining(trained, tmp_path, "half", **asked)
     _judge_only(half, monkeypatch)
-    work = Folder(f"{half.findings_uri}/_runs/half")
+    work = work_folder(half.findings_uri, half.run_id)
     parts = work.names("judged", ".parquet")
     assert len(parts) > 1
     Path(work.address(parts[0])).unlink()

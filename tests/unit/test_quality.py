@@ -11,6 +11,8 @@ from cluster.rest import NUM_BINS, middles
 from jobs import report
 from jobs.quality import Answered, Pace, Quality, quality
 from jobs.rounds import Round
+from relabel_service.consensus import decisions_of, majority
+from tests.unit.test_consensus import results, vote
 
 NUM_ROWS, NUM_ASKED, NUM_AUDIT = 4000, 400, 300
 
@@ -77,6 +79,22 @@ def test_without_an_audit_only_the_model_speaks() -> None:
     assert found.errors_left.expected == pytest.approx(
         float((np.array(mined.rest) * middles()).sum())
     )
+
+
+def test_what_counts_as_wrong_is_what_the_merge_decided() -> None:
+    asked = [
+        vote("kept", "ann", "ham", kind="finding"),
+        vote("mended", "ann", "spam", kind="audit", suspicion=0.25),
+        vote("tied", "ann", "ham", kind="finding"),
+        vote("tied", "bob", "spam", kind="finding", suspicion=0.75),
+    ]
+    voted = results(*asked)
+    by_majority = Answered.of(voted, majority(voted))
+    assert by_majority.wrong.tolist() == [False, True]
+    assert by_majority.audit.tolist() == [False, True]
+    weighed = Answered.of(voted, decisions_of(voted, lambda _, votes: votes[-1]["label"]))
+    assert weighed.wrong.tolist() == [False, True, True]
+    assert weighed.suspicion.tolist() == [0.5, 0.25, 0.75]
 
 
 def test_calibration_brings_p_wrong_to_what_people_find() -> None:
