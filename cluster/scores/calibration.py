@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import expit, logit
-from scipy.stats import norm
+from scipy.special import expit, logit, ndtri
 
 from cluster.scores.compact import Floats
 from relabel_service.errors import InvalidInput
@@ -98,7 +97,7 @@ def errors_left_by_audit(
     # A/(A-1) for the fitted mean; rows drawn for certain add no variance.
     count = len(places)
     variance = float(((1 - chance) * residual**2).sum()) * count / max(count - 1, 1)
-    reach = float(norm.ppf((1 + confidence) / 2)) * np.sqrt(variance)
+    reach = float(ndtri((1 + confidence) / 2)) * np.sqrt(variance)
     found = float(np.sum(wrong))
     return ErrorsLeft(
         float(np.clip(expected, found, len(p_wrong))),
@@ -164,7 +163,7 @@ def reliability(p_wrong: Floats, wrong: Flags, num_bins: int = 10) -> Reliabilit
     count = np.array([len(one) for one in bins])
     predicted = np.array([p_wrong[one].mean() for one in bins])
     observed = np.array([wrong[one].mean() for one in bins])
-    z = float(norm.ppf(0.975))
+    z = float(ndtri(0.975))
     middle = (observed + z**2 / (2 * count)) / (1 + z**2 / count)
     reach = np.sqrt(observed * (1 - observed) / count + z**2 / (4 * count**2))
     reach *= z / (1 + z**2 / count)

@@ -15,11 +15,13 @@ frequencies are wrong or right cannot be known without gold.
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import numpy.typing as npt
 
-from cluster.scores.compact import Compact, Floats
+from cluster.scores.compact import BLOCK_ROWS, Compact, Floats
 
 TAU = 0.5
 TINY = 1e-12
@@ -31,6 +33,12 @@ def belief_sums(rows: Compact, num_classes: int) -> npt.NDArray[np.float64]:
     A row's belief in its kept classes sums to 1 (what was not kept counts as
     impossible), so column j sums to the number of rows given class j.
     """
+    # No more cells than rows, lest adding blocks up cost more than going over their rows.
+    blocks = rows.blocks(max(BLOCK_ROWS, num_classes**2))
+    return reduce(add, (_belief_sums(block, num_classes) for block in blocks))
+
+
+def _belief_sums(rows: Compact, num_classes: int) -> npt.NDArray[np.float64]:
     total = np.maximum(rows.p_label + _row_sums(rows.p_others), TINY)
     cells = rows.others * num_classes + rows.given[:, None]
     shares = rows.p_others / total[:, None]
@@ -69,7 +77,8 @@ class NoiseModel:
         """P(wrong) / P(right) of each label, [R], in [0, inf); higher is worse."""
         kept = self.weight * np.diag(self.matrix)
         own = np.maximum(rows.p_label, TINY) * kept[rows.given]
-        taken = self.matrix[rows.others, rows.given[:, None]] * self.weight[rows.others]
+        cells = rows.others * len(self.matrix) + rows.given[:, None]
+        taken = self.matrix.take(cells) * self.weight.take(rows.others)
         others = _row_sums(rows.p_others * taken)
         odds: npt.NDArray[np.float64] = np.asarray(others / np.maximum(own, TINY**2), np.float64)
         return odds

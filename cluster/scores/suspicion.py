@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 
-from cluster.scores.compact import Compact, Floats
+from cluster.scores.compact import BLOCK_ROWS, Compact, Floats
 from cluster.scores.noise import NoiseModel
 
 FLAG = 0.5  # a label is called wrong from here on
@@ -32,8 +32,11 @@ def suspicion(rows: Compact, model: NoiseModel) -> Doubles:
 
     rows: compact predictions, out of sample. model: of the same view, whole table.
     """
+    return np.concatenate([_suspicion(block, model) for block in rows.blocks(BLOCK_ROWS)])
+
+
+def _suspicion(rows: Compact, model: NoiseModel) -> Doubles:
     # The mean of two log-odds is the root of the product of the odds: no logarithm a row.
-    # In place, for at a million rows new arrays cost more than the arithmetic.
     odds = model.odds(rows)
     odds *= 1 - rows.p_label
     odds /= np.maximum(rows.p_label, TINY)

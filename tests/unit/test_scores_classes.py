@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from cluster.scores import confident, noise, signals
-from cluster.scores.compact import Compact, compact
+from cluster.scores.compact import BLOCK_ROWS, Compact, compact
 from cluster.scores.confident import ClassSums
 from cluster.scores.suspicion import hedge, suspicion
 from relabel_service.errors import InvalidInput
@@ -267,6 +267,19 @@ def test_suspicion_lies_between_the_answers_it_hedges(table: Table) -> None:
     both = np.stack([1 - rows.p_label, model.p_wrong(rows)])
     assert ((found >= both.min(axis=0) - 1e-8) & (found <= both.max(axis=0) + 1e-8)).all()
     np.testing.assert_allclose(hedge(found, [found, found]), found, atol=1e-8)
+
+
+@EXAMPLES
+@for_all(tables())
+def test_suspicion_of_many_rows_is_that_of_each(table: Table) -> None:
+    probabilities, labels = table
+    rows = whole(probabilities, labels)
+    model = noise.noise_model(rows, probabilities.shape[1])
+    alone = [suspicion(one, model) for one in rows.blocks(1)]
+    times = BLOCK_ROWS // len(labels) + 1  # more than are looked at together
+    many = whole(np.tile(probabilities, (times, 1)), np.tile(labels, times))
+    np.testing.assert_array_equal(suspicion(many, model), np.tile(np.concatenate(alone), times))
+    assert suspicion(whole(probabilities[:0], labels[:0]), model).shape == (0,)
 
 
 def flipped(seed: int, how: str) -> tuple[Array, Array]:
