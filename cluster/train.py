@@ -22,7 +22,7 @@ import ray.train
 from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from cluster.dataset import Source, rows
+from cluster.dataset import BATCH_ROWS, Source, rows
 from cluster.fit import fit_runs
 from cluster.folds import Folds
 from cluster.model_store import Manifest, ModelStore
@@ -35,6 +35,7 @@ from relabel_service.tasks import task_named
 
 MAX_SAMPLE_ROWS = 50_000  # rows that prepare sees (vocabulary, rarity of words)
 MIN_CLASSES = 2
+MIN_BLOCKS = 8  # for each worker
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ def train(source: Source, settings: Training, out: str) -> Manifest:
         training_id=uuid.uuid4().hex,
     )
     fit_rows = _fit_rows(source, seen, settings)
+    if manifest.num_rows <= MAX_SAMPLE_ROWS:
+        fit_rows = fit_rows.materialize()  # prepare sees them all, and they are looked at again
     _prepare(store, manifest, fit_rows)
     _fit(store, manifest, settings, fit_rows)
     store.finish(manifest)
@@ -176,8 +179,10 @@ def _fit(
     store: ModelStore, manifest: Manifest, settings: Training, fit_rows: "ray.data.Dataset"
 ) -> None:
     workers = settings.workers
-    if workers.num > 1:  # a small table may be one block, which one worker would get whole
-        fit_rows = fit_rows.repartition(4 * workers.num)
+    if workers.num > 1 and manifest.num_rows < MIN_BLOCKS * workers.num * BATCH_ROWS:
+        # Few blocks cannot be shared evenly. More are as they come: to cut them anew holds the
+        # whole table at once.
+        fit_rows = fit_rows.repartition(MIN_BLOCKS * workers.num)
     trainer = TorchTrainer(
         fit_runs,
         train_loop_config={

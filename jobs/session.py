@@ -22,7 +22,7 @@ MIN_LOCAL_SLOTS = 4
 
 # Processes that every read of parquet starts to read footers, each with 128 threads. Ray's 32
 # (2.60), also for a single file, keep a small machine busy for longer than the read itself.
-FOOTER_READERS = "2"
+FOOTER_READERS = "1"
 
 # After Ray's one second the next step would start new processes, and import torch in each.
 IDLE_WORKER_MS = "60000"
