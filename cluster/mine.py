@@ -24,9 +24,10 @@ from cluster.parts import PartsSink, missing_from, part_names, read_part
 from cluster.predict import Inference, Predictor, Sampling
 from cluster.ranking import Known, Scoring, count, look, rank, write_findings, write_quarantine
 from cluster.rest import rest
+from cluster.runs import require_name, work_folder
 from cluster.scores.calibration import Calibration
 from cluster.selection import Selection
-from cluster.storage import Folder, work_folder
+from cluster.storage import Folder
 from cluster.survey import survey
 from cluster.tasks import model_task
 from cluster.tasks.seam import KnowsNoise
@@ -82,7 +83,7 @@ class Mining:
     def __post_init__(self) -> None:
         if self.num_audit < 0:
             raise InvalidInput.of("audit", f"{self.num_audit} rows; give 0 or more")
-        work_folder(self.findings_uri, self.run_id)
+        require_name(self.run_id)
         if self.since == self.run_id:
             raise InvalidInput.of("since", f"{self.since!r} is this run; name an earlier one")
 

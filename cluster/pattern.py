@@ -24,8 +24,8 @@ import pyarrow.compute as pc
 from cluster.dataset import BATCH_ROWS, Source, rows
 from cluster.likeness import Likeness, Measure, measure_of
 from cluster.predict import Inference
+from cluster.runs import require_name, work_folder
 from cluster.selection import Selection
-from cluster.storage import work_folder
 from cluster.survey import Survey, survey
 from relabel_service import tables
 from relabel_service.errors import InvalidInput
@@ -80,7 +80,7 @@ class Pattern:
     def __post_init__(self) -> None:
         if not self.cases:
             raise InvalidInput.of("cases", "none is given; name at least one bad case")
-        work_folder(self.findings_uri, self.run_id)
+        require_name(self.run_id)
 
 
 @dataclass(frozen=True)

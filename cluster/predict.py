@@ -15,6 +15,7 @@ import torch
 from ray.data import ActorPoolStrategy, Dataset
 from torch import nn
 
+from cluster.dataset import BATCH_ROWS
 from cluster.device import autocast, device, to_device
 from cluster.model_store import ALL, ModelStore, fold_run
 from cluster.tasks.seam import Learner, WeighsLabels
@@ -36,7 +37,7 @@ class Inference:
     """How to predict. batch_rows: rows an actor sorts by size at once."""
 
     sampling: Sampling = Sampling.OUT_OF_SAMPLE
-    batch_rows: int = 1024
+    batch_rows: int = BATCH_ROWS
     workers: Workers = field(default_factory=Workers)
 
     def map(self, rows: Dataset, actor: type, *arguments: Any) -> Dataset:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
-from relabel_service.errors import InvalidInput
-
 
 class Folder:
     """Names are relative, with `/` between parts."""
@@ -84,13 +82,3 @@ class Folder:
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
-
-
-def work_folder(findings_uri: str, run_id: str) -> Folder:
-    """Where a run keeps, beside its findings table, what is not whole yet.
-
-    Raises InvalidInput when run_id names no run.
-    """
-    if not run_id or "/" in run_id:
-        raise InvalidInput.of("run_id", f"{run_id!r} names no run; use letters and digits")
-    return Folder(f"{findings_uri.rstrip('/')}/_runs/{run_id}")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cluster.dataset import BATCH_ROWS
 from cluster.mine import Mining, mine
 from cluster.model_store import ModelStore
 from cluster.predict import Inference, Sampling
@@ -49,7 +50,7 @@ def main(
     disagreement: options.Disagreement = None,
     encoder: options.Encoder = None,
     audit: options.Audit = 0,
-    batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = 1024,
+    batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = BATCH_ROWS,
     keep_judgements: Annotated[
         bool, typer.Option("--keep-judgements", help="leave what was judged, for a later --since")
     ] = False,

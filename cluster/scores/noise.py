@@ -21,7 +21,7 @@ from operator import add
 import numpy as np
 import numpy.typing as npt
 
-from cluster.scores.compact import BLOCK_ROWS, Compact, Floats
+from cluster.scores.compact import BLOCK_ROWS, Compact, Floats, Ints
 
 TAU = 0.5
 TINY = 1e-12
@@ -40,7 +40,7 @@ def belief_sums(rows: Compact, num_classes: int) -> npt.NDArray[np.float64]:
 
 def _belief_sums(rows: Compact, num_classes: int) -> npt.NDArray[np.float64]:
     total = np.maximum(rows.p_label + _row_sums(rows.p_others), TINY)
-    cells = rows.others * num_classes + rows.given[:, None]
+    cells = _cells(rows, num_classes)
     shares = rows.p_others / total[:, None]
     sums = np.bincount(cells.ravel(), weights=shares.ravel(), minlength=num_classes**2)
     own = np.bincount(rows.given, weights=rows.p_label / total, minlength=num_classes)
@@ -77,8 +77,7 @@ class NoiseModel:
         """P(wrong) / P(right) of each label, [R], in [0, inf); higher is worse."""
         kept = self.weight * np.diag(self.matrix)
         own = np.maximum(rows.p_label, TINY) * kept[rows.given]
-        cells = rows.others * len(self.matrix) + rows.given[:, None]
-        taken = self.matrix.take(cells) * self.weight.take(rows.others)
+        taken = self.matrix.take(_cells(rows, len(self.matrix))) * self.weight.take(rows.others)
         others = _row_sums(rows.p_others * taken)
         odds: npt.NDArray[np.float64] = np.asarray(others / np.maximum(own, TINY**2), np.float64)
         return odds
@@ -95,6 +94,12 @@ class NoiseModel:
 def noise_model(rows: Compact, num_classes: int, tau: float = TAU) -> NoiseModel:
     """The noise model of rows that are all at hand."""
     return NoiseModel.of(belief_sums(rows, num_classes), tau)
+
+
+def _cells(rows: Compact, num_classes: int) -> Ints:
+    """Flat place of (other class, label) in a [C, C] matrix, [R, M]."""
+    cells: Ints = rows.others * num_classes + rows.given[:, None]
+    return cells
 
 
 def _row_sums(columns: Floats) -> Floats:

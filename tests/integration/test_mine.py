@@ -13,8 +13,8 @@ from deltalake import DeltaTable, write_deltalake
 from cluster.dataset import BATCH_ROWS, Source, latest, rows
 from cluster.mine import Mined, Mining, mine
 from cluster.predict import Inference, Sampling
+from cluster.runs import work_folder
 from cluster.selection import Selection
-from cluster.storage import work_folder
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, NotFound
 from tests.integration.conftest import Trained
