@@ -124,9 +124,10 @@ def _grade(
         classes, given = np.unique(names, return_inverse=True)
         verdicts = contest(features, given.astype(np.int64), num_classes=len(classes), seed=seed)
         encoded = features.dense if features.sparse is not None else None  # of texts alone
-        verdicts = mined(rows[seed], encoded=encoded, seed=seed) | verdicts
+        wrong = names != gold
+        verdicts = mined(rows[seed], encoded=encoded, wrong=wrong, seed=seed) | verdicts
         for name, verdict in verdicts.items():
-            quality = Quality.of(verdict.suspicion, verdict.flags, names != gold)
+            quality = Quality.of(verdict.suspicion, verdict.flags, wrong)
             values.setdefault(name, []).append(quality.values())
     return Graded(
         title,

@@ -12,7 +12,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,8 +21,9 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import torch
 
-from bench.loop_orders import ORDERS
-from bench.training import Rows, cross_fit, predict, train
+from bench.loop_orders import NUM_FOLDS, ORDERS, Known
+from bench.training import Rows, cross_fit, evidence, joined, predict, train
+from cluster.scores.feedback import Evidence, Feedback, learn
 from cluster.tasks import MODEL_TASKS, model_task
 from cluster.tasks.seam import Learner, Pools
 from jobs.loop import DECIDED_WEIGHT
@@ -31,6 +32,7 @@ MARK = "<!-- written by bench.loop from here on -->\n"
 CLOSE = 0.01  # within this of the accuracy that all gold labels give
 
 Names = npt.NDArray[np.str_]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -89,20 +91,32 @@ def run(one: Set, order: str, *, error_rate: float, seed: int, settings: Setting
     labels, asked = np.array(one.train.labels, object), np.zeros(len(one.gold), np.bool_)
     batch = max(int(settings.share * len(labels)), 1)
     ranked = ORDERS[order]
-    found = []
+    found: list[float] = []
+    answers: list[tuple[Evidence, Flags]] = []
     for number in range(settings.num_rounds + 1):
         rows, model = _trained(one, labels, asked, seed=seed, weights=settings.decided_weights)
         if ranked is None or number == settings.num_rounds:
             suspicion = rng.random(len(labels))
         else:
-            fitted = cross_fit(rows, seed=seed)
-            suspicion = ranked(rows, fitted)
+            fitted = cross_fit(rows, num_folds=NUM_FOLDS, seed=seed)
+            told = evidence(rows, fitted.judged, num_folds=NUM_FOLDS)
+            suspicion = ranked(Known(rows, fitted, told, _taught(answers)))
         found.append(accuracy(model, one.test))
         worst = np.argsort(np.where(asked, -np.inf, suspicion), kind="stable")[::-1][:batch]
         worst = worst[~asked[worst]]
-        labels[worst] = _answers(one, worst, error_rate, rng)
+        said = _answers(one, worst, error_rate, rng)
+        if ranked is not None and number < settings.num_rounds:
+            answers.append((told.take(worst), labels[worst] != said))
+        labels[worst] = said
         asked[worst] = True
     return found
+
+
+def _taught(answers: Sequence[tuple[Evidence, Flags]]) -> Feedback:
+    """What answers of all rounds teach."""
+    if not answers:
+        return Feedback()
+    return learn(joined([told for told, _ in answers]), np.concatenate([w for _, w in answers]))
 
 
 def _trained(

@@ -19,12 +19,14 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
+from cluster.answers import evidence_of, groups_of
 from cluster.duplicates import NUM_BANDS, band_keys, groups
 from cluster.fit import MAX_GRADIENT_NORM, weighted_mean
 from cluster.folds import Folds, id_keys
 from cluster.model_store import ALL, fold_run
 from cluster.predict import predictions_of
 from cluster.ranking import Scoring, known_of
+from cluster.scores.feedback import Evidence
 from cluster.tasks import model_task
 from cluster.tasks.seam import FOLD, OBSERVED, Array, Learner
 from relabel_service.tasks import task_named
@@ -142,11 +144,26 @@ def cross_fit(
     )
 
 
-def suspicion(rows: Rows, judged: pa.Table, *, num_folds: int) -> Array:
-    """As jobs.mine ranks cross-fitted rows, [R]. num_folds: 0 has the model's view alone."""
+def evidence(rows: Rows, judged: pa.Table, *, num_folds: int) -> Evidence:
+    """What jobs.mine says of cross-fitted rows. num_folds: 0 has the model's view alone."""
     scoring = Scoring("", rows.task, rows.classes, "bench", num_folds=num_folds)
     known, seen = known_of(scoring, judged)
-    return scoring.suspicion(seen, known.sums)
+    group = groups_of(rows.task, seen["label"].to_pylist(), seen["unit"].to_pylist())
+    return evidence_of(scoring.signals(seen, known.sums), group)
+
+
+def suspicion(rows: Rows, judged: pa.Table, *, num_folds: int) -> Array:
+    """As jobs.mine ranks while nobody has answered, [R]; see evidence."""
+    return np.asarray(evidence(rows, judged, num_folds=num_folds).suspicion, np.float64)
+
+
+def joined(some: Sequence[Evidence]) -> Evidence:
+    """Rows of several trainings alike, one after the other."""
+    return Evidence(
+        np.concatenate([one.suspicion for one in some]),
+        [group for one in some for group in one.group],
+        {name: np.concatenate([one.members[name] for one in some]) for name in some[0].members},
+    )
 
 
 def train(rows: Rows, *, seed: int = 0) -> Learner:

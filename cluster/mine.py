@@ -25,7 +25,7 @@ from cluster.predict import Inference, Predictor, Sampling
 from cluster.ranking import Known, Scoring, count, look, rank, write_findings, write_quarantine
 from cluster.rest import rest
 from cluster.runs import require_name, work_folder
-from cluster.scores.calibration import Calibration
+from cluster.scores.feedback import Feedback
 from cluster.selection import Selection
 from cluster.storage import Folder
 from cluster.survey import survey
@@ -55,7 +55,7 @@ class Mining:
     a row, for tasks that pool views; None goes without.
     num_audit: random rows of those not asked about, to be written as findings of the table
     `<findings_uri>-audit`: what people find in them tells how many errors are left.
-    calibration: what turns suspicion into the signal p_wrong, from an audit; else they are one.
+    feedback: what people's answers so far teach about suspicion (answers.learned).
     keep_judgements: leave what was judged for later runs. since: such an earlier run of the same
     training into the same table; only rows that are new or changed since are predicted.
     """
@@ -72,13 +72,13 @@ class Mining:
     disagreement: str | None = None
     encoder: str | None = None
     num_audit: int = 0
-    calibration: Calibration = field(default_factory=Calibration)
+    feedback: Feedback = field(default_factory=Feedback)
     keep_judgements: bool = False
     since: str | None = None
 
     @property
     def audit_uri(self) -> str:
-        return f"{self.findings_uri.rstrip('/')}-audit"
+        return tables.audit_of(self.findings_uri)
 
     def __post_init__(self) -> None:
         if self.num_audit < 0:
@@ -106,6 +106,7 @@ class Mined:
     num_taken_over: scored rows whose judgement is of the run `since`. rest: rows (and units)
     that were neither found nor decided before, counted by suspicion in bins alike in width
     over [0, 1]. audit_uri: where a sample of num_audit of them is; empty without one.
+    num_answers: that feedback had learned from.
     noise_matrix: P(label | true class) by the model, rows sum to 1, where the task tells.
     """
 
@@ -117,6 +118,7 @@ class Mined:
     num_repeated_ids: int
     num_findings: int
     num_taken_over: int = 0
+    num_answers: int = 0
     num_audit: int = 0
     audit_uri: str = ""
     rest: Sequence[int] = ()
@@ -156,7 +158,7 @@ def mine(mining: Mining) -> Mined:
         mining.run_id,
         mining.disagreement,
         manifest.num_folds if mining.inference.sampling is Sampling.OUT_OF_SAMPLE else 0,
-        mining.calibration,
+        mining.feedback,
     )
     beside = _beside(mining, manifest, scoring)
     for name, (uri, schema) in mining.outputs.items():
@@ -212,6 +214,7 @@ def mine(mining: Mining) -> Mined:
         num_repeated_ids=len(seen.repeated),
         num_findings=_num_rows(places),
         num_taken_over=num_taken_over,
+        num_answers=scoring.feedback.num_answers,
         num_audit=_num_rows(left.audit),
         audit_uri=mining.audit_uri if _num_rows(left.audit) else "",
         rest=left.counts.tolist(),

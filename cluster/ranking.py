@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 import ray
 from deltalake.transaction import AddAction
 
+from cluster.answers import BY_MODELS, evidence_of, groups_of
 from cluster.folds import id_keys
 from cluster.parts import read_part, write_part
-from cluster.scores.calibration import Calibration
+from cluster.scores.feedback import Feedback
 from cluster.storage import Folder
 from cluster.tasks import model_task
 from cluster.tasks.seam import Array, Disagreements, Pools
@@ -47,7 +48,7 @@ class Scoring:
 
     disagreement: the signal to rank by; None for the task's own suspicion.
     num_folds: of the training; 0 ranks by the trained model's view alone.
-    calibration: suspicion to P(label is wrong), the findings' signal p_wrong.
+    feedback: what answers have taught about suspicion; a disagreement is ranked by as it is.
     """
 
     work: str
@@ -56,7 +57,7 @@ class Scoring:
     run_id: str
     disagreement: str | None = None
     num_folds: int = 0
-    calibration: Calibration = field(default_factory=Calibration)
+    feedback: Feedback = field(default_factory=Feedback)
 
     def __post_init__(self) -> None:
         if self.disagreement is None:
@@ -77,6 +78,20 @@ class Scoring:
         return task if asked and isinstance(task, Pools) else None
 
     def suspicion(self, judged: pa.Table, sums: Sums) -> Array:
+        """What rows are ranked by, [R]."""
+        if self.disagreement is not None or not self.feedback.num_answers:
+            return self._by_models(judged, sums)
+        group = groups_of(self.task, judged["label"].to_pylist(), judged["unit"].to_pylist())
+        return self.feedback.p_wrong(evidence_of(self.signals(judged, sums), group))
+
+    def signals(self, judged: pa.Table, sums: Sums) -> dict[str, Array]:
+        """The task's, and its suspicion before answers had a say; [R] each."""
+        signals = model_task(self.task).signals(judged, sums, self.classes)
+        if self.disagreement is not None:
+            return signals
+        return signals | {BY_MODELS: self._by_models(judged, sums)}
+
+    def _by_models(self, judged: pa.Table, sums: Sums) -> Array:
         task = model_task(self.task)
         if self.disagreement is not None:
             return task.signals(judged, sums, self.classes)[self.disagreement]
@@ -249,8 +264,7 @@ def _write_findings(
     table = read_part(Folder(scoring.work), part).take(chosen["place"])
     table = _with_views(scoring, table, known.learned)
     task = model_task(scoring.task)
-    signals = task.signals(table, known.sums, scoring.classes)
-    signals["p_wrong"] = scoring.calibration.p_wrong(chosen["suspicion"].to_numpy())
+    signals = scoring.signals(table, known.sums)
     num_rows = table.num_rows
     rows = pa.table(
         {

@@ -75,6 +75,7 @@ def main(
     model: options.Model = None,
     encoder: options.Encoder = None,
     audit: options.Audit = 0,
+    feedback: options.UseFeedback = True,
     seconds_per_label: Annotated[float, typer.Option(help="of one labeler")] = 20.0,
     stop_below: Annotated[
         float, typer.Option(help="end when a labeler-minute would find fewer errors than this")
@@ -149,6 +150,7 @@ def main(
         consensus=consensus,
         encoder=encoder,
         num_audit=audit,
+        feedback=feedback,
         pace=Pace(seconds_per_label, stop_below),
     )
     labeling = (

@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
+from cluster.answers import learned
 from cluster.dataset import BATCH_ROWS
 from cluster.mine import Mining, mine
 from cluster.model_store import ModelStore
 from cluster.predict import Inference, Sampling
+from cluster.scores.feedback import Feedback
 from cluster.selection import Selection, parse_budget
 from cluster.workers import Workers
 from jobs import options
@@ -45,8 +47,12 @@ def main(
         Sampling, typer.Option(help="by models that did or did not see the row")
     ] = Sampling.OUT_OF_SAMPLE,
     lineage: Annotated[
-        str | None, typer.Option(help="lineage table; labels decided there are not asked again")
+        str | None,
+        typer.Option(
+            help="lineage table; labels decided there are not asked again, and teach the ranking"
+        ),
     ] = None,
+    feedback: options.UseFeedback = True,
     disagreement: options.Disagreement = None,
     encoder: options.Encoder = None,
     audit: options.Audit = 0,
@@ -83,6 +89,7 @@ def main(
         disagreement=disagreement,
         encoder=encoder,
         num_audit=audit,
+        feedback=learned(lineage) if feedback else Feedback(),
         keep_judgements=keep_judgements,
         since=since,
     )

@@ -71,6 +71,10 @@ Audit = Annotated[
         "--audit", help="random rows among those not suspicious, that tell how many errors are left"
     ),
 ]
+UseFeedback = Annotated[
+    bool,
+    typer.Option(help="let what people have answered so far have a say in the ranking"),
+]
 Encoder = Annotated[
     str | None,
     typer.Option(

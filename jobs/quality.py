@@ -48,7 +48,7 @@ class Quality:
 
     num_found: labels that people found wrong, among findings and audited rows.
     errors_left: in the rows that no one was asked about. calibration: suspicion to P(wrong),
-    learned from the answers; the identity without an audit. curve: of what was answered.
+    learned from the answers. curve: of what was answered.
     errors_per_minute: expected of a labeler in the next BATCH rows. num_worth_asking: rows
     that would be asked about before Pace ends it.
     """
@@ -103,9 +103,7 @@ def quality(mined: Mined, answered: Answered, pace: Pace) -> Quality:
     """mined: the run whose findings, and audit if any, were answered."""
     population, audit = int(np.sum(mined.rest)), answered.audit
     weight = np.where(audit, population / max(audit.sum(), 1), 1.0)
-    calibration = (
-        calibrate(answered.suspicion, answered.wrong, weight) if audit.any() else Calibration()
-    )
+    calibration = calibrate(answered.suspicion, answered.wrong, weight)
     unasked = calibration.p_wrong(_unasked(mined, answered))
     per_minute = float(np.sort(unasked)[::-1][:BATCH].mean()) * 60 / pace.seconds_per_label
     p_wrong = calibration.p_wrong(answered.suspicion)

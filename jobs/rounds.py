@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from cluster.answers import learned
 from cluster.dataset import Source, check
 from cluster.evaluate import evaluate
 from cluster.merge import Consensus, Merged, Merging, decide, merge
 from cluster.mine import Mined, Mining, mine
 from cluster.predict import Inference
-from cluster.scores.calibration import Calibration
+from cluster.scores.feedback import Feedback
 from cluster.selection import Selection
 from cluster.storage import Folder
 from cluster.train import Training, train
@@ -51,6 +52,7 @@ class Loop:
     whose model is best on the test named `choose_on`, by the task's first metric.
     encoder, num_audit: for mining, as Mining has them; audited rows are asked about with the
     findings, and nothing sets them apart.
+    feedback: whether answers so far have a say in the ranking.
     pace: when to end before num_rounds.
     """
 
@@ -68,6 +70,7 @@ class Loop:
     consensus: Consensus = Consensus.MAJORITY
     encoder: str | None = None
     num_audit: int = 0
+    feedback: bool = True
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
@@ -112,7 +115,6 @@ class Rounds:
         self._loop, self._client = loop, client
         self._labeling, self._progress = labeling, progress
         self._folder = Folder(loop.out)
-        self._calibration = Calibration()  # of the round before
 
     def run(self) -> Iterator[Round]:
         """Each version's round as it ends; the last version is only trained and measured."""
@@ -136,7 +138,8 @@ class Rounds:
         source = self._started_from(number)
         training = self._training(source, number)
         metrics = self._measure(source, f"v{number}", training)
-        mined = self._mine(source, number)
+        with self._progress.step(f"v{number} mine", None):
+            mined = mine(self.mining(source, number))
         campaign = self._label(number, mined)
         with self._progress.step(f"v{number} merge", None):
             done = self._client.finalize(campaign, results_uri=self._at("results"))
@@ -151,7 +154,6 @@ class Rounds:
             results = tables.read_where(done.results_uri, {"campaign": f"round-{number}"})
             decisions, _ = decide(results, loop.consensus)
             told = quality(mined, Answered.of(results, decisions), loop.pace)
-            self._calibration = told.calibration
         leased = tables.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])
         asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))
         wrong = self._wrong_parts(source)
@@ -217,23 +219,22 @@ class Rounds:
         with self._progress.step(f"{name} measure", None):
             return evaluate(store_uri, self._loop.tests, self._loop.inference)
 
-    def _mine(self, source: Source, number: int) -> Mined:
-        with self._progress.step(f"v{number} mine", None):
-            return mine(
-                Mining(
-                    source=source,
-                    store_uri=self._at(f"models/v{number}"),
-                    findings_uri=self._at("findings"),
-                    quarantine_uri=self._at("quarantine"),
-                    run_id=f"round-{number}",
-                    selection=self._loop.selection,
-                    inference=self._loop.inference,
-                    decided=decided_parts(self._lineage),
-                    encoder=self._loop.encoder,
-                    num_audit=self._loop.num_audit,
-                    calibration=self._calibration,
-                )
-            )
+    def mining(self, source: Source, number: int) -> Mining:
+        """How a round mines, by what people have decided so far."""
+        loop = self._loop
+        return Mining(
+            source=source,
+            store_uri=self._at(f"models/v{number}"),
+            findings_uri=self._at("findings"),
+            quarantine_uri=self._at("quarantine"),
+            run_id=f"round-{number}",
+            selection=loop.selection,
+            inference=loop.inference,
+            decided=decided_parts(self._lineage),
+            encoder=loop.encoder,
+            num_audit=loop.num_audit,
+            feedback=learned(self._lineage) if loop.feedback else Feedback(),
+        )
 
     def _label(self, number: int, mined: Mined) -> str:
         campaign = f"campaigns/round-{number}"

@@ -1,12 +1,21 @@
-"""What lineage tables tell: which labels people have decided already."""
+"""What lineage tables tell: which labels people have decided already, and how."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
 
 from relabel_service import tables
 
 
+def decisions_of_people(uri: str | None, columns: Sequence[str]) -> pa.Table:
+    """These columns of tables.LINEAGE, without what policies decided; no rows without a table."""
+    if uri is None or not tables.is_delta(uri):
+        return tables.LINEAGE.empty_table().select(list(columns))
+    told = tables.read_where(uri, {}, columns=[*columns, "policy"])
+    return told.filter(told["policy"].is_null()).select(list(columns))
+
+
 def decided_parts(uri: str | None) -> frozenset[tuple[str, str]]:
     """Id and unit of each of people's decisions in the lineage table; none without a table."""
-    if uri is None or not tables.is_delta(uri):
-        return frozenset()
-    told = tables.read_where(uri, {}, columns=["id", "unit", "policy"])
-    decided = told.filter(told["policy"].is_null())
+    decided = decisions_of_people(uri, ["id", "unit"])
     return frozenset(zip(decided["id"].to_pylist(), decided["unit"].to_pylist(), strict=True))

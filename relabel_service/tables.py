@@ -207,6 +207,11 @@ def read_run(uri: str, run_id: str, *, columns: Sequence[str] | None = None) -> 
     return rows.sort_by("rank")
 
 
+def audit_of(findings_uri: str) -> str:
+    """Where a mine run puts the random rows that are to be judged beside its findings."""
+    return f"{findings_uri.rstrip('/')}-audit"
+
+
 def read_where(
     uri: str, equals: Mapping[str, Any], *, columns: Sequence[str] | None = None
 ) -> pa.Table:

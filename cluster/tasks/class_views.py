@@ -113,6 +113,20 @@ def view_suspicions(judged: pa.Table, sums: Mapping[str, Array]) -> dict[str, Ar
     return found
 
 
+def ways(judged: pa.Table, sums: Mapping[str, Array]) -> dict[str, Array]:
+    """Suspicion if labels go wrong by chance alone, and if class by class, [R]: by the pool, or
+    by the trained model where rows have that view alone."""
+    view = f"{POOL}_" if members_of(judged) else ""
+    rows = read_compact(judged, view)
+    by_chance = 1 - rows.p_label.astype(np.float64)
+    return {"chance": by_chance, "noise_model": noise_model(sums).p_wrong(rows)}
+
+
+def noise_model(sums: Mapping[str, Array]) -> NoiseModel:
+    """Of the pool of views, or of the one view."""
+    return NoiseModel.of(sums.get(POOL_BELIEF, sums[BELIEF]))
+
+
 def hedged(suspicions: Mapping[str, Array]) -> Array:
     """view_suspicions as one, [R]."""
     return hedge(suspicions[POOL], [one for name, one in suspicions.items() if name != POOL])

@@ -157,7 +157,7 @@ class ClassScores:
         return class_views.with_views(judged, learned, len(classes))
 
     def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
-        own = {"belief": belief_sums(read_compact(judged), len(classes))}
+        own = {class_views.BELIEF: belief_sums(read_compact(judged), len(classes))}
         return own | class_views.view_sums(judged, len(classes))
 
     def suspicion(
@@ -166,19 +166,20 @@ class ClassScores:
         """By chance and by the table's noise model, half each, hedged over the views if any."""
         if class_views.members_of(judged):
             return class_views.hedged(class_views.view_suspicions(judged, sums))
-        return suspicion(read_compact(judged), NoiseModel.of(sums["belief"]))
+        return suspicion(read_compact(judged), NoiseModel.of(sums[class_views.BELIEF]))
 
     def noise_matrix(self, sums: Mapping[str, Array]) -> Array:
         """Of the pool of views, or of the one view."""
-        return NoiseModel.of(sums.get(class_views.POOL_BELIEF, sums["belief"])).matrix
+        return class_views.noise_model(sums).matrix
 
     def signals(
         self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> dict[str, Array]:
-        """SIGNALS are the trained model's own; then suspicion by each view alone."""
-        views = class_views.view_suspicions(judged, sums)
+        """SIGNALS are the trained model's own; then suspicion by each way labels go wrong, and by
+        each view alone."""
+        others = class_views.ways(judged, sums) | class_views.view_suspicions(judged, sums)
         return {name: judged[name].to_numpy() for name in SIGNALS} | {
-            f"suspicion_{name}": found for name, found in views.items()
+            f"suspicion_{name}": found for name, found in others.items()
         }
 
     def reasons(self, judged: pa.Table) -> list[str]:

@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from cluster.answers import BY_MODELS, evidence_of
 from cluster.dataset import BATCH_ROWS, Source, latest, rows
 from cluster.mine import Mined, Mining, mine
 from cluster.predict import Inference, Sampling
 from cluster.runs import work_folder
+from cluster.scores.feedback import learn
 from cluster.selection import Selection
 from relabel_service import tables
 from relabel_service.errors import InvalidInput, NotFound
@@ -159,6 +161,30 @@ def test_rows_decided_already_are_scored_but_not_asked_about(
     assert [row["id"] for row in _findings(rest)[:15]] == [
         row["id"] for row in _findings(everything)[5:]
     ]
+
+
+def test_rows_are_ranked_by_what_answers_have_taught(trained: Trained, tmp_path: Path) -> None:
+    untaught = mining(trained, tmp_path, "before", selection=Selection(top=1000))
+    mine(untaught)
+    # People find that labels of one class are right, whatever the model says.
+    told = [(dict(row["signals"]), row["human_label"]) for row in _findings(untaught)]
+    signals = {name: np.array([one[name] for one, _ in told]) for name in told[0][0]}
+    wrong = np.array([label != "sport" for _, label in told])
+    feedback = learn(evidence_of(signals, [label for _, label in told]), wrong)
+    taught = mining(trained, tmp_path, "taught", selection=Selection(top=30), feedback=feedback)
+    assert mine(taught).num_answers == len(told)
+    found = _findings(taught)
+    assert all(row["human_label"] != "sport" for row in found)
+    assert any(row["human_label"] == "sport" for row in _findings(untaught)[:30])
+    before = {row["id"]: row for row in _findings(untaught)}
+    for row in found:
+        told_now, told_then = dict(row["signals"]), dict(before[row["id"]]["signals"])
+        assert told_now == told_then
+        assert told_now[BY_MODELS] == before[row["id"]]["suspicion"]
+        alone = evidence_of(
+            {name: np.array([value]) for name, value in told_now.items()}, [row["human_label"]]
+        )
+        assert row["suspicion"] == pytest.approx(feedback.p_wrong(alone)[0])
 
 
 def test_in_sample_predictions_are_more_sure_of_wrong_labels(

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench import duplicates, loop
-from bench.detection_product import BEFORE, MINE, WITH_ENCODER, mined
-from bench.loop_orders import ORDERS
-from bench.training import Rows, cross_fit, folds_of, train
+from bench.detection_product import ANSWERED, BEFORE, MINE, WITH_ENCODER, mined
+from bench.loop_orders import ORDERS, Known
+from bench.training import Rows, cross_fit, evidence, folds_of, train
+from cluster.scores.feedback import Feedback
 from cluster.tasks.seam import FOLD, OBSERVED
 from tests.tasks.test_text_classification import planted
 from tests.tasks.training import auroc
@@ -39,9 +40,11 @@ def test_every_order_but_chance_finds_planted_errors() -> None:
     some, gold = rows()
     wrong = np.array(some.labels) != np.array(gold)
     fitted = cross_fit(some)
+    told = evidence(some, fitted.judged, num_folds=5)
+    known = Known(some, fitted, told, Feedback())
     for name, order in ORDERS.items():
         if order is not None:
-            assert auroc(order(some, fitted), wrong) > 0.9, name
+            assert auroc(order(known), wrong) > 0.9, name
 
 
 def test_the_products_verdicts_come_with_and_without_an_encoder() -> None:
@@ -51,10 +54,12 @@ def test_the_products_verdicts_come_with_and_without_an_encoder() -> None:
     names = sorted(set(gold))
     vectors = np.eye(3)[[names.index(name) for name in gold]]
     vectors += 0.1 * np.random.default_rng(0).normal(size=vectors.shape)
-    found = mined(some, encoded=vectors, seed=0)
-    assert set(found) == {BEFORE, MINE, WITH_ENCODER}
+    found = mined(some, encoded=vectors, wrong=wrong, seed=0)
+    answered = {f"{name}{ANSWERED}" for name in (MINE, WITH_ENCODER)}
+    assert set(found) == {BEFORE, MINE, WITH_ENCODER, *answered}
     assert all(auroc(one.suspicion.astype(np.float64), wrong) > 0.9 for one in found.values())
-    assert set(mined(some, encoded=None, seed=0)) == {BEFORE, MINE}
+    found = mined(some, encoded=None, wrong=wrong, seed=0)
+    assert set(found) == {BEFORE, MINE, f"{MINE}{ANSWERED}"}
 
 
 def test_a_pair_with_one_wrong_label_hides_only_if_folds_part_it() -> None:

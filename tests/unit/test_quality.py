@@ -8,6 +8,7 @@ import pytest
 
 from cluster.mine import Mined
 from cluster.rest import NUM_BINS, middles
+from cluster.scores.calibration import reliability
 from jobs import report
 from jobs.quality import Answered, Pace, Quality, quality
 from jobs.rounds import Round
@@ -71,14 +72,13 @@ def test_an_audit_that_finds_no_error_does_not_say_there_is_none() -> None:
     assert left.high > 100
 
 
-def test_without_an_audit_only_the_model_speaks() -> None:
-    mined, answered, _ = campaign(0, num_audit=0)
-    found = quality(mined, answered, Pace())
-    assert not found.errors_left.by_audit
-    assert found.calibration.p_wrong(np.array([0.3])) == pytest.approx(0.3)
-    assert found.errors_left.expected == pytest.approx(
-        float((np.array(mined.rest) * middles()).sum())
-    )
+@pytest.mark.parametrize("skew", [0.5, 2.0])
+def test_without_an_audit_the_model_speaks_as_answers_have_taught_it(skew: float) -> None:
+    mined, answered, truth = campaign(0, num_audit=0, skew=skew)
+    left = quality(mined, answered, Pace()).errors_left
+    assert not left.by_audit
+    untaught = float((np.array(mined.rest) * middles()).sum())
+    assert abs(left.expected - truth) < abs(untaught - truth) / 2
 
 
 def test_what_counts_as_wrong_is_what_the_merge_decided() -> None:
@@ -100,12 +100,9 @@ def test_what_counts_as_wrong_is_what_the_merge_decided() -> None:
 def test_calibration_brings_p_wrong_to_what_people_find() -> None:
     mined, answered, _ = campaign(1, skew=2.0)
     calibrated = quality(mined, answered, Pace()).curve
-    plain = quality(mined, dataclasses.replace(answered, audit=np.zeros(700, bool)), Pace()).curve
-
-    def error(curve: object) -> float:
-        return float(np.mean([abs(one.predicted - one.observed) for one in curve]))  # type: ignore[attr-defined]
-
-    assert error(calibrated) < error(plain) / 2
+    plain = reliability(answered.suspicion, answered.wrong)
+    error = np.mean([abs(one.predicted - one.observed) for one in calibrated])
+    assert error < np.mean(np.abs(plain.predicted - plain.observed)) / 2
 
 
 def test_asking_ends_where_a_minute_finds_too_little() -> None:
