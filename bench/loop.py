@@ -2,8 +2,9 @@
 
 DIR holds <task>/<name>/{train,test}.parquet with columns id, label, gold and the task's content;
 gold of train answers for the labelers, gold of test grades. Each order asks about a share of the
-rows a round, trains again, and asks on; rows answered once are not asked about again, and count
-more in training, as in jobs.loop: of several weights the best on dev.parquet is taken. Trains in
+rows a round, trains again, and asks on; rows answered once are not asked about again. In training
+they count more, and the others by how likely their labels are right by the answers so far, as in
+jobs.loop, whatever the order; of several weights the best on dev.parquet is taken. Trains in
 this process (bench/training.py), with the product's learner, folds, views and suspicion.
 Replaces the part of --out below its mark by a table for each set.
 """
@@ -25,7 +26,7 @@ from bench.loop_orders import NUM_FOLDS, ORDERS, Known
 from bench.training import Rows, cross_fit, evidence, joined, predict, train
 from cluster.scores.feedback import Evidence, Feedback, learn
 from cluster.tasks import MODEL_TASKS, model_task
-from cluster.tasks.seam import Learner, Pools
+from cluster.tasks.seam import Array, Learner, Pools
 from jobs.loop import DECIDED_WEIGHT
 
 MARK = "<!-- written by bench.loop from here on -->\n"
@@ -38,7 +39,8 @@ Flags = npt.NDArray[np.bool_]
 @dataclass(frozen=True)
 class Settings:
     """share: of the train rows, asked about in each of num_rounds. error_rates: of labelers, in
-    [0, 1). label: the column of labels that are mended. decided_weights: of rows asked about."""
+    [0, 1). label: the column of labels that are mended. decided_weights: of rows asked about.
+    doubts: whether the others count by how likely their labels are right."""
 
     data: Path
     out: Path
@@ -49,6 +51,7 @@ class Settings:
     share: float
     error_rates: tuple[float, ...]
     decided_weights: tuple[float, ...]
+    doubts: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,25 +93,24 @@ def run(one: Set, order: str, *, error_rate: float, seed: int, settings: Setting
     rng = np.random.default_rng((seed, int(1000 * error_rate)))
     labels, asked = np.array(one.train.labels, object), np.zeros(len(one.gold), np.bool_)
     batch = max(int(settings.share * len(labels)), 1)
-    ranked = ORDERS[order]
-    found: list[float] = []
+    p_right = np.ones(len(labels))
     answers: list[tuple[Evidence, Flags]] = []
-    for number in range(settings.num_rounds + 1):
-        rows, model = _trained(one, labels, asked, seed=seed, weights=settings.decided_weights)
-        if ranked is None or number == settings.num_rounds:
-            suspicion = rng.random(len(labels))
-        else:
-            fitted = cross_fit(rows, num_folds=NUM_FOLDS, seed=seed)
-            told = evidence(rows, fitted.judged, num_folds=NUM_FOLDS)
-            suspicion = ranked(Known(rows, fitted, told, _taught(answers)))
-        found.append(accuracy(model, one.test))
-        worst = np.argsort(np.where(asked, -np.inf, suspicion), kind="stable")[::-1][:batch]
+    rows, model = _trained(one, labels, asked, p_right, seed=seed, settings=settings)
+    found = [accuracy(model, one.test)]
+    for _ in range(settings.num_rounds):
+        fitted = cross_fit(rows, num_folds=NUM_FOLDS, seed=seed)
+        told = evidence(rows, fitted.judged, num_folds=NUM_FOLDS)
+        ranked = ORDERS[order](Known(rows, fitted, told, _taught(answers), rng))
+        worst = np.argsort(np.where(asked, -np.inf, ranked), kind="stable")[::-1][:batch]
         worst = worst[~asked[worst]]
         said = _answers(one, worst, error_rate, rng)
-        if ranked is not None and number < settings.num_rounds:
-            answers.append((told.take(worst), labels[worst] != said))
+        answers.append((told.take(worst), labels[worst] != said))
         labels[worst] = said
         asked[worst] = True
+        if settings.doubts:
+            p_right = np.where(asked, 1.0, 1.0 - _taught(answers).p_wrong(told))
+        rows, model = _trained(one, labels, asked, p_right, seed=seed, settings=settings)
+        found.append(accuracy(model, one.test))
     return found
 
 
@@ -123,14 +125,19 @@ def _trained(
     one: Set,
     labels: npt.NDArray[np.object_],
     asked: npt.NDArray[np.bool_],
+    p_right: Array,
     *,
     seed: int,
-    weights: tuple[float, ...],
+    settings: Settings,
 ) -> tuple[Rows, Learner]:
-    """The rows as the best of the weights counts those asked about, and the model of them."""
+    """The rows as the best of the weights counts those asked about, and the model of them.
+
+    p_right: what rows count by besides, [R].
+    """
+    weights = settings.decided_weights
     found = []
     for weight in weights if asked.any() else weights[:1]:
-        counted = tuple(np.where(asked, weight, 1.0).tolist())
+        counted = tuple(np.where(asked, weight * p_right, p_right).tolist())
         rows = replace(one.train, labels=labels.tolist(), weights=counted)
         found.append((rows, train(rows, seed=seed)))
     if len(found) == 1:
@@ -244,6 +251,12 @@ def _settings(arguments: list[str] | None) -> Settings:
     parser.add_argument(
         "--decided-weight", type=float, nargs="*", default=[DECIDED_WEIGHT], help="1: all alike"
     )
+    parser.add_argument(
+        "--doubts",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="count rows by how likely their labels are right",
+    )
     given = parser.parse_args(arguments)
     return Settings(
         given.data,
@@ -255,6 +268,7 @@ def _settings(arguments: list[str] | None) -> Settings:
         given.share,
         tuple(given.error_rates),
         tuple(given.decided_weight),
+        given.doubts,
     )
 
 

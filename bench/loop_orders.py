@@ -19,12 +19,13 @@ NUM_FOLDS = 5
 @dataclass(frozen=True)
 class Known:
     """What an order may look at. told: what jobs.mine says of the rows; feedback: of the answers
-    so far."""
+    so far; rng: for chance."""
 
     rows: Rows
     fitted: CrossFitted
     told: Evidence
     feedback: Feedback
+    rng: np.random.Generator
 
 
 Order = Callable[[Known], Array]
@@ -59,10 +60,14 @@ def in_sample_argmax(known: Known) -> Array:
     return np.asarray(compact.p_others[:, 0] - compact.p_label, np.float64)
 
 
-ORDERS: Mapping[str, Order | None] = {
+def by_chance(known: Known) -> Array:
+    return known.rng.random(len(known.rows.ids))
+
+
+ORDERS: Mapping[str, Order] = {
     "ours": ours,
     "ours, answers unused": ours_untaught,
     "cleanlab, same probabilities": cleanlab,
     "in-sample argmax": in_sample_argmax,
-    "random": None,  # needs no folds
+    "random": by_chance,
 }

@@ -21,6 +21,7 @@ from torch import nn
 
 from cluster.batches import Batches
 from cluster.device import autocast, device, to_device
+from cluster.doubts import Doubts
 from cluster.model_store import ALL, Manifest, ModelStore, fold_run
 from cluster.tasks.seam import Recipe, Tensors
 from relabel_service.errors import InvalidInput
@@ -38,7 +39,7 @@ def fit_runs(config: dict[str, Any]) -> None:
     store, manifest = ModelStore(config["store"]), config["manifest"]
     settings: Training = config["settings"]
     torch.manual_seed(settings.seed)
-    shard = _Shard(store, manifest)
+    shard = _Shard(store, manifest, settings.doubts_uri)
     for number, run in enumerate(manifest.runs):
         if not store.has_run(run):
             _Run(store, manifest, settings, shard, run=run, number=number).fit()
@@ -47,7 +48,7 @@ def fit_runs(config: dict[str, Any]) -> None:
 class _Shard:
     """This worker's rows, read and encoded once for all runs, in the order of their ids."""
 
-    def __init__(self, store: ModelStore, manifest: Manifest) -> None:
+    def __init__(self, store: ModelStore, manifest: Manifest, doubts_uri: str | None) -> None:
         batches = ray.train.get_dataset_shard("train").iter_batches(
             batch_format="pyarrow", batch_size=None
         )
@@ -58,8 +59,10 @@ class _Shard:
         self.folds = manifest.folds.of(table["id"])
         self.inputs = learner.encode(contents)
         self.targets = learner.encode_labels(labels, contents)
-        weights = torch.from_numpy(table["weight"].to_numpy().astype(np.float32))
-        self.weights = weights.to(device())
+        weights = table["weight"].to_numpy()
+        if doubts_uri is not None:
+            weights = weights * Doubts.read(doubts_uri).of(table["id"])
+        self.weights = torch.from_numpy(weights.astype(np.float32)).to(device())
 
 
 class _Run:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import pyarrow as pa
 
+from cluster import doubts
 from cluster.beside import Beside, BesideJudge
 from cluster.dataset import Source, rows
 from cluster.embeddings import Embedder
@@ -33,7 +34,7 @@ from cluster.tasks import model_task
 from cluster.tasks.seam import KnowsNoise
 from cluster.unchanged import JUDGED_BY, require_same, take_over, with_keys
 from relabel_service import tables
-from relabel_service.errors import InvalidInput, RelabelError
+from relabel_service.errors import InvalidInput, NotFound, RelabelError
 from relabel_service.tasks import task_named
 
 JUDGED, MINED = "judged", "mined.json"
@@ -151,15 +152,7 @@ def mine(mining: Mining) -> Mined:
     if work.exists(MINED):
         return Mined(**json.loads(work.read(MINED)))
     manifest = ModelStore(mining.store_uri).manifest()
-    scoring = Scoring(
-        work.address(""),
-        mining.source.task,
-        manifest.classes,
-        mining.run_id,
-        mining.disagreement,
-        manifest.num_folds if mining.inference.sampling is Sampling.OUT_OF_SAMPLE else 0,
-        mining.feedback,
-    )
+    scoring = _scoring(mining, manifest, work)
     beside = _beside(mining, manifest, scoring)
     for name, (uri, schema) in mining.outputs.items():
         tables.prepare(name, uri, schema)
@@ -231,6 +224,42 @@ def mine(mining: Mining) -> Mined:
     if not mining.keep_judgements:
         work.delete(JUDGED)
     return mined
+
+
+def doubt(mining: Mining, uri: str) -> None:
+    """Write how likely each row's label is right, for training, from what a run judged.
+
+    By mining.feedback and mining.decided, which may tell more than when the run was made with
+    keep_judgements; its judgements are deleted then, unless mining still says to keep them.
+    Done again, it does nothing. Raises NotFound when the run kept none.
+    """
+    if doubts.are_written(uri):
+        return
+    work = work_folder(mining.findings_uri, mining.run_id)
+    scoring = _scoring(mining, ModelStore(mining.store_uri).manifest(), work)
+    parts = part_names(work, JUDGED)
+    if not parts:
+        raise NotFound(
+            f"run {mining.run_id!r} kept no judgements; mine under another run id with "
+            "--keep-judgements (a loop: with another --out)"
+        )
+    num_judged = count(scoring, parts)["judged"]
+    known = look(scoring, parts, num_rows=num_judged)
+    doubts.write(scoring, parts, known=known, decided=mining.decided, uri=uri)
+    if not mining.keep_judgements:
+        work.delete(JUDGED)
+
+
+def _scoring(mining: Mining, manifest: Manifest, work: Folder) -> Scoring:
+    return Scoring(
+        work.address(""),
+        mining.source.task,
+        manifest.classes,
+        mining.run_id,
+        mining.disagreement,
+        manifest.num_folds if mining.inference.sampling is Sampling.OUT_OF_SAMPLE else 0,
+        mining.feedback,
+    )
 
 
 def _num_rows(places: Mapping[str, pa.Table]) -> int:

@@ -22,6 +22,7 @@ import ray.train
 from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from cluster import doubts
 from cluster.dataset import BATCH_ROWS, Source, rows
 from cluster.fit import fit_runs
 from cluster.folds import Folds
@@ -48,6 +49,7 @@ class Training:
     lineage_uri: lineage table of the data set (tables.LINEAGE), to learn from what people decided.
     decided_weight: how many times what other rows count a row counts that people have decided;
     1 forgets who decided. Labels that people looked at again are right far oftener than others.
+    doubts_uri: how likely each label is right (doubts.py), by which rows count; all alike if None.
     max_failures: how often dead workers are replaced before giving up.
     checkpoint_interval_s: seconds of a run that may be lost with a worker.
     """
@@ -60,6 +62,7 @@ class Training:
     workers: Workers = field(default_factory=Workers)
     lineage_uri: str | None = None
     decided_weight: float = 1.0
+    doubts_uri: str | None = None
     max_failures: int = 2
     checkpoint_interval_s: float = 60.0
     seed: int = 0
@@ -99,12 +102,14 @@ def train(source: Source, settings: Training, out: str) -> Manifest:
     """Fit every run of a pinned source into the folder `out`; run again, it continues.
 
     Raises AlreadyExists when the folder holds another training, InvalidInput when
-    the data cannot be trained on.
+    the data cannot be trained on, NotFound when there are no doubts where they should be.
     """
     store = ModelStore(out)
     store.claim({"source": asdict(source), **settings.told()})
     if store.is_finished():
         return store.manifest()
+    if settings.doubts_uri is not None:
+        doubts.require(settings.doubts_uri)
     seen = survey(source)
     _require(source, seen)
     manifest = Manifest(

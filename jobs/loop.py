@@ -90,6 +90,10 @@ def main(
             "alike"
         ),
     ] = None,
+    doubts: Annotated[
+        bool,
+        typer.Option(help="count rows in training by how likely their labels are right"),
+    ] = True,
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
     cpus_per_gpu: options.CpusPerGpu = 1,
@@ -151,6 +155,7 @@ def main(
         encoder=encoder,
         num_audit=audit,
         feedback=feedback,
+        doubts=doubts,
         pace=Pace(seconds_per_label, stop_below),
     )
     labeling = (

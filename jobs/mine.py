@@ -5,14 +5,14 @@
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
 
 from cluster.answers import learned
 from cluster.dataset import BATCH_ROWS
-from cluster.mine import Mining, mine
+from cluster.mine import Mining, doubt, mine
 from cluster.model_store import ModelStore
 from cluster.predict import Inference, Sampling
 from cluster.scores.feedback import Feedback
@@ -53,6 +53,7 @@ def main(
         ),
     ] = None,
     feedback: options.UseFeedback = True,
+    doubts: options.DoubtsUri = None,
     disagreement: options.Disagreement = None,
     encoder: options.Encoder = None,
     audit: options.Audit = 0,
@@ -94,7 +95,11 @@ def main(
         since=since,
     )
     with ray_session():
-        mined = mine(mining)
+        if doubts is None:
+            mined = mine(mining)
+        else:
+            mined = mine(replace(mining, keep_judgements=True))
+            doubt(mining, doubts)
     told = {name: value for name, value in asdict(mined).items() if name not in LONG}
     print(json.dumps(told, indent=2))
 

@@ -71,6 +71,10 @@ Audit = Annotated[
         "--audit", help="random rows among those not suspicious, that tell how many errors are left"
     ),
 ]
+DoubtsUri = Annotated[
+    str | None,
+    typer.Option("--doubts", help="folder of how likely each label is right, mine to train"),
+]
 UseFeedback = Annotated[
     bool,
     typer.Option(help="let what people have answered so far have a say in the ranking"),

@@ -14,7 +14,7 @@ from cluster.answers import learned
 from cluster.dataset import Source, check
 from cluster.evaluate import evaluate
 from cluster.merge import Consensus, Merged, Merging, decide, merge
-from cluster.mine import Mined, Mining, mine
+from cluster.mine import Mined, Mining, doubt, mine
 from cluster.predict import Inference
 from cluster.scores.feedback import Feedback
 from cluster.selection import Selection
@@ -53,6 +53,8 @@ class Loop:
     encoder, num_audit: for mining, as Mining has them; audited rows are asked about with the
     findings, and nothing sets them apart.
     feedback: whether answers so far have a say in the ranking.
+    doubts: whether from the second version on rows count in training by how likely their labels
+    are right, by the round before; those that people have decided count in full.
     pace: when to end before num_rounds.
     """
 
@@ -71,6 +73,7 @@ class Loop:
     encoder: str | None = None
     num_audit: int = 0
     feedback: bool = True
+    doubts: bool = True
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
@@ -139,7 +142,7 @@ class Rounds:
         training = self._training(source, number)
         metrics = self._measure(source, f"v{number}", training)
         with self._progress.step(f"v{number} mine", None):
-            mined = mine(self.mining(source, number))
+            mined = mine(replace(self.mining(source, number), keep_judgements=loop.doubts))
         campaign = self._label(number, mined)
         with self._progress.step(f"v{number} merge", None):
             done = self._client.finalize(campaign, results_uri=self._at("results"))
@@ -154,6 +157,8 @@ class Rounds:
             results = tables.read_where(done.results_uri, {"campaign": f"round-{number}"})
             decisions, _ = decide(results, loop.consensus)
             told = quality(mined, Answered.of(results, decisions), loop.pace)
+            if loop.doubts:
+                doubt(self.mining(source, number), self._doubts(number + 1))
         leased = tables.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])
         asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))
         wrong = self._wrong_parts(source)
@@ -193,6 +198,8 @@ class Rounds:
         training = replace(self._loop.training, lineage_uri=self._lineage, decided_weight=1.0)
         if number == 1:
             return training  # nobody has decided anything
+        if self._loop.doubts:
+            training = replace(training, doubts_uri=self._doubts(number))
         tried = [replace(training, decided_weight=one) for one in self._loop.decided_weights]
         if len(tried) == 1:
             return tried[0]
@@ -262,6 +269,10 @@ class Rounds:
         truth = gold_labels(source, self._loop.gold_column)
         given = gold_labels(source, source.label_column)
         return frozenset(wrong_parts(task_named(source.task), given, truth))
+
+    def _doubts(self, number: int) -> str:
+        """Of the labels that the round starts from."""
+        return self._at(f"doubts/v{number}")
 
     @property
     def _lineage(self) -> str:

@@ -43,6 +43,7 @@ def main(
         str | None, typer.Option(help="lineage table, which tells what people have decided")
     ] = None,
     decided_weight: options.DecidedWeight = 1.0,
+    doubts: options.DoubtsUri = None,
     max_failures: Annotated[int, typer.Option(help="dead workers replaced before giving up")] = 2,
     checkpoint_interval_s: Annotated[
         float, typer.Option(help="seconds of work that a dead worker may cost")
@@ -63,6 +64,7 @@ def main(
         workers=Workers(num_workers, use_gpu, cpus_per_gpu),
         lineage_uri=lineage,
         decided_weight=decided_weight,
+        doubts_uri=doubts,
         max_failures=max_failures,
         checkpoint_interval_s=checkpoint_interval_s,
         seed=seed,

@@ -12,7 +12,8 @@ from deltalake import DeltaTable, write_deltalake
 
 from cluster.answers import BY_MODELS, evidence_of
 from cluster.dataset import BATCH_ROWS, Source, latest, rows
-from cluster.mine import Mined, Mining, mine
+from cluster.doubts import Doubts
+from cluster.mine import Mined, Mining, doubt, mine
 from cluster.predict import Inference, Sampling
 from cluster.runs import work_folder
 from cluster.scores.feedback import learn
@@ -172,7 +173,7 @@ def test_rows_are_ranked_by_what_answers_have_taught(trained: Trained, tmp_path:
     wrong = np.array([label != "sport" for _, label in told])
     feedback = learn(evidence_of(signals, [label for _, label in told]), wrong)
     taught = mining(trained, tmp_path, "taught", selection=Selection(top=30), feedback=feedback)
-    assert mine(taught).num_answers == len(told)
+    assert mine(replace(taught, keep_judgements=True)).num_answers == len(told)
     found = _findings(taught)
     assert all(row["human_label"] != "sport" for row in found)
     assert any(row["human_label"] == "sport" for row in _findings(untaught)[:30])
@@ -185,6 +186,20 @@ def test_rows_are_ranked_by_what_answers_have_taught(trained: Trained, tmp_path:
             {name: np.array([value]) for name, value in told_now.items()}, [row["human_label"]]
         )
         assert row["suspicion"] == pytest.approx(feedback.p_wrong(alone)[0])
+    _doubts_are_suspicions_but_of_decided_rows(taught, str(tmp_path / "doubts"))
+
+
+def _doubts_are_suspicions_but_of_decided_rows(taught: Mining, uri: str) -> None:
+    found = _findings(taught)
+    decided = frozenset((row["id"], "") for row in found[:5])
+    doubt(replace(taught, decided=decided), uri)
+    p_right = Doubts.read(uri).of([*(row["id"] for row in found), "unknown"])
+    assert p_right[:5].tolist() == [1.0] * 5
+    assert p_right[5:-1] == pytest.approx([1 - row["suspicion"] for row in found[5:]], abs=1e-6)
+    assert p_right[-1] == 1.0
+    doubt(taught, uri)  # written already
+    with pytest.raises(NotFound, match="kept no judgements; mine under another run id"):
+        doubt(taught, f"{uri}-more")
 
 
 def test_in_sample_predictions_are_more_sure_of_wrong_labels(

@@ -4,19 +4,24 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from cluster.dataset import Source, latest
+from cluster.doubts import DONE, P_RIGHT, PARTS
 from cluster.evaluate import evaluate
+from cluster.folds import id_keys
 from cluster.model_store import ModelStore
+from cluster.parts import write_part
 from cluster.predict import Inference
+from cluster.storage import Folder
 from cluster.train import Training, train
 from cluster.workers import Workers
 from relabel_service import tables
-from relabel_service.errors import AlreadyExists, InvalidInput
+from relabel_service.errors import AlreadyExists, InvalidInput, NotFound
 from tests.integration.conftest import TRAINING, Trained
 from tests.tasks.test_text_classification import planted
 
@@ -83,9 +88,23 @@ def test_a_killed_worker_is_replaced_and_finished_runs_are_kept(
     assert metrics["test"]["accuracy"] > 0.95
 
 
-def test_two_workers_share_every_row(ray_cluster: None, tmp_path: Path) -> None:
-    source = write(tmp_path, "train", num_rows=301, noise=0.1)
-    settings = Training(num_folds=2, workers=Workers(2))
+def test_two_workers_share_every_row_and_count_it_by_its_doubt(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    source = write(tmp_path, "train", num_rows=301, noise=0.45)
+    planting = planted(num_rows=301, noise=0.45)
+    wrong = [
+        name
+        for name, label, gold in zip(planting.ids, planting.labels, planting.gold, strict=True)
+        if label != gold
+    ]
+    doubted = pa.table({"key": id_keys(wrong), P_RIGHT: np.zeros(len(wrong), np.float32)})
+    uri = str(tmp_path / "doubts")
+    settings = Training(num_folds=2, workers=Workers(2), doubts_uri=uri)
+    with pytest.raises(NotFound, match=r"no doubts at .*; have jobs.mine write some"):
+        train(source, settings, str(tmp_path / "model"))
+    write_part(Folder(uri), f"{PARTS}/0.parquet", doubted)
+    Folder(uri).write(DONE, b"{}")
     manifest = train(source, settings, str(tmp_path / "model"))
     folder = ModelStore(str(tmp_path / "model")).folder
     seen = [
