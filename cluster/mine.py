@@ -227,11 +227,10 @@ def mine(mining: Mining) -> Mined:
 
 
 def doubt(mining: Mining, uri: str) -> None:
-    """Write how likely each row's label is right, for training, from what a run judged.
+    """Write how likely each row's label is right, for training, from what a run judged and kept.
 
-    By mining.feedback and mining.decided, which may tell more than when the run was made with
-    keep_judgements; its judgements are deleted then, unless mining still says to keep them.
-    Done again, it does nothing. Raises NotFound when the run kept none.
+    By mining.feedback and mining.decided, which may tell more than when the run was made. Done
+    again, it does nothing. Raises NotFound when the run kept no judgements.
     """
     if doubts.are_written(uri):
         return
@@ -246,8 +245,11 @@ def doubt(mining: Mining, uri: str) -> None:
     num_judged = count(scoring, parts)["judged"]
     known = look(scoring, parts, num_rows=num_judged)
     doubts.write(scoring, parts, known=known, decided=mining.decided, uri=uri)
-    if not mining.keep_judgements:
-        work.delete(JUDGED)
+
+
+def forget(findings_uri: str, run_id: str) -> None:
+    """Delete the judgements that a run kept; its findings stay."""
+    work_folder(findings_uri, run_id).delete(JUDGED)
 
 
 def _scoring(mining: Mining, manifest: Manifest, work: Folder) -> Scoring:
@@ -302,7 +304,7 @@ def _beside(mining: Mining, manifest: Manifest, scoring: Scoring) -> Beside | No
     mined, trained = (
         replace(source, weight_column=None) for source in (mining.source, manifest.source)
     )
-    return Beside(encoder=mining.encoder, observed=mined == trained and mining.since is None)
+    return Beside(encoder=mining.encoder, observed=mined == trained)
 
 
 def _try_encoder(source: Source, encoder: str) -> None:
@@ -330,6 +332,7 @@ def _judge(
             since=work_folder(mining.findings_uri, mining.since),
             into=work,
             parts=JUDGED,
+            observed=beside is not None and beside.observed,
         )
         if mining.since is not None
         else 0

@@ -3,7 +3,7 @@
 A row's judgement follows from its content, its label and the models alone, so with the
 same models only new and changed rows need a prediction; the table's sums and the order
 are made anew from all. What training watched of a row is about the label it had then, and
-is left out.
+is left out of any version but the one trained on.
 """
 
 import json
@@ -51,11 +51,14 @@ def require_same(since: Folder, parts: str, judge: Judge) -> None:
             )
 
 
-def take_over(rows: "ray.data.Dataset", *, since: Folder, into: Folder, parts: str) -> int:
+def take_over(
+    rows: "ray.data.Dataset", *, since: Folder, into: Folder, parts: str, observed: bool
+) -> int:
     """Write the judgements in `since` of rows that are as they were; how many rows those are.
 
     rows: ROWS of the present version, with keys. since, into: folders of the two runs, where
-    `parts` are their judged parts. Done again, it writes the same again.
+    `parts` are their judged parts. observed: whether what training watched is about the present
+    labels. Done again, it writes the same again.
     """
     earlier = part_names(since, parts)
     keys = [read_part(since, part, [KEY])[KEY] for part in earlier]
@@ -74,7 +77,9 @@ def take_over(rows: "ray.data.Dataset", *, since: Folder, into: Folder, parts: s
     wanted = ray.put(kept)
     ray.get(
         [
-            _copy.remote(since, part, into, f"{parts}/{PREFIX}-{number:06d}.parquet", wanted)
+            _copy.remote(
+                since, part, into, f"{parts}/{PREFIX}-{number:06d}.parquet", wanted, observed
+            )
             for number, part in enumerate(earlier)
         ]
     )
@@ -82,9 +87,11 @@ def take_over(rows: "ray.data.Dataset", *, since: Folder, into: Folder, parts: s
 
 
 @ray.remote
-def _copy(since: Folder, part: str, into: Folder, name: str, wanted: pa.Array) -> None:
+def _copy(
+    since: Folder, part: str, into: Folder, name: str, wanted: pa.Array, observed: bool
+) -> None:
     table = read_part(since, part)
     table = table.filter(pc.is_in(table[KEY], value_set=wanted))
     watched = [column for column in table.column_names if column.startswith(OBSERVED)]
     if table.num_rows:
-        write_part(into, name, table.drop_columns(watched))
+        write_part(into, name, table if observed else table.drop_columns(watched))

@@ -81,6 +81,9 @@ def main(
         float, typer.Option(help="end when a labeler-minute would find fewer errors than this")
     ] = 0.0,
     folds: options.Folds = 5,
+    train_every: Annotated[
+        int, typer.Option(help="rounds for each training; between them answers alone re-rank")
+    ] = 1,
     epochs: Annotated[int | None, typer.Option(help="the model's recipe when left out")] = None,
     decided_weight: Annotated[
         list[float] | None,
@@ -149,6 +152,7 @@ def main(
         gold_column=gold_column,
         tests={name: _test(source, uri, gold_column) for name, uri in tests.items()},
         votes_required=votes_required,
+        train_every=train_every,
         decided_weights=tuple(decided_weight or [DECIDED_WEIGHT]),
         choose_on="dev" if dev is not None else None,
         consensus=consensus,

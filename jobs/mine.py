@@ -12,7 +12,7 @@ import typer
 
 from cluster.answers import learned
 from cluster.dataset import BATCH_ROWS
-from cluster.mine import Mining, doubt, mine
+from cluster.mine import Mining, doubt, forget, mine
 from cluster.model_store import ModelStore
 from cluster.predict import Inference, Sampling
 from cluster.scores.feedback import Feedback
@@ -100,6 +100,8 @@ def main(
         else:
             mined = mine(replace(mining, keep_judgements=True))
             doubt(mining, doubts)
+            if not keep_judgements:
+                forget(findings, run_id)
     told = {name: value for name, value in asdict(mined).items() if name not in LONG}
     print(json.dumps(told, indent=2))
 

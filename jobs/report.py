@@ -33,7 +33,7 @@ class Report:
 
     @property
     def curves(self) -> list[tuple[str, str]]:
-        """(test, metric) pairs that every version has."""
+        """(test, metric) pairs that every version has that a model was trained on."""
         return [(test, name) for test, values in self.rounds[0].metrics.items() for name in values]
 
     @property
@@ -127,7 +127,7 @@ def _rows(report: Report, curves: Sequence[tuple[str, str]]) -> list[list[str]]:
             _percent(one.recall),
             _number(one.merged.num_changed if one.merged else None),
             report_quality.errors_left(one.quality),
-            *(_percent(one.metrics[test][name]) for test, name in curves),
+            *(_percent(_metric(one, test, name)) for test, name in curves),
         ]
         for one in report.rounds
     ]
@@ -142,9 +142,17 @@ def _figure(report: Report) -> plot.Figure:
     figure = make_subplots(cols=2, subplot_titles=("Metrics by version", "Labels by version"))
     versions = [one.version for one in report.rounds]
     for test, name in report.curves:
-        values = [one.metrics[test][name] for one in report.rounds]
+        values = [_metric(one, test, name) for one in report.rounds]
         title = f"{test} {name}"
-        figure.add_scatter(x=versions, y=values, name=title, mode="lines+markers", col=1, row=1)
+        figure.add_scatter(
+            x=versions,
+            y=values,
+            name=title,
+            mode="lines+markers",
+            connectgaps=True,
+            col=1,
+            row=1,
+        )
         if report.ceiling is not None:
             figure.add_scatter(
                 x=versions,
@@ -163,6 +171,11 @@ def _figure(report: Report) -> plot.Figure:
         figure.add_bar(x=versions, y=counts, name=title, col=2, row=1)
     figure.update_layout(template="plotly_white", height=520)
     return figure
+
+
+def _metric(one: Round, test: str, name: str) -> float | None:
+    """None for a version that no model was trained on."""
+    return one.metrics.get(test, {}).get(name)
 
 
 def _number(value: int | None) -> str:

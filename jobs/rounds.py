@@ -14,7 +14,7 @@ from cluster.answers import learned
 from cluster.dataset import Source, check
 from cluster.evaluate import evaluate
 from cluster.merge import Consensus, Merged, Merging, decide, merge
-from cluster.mine import Mined, Mining, doubt, mine
+from cluster.mine import Mined, Mining, doubt, forget, mine
 from cluster.predict import Inference
 from cluster.scores.feedback import Feedback
 from cluster.selection import Selection
@@ -48,6 +48,8 @@ class Loop:
     source: a Delta table; its label column is what the rounds change.
     gold_column: true labels in the same table, for measuring alone; None when unknown.
     tests: name -> data set with true labels in its label column, never trained on.
+    train_every: rounds for each training; in those between, what nobody was asked about is ranked
+    anew by the answers alone.
     decided_weights: Training.decided_weight, from the second version on; of several, the one
     whose model is best on the test named `choose_on`, by the task's first metric.
     encoder, num_audit: for mining, as Mining has them; audited rows are asked about with the
@@ -67,6 +69,7 @@ class Loop:
     gold_column: str | None
     tests: Mapping[str, Source]
     votes_required: int = 1
+    train_every: int = 1
     decided_weights: tuple[float, ...] = (1.0,)
     choose_on: str | None = None
     consensus: Consensus = Consensus.MAJORITY
@@ -77,6 +80,8 @@ class Loop:
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
+        if self.train_every < 1:
+            raise InvalidInput.of("train_every", f"{self.train_every} rounds; give 1 or more")
         if len(self.decided_weights) > 1 and self.choose_on not in self.tests:
             raise InvalidInput.of(
                 "decided_weight",
@@ -89,11 +94,12 @@ class Loop:
 class Round:
     """One version: how good its model is, and what was found and mended in it.
 
-    version: v1 for the data as it came. metrics: test name -> metric -> value.
+    version: v1 for the data as it came. metrics: test name -> metric -> value; none where no
+    model was trained on the version.
     num_wrong: wrong labels, or wrong parts of labels where the task goes class by class.
     precision: share of what was leased that was truly wrong; recall: share of what is
     wrong that was leased; all None where gold is not known. quality: what the answers say.
-    decided_weight: what its training counted decided rows by.
+    decided_weight: what its training counted decided rows by; None where it had none.
     """
 
     version: str
@@ -106,7 +112,7 @@ class Round:
     precision: float | None = None
     recall: float | None = None
     quality: Quality | None = None
-    decided_weight: float = 1.0
+    decided_weight: float | None = 1.0
 
 
 class Rounds:
@@ -138,11 +144,14 @@ class Rounds:
 
     def _round(self, number: int) -> Round:
         loop = self._loop
-        source = self._started_from(number)
-        training = self._training(source, number)
-        metrics = self._measure(source, f"v{number}", training)
+        source, training = self._started_from(number), None
+        metrics: Mapping[str, Mapping[str, float]] = {}
+        if number == self._trained(number):
+            training = self._training(source, number)
+            metrics = self._measure(source, f"v{number}", training)
+            self._forget_before(number)
         with self._progress.step(f"v{number} mine", None):
-            mined = mine(replace(self.mining(source, number), keep_judgements=loop.doubts))
+            mined = mine(self.mining(number))
         campaign = self._label(number, mined)
         with self._progress.step(f"v{number} merge", None):
             done = self._client.finalize(campaign, results_uri=self._at("results"))
@@ -158,7 +167,7 @@ class Rounds:
             decisions, _ = decide(results, loop.consensus)
             told = quality(mined, Answered.of(results, decisions), loop.pace)
             if loop.doubts:
-                doubt(self.mining(source, number), self._doubts(number + 1))
+                doubt(self.mining(number), self._doubts(number + 1))
         leased = tables.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])
         asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))
         wrong = self._wrong_parts(source)
@@ -173,13 +182,14 @@ class Rounds:
             precision=_share(asked, wrong),
             recall=None if wrong is None else _share(wrong, asked),
             quality=told,
-            decided_weight=training.decided_weight,
+            decided_weight=training.decided_weight if training else None,
         )
 
     def _last(self, number: int) -> Round:
         source = self._started_from(number)
         training = replace(self._training(source, number), num_folds=0)
         metrics = self._measure(source, f"v{number}", training)
+        self._forget_before(number)
         wrong = self._wrong_parts(source)
         return Round(
             version=f"v{number}",
@@ -226,12 +236,16 @@ class Rounds:
         with self._progress.step(f"{name} measure", None):
             return evaluate(store_uri, self._loop.tests, self._loop.inference)
 
-    def mining(self, source: Source, number: int) -> Mining:
-        """How a round mines, by what people have decided so far."""
-        loop = self._loop
+    def mining(self, number: int) -> Mining:
+        """How a round mines, by what people have decided so far.
+
+        Between trainings it is the version trained on that is mined, without those rows: its
+        judgements hold, and what training watched is about its labels.
+        """
+        loop, trained = self._loop, self._trained(number)
         return Mining(
-            source=source,
-            store_uri=self._at(f"models/v{number}"),
+            source=self._started_from(trained),
+            store_uri=self._at(f"models/v{trained}"),
             findings_uri=self._at("findings"),
             quarantine_uri=self._at("quarantine"),
             run_id=f"round-{number}",
@@ -241,7 +255,18 @@ class Rounds:
             encoder=loop.encoder,
             num_audit=loop.num_audit,
             feedback=learned(self._lineage) if loop.feedback else Feedback(),
+            keep_judgements=True,
+            since=f"round-{trained}" if trained < number else None,
         )
+
+    def _forget_before(self, number: int) -> None:
+        """Judgements that nothing will be told from again, now that there is another model."""
+        for earlier in range(self._trained(max(number - 1, 1)), number):
+            forget(self._at("findings"), f"round-{earlier}")
+
+    def _trained(self, number: int) -> int:
+        """The round whose training round `number` mines with."""
+        return number - (number - 1) % self._loop.train_every
 
     def _label(self, number: int, mined: Mined) -> str:
         campaign = f"campaigns/round-{number}"

@@ -72,13 +72,13 @@ def run_loop(folder: Folder, *options: str) -> subprocess.CompletedProcess[str]:
         *(sys.executable, "-m", "jobs.loop", "--out", folder.address("out")),
         *("--dataset", write(folder, "train", num_rows=300, noise=0.4), "--id-column", "id"),
         *("--test", write(folder, "test", num_rows=300, noise=0.0, seed=1)),
-        *("--rounds", "1", "--folds", "3", "--top", "120"),
+        *("--rounds", "2", "--train-every", "2", "--folds", "3", "--top", "60"),
         *("--port", str(free_port()), "--http-port", str(free_port()), *options),
     ]
     return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
 
 
-def test_a_round_mends_labels_and_the_next_model_is_better(bucket: str, tmp_path: Path) -> None:
+def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: Path) -> None:
     folder = Folder(f"{bucket}/runs/first")
     options = (
         *("--queue", f"sqlite:///{tmp_path}/queue.db"),
@@ -90,18 +90,25 @@ def test_a_round_mends_labels_and_the_next_model_is_better(bucket: str, tmp_path
     assert done.returncode == 0, done.stderr
     out = Folder(folder.address("out"))
     told = json.loads(out.read("report.json"))
-    first, second = told["rounds"]
-    assert (first["version"], second["version"]) == ("v1", "v2")
-    assert first["decided_weight"] == 1
-    assert second["decided_weight"] in (1, 4)
-    assert first["num_leased"] == 120
+    first, second, third = told["rounds"]
+    assert [one["version"] for one in told["rounds"]] == ["v1", "v2", "v3"]
+    assert (first["decided_weight"], second["decided_weight"]) == (1, None)
+    assert third["decided_weight"] in (1, 4)
+    assert first["num_leased"] == second["num_leased"] == 60
     assert first["precision"] > 0.7
-    assert second["num_wrong"] < first["num_wrong"] - 60
-    accuracy = [one["metrics"]["test"]["accuracy"] for one in told["rounds"]]
+    assert second["num_wrong"] < first["num_wrong"] - 40
+    assert third["num_wrong"] < second["num_wrong"] - 30
+    # The second round asks by the first's model and answers, audited ones among them.
+    assert (first["mined"]["num_answers"], second["mined"]["num_answers"]) == (0, 60 + 60)
+    assert second["mined"]["num_taken_over"] == 300
+    assert second["metrics"] == {}
+    accuracy = [one["metrics"]["test"]["accuracy"] for one in (first, third)]
     assert accuracy[0] < accuracy[1] <= told["ceiling"]["test"]["accuracy"] + 0.02
     assert "ceiling" in done.stdout
     stages = {stage["name"]: stage for stage in told["stages"]}
-    assert {"v1 train", "v1 mine", "v1 label", "v1 merge", "v2 train"} <= stages.keys()
+    assert {"v1 train", "v1 mine", "v1 label", "v1 merge", "v2 mine", "v3 train"} <= stages.keys()
+    assert "v2 train" not in stages
+    assert not out.names("findings/_runs/round-1/judged", ".parquet")  # nobody needs them now
     assert all(stage["seconds"] > 0 and stage["peak_bytes"] > 2**20 for stage in stages.values())
 
     page = out.read("report.html").decode()
@@ -113,14 +120,14 @@ def test_a_round_mends_labels_and_the_next_model_is_better(bucket: str, tmp_path
     before, after = (
         {row["id"]: row["label"] for row in DeltaTable(dataset, version=version)
          .to_pyarrow_table(columns=["id", "label"]).to_pylist()}
-        for version in (first["merged"]["version_before"], first["merged"]["version"])
+        for version in (first["merged"]["version_before"], second["merged"]["version"])
     )  # fmt: skip
     lineage = {row["id"]: row for row in tables.read_where(out.address("lineage"), {}).to_pylist()}
-    assert len(lineage) == 120 + 60  # what was found, and what was audited
+    assert len(lineage) == 2 * (60 + 60)  # what was found, and what was audited
     left = first["quality"]["errors_left"]
     assert left["by_audit"]
-    assert left["low"] <= left["expected"] <= left["high"] <= 120
-    assert sum(first["mined"]["rest"]) == 180
+    assert left["low"] <= left["expected"] <= left["high"] <= 180
+    assert sum(first["mined"]["rest"]) == 240
     for name, label in before.items():
         if after[name] != label:
             assert (lineage[name]["previous_label"], lineage[name]["new_label"]) == (

@@ -13,7 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 from cluster.answers import BY_MODELS, evidence_of
 from cluster.dataset import BATCH_ROWS, Source, latest, rows
 from cluster.doubts import Doubts
-from cluster.mine import Mined, Mining, doubt, mine
+from cluster.mine import Mined, Mining, doubt, forget, mine
 from cluster.predict import Inference, Sampling
 from cluster.runs import work_folder
 from cluster.scores.feedback import learn
@@ -197,6 +197,7 @@ def _doubts_are_suspicions_but_of_decided_rows(taught: Mining, uri: str) -> None
     assert p_right[:5].tolist() == [1.0] * 5
     assert p_right[5:-1] == pytest.approx([1 - row["suspicion"] for row in found[5:]], abs=1e-6)
     assert p_right[-1] == 1.0
+    forget(taught.findings_uri, taught.run_id)
     doubt(taught, uri)  # written already
     with pytest.raises(NotFound, match="kept no judgements; mine under another run id"):
         doubt(taught, f"{uri}-more")

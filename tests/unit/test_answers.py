@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from cluster.answers import BY_MODELS, groups_of, learned
 from cluster.dataset import Source
@@ -108,8 +109,10 @@ def test_groups_are_units_or_classes_where_there_are_any() -> None:
 def test_a_loop_mines_by_what_people_have_decided(
     lineage: str, tmp_path: Path, feedback: bool
 ) -> None:
+    data = str(tmp_path / "data")
+    write_deltalake(data, pa.table({"id": ["a"], "text": ["b"], "label": ["c"]}))
     loop = Loop(
-        source=Source("data", TASK, ("text",), "label", "id"),
+        source=Source(data, TASK, ("text",), "label", "id"),
         out=str(tmp_path),
         num_rounds=2,
         training=Training(),
@@ -120,6 +123,6 @@ def test_a_loop_mines_by_what_people_have_decided(
         feedback=feedback,
     )
     steps = Rounds(loop, client=None, labeling=None, progress=None)  # type: ignore[arg-type]
-    mining = steps.mining(loop.source, 2)
+    mining = steps.mining(2)
     assert mining.feedback == (expected() if feedback else Feedback())
     assert len(mining.decided) == 10
