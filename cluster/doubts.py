@@ -4,6 +4,7 @@ A file for each judged part; 12 bytes a row in memory, of which each training wo
 """
 
 import io
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ import ray
 from cluster.folds import id_keys
 from cluster.parts import part_names, write_part
 from cluster.ranking import Known, Scoring, judged_rows
+from cluster.rest import NUM_BINS, histogram
 from cluster.storage import Folder
 from cluster.tasks.seam import Array
 from relabel_service.errors import NotFound
@@ -30,27 +32,36 @@ def write(
     parts: Sequence[str],
     *,
     known: Known,
+    units: frozenset[str],
     decided: Decided,
     uri: str,
 ) -> None:
     """P(label is right) of each row of the judged parts, as files under `uri`.
 
     decided: id and unit of what people have decided, which is right. A row of several units is as
-    right as the unit most in doubt. Done again, it writes the same again.
+    right as the unit most in doubt. What is not decided, of the units that people are asked about,
+    is also counted by P(label is wrong), as rest.py counts. Done again, it writes the same again.
     """
-    shared = ray.put((scoring, known, decided))
-    ray.get([_write.remote(shared, part, uri) for part in parts])
-    Folder(uri).write(DONE, b"{}")
+    shared = ray.put((scoring, known, units, decided))
+    counts = ray.get([_write.remote(shared, part, uri) for part in parts])
+    rest = np.sum([np.zeros(NUM_BINS, np.int64), *counts], axis=0)
+    Folder(uri).write(DONE, json.dumps({"rest": rest.tolist()}).encode())
 
 
 def are_written(uri: str) -> bool:
     return Folder(uri).exists(DONE)
 
 
-def require(uri: str) -> None:
-    """Raises NotFound when none were written, or not all of them."""
-    if not are_written(uri):
+def rest(uri: str) -> list[int]:
+    """Rows and units that people have not decided by P(label is wrong), in bins: [NUM_BINS].
+
+    Raises NotFound when no doubts were written, or not all of them.
+    """
+    folder = Folder(uri)
+    if not folder.exists(DONE):
         raise NotFound(f"no doubts at {uri!r}; have jobs.mine write some with --doubts")
+    counts: list[int] = json.loads(folder.read(DONE))["rest"]
+    return counts
 
 
 class Doubts:
@@ -84,14 +95,18 @@ class Doubts:
 
 
 @ray.remote
-def _write(shared: tuple[Scoring, Known, Decided], part: str, uri: str) -> None:
-    scoring, known, decided = shared
+def _write(
+    shared: tuple[Scoring, Known, frozenset[str], Decided], part: str, uri: str
+) -> npt.NDArray[np.int64]:
+    scoring, known, units, decided = shared
     judged, _ = judged_rows(scoring, part, known.learned)
     if not judged.num_rows:
-        return
-    names = zip(judged["id"].to_pylist(), judged["unit"].to_pylist(), strict=True)
-    is_decided = np.fromiter((name in decided for name in names), np.bool_, judged.num_rows)
-    p_right = np.where(is_decided, 1.0, 1.0 - scoring.suspicion(judged, known.sums))
+        return np.zeros(NUM_BINS, np.int64)
+    p_wrong = scoring.suspicion(judged, known.sums)
+    names = list(zip(judged["id"].to_pylist(), judged["unit"].to_pylist(), strict=True))
+    is_decided = np.array([name in decided for name in names])
+    is_asked_about = np.array([unit in units for _, unit in names])
+    p_right = np.where(is_decided, 1.0, 1.0 - p_wrong)
     by_row = pa.table({"id": judged["id"], P_RIGHT: p_right}).group_by("id")
     least = by_row.aggregate([(P_RIGHT, "min")])
     rows = pa.table(
@@ -101,3 +116,4 @@ def _write(shared: tuple[Scoring, Known, Decided], part: str, uri: str) -> None:
         }
     )
     write_part(Folder(uri), f"{PARTS}/{part.rpartition('/')[2]}", rows)
+    return histogram(p_wrong[is_asked_about & ~is_decided])

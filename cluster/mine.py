@@ -226,16 +226,18 @@ def mine(mining: Mining) -> Mined:
     return mined
 
 
-def doubt(mining: Mining, uri: str) -> None:
+def doubt(mining: Mining, uri: str) -> list[int]:
     """Write how likely each row's label is right, for training, from what a run judged and kept.
 
-    By mining.feedback and mining.decided, which may tell more than when the run was made. Done
-    again, it does nothing. Raises NotFound when the run kept no judgements.
+    By mining.feedback and mining.decided, which may tell more than when the run was made. What is
+    not decided is counted by P(label is wrong), as Mined.rest counts. Done again, it tells what it
+    told. Raises NotFound when the run kept no judgements.
     """
     if doubts.are_written(uri):
-        return
+        return doubts.rest(uri)
     work = work_folder(mining.findings_uri, mining.run_id)
-    scoring = _scoring(mining, ModelStore(mining.store_uri).manifest(), work)
+    manifest = ModelStore(mining.store_uri).manifest()
+    scoring = _scoring(mining, manifest, work)
     parts = part_names(work, JUDGED)
     if not parts:
         raise NotFound(
@@ -244,7 +246,9 @@ def doubt(mining: Mining, uri: str) -> None:
         )
     num_judged = count(scoring, parts)["judged"]
     known = look(scoring, parts, num_rows=num_judged)
-    doubts.write(scoring, parts, known=known, decided=mining.decided, uri=uri)
+    units = _units(mining, manifest)
+    doubts.write(scoring, parts, known=known, units=units, decided=mining.decided, uri=uri)
+    return doubts.rest(uri)
 
 
 def forget(findings_uri: str, run_id: str) -> None:

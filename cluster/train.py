@@ -109,7 +109,7 @@ def train(source: Source, settings: Training, out: str) -> Manifest:
     if store.is_finished():
         return store.manifest()
     if settings.doubts_uri is not None:
-        doubts.require(settings.doubts_uri)
+        doubts.rest(settings.doubts_uri)
     seen = survey(source)
     _require(source, seen)
     manifest = Manifest(

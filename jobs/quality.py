@@ -1,7 +1,7 @@
 """What a round's answers say of the labels: errors left, P(wrong), and whether to go on asking.
 
-Pure. The rows a round did not ask about are known by their counts per bin of
-suspicion (cluster/rest.py); of them an audit sample may have been answered. With it the
+Pure. The rows that nobody has decided are known by their counts per bin of P(wrong), as
+answers have taught it (cluster/doubts.py); among the answers may be an audit sample. With it the
 number of errors left is design based: right whatever the model says. Without it
 only the model speaks, and says so.
 """
@@ -14,13 +14,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cluster.mine import Mined
-from cluster.rest import histogram, middles
+from cluster.rest import middles
 from cluster.scores.calibration import (
-    Calibration,
     Doubles,
     ErrorsLeft,
     Reliability,
-    calibrate,
     errors_left_by_model,
     num_worth_asking,
     reliability,
@@ -47,15 +45,14 @@ class Quality:
     """After a round's merge.
 
     num_found: labels that people found wrong, among findings and audited rows.
-    errors_left: in the rows that no one was asked about. calibration: suspicion to P(wrong),
-    learned from the answers. curve: of what was answered.
+    errors_left: in the rows that no one was asked about. curve: of what was answered, by what
+    P(wrong) was thought to be when it was asked about.
     errors_per_minute: expected of a labeler in the next BATCH rows. num_worth_asking: rows
     that would be asked about before Pace ends it.
     """
 
     num_found: int
     errors_left: ErrorsLeft
-    calibration: Calibration
     curve: Sequence["Bin"]
     errors_per_minute: float
     num_worth_asking: int
@@ -99,19 +96,16 @@ class Answered:
         )
 
 
-def quality(mined: Mined, answered: Answered, pace: Pace) -> Quality:
-    """mined: the run whose findings, and audit if any, were answered."""
-    population, audit = int(np.sum(mined.rest)), answered.audit
-    weight = np.where(audit, population / max(audit.sum(), 1), 1.0)
-    calibration = calibrate(answered.suspicion, answered.wrong, weight)
-    unasked = calibration.p_wrong(_unasked(mined, answered))
+def quality(mined: Mined, rest: Sequence[int], answered: Answered, pace: Pace) -> Quality:
+    """mined: the run whose findings, and audit if any, were answered. rest: what nobody has decided
+    since, by P(wrong) as the answers have taught it (cluster.mine.doubt), [bins]."""
+    unasked = np.repeat(middles(len(rest)), rest)
     per_minute = float(np.sort(unasked)[::-1][:BATCH].mean()) * 60 / pace.seconds_per_label
-    p_wrong = calibration.p_wrong(answered.suspicion)
+    curve = reliability(answered.suspicion, answered.wrong) if len(answered.wrong) else None
     return Quality(
         num_found=int(answered.wrong.sum()),
-        errors_left=_left(unasked, answered.wrong[audit]),
-        calibration=calibration,
-        curve=_bins(reliability(p_wrong, answered.wrong)) if len(p_wrong) else (),
+        errors_left=_left(unasked, answered.wrong[answered.audit], int(np.sum(mined.rest))),
+        curve=_bins(curve) if curve else (),
         errors_per_minute=per_minute if len(unasked) else 0.0,
         num_worth_asking=_worth(unasked, pace),
         noise_matrix=mined.noise_matrix,
@@ -119,27 +113,19 @@ def quality(mined: Mined, answered: Answered, pace: Pace) -> Quality:
     )
 
 
-def _unasked(mined: Mined, answered: Answered) -> Doubles:
-    """Suspicion of each row that no one was asked about, by the middle of its bin."""
-    counts = np.array(mined.rest, np.int64)
-    num_bins = max(len(counts), 1)
-    audited = histogram(answered.suspicion[answered.audit], num_bins)
-    counts = np.maximum(counts - audited[: len(counts)], 0)
-    return np.repeat(middles(num_bins)[: len(counts)], counts)
-
-
-def _left(unasked: Doubles, wrong: npt.NDArray[np.bool_]) -> ErrorsLeft:
-    """Errors in the unasked rows. wrong: whether audited rows were, [A].
+def _left(unasked: Doubles, wrong: npt.NDArray[np.bool_], population: int) -> ErrorsLeft:
+    """Errors in the unasked rows. wrong: whether audited rows were, [A]; population: that they
+    were drawn from.
 
     By the sample alone, with Wilson's interval, as the service has it: a regression on
     suspicion that few errors were fitted to claimed too narrow an interval.
     """
     if not len(wrong):
         return errors_left_by_model(unasked)
-    num_wrong, population = int(wrong.sum()), len(unasked) + len(wrong)
+    num_wrong = int(wrong.sum())
     share = honesty.share(num_wrong, len(wrong))
     # What the audit found is mended with the findings.
-    most = float(len(unasked))
+    most = float(population - len(wrong))
     expected, low, high = (
         float(np.clip(population * one - num_wrong, 0, most))
         for one in (share.value, share.low, share.high)

@@ -165,9 +165,10 @@ class Rounds:
             merged = merge(merging)
             results = tables.read_where(done.results_uri, {"campaign": f"round-{number}"})
             decisions, _ = decide(results, loop.consensus)
-            told = quality(mined, Answered.of(results, decisions), loop.pace)
-            if loop.doubts:
-                doubt(self.mining(number), self._doubts(number + 1))
+            # Whether or not answers rank, they tell what is left.
+            now = replace(self.mining(number), feedback=learned(self._lineage))
+            rest = doubt(now, self._doubts(number + 1))
+            told = quality(mined, rest, Answered.of(results, decisions), loop.pace)
         leased = tables.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])
         asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))
         wrong = self._wrong_parts(source)

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import expit, logit, ndtri
+from scipy.special import ndtri
 
 from cluster.scores.compact import Floats
 from relabel_service.errors import InvalidInput
@@ -20,7 +19,6 @@ Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 FLOOR = 1e-6  # probabilities are kept this far from 0 and 1
-PRIOR_SD = 2.0  # a calibration moves slope and offset from (1, 0) by about this much
 LEAST_SHARE = 0.1  # an audit draws each row with at least this share of an even chance
 
 
@@ -108,35 +106,6 @@ def errors_left_by_audit(
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """logit P(wrong) = slope * logit(suspicion) + offset (Platt 1999). Identity: (1, 0)."""
-
-    slope: float = 1.0
-    offset: float = 0.0
-
-    def p_wrong(self, suspicion: Floats) -> Doubles:
-        """P(label is wrong), [R]; in the same order as suspicion, for the slope is above 0."""
-        probability: Doubles = expit(self.slope * _logit(suspicion) + self.offset)
-        return probability
-
-
-def calibrate(suspicion: Floats, wrong: Flags, weight: Floats) -> Calibration:
-    """Fit to audited rows. suspicion, wrong, weight (1 / chance of being drawn): all [A].
-
-    With a normal prior around the identity, so few rows move it little.
-    """
-    logits, share = _logit(suspicion), weight / weight.mean()
-
-    def objective(at: Doubles) -> float:
-        z = np.exp(at[0]) * logits + at[1]
-        fit = (share * (np.logaddexp(0, z) - wrong * z)).sum()
-        return float(fit + (at**2).sum() / (2 * PRIOR_SD**2))
-
-    found = minimize(objective, np.zeros(2), method="L-BFGS-B", bounds=[(-3, 3), (-30, 30)])
-    return Calibration(float(np.exp(found.x[0])), float(found.x[1]))
-
-
-@dataclass(frozen=True)
 class Reliability:
     """A reliability curve: per bin mean P(wrong), share found wrong, its 95 % interval, rows."""
 
@@ -191,8 +160,3 @@ def num_worth_asking(
         if per_minute < least_errors_per_minute:
             return start
     return len(worst)
-
-
-def _logit(probability: Floats) -> Doubles:
-    logits: Doubles = logit(np.clip(np.asarray(probability, np.float64), FLOOR, 1 - FLOOR))
-    return logits

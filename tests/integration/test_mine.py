@@ -192,13 +192,14 @@ def test_rows_are_ranked_by_what_answers_have_taught(trained: Trained, tmp_path:
 def _doubts_are_suspicions_but_of_decided_rows(taught: Mining, uri: str) -> None:
     found = _findings(taught)
     decided = frozenset((row["id"], "") for row in found[:5])
-    doubt(replace(taught, decided=decided), uri)
+    rest = doubt(replace(taught, decided=decided), uri)
+    assert sum(rest) == mine(taught).num_scored - 5
     p_right = Doubts.read(uri).of([*(row["id"] for row in found), "unknown"])
     assert p_right[:5].tolist() == [1.0] * 5
     assert p_right[5:-1] == pytest.approx([1 - row["suspicion"] for row in found[5:]], abs=1e-6)
     assert p_right[-1] == 1.0
     forget(taught.findings_uri, taught.run_id)
-    doubt(taught, uri)  # written already
+    assert doubt(taught, uri) == rest  # written already
     with pytest.raises(NotFound, match="kept no judgements; mine under another run id"):
         doubt(taught, f"{uri}-more")
 

@@ -104,7 +104,7 @@ def test_two_workers_share_every_row_and_count_it_by_its_doubt(
     with pytest.raises(NotFound, match=r"no doubts at .*; have jobs.mine write some"):
         train(source, settings, str(tmp_path / "model"))
     write_part(Folder(uri), f"{PARTS}/0.parquet", doubted)
-    Folder(uri).write(DONE, b"{}")
+    Folder(uri).write(DONE, b'{"rest": []}')
     manifest = train(source, settings, str(tmp_path / "model"))
     folder = ModelStore(str(tmp_path / "model")).folder
     seen = [

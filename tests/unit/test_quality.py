@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cluster.mine import Mined
-from cluster.rest import NUM_BINS, middles
-from cluster.scores.calibration import reliability
+from cluster.rest import histogram, middles
+from cluster.scores.feedback import Evidence, learn
 from jobs import report
 from jobs.quality import Answered, Pace, Quality, quality
 from jobs.rounds import Round
@@ -18,10 +18,21 @@ from tests.unit.test_consensus import results, vote
 NUM_ROWS, NUM_ASKED, NUM_AUDIT = 4000, 400, 300
 
 
-def campaign(
-    seed: int, *, num_audit: int = NUM_AUDIT, skew: float = 1.0
-) -> tuple[Mined, Answered, int]:
-    """A table of 10 % errors, the worst asked about; and how many errors stay among the others.
+@dataclasses.dataclass(frozen=True)
+class Campaign:
+    """rest: what nobody has decided, by P(wrong) as the answers teach it. truth: errors there."""
+
+    mined: Mined
+    rest: list[int]
+    answered: Answered
+    truth: int
+
+    def quality(self, pace: Pace | None = None) -> Quality:
+        return quality(self.mined, self.rest, self.answered, pace or Pace())
+
+
+def campaign(seed: int, *, num_audit: int = NUM_AUDIT, skew: float = 1.0) -> Campaign:
+    """A table of 10 % errors, the worst asked about.
 
     skew: 1 for a suspicion that means what it says; above, it says too little.
     """
@@ -32,7 +43,6 @@ def campaign(
     order = np.argsort(-suspicion)
     asked, others = order[:NUM_ASKED], order[NUM_ASKED:]
     audited = rng.choice(others, num_audit, replace=False)
-    bins = np.minimum((suspicion[others] * NUM_BINS).astype(int), NUM_BINS - 1)
     mined = Mined(
         run_id="round-1",
         dataset_version=0,
@@ -42,43 +52,47 @@ def campaign(
         num_repeated_ids=0,
         num_findings=NUM_ASKED,
         num_audit=num_audit,
-        rest=np.bincount(bins, minlength=NUM_BINS).tolist(),
+        rest=histogram(suspicion[others]).tolist(),
         noise_matrix=[[0.9, 0.1], [0.2, 0.8]],
         classes=["a", "b"],
     )
     places = np.concatenate([asked, audited])
     answered = Answered(suspicion[places], wrong[places], np.arange(len(places)) >= NUM_ASKED)
-    return mined, answered, int(wrong[others].sum() - wrong[audited].sum())
+    told = Evidence(suspicion, [""] * NUM_ROWS)
+    left = np.setdiff1d(others, audited)
+    p_wrong = learn(told.take(places), wrong[places]).p_wrong(told.take(left))
+    return Campaign(mined, histogram(p_wrong).tolist(), answered, int(wrong[left].sum()))
 
 
 @pytest.mark.parametrize("skew", [0.5, 1.0, 2.0])
 def test_the_interval_of_errors_left_holds_the_truth_as_often_as_it_says(skew: float) -> None:
     held, errors = [], []
     for seed in range(60):
-        mined, answered, truth = campaign(seed, skew=skew)
-        left = quality(mined, answered, Pace()).errors_left
+        asked = campaign(seed, skew=skew)
+        left = asked.quality().errors_left
         assert left.by_audit
-        held.append(left.low <= truth <= left.high)
-        errors.append(left.expected / truth - 1)
+        held.append(left.low <= asked.truth <= left.high)
+        errors.append(left.expected / asked.truth - 1)
     assert np.mean(held) > 0.85
     assert abs(np.mean(errors)) < 0.1
 
 
 def test_an_audit_that_finds_no_error_does_not_say_there_is_none() -> None:
-    mined, answered, _ = campaign(0, num_audit=40)
+    asked = campaign(0, num_audit=40)
+    answered = asked.answered
     none = dataclasses.replace(answered, wrong=answered.wrong & ~answered.audit)
-    left = quality(mined, none, Pace()).errors_left
+    left = dataclasses.replace(asked, answered=none).quality().errors_left
     assert left.low == 0
     assert left.high > 100
 
 
 @pytest.mark.parametrize("skew", [0.5, 2.0])
 def test_without_an_audit_the_model_speaks_as_answers_have_taught_it(skew: float) -> None:
-    mined, answered, truth = campaign(0, num_audit=0, skew=skew)
-    left = quality(mined, answered, Pace()).errors_left
+    asked = campaign(0, num_audit=0, skew=skew)
+    left = asked.quality().errors_left
     assert not left.by_audit
-    untaught = float((np.array(mined.rest) * middles()).sum())
-    assert abs(left.expected - truth) < abs(untaught - truth) / 2
+    untaught = float((np.array(asked.mined.rest) * middles()).sum())
+    assert abs(left.expected - asked.truth) < abs(untaught - asked.truth) / 2
 
 
 def test_what_counts_as_wrong_is_what_the_merge_decided() -> None:
@@ -97,22 +111,23 @@ def test_what_counts_as_wrong_is_what_the_merge_decided() -> None:
     assert weighed.suspicion.tolist() == [0.5, 0.25, 0.75]
 
 
-def test_calibration_brings_p_wrong_to_what_people_find() -> None:
-    mined, answered, _ = campaign(1, skew=2.0)
-    calibrated = quality(mined, answered, Pace()).curve
-    plain = reliability(answered.suspicion, answered.wrong)
-    error = np.mean([abs(one.predicted - one.observed) for one in calibrated])
-    assert error < np.mean(np.abs(plain.predicted - plain.observed)) / 2
+def test_the_curve_holds_what_was_thought_against_what_was_found() -> None:
+    def error(asked: Campaign) -> float:
+        curve = asked.quality().curve
+        assert sum(one.num_rows for one in curve) == NUM_ASKED + NUM_AUDIT
+        return float(np.mean([abs(one.predicted - one.observed) for one in curve]))
+
+    assert error(campaign(1)) < error(campaign(1, skew=2.0)) / 2
 
 
 def test_asking_ends_where_a_minute_finds_too_little() -> None:
-    mined, answered, _ = campaign(0)
-    found = quality(mined, answered, Pace(seconds_per_label=30))
+    asked = campaign(0)
+    found = asked.quality(Pace(seconds_per_label=30))
     assert found.num_worth_asking == NUM_ROWS - NUM_ASKED - NUM_AUDIT
     assert 0 < found.errors_per_minute < 2
     least = found.errors_per_minute
-    assert quality(mined, answered, Pace(30, least * 1.1)).num_worth_asking == 0
-    assert 0 < quality(mined, answered, Pace(30, least * 0.5)).num_worth_asking < 3300
+    assert asked.quality(Pace(30, least * 1.1)).num_worth_asking == 0
+    assert 0 < asked.quality(Pace(30, least * 0.5)).num_worth_asking < 3300
 
 
 def told(*qualities: Quality | None) -> report.Report:
@@ -124,8 +139,7 @@ def told(*qualities: Quality | None) -> report.Report:
 
 
 def test_the_report_tells_errors_left_in_table_json_and_page() -> None:
-    mined, answered, _ = campaign(0)
-    found = quality(mined, answered, Pace())
+    found = campaign(0).quality()
     shown = told(found, None)
     page = report.html(shown)
     assert "errors a labeler-minute" in page
