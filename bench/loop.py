@@ -95,20 +95,22 @@ def run(one: Set, order: str, *, error_rate: float, seed: int, settings: Setting
     batch = max(int(settings.share * len(labels)), 1)
     p_right = np.ones(len(labels))
     answers: list[tuple[Evidence, Flags]] = []
+    feedback = Feedback()
     rows, model = _trained(one, labels, asked, p_right, seed=seed, settings=settings)
     found = [accuracy(model, one.test)]
     for _ in range(settings.num_rounds):
         fitted = cross_fit(rows, num_folds=NUM_FOLDS, seed=seed)
         told = evidence(rows, fitted.judged, num_folds=NUM_FOLDS)
-        ranked = ORDERS[order](Known(rows, fitted, told, _taught(answers), rng))
+        ranked = ORDERS[order](Known(rows, fitted, told, feedback, rng))
         worst = np.argsort(np.where(asked, -np.inf, ranked), kind="stable")[::-1][:batch]
         worst = worst[~asked[worst]]
         said = _answers(one, worst, error_rate, rng)
         answers.append((told.take(worst), labels[worst] != said))
+        feedback = _taught(answers)
         labels[worst] = said
         asked[worst] = True
         if settings.doubts:
-            p_right = np.where(asked, 1.0, 1.0 - _taught(answers).p_wrong(told))
+            p_right = np.where(asked, 1.0, 1.0 - feedback.p_wrong(told))
         rows, model = _trained(one, labels, asked, p_right, seed=seed, settings=settings)
         found.append(accuracy(model, one.test))
     return found
@@ -116,8 +118,6 @@ def run(one: Set, order: str, *, error_rate: float, seed: int, settings: Setting
 
 def _taught(answers: Sequence[tuple[Evidence, Flags]]) -> Feedback:
     """What answers of all rounds teach."""
-    if not answers:
-        return Feedback()
     return learn(joined([told for told, _ in answers]), np.concatenate([w for _, w in answers]))
 
 

@@ -69,5 +69,5 @@ def _found(findings_uri: str, run_id: str) -> list[dict[str, Any]]:
         row
         for uri in (findings_uri, tables.audit_of(findings_uri))
         if tables.is_committed(uri, run_id)
-        for row in tables.read_run(uri, run_id, columns=[*columns, "rank"]).to_pylist()
+        for row in tables.read_where(uri, {"run_id": run_id}, columns=columns).to_pylist()
     ]

@@ -3,7 +3,6 @@
 A file for each judged part; 12 bytes a row in memory, of which each training worker holds all.
 """
 
-import io
 import json
 from collections.abc import Sequence
 
@@ -11,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
 
 from cluster.folds import id_keys
-from cluster.parts import part_names, write_part
+from cluster.observations import Observations
+from cluster.parts import part_names, read_part, write_part
 from cluster.ranking import Known, Scoring, judged_rows
 from cluster.rest import NUM_BINS, histogram
 from cluster.storage import Folder
@@ -57,41 +56,21 @@ def rest(uri: str) -> list[int]:
 
     Raises NotFound when no doubts were written, or not all of them.
     """
-    folder = Folder(uri)
-    if not folder.exists(DONE):
+    if not are_written(uri):
         raise NotFound(f"no doubts at {uri!r}; have jobs.mine write some with --doubts")
-    counts: list[int] = json.loads(folder.read(DONE))["rest"]
+    counts: list[int] = json.loads(Folder(uri).read(DONE))["rest"]
     return counts
 
 
-class Doubts:
-    """P(label is right) by row id."""
-
-    def __init__(self, keys: npt.NDArray[np.uint64], p_right: npt.NDArray[np.float32]) -> None:
-        """keys: of ids, distinct and rising, [R]. p_right: [R], in [0, 1]."""
-        self._keys, self._p_right = keys, p_right
-
-    @classmethod
-    def read(cls, uri: str) -> "Doubts":
-        """Those under `uri`, all of which were written."""
-        folder = Folder(uri)
-        tables = [
-            pq.read_table(io.BytesIO(folder.read(name))) for name in part_names(folder, PARTS)
-        ]
-        keys = np.concatenate([np.empty(0, np.uint64), *(one["key"].to_numpy() for one in tables)])
-        p_right = np.concatenate(
-            [np.empty(0, np.float32), *(one[P_RIGHT].to_numpy() for one in tables)]
-        )
-        order = np.argsort(keys)
-        return cls(keys[order], p_right[order])
-
-    def of(self, ids: "pa.ChunkedArray | list[str]") -> Array:
-        """P(label is right), [len(ids)]; 1 for rows that were not judged."""
-        keys = id_keys(ids)
-        if not len(self._keys):
-            return np.ones(len(keys))
-        place = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
-        return np.where(self._keys[place] == keys, self._p_right[place], 1.0).astype(np.float64)
+def p_right(uri: str, ids: "pa.ChunkedArray | list[str]") -> Array:
+    """P(label is right) of rows, [len(ids)]; 1 for those that were not judged."""
+    folder = Folder(uri)
+    tables = [read_part(folder, part) for part in part_names(folder, PARTS)]
+    if not tables:
+        return np.ones(len(ids))
+    known = pa.concat_tables(tables).sort_by("key")
+    judged = Observations(known["key"].to_numpy(), {P_RIGHT: known[P_RIGHT].to_numpy()})
+    return np.nan_to_num(judged.of(ids)[P_RIGHT], nan=1.0)
 
 
 @ray.remote

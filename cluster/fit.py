@@ -19,9 +19,9 @@ import torch.distributed as dist
 from ray.train import Checkpoint
 from torch import nn
 
+from cluster import doubts
 from cluster.batches import Batches
 from cluster.device import autocast, device, to_device
-from cluster.doubts import Doubts
 from cluster.model_store import ALL, Manifest, ModelStore, fold_run
 from cluster.tasks.seam import Recipe, Tensors
 from relabel_service.errors import InvalidInput
@@ -61,7 +61,7 @@ class _Shard:
         self.targets = learner.encode_labels(labels, contents)
         weights = table["weight"].to_numpy()
         if doubts_uri is not None:
-            weights = weights * Doubts.read(doubts_uri).of(table["id"])
+            weights = weights * doubts.p_right(doubts_uri, table["id"])
         self.weights = torch.from_numpy(weights.astype(np.float32)).to(device())
 
 

@@ -9,6 +9,7 @@ import io
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster.folds import id_keys
@@ -47,7 +48,7 @@ class Observations:
             values[name] = np.where(num_seen > 0, total / np.maximum(num_seen, 1), np.nan)
         return cls(distinct, values)
 
-    def of(self, ids: list[str]) -> dict[str, Array]:
+    def of(self, ids: "pa.ChunkedArray | list[str]") -> dict[str, Array]:
         """Quantity -> [len(ids)]; NaN for rows that no run trained on."""
         if not len(self._keys):
             return {}

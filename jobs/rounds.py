@@ -165,8 +165,9 @@ class Rounds:
             merged = merge(merging)
             results = tables.read_where(done.results_uri, {"campaign": f"round-{number}"})
             decisions, _ = decide(results, loop.consensus)
-            # Whether or not answers rank, they tell what is left.
-            now = replace(self.mining(number), feedback=learned(self._lineage))
+            now = self.mining(number)
+            if not loop.feedback:  # answers that do not rank still tell what is left
+                now = replace(now, feedback=learned(self._lineage))
             rest = doubt(now, self._doubts(number + 1))
             told = quality(mined, rest, Answered.of(results, decisions), loop.pace)
         leased = tables.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])

@@ -12,7 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from cluster.answers import BY_MODELS, evidence_of
 from cluster.dataset import BATCH_ROWS, Source, latest, rows
-from cluster.doubts import Doubts
+from cluster.doubts import p_right
 from cluster.mine import Mined, Mining, doubt, forget, mine
 from cluster.predict import Inference, Sampling
 from cluster.runs import work_folder
@@ -194,10 +194,10 @@ def _doubts_are_suspicions_but_of_decided_rows(taught: Mining, uri: str) -> None
     decided = frozenset((row["id"], "") for row in found[:5])
     rest = doubt(replace(taught, decided=decided), uri)
     assert sum(rest) == mine(taught).num_scored - 5
-    p_right = Doubts.read(uri).of([*(row["id"] for row in found), "unknown"])
-    assert p_right[:5].tolist() == [1.0] * 5
-    assert p_right[5:-1] == pytest.approx([1 - row["suspicion"] for row in found[5:]], abs=1e-6)
-    assert p_right[-1] == 1.0
+    told = p_right(uri, [*(row["id"] for row in found), "unknown"])
+    assert told[:5].tolist() == [1.0] * 5
+    assert told[5:-1] == pytest.approx([1 - row["suspicion"] for row in found[5:]], abs=1e-6)
+    assert told[-1] == 1.0
     forget(taught.findings_uri, taught.run_id)
     assert doubt(taught, uri) == rest  # written already
     with pytest.raises(NotFound, match="kept no judgements; mine under another run id"):
