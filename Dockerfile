@@ -20,7 +20,7 @@ FROM ${PYTHON_IMAGE} AS serve-packages
 COPY constraints.txt /constraints.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir -c /constraints.txt "$(echo /wheels/relabel_service-*.whl)[serve]" \
- && python -c "import relabel_service.serve"
+ && python -c "import relabel_service.server.app"
 
 FROM ${PYTHON_IMAGE} AS cluster-packages
 ARG CUDA=0

@@ -16,8 +16,8 @@ from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
 
 from bench.bare_server import STARTED, Bare
-from relabel_service.serve import APPLICATION, wait_until_routed
-from relabel_service.servicers import SERVICERS
+from relabel_service.server.app import APPLICATION, wait_until_routed
+from relabel_service.server.servicers import SERVICERS
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
 

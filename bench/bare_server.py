@@ -16,7 +16,7 @@ STARTED = "serving"
 
 
 def lease(place: int) -> leases_pb2.Lease:
-    """One lease as tests.campaigns.finding makes it."""
+    """One lease as tests.support.campaigns.finding makes it."""
     made = leases_pb2.Lease(token=f"{place:024d}")
     item = made.item
     item.name, item.row_id = f"campaigns/bench/items/{place:016x}", f"row-{place}"

@@ -29,12 +29,12 @@ from cleanlab.internal.constants import (
 from cleanlab.internal.object_detection_utils import softmin1d
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from cluster.interfaces import Array
 from cluster.tasks.detection import SAME
-from cluster.tasks.seam import Array
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from relabel_service.tasks.boxes import match, read_boxes
-from tests.tasks.training import CrossFitted, Rows, cross_fit, metrics_on
+from tests.support.cross_fit import CrossFitted, Rows, cross_fit, metrics_on
 
 TASK = "object_detection"
 CONFIDENCES = (0.95, 0.5, 0.35, 0.2)  # 0.95 is cleanlab's own

@@ -19,7 +19,7 @@ from PIL import Image
 from scipy.sparse import csr_matrix
 from torch.nn import functional
 
-from cluster.scores import grams
+from bench.scores import grams
 
 Singles = npt.NDArray[np.float32]
 

@@ -17,7 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from bench.detection_features import Features
-from cluster.scores import combine, cross_fit, dynamics, noise, ridge
+from bench.scores import cross_fit, dynamics
+from cluster.scores import combine, noise, ridge
 from cluster.scores.compact import Floats, Ints, compact
 from cluster.scores.suspicion import FLAG, hedge, suspicion
 

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bench.detection_methods import NUM_FOLDS, Verdict
+from bench.scores.neighbors import unit_length
 from bench.training import Rows, cross_fit, evidence, suspicion
+from cluster.interfaces import EMBEDDING
 from cluster.scores.compact import Floats
 from cluster.scores.feedback import Evidence, learn
-from cluster.scores.neighbors import unit_length
 from cluster.scores.suspicion import FLAG
-from cluster.tasks.seam import EMBEDDING
 
 BEFORE, MINE, WITH_ENCODER = "jobs.mine, one view", "jobs.mine", "jobs.mine --encoder"
 BATCH = 50  # rows that are answered before those left are ranked again

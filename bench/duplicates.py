@@ -18,7 +18,7 @@ import torch
 
 from bench.detection_metrics import Quality
 from bench.training import Rows, cross_fit, folds_of, sets, suspicion
-from cluster.folds import Folds
+from cluster.data.folds import Folds
 from cluster.scores.suspicion import FLAG
 
 TASK, NUM_FOLDS = "text_classification", 5

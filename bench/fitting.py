@@ -28,16 +28,16 @@ from torch.utils.data import DataLoader
 from transformers import SwinConfig, SwinForImageClassification, ViTImageProcessor
 
 from bench.mining import spread
-from cluster.dataset import Source, latest
-from cluster.device import autocast, device, to_device
-from cluster.fit import MAX_GRADIENT_NORM
+from cluster.data.rows import Source, latest
+from cluster.engine.devices import autocast, device, to_device
+from cluster.engine.workers import Workers
+from cluster.interfaces import Tensors
 from cluster.tasks import model_task
-from cluster.tasks.seam import Tensors
-from cluster.train import Training, train
-from cluster.workers import Workers
-from jobs import options
-from jobs.session import ray_session
-from relabel_service.media import data_uri
+from cluster.training.loop import MAX_GRADIENT_NORM
+from cluster.training.train import Training, train
+from jobs.common import options
+from jobs.common.session import ray_session
+from relabel_service.media.fetch import data_uri
 
 CLASSES = ("dark", "light")
 SIDE = 256  # pixels of a stored picture

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 START_S = 900.0  # it migrates its database first
 USER, PASSWORD, TOKEN = "bench@example.org", "bench-password", "b" * 40

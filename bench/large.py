@@ -25,15 +25,15 @@ import pyarrow as pa
 import typer
 
 from bench.queue import Queue
-from relabel_service import tables
-from relabel_service.auth import Caller
-from relabel_service.limits import Limits
 from relabel_service.queue.store import open_store
-from relabel_service.service import LeaseService
+from relabel_service.server.auth import Caller
+from relabel_service.server.rate_limits import Limits
+from relabel_service.server.service import LeaseService
+from relabel_service.tables import delta, schemas
 from relabel_service.v1 import campaigns_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import ADMIN, CAMPAIGN, create_request, finding, request_id
-from tests.postgres import PostgresServer
+from tests.support.campaigns import ADMIN, CAMPAIGN, create_request, finding, request_id
+from tests.support.postgres import PostgresServer
 
 WRITTEN = 10_000  # findings written at once
 CALLS = 300  # pairs measured, after WARM_UP
@@ -124,13 +124,13 @@ def _write(folder: Path, num_items: int) -> str:
         for start in range(0, num_items, WRITTEN):
             ranks = range(start, min(start + WRITTEN, num_items))
             rows = [finding(rank, suspicion=1 - rank / num_items) for rank in ranks]
-            yield from pa.Table.from_pylist(rows, tables.FINDINGS).to_batches()
+            yield from pa.Table.from_pylist(rows, schemas.FINDINGS).to_batches()
 
     def reader() -> pa.RecordBatchReader:
-        return pa.RecordBatchReader.from_batches(tables.FINDINGS, batches())
+        return pa.RecordBatchReader.from_batches(schemas.FINDINGS, batches())
 
     uri = str(folder / "findings")
-    tables.append_once(uri, reader, app_id="run")
+    delta.append_once(uri, reader, app_id="run")
     return uri
 
 

@@ -24,10 +24,10 @@ import torch
 
 from bench.loop_orders import NUM_FOLDS, ORDERS, Known
 from bench.training import Rows, cross_fit, evidence, joined, predict, train
+from cluster.interfaces import Array, Learner, Pools
 from cluster.scores.feedback import Evidence, Feedback, learn
 from cluster.tasks import MODEL_TASKS, model_task
-from cluster.tasks.seam import Array, Learner, Pools
-from jobs.loop import DECIDED_WEIGHT
+from jobs.loop.__main__ import DECIDED_WEIGHT
 
 MARK = "<!-- written by bench.loop from here on -->\n"
 CLOSE = 0.01  # within this of the accuracy that all gold labels give

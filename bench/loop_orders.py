@@ -8,10 +8,10 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 
 from bench.training import CrossFitted, Rows
+from cluster.interfaces import Array
 from cluster.scores.feedback import Evidence, Feedback
 from cluster.scores.views import log_view_of
 from cluster.tasks.class_views import read_compact
-from cluster.tasks.seam import Array
 
 NUM_FOLDS = 5
 

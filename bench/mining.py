@@ -22,15 +22,15 @@ import pyarrow.parquet as pq
 import torch
 import typer
 
-from cluster.dataset import Source, check, latest
-from cluster.mine import Mining, mine
-from cluster.model_store import Manifest, ModelStore
-from cluster.predict import Inference, Predictor, Sampling
-from cluster.selection import Selection
+from cluster.data.rows import Source, check, latest
+from cluster.engine.workers import Workers
+from cluster.inference.predict import Inference, Predictor, Sampling
+from cluster.mining.mine import Mining, mine
+from cluster.mining.selection import Selection
 from cluster.tasks import model_task
-from cluster.workers import Workers
-from jobs import options
-from jobs.session import ray_session
+from cluster.training.model_store import Manifest, ModelStore
+from jobs.common import options
+from jobs.common.session import ray_session
 
 TEXTS = Path(__file__).parents[1] / "tests/data/text_classification/vader_tweets/train.parquet"
 CLASSES = ("negative", "neutral", "positive")

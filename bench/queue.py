@@ -38,13 +38,13 @@ from rich.table import Table
 from bench import bare_server
 from bench.label_studio import label_studio as running_label_studio
 from relabel_service.client import APPLICATION, Client
-from relabel_service.metadata import LABELER_KEY
 from relabel_service.v1 import leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import write_findings
-from tests.integration.servers import ServerProcess
-from tests.ports import free_port
-from tests.postgres import PostgresServer
+from relabel_service.wire.metadata import LABELER_KEY
+from tests.support.campaigns import write_findings
+from tests.support.ports import free_port
+from tests.support.postgres import PostgresServer
+from tests.support.servers import ServerProcess
 
 CAMPAIGN = "campaigns/bench"
 HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}

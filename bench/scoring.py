@@ -21,9 +21,9 @@ import numpy.typing as npt
 from cleanlab.experimental.label_issues_batched import find_label_issues_batched
 from cleanlab.filter import find_label_issues
 
-from cluster.scores import confident
+from bench.scores import confident
+from bench.scores.confident import ClassSums
 from cluster.scores.compact import compact
-from cluster.scores.confident import ClassSums
 from cluster.scores.noise import noise_model
 from cluster.scores.suspicion import FLAG, suspicion
 

@@ -26,14 +26,14 @@ import typer
 from deltalake import DeltaTable
 
 from relabel_service.client import Client
-from relabel_service.metadata import LABELER_KEY
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import write_findings
-from tests.history import Habits, History, lease_end, run_labelers
-from tests.hostile import METHODS, hostile_bytes
-from tests.integration.servers import ServerProcess
-from tests.nemesis import Nemesis
-from tests.postgres import PostgresServer
+from relabel_service.wire.metadata import LABELER_KEY
+from tests.support.campaigns import write_findings
+from tests.support.history import Habits, History, lease_end, run_labelers
+from tests.support.hostile import METHODS, hostile_bytes
+from tests.support.nemesis import Nemesis
+from tests.support.postgres import PostgresServer
+from tests.support.servers import ServerProcess
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

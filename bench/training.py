@@ -19,16 +19,16 @@ import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from cluster.answers import evidence_of, groups_of
-from cluster.duplicates import NUM_BANDS, band_keys, groups
-from cluster.fit import MAX_GRADIENT_NORM, weighted_mean
-from cluster.folds import Folds, id_keys
-from cluster.model_store import ALL, fold_run
-from cluster.predict import predictions_of
-from cluster.ranking import Scoring, known_of
+from cluster.data.folds import Folds, id_keys
+from cluster.data.near_duplicates import NUM_BANDS, band_keys, groups
+from cluster.inference.predict import predictions_of
+from cluster.interfaces import FOLD, OBSERVED, Array, Learner
+from cluster.mining.feedback_data import evidence_of, groups_of
+from cluster.mining.rank import Scoring, known_of
 from cluster.scores.feedback import Evidence
 from cluster.tasks import model_task
-from cluster.tasks.seam import FOLD, OBSERVED, Array, Learner
+from cluster.training.loop import MAX_GRADIENT_NORM, weighted_mean
+from cluster.training.model_store import ALL, fold_run
 from relabel_service.tasks import task_named
 
 Ints = npt.NDArray[np.int64]

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from cluster.merge import Consensus, Merging, merge
-from jobs import options
-from jobs.session import run
+from cluster.versions.merge import Consensus, Merging, merge
+from jobs.common import options
+from jobs.common.session import run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -10,17 +10,17 @@ from typing import Annotated
 
 import typer
 
-from cluster.answers import learned
-from cluster.dataset import BATCH_ROWS
-from cluster.mine import Mining, doubt, forget, mine
-from cluster.model_store import ModelStore
-from cluster.predict import Inference, Sampling
+from cluster.data.rows import BATCH_ROWS
+from cluster.engine.workers import Workers
+from cluster.inference.predict import Inference, Sampling
+from cluster.mining.feedback_data import learned
+from cluster.mining.mine import Mining, doubt, forget, mine
+from cluster.mining.selection import Selection, parse_budget
 from cluster.scores.feedback import Feedback
-from cluster.selection import Selection, parse_budget
-from cluster.workers import Workers
-from jobs import options
-from jobs.session import ray_session, run
-from relabel_service.lineage import decided_parts
+from cluster.training.model_store import ModelStore
+from jobs.common import options
+from jobs.common.session import ray_session, run
+from relabel_service.tables.lineage import decided_parts
 
 LONG = ("rest", "noise_matrix")  # for mined.json and the loop's report
 

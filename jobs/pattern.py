@@ -18,16 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import typer
 
-from cluster.dataset import Source, latest, rows
-from cluster.likeness import Likeness
-from cluster.pattern import BadCase, Pattern, find
-from cluster.predict import Inference
-from cluster.selection import Selection, parse_budget
-from cluster.workers import Workers
-from jobs import options
-from jobs.session import ray_session, run
+from cluster.data.rows import Source, latest, rows
+from cluster.engine.workers import Workers
+from cluster.inference.predict import Inference
+from cluster.mining.selection import Selection, parse_budget
+from cluster.similar.find import BadCase, Pattern, find
+from cluster.similar.similarity import Likeness
+from jobs.common import options
+from jobs.common.session import ray_session, run
 from relabel_service.errors import InvalidInput, NotFound
-from relabel_service.lineage import decided_parts
+from relabel_service.tables.lineage import decided_parts
 from relabel_service.tasks import task_named
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

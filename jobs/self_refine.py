@@ -18,23 +18,23 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cluster.dataset import Source, latest
-from cluster.evaluate import evaluate
-from cluster.mine import Mining, mine
-from cluster.policy import Rule, apply
-from cluster.predict import Inference, Sampling
-from cluster.selection import Selection
-from cluster.storage import Folder
+from cluster.data.rows import Source, latest
+from cluster.engine.workers import Workers
+from cluster.inference.evaluate import evaluate
+from cluster.inference.predict import Inference, Sampling
+from cluster.io.folder import Folder
+from cluster.mining.mine import Mining, mine
+from cluster.mining.selection import Selection
 from cluster.tasks import model_task
-from cluster.train import Training, train
-from cluster.versions import Action
-from cluster.workers import Workers
-from jobs import options
-from jobs.pinned import pinned
-from jobs.rounds import gold_labels
-from jobs.session import ray_session, run
-from relabel_service import tables
+from cluster.training.train import Training, train
+from cluster.versions.policy import Rule, apply
+from cluster.versions.write import Action
+from jobs.common import options
+from jobs.common.session import ray_session, run
+from jobs.loop.resume import pinned
+from jobs.loop.rounds import gold_labels
 from relabel_service.errors import InvalidInput
+from relabel_service.tables import delta
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -119,7 +119,7 @@ def _round(asked: Refining, folder: Folder, number: int, *, last: bool) -> Round
 
 def _agreement(source: Source, findings_uri: str, run_id: str) -> float:
     """The headline metric of the best suggestions against the labels they are about."""
-    found = tables.read_run(findings_uri, run_id, columns=["human_label", "suggestions", "rank"])
+    found = delta.read_run(findings_uri, run_id, columns=["human_label", "suggestions", "rank"])
     answers = [row[0]["label"] for row in found["suggestions"].to_pylist()]
     metrics = model_task(source.task).metrics(answers, found["human_label"].to_pylist())
     return next(iter(metrics.values()))
@@ -227,7 +227,7 @@ def main(
 
 
 def _present(source: Source, column: str | None) -> str | None:
-    schema = tables.open_table(source.uri, source.version).schema()
+    schema = delta.open_table(source.uri, source.version).schema()
     return column if column in {field.name for field in schema.fields} else None
 
 

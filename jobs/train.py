@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.evaluate import evaluate
-from cluster.predict import Inference
-from cluster.train import Training, train
-from cluster.workers import Workers
-from jobs import options
-from jobs.session import ray_session, run
+from cluster.engine.workers import Workers
+from cluster.inference.evaluate import evaluate
+from cluster.inference.predict import Inference
+from cluster.training.train import Training, train
+from jobs.common import options
+from jobs.common.session import ray_session, run
 from relabel_service.errors import InvalidInput
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

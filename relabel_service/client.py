@@ -29,7 +29,6 @@ from relabel_service.errors import (
     Unavailable,
     of_reason,
 )
-from relabel_service.metadata import LABELER_KEY, TOKEN_KEY
 from relabel_service.v1 import (
     campaigns_pb2,
     items_pb2,
@@ -38,7 +37,8 @@ from relabel_service.v1 import (
     relabel_service_pb2_grpc,
 )
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from relabel_service.wire_errors import from_wire
+from relabel_service.wire.errors import from_wire
+from relabel_service.wire.metadata import LABELER_KEY, TOKEN_KEY
 
 DEFAULT_DEADLINE_S = 30.0
 MAX_ATTEMPTS = 8

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import settings
 
 from relabel_service.queue.store import Store, open_store
-from relabel_service.service import LeaseService
-from tests.campaigns import ADMIN, Clock, create_request, write_findings
-from tests.stores import KINDS, new_queue_url
+from relabel_service.server.service import LeaseService
+from tests.support.campaigns import ADMIN, Clock, create_request, write_findings
+from tests.support.stores import KINDS, new_queue_url
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("untimed", deadline=None)

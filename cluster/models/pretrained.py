@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from cluster.tasks.seam import Tensors
+from cluster.interfaces import Tensors
 
 
 class Logits(nn.Module):

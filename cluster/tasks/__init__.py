@@ -8,7 +8,7 @@ import pkgutil
 from functools import cache
 from typing import cast
 
-from cluster.tasks.seam import ModelTask
+from cluster.interfaces import ModelTask
 from relabel_service.errors import InvalidInput
 
 # By address, not imported: a Ray worker loads the libraries of its own task alone, which

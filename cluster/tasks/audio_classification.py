@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cluster.models import audio_convnet
+from cluster.models.audio import convnet as audio_convnet
 from cluster.tasks.classification import ClassLearner, ClassScores
 
 
@@ -21,7 +21,9 @@ class AudioClassificationModels(ClassScores):
         if model is None:
             audio_convnet.prepare(folder, contents)
         else:
-            from cluster.models import pretrained_audio  # transformers, only where asked for
+            from cluster.models.audio import (
+                pretrained as pretrained_audio,  # transformers, only where asked for
+            )
 
             pretrained_audio.prepare(folder, model)
 
@@ -30,6 +32,8 @@ class AudioClassificationModels(ClassScores):
     ) -> ClassLearner:
         if model is None:
             return audio_convnet.start(folder, classes)
-        from cluster.models import pretrained_audio  # transformers, only where asked for
+        from cluster.models.audio import (
+            pretrained as pretrained_audio,  # transformers, only where asked for
+        )
 
         return pretrained_audio.start(folder, model, classes=classes, pretrained=pretrained)

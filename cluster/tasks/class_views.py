@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from cluster.interfaces import EMBEDDING, FOLD, OBSERVED, Array
 from cluster.scores import combine, views
 from cluster.scores.combine import Pool
 from cluster.scores.compact import Compact, Floats
 from cluster.scores.fold_ridge import SECOND, FoldRidge, fold_moments
 from cluster.scores.noise import NoiseModel, belief_sums
 from cluster.scores.suspicion import hedge, suspicion
-from cluster.tasks.seam import EMBEDDING, FOLD, OBSERVED, Array
 
 NUM_OTHERS = 9  # classes besides the label that suspicion weighs
 MODEL, ENCODER, POOL = "model", "encoder", "pool"

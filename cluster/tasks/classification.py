@@ -13,14 +13,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from cluster.interfaces import Array, Recipe, Tensors
 from cluster.scores.compact import compact
 from cluster.scores.noise import NoiseModel, belief_sums
 from cluster.scores.signals import entropy
 from cluster.scores.suspicion import suspicion
 from cluster.tasks import class_views
 from cluster.tasks.class_views import NUM_OTHERS, compact_columns, read_compact
-from cluster.tasks.seam import Array, Recipe, Tensors
-from relabel_service.tables import SUGGESTION
+from relabel_service.tables.schemas import SUGGESTION
 
 NUM_SUGGESTIONS = 3
 TARGET = "target"

@@ -24,11 +24,11 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 from torch.nn import functional
 
-from cluster.models.cross_network import CrossNetwork
-from cluster.models.features import Features, Row
-from cluster.tasks.seam import Array, Recipe, Tensors
+from cluster.interfaces import Array, Recipe, Tensors
+from cluster.models.tabular.cross_network import CrossNetwork
+from cluster.models.tabular.features import Features, Row
 from relabel_service.errors import InvalidInput
-from relabel_service.tables import SUGGESTION
+from relabel_service.tables.schemas import SUGGESTION
 from relabel_service.tasks.click_through_rate import CLICKED, NOT_CLICKED, read_features
 
 TARGET = "target"

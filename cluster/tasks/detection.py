@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from relabel_service.tables import SUGGESTION
+from relabel_service.tables.schemas import SUGGESTION
 from relabel_service.tasks.boxes import Box, read_boxes, write_boxes
 
 LEAST_SCORE = 0.05  # predicted boxes below say nothing

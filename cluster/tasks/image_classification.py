@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cluster.models import image_convnet
+from cluster.models.image import convnet as image_convnet
 from cluster.tasks.classification import ClassLearner, ClassScores
 
 
@@ -21,7 +21,9 @@ class ImageClassificationModels(ClassScores):
         if model is None:
             image_convnet.prepare(folder, contents)
         else:
-            from cluster.models import pretrained_image  # transformers, only where asked for
+            from cluster.models.image import (
+                pretrained as pretrained_image,  # transformers, only where asked for
+            )
 
             pretrained_image.prepare(folder, model)
 
@@ -30,6 +32,8 @@ class ImageClassificationModels(ClassScores):
     ) -> ClassLearner:
         if model is None:
             return image_convnet.start(folder, classes)
-        from cluster.models import pretrained_image  # transformers, only where asked for
+        from cluster.models.image import (
+            pretrained as pretrained_image,  # transformers, only where asked for
+        )
 
         return pretrained_image.start(folder, model, classes=classes, pretrained=pretrained)

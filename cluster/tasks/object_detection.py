@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cluster.models import center_detector
-from cluster.tasks.box_evidence import FAULTS, SWAPPED, Suspects, sums, suspects
+from cluster.interfaces import Array, Learner
+from cluster.models.detection import center_detector
+from cluster.tasks.box_errors import FAULTS, SWAPPED, Suspects, sums, suspects
 from cluster.tasks.box_metrics import mean_precision
-from cluster.tasks.seam import Array, Learner
 from relabel_service.tasks.boxes import read_boxes
 
 LEAST_TOLD = 0.1  # probability from which a fault is told
@@ -36,7 +36,9 @@ class ObjectDetectionModels:
         if model is None:
             center_detector.prepare(folder, contents, labels)
         else:
-            from cluster.models import pretrained_detector  # transformers, only where asked for
+            from cluster.models.detection import (
+                pretrained as pretrained_detector,  # transformers, only where asked for
+            )
 
             pretrained_detector.prepare(folder, model)
 
@@ -45,7 +47,9 @@ class ObjectDetectionModels:
     ) -> Learner:
         if model is None:
             return center_detector.start(folder, classes)
-        from cluster.models import pretrained_detector  # transformers, only where asked for
+        from cluster.models.detection import (
+            pretrained as pretrained_detector,  # transformers, only where asked for
+        )
 
         return pretrained_detector.start(folder, model, classes=classes, pretrained=pretrained)
 

@@ -20,13 +20,14 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from torch import nn
 
-from cluster.models import attention_gru, encoder_decoder
-from cluster.models.generations import IGNORED, TARGET, Generated, Generator, padded
-from cluster.shingles import shingles, words_alone
-from cluster.tasks.disagreement import DISAGREEMENTS, tokens
-from cluster.tasks.seam import Array, Tensors
+from cluster.interfaces import Array, Tensors
+from cluster.models.generation import attention_gru
+from cluster.models.generation import pretrained as pretrained_generator
+from cluster.models.generation.generations import IGNORED, TARGET, Generated, Generator, padded
+from cluster.tasks.shingles import shingles, words_alone
+from cluster.tasks.text_distance import DISAGREEMENTS, tokens
 from relabel_service.errors import InvalidInput
-from relabel_service.tables import SUGGESTION
+from relabel_service.tables.schemas import SUGGESTION
 from relabel_service.tasks.sequence_generation import is_sound
 
 UNLIKELIHOOD = "label_unlikelihood"
@@ -123,14 +124,14 @@ class SequenceGenerationModels:
         if model is None:
             attention_gru.prepare(folder, contents, labels)
         else:
-            encoder_decoder.prepare(folder, model, contents, labels)
+            pretrained_generator.prepare(folder, model, contents, labels)
 
     def start(
         self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
     ) -> SequenceLearner:
         if model is None:
             return SequenceLearner(attention_gru.start(folder))
-        return SequenceLearner(encoder_decoder.start(folder, model, pretrained=pretrained))
+        return SequenceLearner(pretrained_generator.start(folder, model, pretrained=pretrained))
 
     def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
         return {}

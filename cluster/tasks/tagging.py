@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from cluster.interfaces import Array, Recipe, Tensors
 from cluster.tasks import tags
-from cluster.tasks.entity_faults import KINDS, faults, reason
-from cluster.tasks.seam import Array, Recipe, Tensors
-from relabel_service.tables import SUGGESTION
+from cluster.tasks.entity_errors import KINDS, faults, reason
+from relabel_service.tables.schemas import SUGGESTION
 from relabel_service.tasks import spans
 from relabel_service.tasks.spans import Span
 

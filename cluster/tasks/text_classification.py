@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cluster.models import ngram
-from cluster.shingles import shingles, words_alone
+from cluster.models.text import ngram
 from cluster.tasks.classification import ClassLearner, ClassScores
+from cluster.tasks.shingles import shingles, words_alone
 
 
 class TextClassificationModels(ClassScores):
@@ -21,7 +21,9 @@ class TextClassificationModels(ClassScores):
         if model is None:
             ngram.prepare(folder, contents)
         else:
-            from cluster.models import pretrained_text  # transformers, only where asked for
+            from cluster.models.text import (
+                pretrained as pretrained_text,  # transformers, only where asked for
+            )
 
             pretrained_text.prepare(folder, model)
 
@@ -30,6 +32,8 @@ class TextClassificationModels(ClassScores):
     ) -> ClassLearner:
         if model is None:
             return ngram.start(folder, classes)
-        from cluster.models import pretrained_text  # transformers, only where asked for
+        from cluster.models.text import (
+            pretrained as pretrained_text,  # transformers, only where asked for
+        )
 
         return pretrained_text.start(folder, model, classes=classes, pretrained=pretrained)

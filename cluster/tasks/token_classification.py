@@ -8,8 +8,8 @@ from pathlib import Path
 from nervaluate.entities import Entity, EvaluationResult
 from nervaluate.strategies import StrictEvaluation
 
-from cluster.models import tagger
-from cluster.shingles import shingles
+from cluster.models.tagging import tagger
+from cluster.tasks.shingles import shingles
 from cluster.tasks.tagging import TagLearner, TagScores
 from relabel_service.tasks import spans
 
@@ -27,7 +27,9 @@ class TokenClassificationModels(TagScores):
         if model is None:
             tagger.prepare(folder, contents)
         else:
-            from cluster.models import pretrained_tagger  # transformers, only where asked for
+            from cluster.models.tagging import (
+                pretrained as pretrained_tagger,  # transformers, only where asked for
+            )
 
             pretrained_tagger.prepare(folder, model)
 
@@ -36,7 +38,9 @@ class TokenClassificationModels(TagScores):
     ) -> TagLearner:
         if model is None:
             return tagger.start(folder, classes)
-        from cluster.models import pretrained_tagger  # transformers, only where asked for
+        from cluster.models.tagging import (
+            pretrained as pretrained_tagger,  # transformers, only where asked for
+        )
 
         return pretrained_tagger.start(folder, model, classes=classes, pretrained=pretrained)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from relabel_service import media, sounds
+from relabel_service.media import audio, fetch
 from relabel_service.tasks.class_label import ClassLabelled
 from relabel_service.v1 import items_pb2, labels_pb2
 
@@ -14,7 +14,7 @@ class AudioClassification(ClassLabelled):
 
     def read_content(self, values: Mapping[str, object]) -> str:
         [(column, value)] = values.items()
-        return media.read_media(column, value, sounds.media_type)
+        return fetch.read_media(column, value, audio.media_type)
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
-        return items_pb2.Content(audio=media.to_wire(content))
+        return items_pb2.Content(audio=fetch.to_wire(content))

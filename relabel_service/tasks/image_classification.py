@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from relabel_service import media, pictures
+from relabel_service.media import fetch, images
 from relabel_service.tasks.class_label import ClassLabelled
 from relabel_service.v1 import items_pb2, labels_pb2
 
@@ -14,7 +14,7 @@ class ImageClassification(ClassLabelled):
 
     def read_content(self, values: Mapping[str, object]) -> str:
         [(column, value)] = values.items()
-        return media.read_media(column, value, pictures.media_type)
+        return fetch.read_media(column, value, images.media_type)
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
-        return items_pb2.Content(image=media.to_wire(content))
+        return items_pb2.Content(image=fetch.to_wire(content))

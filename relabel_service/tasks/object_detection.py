@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from relabel_service import media, pictures
 from relabel_service.errors import InvalidInput
+from relabel_service.media import fetch, images
 from relabel_service.tasks.boxes import Box, match, read_boxes, write_boxes
 from relabel_service.v1 import items_pb2, labels_pb2
 
@@ -22,10 +22,10 @@ class ObjectDetection:
 
     def read_content(self, values: Mapping[str, object]) -> str:
         [(column, value)] = values.items()
-        return media.read_media(column, value, pictures.media_type)
+        return fetch.read_media(column, value, images.media_type)
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
-        return items_pb2.Content(image=media.to_wire(content))
+        return items_pb2.Content(image=fetch.to_wire(content))
 
     def read_label(self, value: object, content: str) -> str:
         if not isinstance(value, list):
@@ -33,7 +33,7 @@ class ObjectDetection:
                 "label", f"is {type(value).__name__}; give a list of boxes, empty for none"
             )
         boxes = [_read_box(place, box) for place, box in enumerate(value)]
-        size = pictures.size(media.load(content))
+        size = images.size(fetch.load(content))
         for box in boxes:
             if fault := _box_fault(box, ()) or _outside(box, size):
                 raise InvalidInput.of("label", fault)
@@ -56,7 +56,7 @@ class ObjectDetection:
         if not content.image.data:
             return None
         try:
-            size = pictures.size(content.image.data)
+            size = images.size(content.image.data)
         except InvalidInput:
             return None  # a picture that cannot be read tells against no box
         return next((fault for box in read_boxes(label) if (fault := _outside(box, size))), None)

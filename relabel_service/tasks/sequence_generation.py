@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from urllib.parse import urlsplit
 
-from relabel_service import media, sounds
 from relabel_service.errors import InvalidInput
+from relabel_service.media import audio, fetch
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
@@ -25,7 +25,7 @@ class SequenceGeneration:
         if isinstance(value, str) and not is_sound(value):
             return _text(column, value)
         if isinstance(value, str | bytes | Mapping):
-            return media.read_media(column, value, sounds.media_type)
+            return fetch.read_media(column, value, audio.media_type)
         return _text(column, value)
 
     def read_label(self, value: object, content: str) -> str:
@@ -54,7 +54,7 @@ class SequenceGeneration:
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
         if is_sound(content):
-            return items_pb2.Content(audio=media.to_wire(content))
+            return items_pb2.Content(audio=fetch.to_wire(content))
         return items_pb2.Content(text=items_pb2.TextContent(text=content))
 
     def label_to_wire(self, label: str) -> labels_pb2.Label:
@@ -78,8 +78,8 @@ class SequenceGeneration:
 
 def is_sound(content: str) -> bool:
     """Whether a source is a sound's `data:` URI or address rather than a text."""
-    if content.startswith(media.DATA):
-        return content.startswith(f"{media.DATA}audio/")
+    if content.startswith(fetch.DATA):
+        return content.startswith(f"{fetch.DATA}audio/")
     if "://" not in content or any(sign.isspace() for sign in content):
         return False
     guessed, _ = mimetypes.guess_type(urlsplit(content).path)

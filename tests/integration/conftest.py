@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from cluster.dataset import Source, latest
-from cluster.train import Training, train
-from jobs.session import ray_session
-from tests.integration.servers import ServerProcess
+from cluster.data.rows import Source, latest
+from cluster.training.train import Training, train
+from jobs.common.session import ray_session
+from tests.support.servers import ServerProcess
 from tests.tasks.test_text_classification import planted
 
 

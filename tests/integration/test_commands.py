@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from relabel_service import cli
+from relabel_service.cli import main as cli
 from relabel_service.errors import InvalidInput
-from tests.campaigns import write_findings
-from tests.integration.servers import ServerProcess
+from tests.support.campaigns import write_findings
+from tests.support.servers import ServerProcess
 
 
 def relabel(*arguments: str, stdin: str = "") -> list[str]:

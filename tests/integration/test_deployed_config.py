@@ -25,11 +25,11 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from relabel_service.auth import mint
 from relabel_service.client import Client
 from relabel_service.errors import NotFound, Unauthenticated
-from tests.kubernetes.manifests import ROOT, pod_templates, render, serve_config
-from tests.ports import free_port, free_ports
+from relabel_service.server.auth import mint
+from tests.support.manifests import ROOT, pod_templates, render, serve_config
+from tests.support.ports import free_port, free_ports
 
 START_TIMEOUT_S = 120.0
 POLL_S = 0.2

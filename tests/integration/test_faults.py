@@ -8,11 +8,11 @@ from pathlib import Path
 from deltalake import DeltaTable
 
 from relabel_service.client import Client
-from tests.campaigns import write_findings
-from tests.history import Habits, History, run_labelers
-from tests.integration.servers import ServerProcess
-from tests.nemesis import Nemesis
-from tests.postgres import PostgresServer
+from tests.support.campaigns import write_findings
+from tests.support.history import Habits, History, run_labelers
+from tests.support.nemesis import Nemesis
+from tests.support.postgres import PostgresServer
+from tests.support.servers import ServerProcess
 
 NUM_ITEMS, NUM_LABELERS, VOTES = 150, 4, 2
 CALM_S = 3.0  # between two harms, so that work goes on

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from relabel_service import tables
-from tests.ports import free_port
+from relabel_service.tables import delta
+from tests.support.ports import free_port
 from tests.tasks.test_text_classification import planted
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,7 @@ def test_train_and_mine_run_as_submitted_jobs(cluster: Cluster, tmp_path: Path) 
     assert done.returncode == 0, done.stdout + done.stderr
     told = _told(done.stdout)
     assert (told["num_rows"], told["num_scored"], told["num_findings"]) == (200, 200, 20)
-    assert tables.read_run(findings, "first").num_rows == 20
+    assert delta.read_run(findings, "first").num_rows == 20
 
 
 def test_a_job_that_cannot_be_done_fails_with_its_reason(cluster: Cluster, tmp_path: Path) -> None:

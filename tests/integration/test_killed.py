@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from relabel_service import campaign_calls
-from relabel_service.queue import findings_run
+from relabel_service.queue import findings_reader
 from relabel_service.queue.store import open_store
-from relabel_service.service import LeaseService
+from relabel_service.server import campaign_rpcs
+from relabel_service.server.service import LeaseService
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
-from tests.killed import POINTS, STEP
-from tests.people import Person, stats
+from tests.support.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
+from tests.support.killed import POINTS, STEP
+from tests.support.people import Person, stats
 
 NUM_ITEMS = 10
 
@@ -29,7 +29,7 @@ NUM_ITEMS = 10
 def call() -> Iterator[Callable[[list[str]], int]]:
     """Makes one call that dies (tests/killed.py); its exit code."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.killed"],
+        [sys.executable, "-m", "tests.support.killed"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -63,8 +63,8 @@ def test_whatever_was_half_done_is_completed_once(
     results_uri = str(tmp_path / "results")
     with opened(queue_url) as service, monkeypatch.context() as patched:
         if point.startswith("import"):
-            patched.setattr(findings_run, "STEP", STEP)
-            patched.setattr(campaign_calls, "FILL_S", 0.0)
+            patched.setattr(findings_reader, "STEP", STEP)
+            patched.setattr(campaign_rpcs, "FILL_S", 0.0)
         made = service.CreateCampaign(create_request(write_findings(tmp_path, NUM_ITEMS)), ADMIN)
         if made.campaign.state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE:
             ann = Person(service, "ann")

@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from relabel_service import tables
 from relabel_service.client import Client, accept
 from relabel_service.errors import NotFound
-from relabel_service.media import data_uri
+from relabel_service.media.fetch import data_uri
+from relabel_service.tables import delta, schemas
 from relabel_service.v1 import leases_pb2
-from tests.campaigns import finding
-from tests.integration.servers import ServerProcess
+from tests.support.campaigns import finding
+from tests.support.servers import ServerProcess
 
 SIZES = [1000, 6 * 2**20, 2000, 3 * 2**20]  # gRPC's own limit is 4 MiB a message
 
@@ -25,7 +25,7 @@ def test_pictures_larger_than_a_message_arrive_whole(server: ServerProcess, tmp_
         for rank, picture in enumerate(pictures)
     ]
     uri = str(tmp_path / "findings")
-    tables.append_once(uri, pa.Table.from_pylist(rows, tables.FINDINGS), app_id="run")
+    delta.append_once(uri, pa.Table.from_pylist(rows, schemas.FINDINGS), app_id="run")
     with Client(server.address, labeler="ann") as ann:
         campaign = ann.create_campaign(f"c-{uuid.uuid4().hex}", findings_uri=uri, run_id="run").name
         left_out = ann.lease(campaign, max_items=9, whole_items=False)

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from cluster.storage import Folder
-from relabel_service import tables
-from tests.ports import free_port
+from cluster.io.folder import Folder
+from relabel_service.tables import delta
+from tests.support.ports import free_port
 from tests.tasks.test_text_classification import planted
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +122,7 @@ def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: 
          .to_pyarrow_table(columns=["id", "label"]).to_pylist()}
         for version in (first["merged"]["version_before"], second["merged"]["version"])
     )  # fmt: skip
-    lineage = {row["id"]: row for row in tables.read_where(out.address("lineage"), {}).to_pylist()}
+    lineage = {row["id"]: row for row in delta.read_where(out.address("lineage"), {}).to_pylist()}
     assert len(lineage) == 2 * (60 + 60)  # what was found, and what was audited
     left = first["quality"]["errors_left"]
     assert left["by_audit"]

@@ -10,16 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cluster.answers import BY_MODELS, evidence_of
-from cluster.dataset import BATCH_ROWS, Source, latest, rows
-from cluster.doubts import p_right
-from cluster.mine import Mined, Mining, doubt, forget, mine
-from cluster.predict import Inference, Sampling
-from cluster.runs import work_folder
+from cluster.data.rows import BATCH_ROWS, Source, latest, rows
+from cluster.inference.predict import Inference, Sampling
+from cluster.io.run_folder import work_folder
+from cluster.mining.feedback_data import BY_MODELS, evidence_of
+from cluster.mining.label_confidence import p_right
+from cluster.mining.mine import Mined, Mining, doubt, forget, mine
+from cluster.mining.selection import Selection
 from cluster.scores.feedback import learn
-from cluster.selection import Selection
-from relabel_service import tables
 from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.tables import delta
 from tests.integration.conftest import Trained
 from tests.tasks.test_text_classification import planted, tiny_bert
 
@@ -47,7 +47,7 @@ def test_every_row_is_scored_or_quarantined_and_the_worst_come_first(
     assert mined.num_scored + mined.num_quarantined == mined.num_rows
     assert mined.num_quarantined == trained.num_unfit
     assert mined.num_repeated_ids == 1
-    findings = tables.read_run(str(tmp_path / "findings"), "run").to_pylist()
+    findings = delta.read_run(str(tmp_path / "findings"), "run").to_pylist()
     assert len(findings) == mined.num_findings == mined.num_scored
     assert [row["rank"] for row in findings] == list(range(len(findings)))
     suspicions = [row["suspicion"] for row in findings]
@@ -66,7 +66,7 @@ def test_every_row_is_scored_or_quarantined_and_the_worst_come_first(
 
 def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:
     mine(mining(trained, tmp_path))
-    rows = tables.read_where(str(tmp_path / "quarantine"), {"run_id": "run"}).to_pylist()
+    rows = delta.read_where(str(tmp_path / "quarantine"), {"run_id": "run"}).to_pylist()
     reasons = {row["id"]: row["reason"] for row in rows}
     assert len(rows) == trained.num_unfit
     assert "text: is empty" in reasons["empty"]
@@ -88,16 +88,16 @@ def test_rows_of_one_file_are_shared_among_workers(ray_cluster: None, tmp_path: 
 def test_a_run_repeated_tells_the_same_and_writes_nothing(trained: Trained, tmp_path: Path) -> None:
     settings = mining(trained, tmp_path, selection=Selection(budget=0.1))
     first = mine(settings)
-    version = tables.open_table(settings.findings_uri).version()
+    version = delta.open_table(settings.findings_uri).version()
     assert mine(settings) == first
     assert first.num_findings == 30
-    assert tables.open_table(settings.findings_uri).version() == version
+    assert delta.open_table(settings.findings_uri).version() == version
 
 
 def test_a_run_cut_off_goes_on_with_what_is_missing(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("cluster.dataset.BATCH_ROWS", "cluster.parts.PART_ROWS"):
+    for name in ("cluster.data.rows.BATCH_ROWS", "cluster.io.shards.PART_ROWS"):
         monkeypatch.setattr(name, 100)  # so few rows would be one part
     asked = {"selection": Selection(top=50), "inference": Inference(batch_rows=100)}
     whole = mining(trained, tmp_path, "whole", **asked)
@@ -232,7 +232,7 @@ def test_the_rest_is_counted_and_a_random_sample_of_it_is_kept_for_an_audit(
     asked = mining(trained, tmp_path, selection=Selection(top=30), num_audit=60)
     mined = mine(asked)
     assert sum(mined.rest) == mined.num_scored - 30
-    audit = tables.read_run(mined.audit_uri, "run").to_pylist()
+    audit = delta.read_run(mined.audit_uri, "run").to_pylist()
     assert mined.num_audit == len(audit) == 60
     found = {row["id"] for row in _findings(asked)}
     names = [row["id"] for row in sorted(audit, key=lambda row: row["rank"])]
@@ -241,7 +241,7 @@ def test_the_rest_is_counted_and_a_random_sample_of_it_is_kept_for_an_audit(
     assert all(sum(row) == pytest.approx(1) for row in mined.noise_matrix)
     # A smaller sample of the same run is the beginning of the larger.
     smaller = mine(mining(trained, tmp_path / "smaller", selection=Selection(top=30), num_audit=20))
-    fewer = tables.read_run(smaller.audit_uri, "run").to_pylist()
+    fewer = delta.read_run(smaller.audit_uri, "run").to_pylist()
     assert [row["id"] for row in sorted(fewer, key=lambda row: row["rank"])] == names[:20]
 
 
@@ -291,7 +291,7 @@ def test_a_run_needs_a_name(trained: Trained, tmp_path: Path) -> None:
 
 def _findings(settings: Mining) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = (
-        tables.read_run(settings.findings_uri, settings.run_id)
+        delta.read_run(settings.findings_uri, settings.run_id)
         .select(["id", "rank", "suspicion", "human_label", "signals"])
         .to_pylist()
     )
@@ -313,6 +313,6 @@ def _judge_only(settings: Mining, monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("cluster.mine.count", die)
+        patched.setattr("cluster.mining.mine.count", die)
         with pytest.raises(KeyboardInterrupt):
             mine(settings)

@@ -10,21 +10,21 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cluster.dataset import Source, latest
-from cluster.likeness import Likeness
-from cluster.merge import Merging, merge
-from cluster.pattern import BadCase, Pattern, find
-from cluster.selection import Selection
+from cluster.data.rows import Source, latest
+from cluster.mining.selection import Selection
+from cluster.similar.find import BadCase, Pattern, find
+from cluster.similar.similarity import Likeness
+from cluster.versions.merge import Merging, merge
 from jobs import pattern as job
-from relabel_service import tables
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, NotFound
-from relabel_service.labeler import answer_all
+from relabel_service.simulated_labeler import answer_all
+from relabel_service.tables import delta
 from relabel_service.tasks import task_named
 from tests.data import slices
-from tests.integration.servers import ServerProcess
+from tests.support.cross_fit import Rows, cross_fit
+from tests.support.servers import ServerProcess
 from tests.tasks.test_text_classification import TOPICS, planted, tiny_bert
-from tests.tasks.training import Rows, cross_fit
 from tests.unit.test_consensus import results, vote
 
 TASK = "text_classification"
@@ -83,7 +83,7 @@ class Setting:
         return Pattern(**{**settings, **other})
 
     def found(self, run_id: str = "transfers") -> list[dict[str, Any]]:
-        return list(tables.read_run(self.findings, run_id).to_pylist())
+        return list(delta.read_run(self.findings, run_id).to_pylist())
 
 
 def mended(source: Source, table: pa.Table, findings: list[dict[str, Any]], folder: Path) -> int:
@@ -93,7 +93,7 @@ def mended(source: Source, table: pa.Table, findings: list[dict[str, Any]], fold
         vote(row["id"], "ann", gold[row["id"]], human_label=row["human_label"], rank=row["rank"])
         for row in findings
     ]
-    tables.append_once(str(folder / "results"), results(*votes), app_id="c")
+    delta.append_once(str(folder / "results"), results(*votes), app_id="c")
     merged = merge(Merging(source, str(folder / "results"), "c", str(folder / "lineage")))
     assert merged.num_decided == len(findings)
     return merged.num_changed
@@ -227,7 +227,7 @@ def test_pictures_like_five_misnamed_ones_are_found_by_their_pixels(tmp_path: Pa
         )
     )
     assert found.num_findings == 2 * len(wrong)
-    rows = tables.read_run(str(tmp_path / "findings"), "ones").to_pylist()
+    rows = delta.read_run(str(tmp_path / "findings"), "ones").to_pylist()
     hit = {row["id"] for row in rows} & {str(row["id"]) for row in wrong}
     assert len(hit) > 0.6 * len(wrong)
     assert mended(source, table, rows, tmp_path) >= len(hit)
@@ -251,7 +251,7 @@ def test_classes_of_boxes_are_asked_about_one_by_one(tmp_path: Path) -> None:
             selection=Selection(top=3),
         )
     )
-    rows = tables.read_run(str(tmp_path / "findings"), "scenes").to_pylist()
+    rows = delta.read_run(str(tmp_path / "findings"), "scenes").to_pylist()
     named = list(task.classes_in(case.label))
     assert [row["unit"] for row in rows] == named * 3
     assert {row["preferred_label"] for row in rows} == {None}  # its places are the case's own

@@ -8,18 +8,18 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cluster.dataset import Source, latest
-from cluster.evaluate import evaluate
-from cluster.policy import Rule
-from cluster.predict import Inference
-from cluster.selection import Selection
-from cluster.train import Training, train
-from cluster.versions import Action
-from jobs.policy_search import KEEP, Search, search
+from cluster.data.rows import Source, latest
+from cluster.inference.evaluate import evaluate
+from cluster.inference.predict import Inference
+from cluster.mining.selection import Selection
+from cluster.training.train import Training, train
+from cluster.versions.policy import Rule
+from cluster.versions.write import Action
+from jobs.policy.search import KEEP, Search, search
 from jobs.self_refine import Refining, refine
-from relabel_service import tables
+from relabel_service.tables import delta
+from tests.support.cross_fit import Rows
 from tests.tasks.test_text_classification import planted
-from tests.tasks.training import Rows
 
 SETTINGS = Training(num_folds=2, epochs=6)
 
@@ -121,6 +121,6 @@ def test_self_refine_tells_what_it_agrees_to_and_what_is_true(
     assert last.num_wrong is not None
     assert last.num_wrong < first.num_wrong
     assert set(first.metrics) == {"gold"}
-    lineage = tables.read_where(str(tmp_path / "out/lineage"), {})
+    lineage = delta.read_where(str(tmp_path / "out/lineage"), {})
     assert lineage.num_rows == first.num_changed
     assert set(lineage["policy"].to_pylist()) == {"drop-outside-top-1"}

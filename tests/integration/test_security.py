@@ -11,15 +11,15 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from relabel_service.auth import mint
 from relabel_service.client import Client, confirm
 from relabel_service.errors import PermissionDenied, Unauthenticated
-from relabel_service.metadata import LABELER_KEY
+from relabel_service.server.auth import mint
 from relabel_service.v1 import leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import write_findings
+from relabel_service.wire.metadata import LABELER_KEY
 from tests.integration.conftest import SECRET
-from tests.integration.servers import ServerProcess
+from tests.support.campaigns import write_findings
+from tests.support.servers import ServerProcess
 
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 

@@ -11,8 +11,8 @@ import pytest
 from relabel_service.client import Client, confirm
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.v1 import campaigns_pb2
-from tests.campaigns import write_findings
-from tests.integration.servers import ServerProcess
+from tests.support.campaigns import write_findings
+from tests.support.servers import ServerProcess
 
 
 @pytest.fixture

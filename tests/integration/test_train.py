@@ -10,18 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.dataset import Source, latest
-from cluster.doubts import DONE, P_RIGHT, PARTS
-from cluster.evaluate import evaluate
-from cluster.folds import id_keys
-from cluster.model_store import ModelStore
-from cluster.parts import write_part
-from cluster.predict import Inference
-from cluster.storage import Folder
-from cluster.train import Training, train
-from cluster.workers import Workers
-from relabel_service import tables
+from cluster.data.folds import id_keys
+from cluster.data.rows import Source, latest
+from cluster.engine.workers import Workers
+from cluster.inference.evaluate import evaluate
+from cluster.inference.predict import Inference
+from cluster.io.folder import Folder
+from cluster.io.shards import write_part
+from cluster.mining.label_confidence import DONE, P_RIGHT, PARTS
+from cluster.training.model_store import ModelStore
+from cluster.training.train import Training, train
 from relabel_service.errors import AlreadyExists, InvalidInput, NotFound
+from relabel_service.tables import delta, schemas
 from tests.integration.conftest import TRAINING, Trained
 from tests.tasks.test_text_classification import planted
 
@@ -168,7 +168,7 @@ def test_what_people_decided_counts_more(ray_cluster: None, tmp_path: Path) -> N
     pq.write_table(pa.Table.from_pylist(truth), tmp_path / "test.parquet")
     lineage = str(tmp_path / "lineage")
     decided = [{"id": row["id"], "unit": ""} for row in rows if row["text"] != row["label"]]
-    tables.append_once(lineage, pa.Table.from_pylist(decided, schema=tables.LINEAGE), app_id="c")
+    delta.append_once(lineage, pa.Table.from_pylist(decided, schema=schemas.LINEAGE), app_id="c")
     source, test = (
         latest(Source(str(tmp_path / name), "text_classification", ("text",), "label", "id"))
         for name in ("data.parquet", "test.parquet")

@@ -15,12 +15,12 @@ from grpc_status import rpc_status
 
 from relabel_service.client import Client, accept, confirm
 from relabel_service.errors import NotFound, Unauthenticated
-from relabel_service.metadata import LABELER_KEY
 from relabel_service.v1 import leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import write_findings
-from tests.integration.servers import ServerProcess
-from tests.stores import new_queue_url
+from relabel_service.wire.metadata import LABELER_KEY
+from tests.support.campaigns import write_findings
+from tests.support.servers import ServerProcess
+from tests.support.stores import new_queue_url
 from tests.unit.test_queue import MALFORMED
 
 ACCEPTED = leases_pb2.RESULT_STATUS_ACCEPTED

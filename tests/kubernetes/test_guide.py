@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kubernetes.manifests import ROOT, Document, pod_templates, render
-from tests.kubernetes.schemas import KUBERNETES_VERSIONS, errors_of
+from tests.support.kubernetes_schemas import KUBERNETES_VERSIONS, errors_of
+from tests.support.manifests import ROOT, Document, pod_templates, render
 
 HERE = "<path or git URL of this repository>"
 EXAMPLES = re.findall(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kubernetes.dockerfile import DOCKERFILE, in_stage, instructions, stages
+from tests.support.dockerfile import DOCKERFILE, in_stage, instructions, stages
 
 ROOT = DOCKERFILE.parent
 IMAGES = ("serve", "cluster")  # the stages that are built for use

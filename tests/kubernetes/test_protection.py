@@ -3,7 +3,7 @@
 import pytest
 from ray.serve._private import constants  # Serve publishes its side ports nowhere else
 
-from tests.kubernetes.manifests import (
+from tests.support.manifests import (
     KUSTOMIZATIONS,
     Document,
     all_of,

@@ -5,7 +5,8 @@ from copy import deepcopy
 
 import pytest
 
-from tests.kubernetes.manifests import (
+from tests.support.kubernetes_schemas import KUBERNETES_VERSIONS, errors_of
+from tests.support.manifests import (
     KUSTOMIZATIONS,
     Document,
     all_of,
@@ -13,7 +14,6 @@ from tests.kubernetes.manifests import (
     ray_cluster,
     render,
 )
-from tests.kubernetes.schemas import KUBERNETES_VERSIONS, errors_of
 
 Break = Callable[[Document], object]
 NEWEST = KUBERNETES_VERSIONS[-1]

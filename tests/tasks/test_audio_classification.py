@@ -17,13 +17,13 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from cluster.models.audio_convnet import NUM_BANDS, log_mel
-from cluster.models.waveform import resampled
+from cluster.models.audio.convnet import NUM_BANDS, log_mel
+from cluster.models.audio.waveform import resampled
 from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from tests.data import slices
-from tests.tasks import training
+from tests.support import cross_fit as training
 
 NAME = "audio_classification"
 TASK = task_named(NAME)

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.models.features import Features
+from cluster.models.tabular.features import Features
 from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from relabel_service.v1 import labels_pb2
 from tests.data.slices import read
-from tests.tasks.training import (
+from tests.support.cross_fit import (
     CrossFitted,
     Rows,
     auroc,

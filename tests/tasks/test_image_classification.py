@@ -21,7 +21,7 @@ from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from tests.data import png, slices
-from tests.tasks import training
+from tests.support import cross_fit as training
 
 NAME = "image_classification"
 TASK = task_named(NAME)

@@ -20,16 +20,16 @@ from transformers import (
     SwinConfig,
 )
 
-from cluster.dataset import Source, latest
-from cluster.merge import Merging, merge
-from cluster.tasks import box_evidence, model_task
+from cluster.data.rows import Source, latest
+from cluster.tasks import box_errors, model_task
 from cluster.tasks.detection import Detections, judge, suppress
-from relabel_service import tables
+from cluster.versions.merge import Merging, merge
 from relabel_service.errors import InvalidInput
+from relabel_service.tables import delta
 from relabel_service.tasks import task_named
 from relabel_service.tasks.boxes import Box, read_boxes, write_boxes
 from tests.data import png, slices
-from tests.tasks import training
+from tests.support import cross_fit as training
 from tests.unit.test_consensus import results, vote
 
 NAME = "object_detection"
@@ -113,7 +113,7 @@ def test_decisions_about_two_classes_of_an_image_become_one_row(tmp_path: Path) 
         vote(rows.ids[0], "ann", label, unit=unit, human_label=human, task=NAME)
         for unit, human, label in decided
     ]
-    tables.append_once(results_uri, results(*votes), app_id="c")
+    delta.append_once(results_uri, results(*votes), app_id="c")
     merged = merge(Merging(source, results_uri, "c", str(tmp_path / "lineage")))
     assert (merged.num_decided, merged.version) == (3, 1)
     after = DeltaTable(uri).to_pyarrow_table().sort_by("id")
@@ -136,7 +136,7 @@ FAULTY = {
 }
 
 
-@pytest.mark.parametrize("fault", box_evidence.FAULTS)
+@pytest.mark.parametrize("fault", box_errors.FAULTS)
 def test_each_fault_is_named_and_ranks_first(fault: str) -> None:
     label, unit, told = FAULTY[fault]
     classes = ("cat", "dog")
@@ -150,7 +150,7 @@ def test_each_fault_is_named_and_ranks_first(fault: str) -> None:
     assert units[worst] == (50, unit)
     assert suspicion[worst] > 2 * suspicion[:100].max()
     signals = models.signals(judged, sums, classes)
-    assert max(box_evidence.FAULTS, key=lambda name: float(signals[name][worst])) == fault
+    assert max(box_errors.FAULTS, key=lambda name: float(signals[name][worst])) == fault
     reason = models.reasons(judged)[worst]
     assert told in reason
     assert "IoU" in reason or fault == "swapped" or "none found" in reason
@@ -163,9 +163,9 @@ def test_sums_of_parts_add_up_to_the_table_s() -> None:
     classes = ("cat", "dog")
     labels = [write_boxes(SOUND), write_boxes(SOUND[1:]), write_boxes([])]
     parts = [judge([SEEN], [label], classes, threshold=0.5) for label in labels]
-    whole = box_evidence.sums(judge([SEEN] * 3, labels, classes, threshold=0.5), classes)
+    whole = box_errors.sums(judge([SEEN] * 3, labels, classes, threshold=0.5), classes)
     for name, value in whole.items():
-        assert np.array_equal(value, sum(box_evidence.sums(part, classes)[name] for part in parts))
+        assert np.array_equal(value, sum(box_errors.sums(part, classes)[name] for part in parts))
 
 
 def test_a_label_without_boxes_and_an_image_without_detections_are_judged() -> None:

@@ -1,11 +1,11 @@
 """Both sides of the seam name the same tasks, and the heavy side is what its protocol says."""
 
+from cluster.interfaces import ModelTask
 from cluster.tasks import MODEL_TASKS, model_task
 from cluster.tasks.audio_classification import AudioClassificationModels
 from cluster.tasks.click_through_rate import ClickThroughRateModels
 from cluster.tasks.image_classification import ImageClassificationModels
 from cluster.tasks.object_detection import ObjectDetectionModels
-from cluster.tasks.seam import ModelTask
 from cluster.tasks.sequence_generation import SequenceGenerationModels
 from cluster.tasks.text_classification import TextClassificationModels
 from cluster.tasks.token_classification import TokenClassificationModels

@@ -19,16 +19,16 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from cluster.ranking import Scoring
+from cluster.interfaces import Disagreements, Recipe
+from cluster.mining.rank import Scoring
 from cluster.tasks import model_task
-from cluster.tasks.disagreement import DISAGREEMENTS, tokens
-from cluster.tasks.seam import Disagreements, Recipe
+from cluster.tasks.text_distance import DISAGREEMENTS, tokens
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from relabel_service.tasks.sequence_generation import is_sound
 from relabel_service.v1 import labels_pb2
 from tests.data.slices import read
-from tests.tasks.training import CrossFitted, Rows, auroc, cross_fit, fit, is_wrong, predict
+from tests.support.cross_fit import CrossFitted, Rows, auroc, cross_fit, fit, is_wrong, predict
 
 TASK = "sequence_generation"
 LIGHT, HEAVY = task_named(TASK), model_task(TASK)

@@ -14,7 +14,7 @@ from cluster.tasks.classification import judge
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from tests.data.slices import read
-from tests.tasks.training import Rows, auroc, cross_fit, is_wrong, metrics_on, rows_of
+from tests.support.cross_fit import Rows, auroc, cross_fit, is_wrong, metrics_on, rows_of
 
 TASK = "text_classification"
 TOPICS = {

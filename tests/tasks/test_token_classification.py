@@ -25,20 +25,20 @@ from transformers import (
     ViTConfig,
 )
 
-from cluster.dataset import Source, content_id, latest
-from cluster.merge import Merging, merge
+from cluster.data.rows import Source, content_id, latest
 from cluster.tasks import model_task, tags
-from cluster.tasks.entity_faults import faults, reason
+from cluster.tasks.entity_errors import faults, reason
 from cluster.tasks.tagging import judge_row
-from jobs.rounds import wrong_parts
-from relabel_service import tables
+from cluster.versions.merge import Merging, merge
+from jobs.loop.rounds import wrong_parts
 from relabel_service.errors import InvalidInput
-from relabel_service.lineage import decided_parts
+from relabel_service.tables import delta
+from relabel_service.tables.lineage import decided_parts
 from relabel_service.tasks import spans, task_named
 from relabel_service.tasks.spans import Span
 from relabel_service.v1 import labels_pb2
 from tests.data import slices
-from tests.tasks import training
+from tests.support import cross_fit as training
 from tests.unit.test_consensus import results, vote
 
 NAME = "token_classification"
@@ -408,7 +408,7 @@ def votes_about_units(folder: Path, *votes: tuple[str, str, str], row_id: str = 
         vote(row_id, "ann", after, unit=unit, human_label=before, rank=rank, task=NAME)
         for rank, (unit, before, after) in enumerate(votes)
     ]
-    tables.append_once(uri, results(*rows), app_id="c")
+    delta.append_once(uri, results(*rows), app_id="c")
     return uri
 
 

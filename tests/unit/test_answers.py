@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from cluster.answers import BY_MODELS, groups_of, learned
-from cluster.dataset import Source
-from cluster.predict import Inference
+from cluster.data.rows import Source
+from cluster.inference.predict import Inference
+from cluster.mining.feedback_data import BY_MODELS, groups_of, learned
+from cluster.mining.selection import Selection
 from cluster.scores.feedback import Evidence, Feedback, learn
-from cluster.selection import Selection
-from cluster.train import Training
-from jobs.rounds import Loop, Rounds
-from relabel_service import tables
+from cluster.training.train import Training
+from jobs.loop.rounds import Loop, Rounds
+from relabel_service.tables import delta, schemas
 
 TASK = "text_classification"
 
@@ -45,18 +45,18 @@ def decision(number: int, **other: Any) -> dict[str, Any]:
 
 
 def write(uri: str, rows: list[dict[str, Any]], schema: pa.Schema, app_id: str) -> None:
-    tables.append_once(uri, pa.Table.from_pylist(rows, schema=schema), app_id=app_id)
+    delta.append_once(uri, pa.Table.from_pylist(rows, schema=schema), app_id=app_id)
 
 
 @pytest.fixture
 def lineage(tmp_path: Path) -> str:
     """Ten findings and two audited rows; of the first eight, and of those, people have decided."""
     uri = str(tmp_path / "findings")
-    write(uri, [finding(number) for number in range(10)], tables.FINDINGS, "round-1")
+    write(uri, [finding(number) for number in range(10)], schemas.FINDINGS, "round-1")
     audited = [finding(number, rank=number - 10) for number in (10, 11)]
-    write(tables.audit_of(uri), audited, tables.FINDINGS, "round-1")
+    write(delta.audit_of(uri), audited, schemas.FINDINGS, "round-1")
     decided = [decision(number, findings_uri=uri) for number in (*range(8), 10, 11)]
-    write(str(tmp_path / "lineage"), decided, tables.LINEAGE, "merge-1")
+    write(str(tmp_path / "lineage"), decided, schemas.LINEAGE, "merge-1")
     return str(tmp_path / "lineage")
 
 
@@ -84,18 +84,18 @@ def test_policies_and_findings_that_are_gone_or_not_mined_teach_nothing(
     by_rule = decision(8, findings_uri=uri, policy="drop", action="drop")
     gone = decision(9, findings_uri=str(tmp_path / "gone"))
     other_run = decision(9, findings_uri=uri, run_id="round-9")
-    write(lineage, [by_rule, gone, other_run], tables.LINEAGE, "merge-2")
+    write(lineage, [by_rule, gone, other_run], schemas.LINEAGE, "merge-2")
     patterns = [finding(number, run_id="pattern", signals=[]) for number in range(3)]
-    write(uri, patterns, tables.FINDINGS, "pattern")
+    write(uri, patterns, schemas.FINDINGS, "pattern")
     asked = [decision(number, findings_uri=uri, run_id="pattern") for number in range(3)]
-    write(lineage, asked, tables.LINEAGE, "merge-3")
+    write(lineage, asked, schemas.LINEAGE, "merge-3")
     assert learned(lineage) == expected()
 
 
 def test_without_decisions_nothing_is_learned(tmp_path: Path) -> None:
     assert learned(None) == Feedback()
     assert learned(str(tmp_path / "none")) == Feedback()
-    write(str(tmp_path / "lineage"), [], tables.LINEAGE, "merge-1")
+    write(str(tmp_path / "lineage"), [], schemas.LINEAGE, "merge-1")
     assert learned(str(tmp_path / "lineage")) == Feedback()
 
 

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from typer.testing import CliRunner
 
-from relabel_service import cli
-from relabel_service.auth import (
+from relabel_service.cli import main as cli
+from relabel_service.errors import InvalidInput, PermissionDenied, Unauthenticated
+from relabel_service.server.auth import (
     ADMIN,
     ALLOWED,
     LABELER,
@@ -25,9 +26,8 @@ from relabel_service.auth import (
     check_allowed,
     mint,
 )
-from relabel_service.errors import InvalidInput, PermissionDenied, Unauthenticated
-from relabel_service.metadata import LABELER_KEY
 from relabel_service.v1 import relabel_service_pb2 as rpc
+from relabel_service.wire.metadata import LABELER_KEY
 
 SECRET = "s" * 32
 PEER = "ipv4:192.0.2.1:5000"

@@ -1,12 +1,12 @@
 """Leases that were given together and end apart."""
 
-from relabel_service.limits import Limits
-from relabel_service.service import LeaseService
+from relabel_service.server.rate_limits import Limits
+from relabel_service.server.service import LeaseService
 from relabel_service.v1 import leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import CAMPAIGN, request_id
 from tests.conftest import Start
-from tests.people import ACCEPTED, Person
+from tests.support.campaigns import CAMPAIGN, request_id
+from tests.support.people import ACCEPTED, Person
 
 STALE = leases_pb2.RESULT_STATUS_STALE
 

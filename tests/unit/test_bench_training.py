@@ -11,10 +11,10 @@ from bench import duplicates, loop
 from bench.detection_product import ANSWERED, BEFORE, MINE, WITH_ENCODER, mined
 from bench.loop_orders import ORDERS, Known
 from bench.training import Rows, cross_fit, evidence, folds_of, train
+from cluster.interfaces import FOLD, OBSERVED
 from cluster.scores.feedback import Feedback
-from cluster.tasks.seam import FOLD, OBSERVED
+from tests.support.cross_fit import auroc
 from tests.tasks.test_text_classification import planted
-from tests.tasks.training import auroc
 
 TASK = "text_classification"
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from relabel_service.auth import Caller
 from relabel_service.queue.store import open_store
-from relabel_service.service import LeaseService
+from relabel_service.server.auth import Caller
+from relabel_service.server.service import LeaseService
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
-from tests.history import ACCEPTED, History, Hold, lease_end
-from tests.people import Person, stats
-from tests.stores import new_queue_url
+from tests.support.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
+from tests.support.history import ACCEPTED, History, Hold, lease_end
+from tests.support.people import Person, stats
+from tests.support.stores import new_queue_url
 
 NUM_ITEMS, VOTES, PEOPLE = 40, 2, 4
 SKEWS_S = (600.0, -1200.0)  # of the two replicas' hosts

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from cluster.batches import Batches
-from cluster.tasks.seam import Tensors
-from cluster.train import Training
-from cluster.workers import Workers
+from cluster.engine.workers import Workers
+from cluster.interfaces import Tensors
+from cluster.training.loader import Batches
+from cluster.training.train import Training
 from relabel_service.errors import InvalidInput
 
 ROWS = 10

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relabel_service import tables
-from relabel_service.consensus import majority
-from relabel_service.crowdlab import crowdlab
+from cluster.versions.crowdlab import crowdlab
 from relabel_service.errors import InvalidInput
-from tests.campaigns import finding
+from relabel_service.tables import schemas
+from relabel_service.votes.majority import majority
+from tests.support.campaigns import finding
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -39,7 +39,7 @@ def vote(row_id: str, labeler: str, label: str | None, **other: Any) -> dict[str
 
 
 def results(*votes: dict[str, Any]) -> pa.Table:
-    return pa.Table.from_pylist(list(votes), schema=tables.RESULTS)
+    return pa.Table.from_pylist(list(votes), schema=schemas.RESULTS)
 
 
 @given(
@@ -119,7 +119,7 @@ def crowd(seed: int) -> tuple[pa.Table, pa.Table, dict[str, str]]:
                 classes=CLASSES,
             )
         )
-    return results(*votes), pa.Table.from_pylist(rows, schema=tables.FINDINGS), truths
+    return results(*votes), pa.Table.from_pylist(rows, schema=schemas.FINDINGS), truths
 
 
 def test_weighing_labelers_and_model_beats_counting_votes() -> None:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
-from cluster.dataset import Source, check, content_id, latest
+from cluster.data.rows import Source, check, content_id, latest
 from relabel_service.errors import InvalidInput, NotFound
 
 

@@ -2,12 +2,13 @@
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
-from relabel_service.cli import app as relabel
+from relabel_service.cli.main import app as relabel
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -15,6 +16,12 @@ DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 def blocks(document: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", document.read_text(), re.DOTALL)
+
+
+def jobs() -> list[str]:
+    """Names of what `python -m jobs.NAME` runs: modules, and packages with a __main__."""
+    modules = [p.stem for p in (ROOT / "jobs").glob("*.py") if p.stem != "__init__"]
+    return modules + [p.parent.name for p in (ROOT / "jobs").glob("*/__main__.py")]
 
 
 def commands(document: Path) -> list[str]:
@@ -47,17 +54,17 @@ def test_every_document_that_is_linked_exists() -> None:
 
 def test_every_job_and_command_is_documented() -> None:
     told = "\n".join(document.read_text() for document in DOCUMENTS)
-    for job in (ROOT / "jobs").glob("*.py"):
-        if "__main__" in job.read_text():
-            assert f"jobs.{job.stem}" in told, job.name
+    for job in jobs():
+        assert f"jobs.{job}" in told, job
     for name in get_command(relabel).commands:  # type: ignore[attr-defined]
         assert f"relabel {name}" in told, name
 
 
 def _options(line: str) -> set[str]:
     if match := re.search(r"jobs\.(\w+)", line):
-        module = __import__(f"jobs.{match[1]}", fromlist=["app"])
-        command = get_command(module.app)
+        package = (ROOT / "jobs" / match[1]).is_dir()
+        name = f"jobs.{match[1]}.__main__" if package else f"jobs.{match[1]}"
+        command = get_command(import_module(name).app)
     else:
         name = line.split()[1]
         command = get_command(relabel).commands[name]  # type: ignore[attr-defined]

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from relabel_service import campaign_calls, tables
 from relabel_service.errors import InvalidInput, NotFound, Unavailable, WrongState
-from relabel_service.queue import findings_run
-from relabel_service.service import LeaseService
+from relabel_service.queue import findings_reader
+from relabel_service.server import campaign_rpcs
+from relabel_service.server.service import LeaseService
+from relabel_service.tables import delta, schemas
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
 from tests.conftest import Start
-from tests.people import Person, stats
+from tests.support.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
+from tests.support.people import Person, stats
 
 IMPORTING = campaigns_pb2.CAMPAIGN_STATE_IMPORTING
 ACTIVE = campaigns_pb2.CAMPAIGN_STATE_ACTIVE
@@ -23,8 +24,8 @@ ACTIVE = campaigns_pb2.CAMPAIGN_STATE_ACTIVE
 @pytest.fixture
 def slow(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LeaseService:
     """A service of whose import each call does one step of 4 rows; 10 rows in all."""
-    monkeypatch.setattr(findings_run, "STEP", 4)
-    monkeypatch.setattr(campaign_calls, "FILL_S", 0.0)
+    monkeypatch.setattr(findings_reader, "STEP", 4)
+    monkeypatch.setattr(campaign_rpcs, "FILL_S", 0.0)
     service = LeaseService(start.store)
     made = service.CreateCampaign(create_request(write_findings(tmp_path, 10)), ADMIN).campaign
     assert (made.state, made.num_imported, made.num_items) == (IMPORTING, 4, 10)
@@ -56,14 +57,14 @@ def test_an_import_goes_on_after_a_crash_in_a_step(
         )  # after the items were inserted
         with pytest.raises(Unavailable):
             get(slow)
-    monkeypatch.setattr(campaign_calls, "FILL_S", 10.0)
+    monkeypatch.setattr(campaign_rpcs, "FILL_S", 10.0)
     assert get(slow).state == ACTIVE
     assert stats(slow).num_open == 10
 
 
 def test_rows_written_later_are_not_imported(slow: LeaseService, tmp_path: Path) -> None:
-    more = tables.read_run(str(tmp_path / "findings"), "run")
-    tables.append_once(str(tmp_path / "findings"), more, app_id="again")
+    more = delta.read_run(str(tmp_path / "findings"), "run")
+    delta.append_once(str(tmp_path / "findings"), more, app_id="again")
     while (campaign := get(slow)).state == IMPORTING:
         pass
     assert (campaign.num_items, stats(slow).num_open) == (10, 10)
@@ -100,7 +101,7 @@ def test_finalizing_goes_on_after_a_crash_at_each_point(
         raise Unavailable("as if killed")
 
     for name in (
-        "relabel_service.tables.append_once",  # closed, nothing written
+        "relabel_service.tables.delta.append_once",  # closed, nothing written
         "relabel_service.queue.campaigns.mark_finalized",  # written, not marked
     ):
         with monkeypatch.context() as patched:
@@ -110,13 +111,13 @@ def test_finalizing_goes_on_after_a_crash_at_each_point(
     assert finalize(service, tmp_path).state == campaigns_pb2.CAMPAIGN_STATE_FINALIZED
     table = DeltaTable(tmp_path / "results").to_pyarrow_table()
     assert table["label"].to_pylist() == ["spam"]
-    assert table.schema.names == tables.RESULTS.names
+    assert table.schema.names == schemas.RESULTS.names
 
 
 def test_results_are_published_in_batches(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relabel_service.published.BATCH", 2)
+    monkeypatch.setattr("relabel_service.server.results_stream.BATCH", 2)
     service = start(num_items=5)
     ann = Person(service, "ann")
     for _ in range(5):

@@ -8,17 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from relabel_service import tables
 from relabel_service.client import confirm, relabel
 from relabel_service.errors import InvalidInput
-from relabel_service.media import data_uri
-from relabel_service.service import LeaseService
+from relabel_service.media.fetch import data_uri
+from relabel_service.server.service import LeaseService
+from relabel_service.tables import delta, schemas
 from relabel_service.tasks import TASKS
 from relabel_service.v1 import items_pb2, labels_pb2
-from tests.campaigns import ADMIN, create_request, finding
 from tests.conftest import Start
 from tests.data.png import encode
-from tests.people import ACCEPTED, Person
+from tests.support.campaigns import ADMIN, create_request, finding
+from tests.support.people import ACCEPTED, Person
 
 PICTURE = data_uri(encode(np.zeros((10, 20), np.uint8)), "image/png")  # 20 wide, 10 high
 
@@ -49,7 +49,7 @@ def test_a_label_that_leaves_its_item_is_refused_by_field(
         for rank in range(3)
     ]
     uri = str(tmp_path / "findings")
-    tables.append_once(uri, pa.Table.from_pylist(rows, tables.FINDINGS), app_id="run")
+    delta.append_once(uri, pa.Table.from_pylist(rows, schemas.FINDINGS), app_id="run")
     service = LeaseService(start.store)
     service.CreateCampaign(create_request(uri), ADMIN)
     ann = Person(service, "ann")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.duplicates import band_keys, groups
-from cluster.folds import Folds, id_keys
+from cluster.data.folds import Folds, id_keys
+from cluster.data.near_duplicates import band_keys, groups
 from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
 

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from relabel_service.errors import WrongState
-from relabel_service.service import LeaseService
+from relabel_service.server.service import LeaseService
 from relabel_service.v1 import campaigns_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import ADMIN, CAMPAIGN, request_id
 from tests.conftest import Start
-from tests.people import ACCEPTED, Person, stats
+from tests.support.campaigns import ADMIN, CAMPAIGN, request_id
+from tests.support.people import ACCEPTED, Person, stats
 
 CLOSED = leases_pb2.RESULT_STATUS_CLOSED
 

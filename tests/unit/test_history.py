@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.history import History, Hold
+from tests.support.history import History, Hold
 
 
 def row(rank: int, labeler: str, label: str) -> dict[str, Any]:

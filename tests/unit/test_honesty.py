@@ -7,49 +7,50 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
-from relabel_service import honesty, tables
-from relabel_service.auth import Caller
 from relabel_service.client import accept
 from relabel_service.errors import InvalidInput
+from relabel_service.server.auth import Caller
+from relabel_service.tables import delta, schemas
 from relabel_service.v1 import campaigns_pb2
-from tests.campaigns import finding
+from relabel_service.votes import intervals
 from tests.conftest import Start
-from tests.people import Person, stats
+from tests.support.campaigns import finding
+from tests.support.people import Person, stats
 
 
 @pytest.mark.parametrize(("num", "total"), [(0, 1), (1, 1), (3, 10), (50, 50), (417, 1000)])
 def test_shares_have_wilsons_interval(num: int, total: int) -> None:
     expected = binomtest(num, total).proportion_ci(method="wilson")
-    found = honesty.share(num, total)
+    found = intervals.share(num, total)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_nothing_counted_is_nothing_known() -> None:
-    assert honesty.share(0, 0).low == 0
-    assert honesty.share(0, 0).high == 1
-    assert math.isnan(honesty.share(0, 0).value)
+    assert intervals.share(0, 0).low == 0
+    assert intervals.share(0, 0).high == 1
+    assert math.isnan(intervals.share(0, 0).value)
 
 
 def test_the_difference_of_shares_is_newcombes() -> None:
     # Newcombe 1998, table II, method 10: 56/70 - 48/80
-    found = honesty.difference(honesty.share(56, 70), honesty.share(48, 80))
+    found = intervals.difference(intervals.share(56, 70), intervals.share(48, 80))
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
 
 
 def test_what_is_left_is_the_samples_share_of_all() -> None:
-    left = honesty.errors_left(honesty.share(10, 100), 5000)
+    left = intervals.errors_left(intervals.share(10, 100), 5000)
     assert left.value == pytest.approx(500)
     assert left.low < 500 < left.high
-    found = honesty.recall(1500, left)
+    found = intervals.recall(1500, left)
     assert found.value == pytest.approx(0.75)
     assert found.low < 0.75 < found.high
 
 
 def gold(folder: Path, num: int) -> campaigns_pb2.Gold:
     rows = [finding(rank, id=f"gold-{rank}") | {"gold_label": "spam"} for rank in range(num)]
-    schema = tables.FINDINGS.append(pa.field("gold_label", pa.string()))
+    schema = schemas.FINDINGS.append(pa.field("gold_label", pa.string()))
     uri = str(folder / "gold")
-    tables.append_once(uri, pa.Table.from_pylist(rows, schema), app_id="run")
+    delta.append_once(uri, pa.Table.from_pylist(rows, schema), app_id="run")
     return campaigns_pb2.Gold(uri=uri, run_id="run", rate=0.5)
 
 
@@ -112,7 +113,7 @@ def test_what_was_not_shown_cannot_be_accepted(start: Start) -> None:
 def test_the_audit_sample_tells_how_many_errors_are_left(start: Start, tmp_path: Path) -> None:
     uri = str(tmp_path / "audit")
     rows = [finding(rank, id=f"audit-{rank}") for rank in range(10)]
-    tables.append_once(uri, pa.Table.from_pylist(rows, tables.FINDINGS), app_id="run")
+    delta.append_once(uri, pa.Table.from_pylist(rows, schemas.FINDINGS), app_id="run")
     audit = campaigns_pb2.Audit(uri=uri, run_id="run", population=1000)
     service = start(num_items=10, audit=audit)
     ann = Person(service, "ann")

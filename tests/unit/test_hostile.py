@@ -8,13 +8,13 @@ from urllib.parse import quote
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
-from relabel_service.auth import EVERYBODY, Caller, check_allowed
 from relabel_service.errors import RelabelError
-from relabel_service.limits import Limits
-from relabel_service.requests import campaign_of, check_message
-from relabel_service.wire_errors import to_wire
+from relabel_service.server.auth import EVERYBODY, Caller, check_allowed
+from relabel_service.server.rate_limits import Limits
+from relabel_service.server.validation import campaign_of, check_message
+from relabel_service.wire.errors import to_wire
 from tests.conftest import Start
-from tests.hostile import METHODS, hostile_request
+from tests.support.hostile import METHODS, hostile_request
 
 NUM_REQUESTS = 100  # of each method, on each store
 STEPS = {"ReadItem": "read_item", "StreamLeases": "next_leases", "WatchCampaign": "watch"}

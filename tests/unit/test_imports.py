@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SERVE = ROOT / "relabel_service" / "serve.py"
+SERVE = ROOT / "relabel_service/server/app.py"
 
 # What each top-level folder must never import, anywhere in its files.
 FORBIDDEN = {
@@ -100,11 +100,11 @@ def test_only_serve_imports_ray() -> None:
 
 
 def test_nothing_loads_serve_with_itself() -> None:
-    # serve.py brings Ray along, so a module-level import of it would bring Ray everywhere.
+    # server/app.py brings Ray along, so a module-level import of it would bring Ray everywhere.
     wrong = [
         str(one)
         for one in imports_under("relabel_service")
-        if one.eager and one.module == "relabel_service.serve"
+        if one.eager and one.module == "relabel_service.server.app"
     ]
     assert wrong == []
 
@@ -128,9 +128,9 @@ def test_client_loads_neither_ray_nor_torch() -> None:
     [
         ("import ray.data as data", "ray.data", True),
         ("from ray import serve", "ray", True),
-        ("from relabel_service import serve", "relabel_service.serve", True),
-        ("from . import serve", "relabel_service.serve", True),
-        ("from .serve import app", "relabel_service.serve", True),
+        ("from relabel_service.server import app", "relabel_service.server.app", True),
+        ("from .server import app", "relabel_service.server.app", True),
+        ("from .server.app import app", "relabel_service.server.app", True),
         ("def f():\n    import torch", "torch", False),
         ("class C:\n    import torch", "torch", True),
         ("if True:\n    import torch", "torch", True),

@@ -5,12 +5,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relabel_service.item_parts import item_parts, leases_bytes
 from relabel_service.queue.campaigns import Campaign, Settings
-from relabel_service.queue.handout import Lease
+from relabel_service.queue.item_bytes import item_parts, leases_bytes
+from relabel_service.queue.lease import Lease
 from relabel_service.v1 import items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from relabel_service.wire_values import timestamp
+from relabel_service.wire.values import timestamp
 
 
 def campaign(**settings: Any) -> Campaign:

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relabel_service import tables
 from relabel_service.errors import InvalidInput, NotFound
-from relabel_service.limits import Limits
 from relabel_service.queue.store import open_store
-from relabel_service.reading import CHUNK_BYTES, in_chunks
-from relabel_service.service import LeaseService
+from relabel_service.server.item_stream import CHUNK_BYTES, in_chunks
+from relabel_service.server.rate_limits import Limits
+from relabel_service.server.service import LeaseService
+from relabel_service.tables import delta, schemas
 from relabel_service.v1 import items_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import ADMIN, CAMPAIGN, create_request, finding, request_id
 from tests.conftest import Start
-from tests.people import Person
-from tests.stores import new_queue_url
+from tests.support.campaigns import ADMIN, CAMPAIGN, create_request, finding, request_id
+from tests.support.people import Person
+from tests.support.stores import new_queue_url
 
 LIMITS = Limits(max_item_bytes=2000, max_response_bytes=4000)
 
@@ -36,7 +36,7 @@ def service(start: Start, tmp_path: Path) -> LeaseService:
     rows[1]["content"] = rows[3]["content"] = "text " * 5000
     rows[5]["human_label"] = "ham" * 5000
     uri = str(tmp_path / "findings")
-    tables.append_once(uri, pa.Table.from_pylist(rows, tables.FINDINGS), app_id="run")
+    delta.append_once(uri, pa.Table.from_pylist(rows, schemas.FINDINGS), app_id="run")
     made = LeaseService(start.store, limits=LIMITS)
     made.CreateCampaign(create_request(uri, votes_required=2), ADMIN)
     return made
@@ -84,9 +84,9 @@ def test_reading_shows_no_more_than_the_lease_does(start: Start, tmp_path: Path)
 
 def gold(folder: Path) -> str:
     rows = [finding(0, id="gold-0") | {"gold_label": "spam"}]
-    schema = tables.FINDINGS.append(pa.field("gold_label", pa.string()))
+    schema = schemas.FINDINGS.append(pa.field("gold_label", pa.string()))
     uri = str(folder / "gold")
-    tables.append_once(uri, pa.Table.from_pylist(rows, schema), app_id="run")
+    delta.append_once(uri, pa.Table.from_pylist(rows, schema), app_id="run")
     return uri
 
 
@@ -116,7 +116,7 @@ def test_no_answer_is_larger_than_the_limit(
             for rank, (text, unit) in enumerate(shown)
         ]
         uri = str(folder / "findings")
-        tables.append_once(uri, pa.Table.from_pylist(rows, tables.FINDINGS), app_id="run")
+        delta.append_once(uri, pa.Table.from_pylist(rows, schemas.FINDINGS), app_id="run")
         store = open_store(new_queue_url("sqlite", folder))
         limits = Limits(max_response_bytes=max_bytes, max_item_bytes=max_item_bytes)
         service = LeaseService(store, limits=limits)

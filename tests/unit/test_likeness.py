@@ -4,7 +4,7 @@ import bm25s
 import numpy as np
 import pytest
 
-from cluster.likeness import Counts, Likeness, bm25, measure_of, tokens, words
+from cluster.similar.similarity import Counts, Likeness, bm25, measure_of, tokens, words
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from tests.data import png

@@ -6,21 +6,21 @@ import grpc
 import pytest
 
 from relabel_service import errors
-from relabel_service.auth import Caller
 from relabel_service.errors import (
     Exhausted,
     InvalidInput,
     RelabelError,
     Violation,
 )
-from relabel_service.limits import Limits, Rate
-from relabel_service.requests import check_message
-from relabel_service.service import LeaseService
+from relabel_service.server.auth import Caller
+from relabel_service.server.rate_limits import Limits, Rate
+from relabel_service.server.service import LeaseService
+from relabel_service.server.validation import check_message
 from relabel_service.v1 import leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from relabel_service.wire_errors import CODES, DETAILS_KEY, from_wire, to_wire
-from tests.campaigns import CAMPAIGN, Clock, request_id
+from relabel_service.wire.errors import CODES, DETAILS_KEY, from_wire, to_wire
 from tests.conftest import Start
+from tests.support.campaigns import CAMPAIGN, Clock, request_id
 
 
 def lease(service: LeaseService, max_items: int) -> list[leases_pb2.Lease]:

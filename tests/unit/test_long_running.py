@@ -8,15 +8,24 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from relabel_service import campaign_calls, errors, published, tables
+from relabel_service import errors
 from relabel_service.errors import InvalidInput, NotFound, Unavailable, WrongState
-from relabel_service.queue import findings_run
-from relabel_service.service import LeaseService
+from relabel_service.queue import findings_reader
+from relabel_service.server import campaign_rpcs, results_stream
+from relabel_service.server.service import LeaseService
+from relabel_service.tables import delta, schemas
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import ADMIN, CAMPAIGN, create_request, finding, request_id, write_findings
 from tests.conftest import Start
-from tests.people import Person, stats
+from tests.support.campaigns import (
+    ADMIN,
+    CAMPAIGN,
+    create_request,
+    finding,
+    request_id,
+    write_findings,
+)
+from tests.support.people import Person, stats
 
 ACTIVE, IMPORTING, CLOSED, FINALIZED = (
     getattr(campaigns_pb2, f"CAMPAIGN_STATE_{name}")
@@ -27,8 +36,8 @@ ACTIVE, IMPORTING, CLOSED, FINALIZED = (
 @pytest.fixture
 def slow(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LeaseService:
     """A service of whose import each call does one step of 4 rows; 10 rows in all."""
-    monkeypatch.setattr(findings_run, "STEP", 4)
-    monkeypatch.setattr(campaign_calls, "FILL_S", 0.0)
+    monkeypatch.setattr(findings_reader, "STEP", 4)
+    monkeypatch.setattr(campaign_rpcs, "FILL_S", 0.0)
     service = LeaseService(start.store)
     service.CreateCampaign(create_request(write_findings(tmp_path, 10)), ADMIN)
     return service
@@ -71,7 +80,7 @@ def test_an_import_goes_on_in_steps_of_another_size(
     slow: LeaseService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for step in (3, 5, 2):  # a new release, or another machine, may take others
-        monkeypatch.setattr(findings_run, "STEP", step)
+        monkeypatch.setattr(findings_reader, "STEP", step)
         campaign = get(slow)
     while campaign.state == IMPORTING:
         campaign = get(slow)
@@ -81,12 +90,12 @@ def test_an_import_goes_on_in_steps_of_another_size(
 def test_an_import_goes_on_when_the_log_lists_the_files_in_another_order(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(findings_run, "STEP", 1)
-    monkeypatch.setattr(campaign_calls, "FILL_S", 0.0)
+    monkeypatch.setattr(findings_reader, "STEP", 1)
+    monkeypatch.setattr(campaign_rpcs, "FILL_S", 0.0)
     uri = str(tmp_path / "findings")
     for rank in range(4):  # a file each
-        rows = pa.Table.from_pylist([finding(rank)], tables.FINDINGS)
-        write_deltalake(uri, rows, mode="append", commit_properties=tables.once("run"))
+        rows = pa.Table.from_pylist([finding(rank)], schemas.FINDINGS)
+        write_deltalake(uri, rows, mode="append", commit_properties=delta.once("run"))
     service = LeaseService(start.store)
     service.CreateCampaign(create_request(uri), ADMIN)
     assert get(service).num_imported == 2
@@ -99,8 +108,8 @@ def test_an_import_goes_on_when_the_log_lists_the_files_in_another_order(
 def test_rows_as_large_as_pictures_are_imported_a_few_at_a_time(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(findings_run, "STEP_BYTES", 1)
-    monkeypatch.setattr(campaign_calls, "FILL_S", 0.0)
+    monkeypatch.setattr(findings_reader, "STEP_BYTES", 1)
+    monkeypatch.setattr(campaign_rpcs, "FILL_S", 0.0)
     service = LeaseService(start.store)
     made = service.CreateCampaign(create_request(write_findings(tmp_path, 3)), ADMIN).campaign
     assert made.num_imported == 1
@@ -128,7 +137,7 @@ def test_what_stops_publishing_is_raised_and_told(
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("relabel_service.tables.write_deltalake", full)
+        patched.setattr("relabel_service.tables.delta.write_deltalake", full)
         with pytest.raises(InvalidInput, match="no space left"):
             finalize(service, tmp_path / "results")
     stopped = get(service)
@@ -144,20 +153,20 @@ def test_what_stops_publishing_is_raised_and_told(
 def test_publishing_tells_how_far_it_is(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(published, "BATCH", 2)
+    monkeypatch.setattr(results_stream, "BATCH", 2)
     service = start(num_items=5)
     ann = Person(service, "ann")
     for lease in ann.lease(5):
         ann.say(lease, "spam")
     told: list[tuple[int, int]] = []
-    watched = published._row
+    watched = results_stream._row
 
     def row(*given: Any) -> dict[str, Any]:
         campaign = get(service)
         told.append((campaign.num_published, campaign.num_answers))
         return watched(*given)
 
-    monkeypatch.setattr(published, "_row", row)
+    monkeypatch.setattr(results_stream, "_row", row)
     finalize(service, tmp_path / "results")
     assert told == [(0, 5), (0, 5), (2, 5), (2, 5), (4, 5)]
 
@@ -168,9 +177,9 @@ def test_gold_and_audit_tables_are_looked_at_before_a_campaign_is_made(
     service = LeaseService(start.store)
     uri = write_findings(tmp_path, 3)
     strange = str(tmp_path / "strange")
-    schema = tables.FINDINGS.append(pa.field("gold_label", pa.string()))
+    schema = schemas.FINDINGS.append(pa.field("gold_label", pa.string()))
     rows = pa.Table.from_pylist([finding(0) | {"gold_label": "eggs"}], schema)
-    tables.append_once(strange, rows, app_id="run")
+    delta.append_once(strange, rows, app_id="run")
     for settings, told in (
         ({"gold": {"uri": strange, "run_id": "run", "rate": 0.1}}, "'eggs' in row 'row-0'"),
         ({"gold": {"uri": uri, "run_id": "run", "rate": 0.1}}, "no column gold_label"),

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from relabel_service import media, pictures, sounds
 from relabel_service.errors import InvalidInput
+from relabel_service.media import audio, fetch, images
 from tests.data import png
 
 PICTURE = png.encode(np.arange(64, dtype=np.uint8).reshape(8, 8))
@@ -24,10 +24,10 @@ def any_type(data: bytes) -> str:
 
 @given(st.binary(min_size=1))
 def test_bytes_survive_the_text_form_and_the_wire(data: bytes) -> None:
-    uri = media.read_media("image", data, any_type)
-    assert media.load(uri) == data
-    assert media.to_wire(uri).data == data
-    assert media.to_wire(uri).media_type == "application/octet-stream"
+    uri = fetch.read_media("image", data, any_type)
+    assert fetch.load(uri) == data
+    assert fetch.to_wire(uri).data == data
+    assert fetch.to_wire(uri).media_type == "application/octet-stream"
 
 
 def test_equal_files_have_equal_text_forms_however_they_are_given() -> None:
@@ -38,7 +38,7 @@ def test_equal_files_have_equal_text_forms_however_they_are_given() -> None:
         f"data:image/jpeg;base64,{text}",  # the bytes say what they are, not the sender
         {"bytes": PICTURE, "path": "a.png"},
     ]
-    assert {media.read_media("image", one, pictures.media_type) for one in given} == {
+    assert {fetch.read_media("image", one, images.media_type) for one in given} == {
         f"data:image/png;base64,{text}"
     }
 
@@ -47,9 +47,9 @@ def test_an_address_stays_an_address(tmp_path: Path) -> None:
     path = tmp_path / "with space.png"
     path.write_bytes(PICTURE)
     for uri in (str(path), f"file://{path}"):
-        assert media.read_media("image", uri, pictures.media_type) == uri
-        assert media.load(uri) == PICTURE
-        wire = media.to_wire(uri)
+        assert fetch.read_media("image", uri, images.media_type) == uri
+        assert fetch.load(uri) == PICTURE
+        wire = fetch.to_wire(uri)
         assert (wire.uri, wire.media_type, wire.data) == (uri, "image/png", b"")
 
 
@@ -72,7 +72,7 @@ def test_an_address_stays_an_address(tmp_path: Path) -> None:
 )
 def test_media_of_no_use_is_refused_by_name(value: object, told: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        media.read_media("image", value, pictures.media_type)
+        fetch.read_media("image", value, images.media_type)
     assert str(refused.value).startswith(told)
     assert ";" in str(refused.value)  # a next step follows
 
@@ -81,8 +81,8 @@ def test_media_of_no_use_is_refused_by_name(value: object, told: str) -> None:
 def test_every_kind_of_pixel_becomes_red_green_blue(mode: str) -> None:
     file = io.BytesIO()
     Image.new(mode, (5, 3)).save(file, "PNG")
-    assert pictures.pixels(file.getvalue(), width=4, height=2).shape == (2, 4, 3)
-    assert pictures.pixels(file.getvalue(), width=4, height=2, grey=True).shape == (2, 4, 1)
+    assert images.pixels(file.getvalue(), width=4, height=2).shape == (2, 4, 3)
+    assert images.pixels(file.getvalue(), width=4, height=2, grey=True).shape == (2, 4, 1)
 
 
 @pytest.mark.parametrize(
@@ -101,22 +101,22 @@ def test_sounds_of_any_container_become_one_channel(
     file = io.BytesIO()
     soundfile.write(file, np.stack([tone, tone], 1), 8000, format=format_, subtype=subtype)
     data = file.getvalue()
-    assert sounds.media_type(data) == media_type
-    heard, rate = sounds.samples(data)
+    assert audio.media_type(data) == media_type
+    heard, rate = audio.samples(data)
     assert rate == 8000
     assert heard.shape == (4000,)
     assert np.corrcoef(heard, tone)[0, 1] > 0.99
-    assert "0.50 s" in sounds.in_blocks(data).plain
+    assert "0.50 s" in audio.in_blocks(data).plain
 
 
 @pytest.mark.parametrize("data", [b"no sound", b"RIFF\x00\x00\x00\x00WAVE"])
 def test_a_broken_sound_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidInput, match="is no readable sound"):
-        sounds.media_type(data)
+        audio.media_type(data)
 
 
 def test_a_sound_without_samples_is_refused() -> None:
     file = io.BytesIO()
     soundfile.write(file, np.empty(0), 8000, format="WAV")
     with pytest.raises(InvalidInput, match="no sample"):
-        sounds.media_type(file.getvalue())
+        audio.media_type(file.getvalue())

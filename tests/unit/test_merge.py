@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cluster.dataset import Source, latest
-from cluster.merge import Consensus, Merging, merge
-from relabel_service import tables
+from cluster.data.rows import Source, latest
+from cluster.versions.merge import Consensus, Merging, merge
 from relabel_service.errors import Conflict, InvalidInput, NotFound
-from relabel_service.lineage import decided_parts
-from tests.campaigns import finding
+from relabel_service.tables import delta, schemas
+from relabel_service.tables.lineage import decided_parts
+from tests.support.campaigns import finding
 from tests.unit.test_consensus import results, vote
 
 
@@ -38,7 +38,7 @@ class Setting:
         write_deltalake(self.uri, table if id_column else table.drop_columns(["id"]))
 
     def finalize(self, *votes: dict[str, Any], campaign: str = "c") -> None:
-        tables.append_once(self.results, results(*votes), app_id=campaign)
+        delta.append_once(self.results, results(*votes), app_id=campaign)
 
     def merging(self, campaign: str = "c", *, skip_changed: bool = False) -> Merging:
         source = Source(self.uri, "text_classification", ("text",), "label", self.id_column)
@@ -64,7 +64,7 @@ def test_a_majority_becomes_the_next_version_with_lineage(tmp_path: Path) -> Non
     assert (merged.num_decided, merged.num_changed, merged.num_undecided) == (2, 1, 2)
     assert setting.labels() == ["spam", "ham", "ham", "ham"]
     assert setting.labels(version=0) == ["ham"] * 4
-    first, second = tables.read_where(setting.lineage, {}).sort_by("id").to_pylist()
+    first, second = delta.read_where(setting.lineage, {}).sort_by("id").to_pylist()
     assert (first["previous_label"], first["new_label"], first["changed"]) == ("ham", "spam", True)
     assert (first["labelers"], dict(first["votes"])) == (["ann", "bob"], {"spam": 2})
     assert (first["dataset_version"], first["campaign"], first["run_id"]) == (1, "c", "run")
@@ -88,7 +88,7 @@ def test_merging_again_changes_nothing_and_tells_the_same(tmp_path: Path) -> Non
     first = merge(setting.merging())
     assert merge(setting.merging()) == first
     assert DeltaTable(setting.uri).version() == 1
-    assert tables.read_where(setting.lineage, {}).num_rows == 1
+    assert delta.read_where(setting.lineage, {}).num_rows == 1
 
 
 def test_a_merge_cut_off_before_its_lineage_is_completed(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_merge_cut_off_before_its_lineage_is_completed(tmp_path: Path) -> None
     for file in (Path(setting.lineage) / "_delta_log").iterdir():
         file.unlink()
     assert merge(setting.merging()) == whole
-    [row] = tables.read_where(setting.lineage, {}).to_pylist()
+    [row] = delta.read_where(setting.lineage, {}).to_pylist()
     assert (row["previous_label"], row["new_label"], row["dataset_version"]) == ("ham", "spam", 1)
 
 
@@ -139,7 +139,7 @@ def test_merges_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: merge(setting.merging(f"c-{name}")), "abcd"))
     assert setting.labels() == ["spam"] * 4
-    assert tables.read_where(setting.lineage, {}).num_rows == 4
+    assert delta.read_where(setting.lineage, {}).num_rows == 4
 
 
 def test_integer_ids_keep_their_type(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_integer_ids_keep_their_type(tmp_path: Path) -> None:
 
 
 def test_rows_without_ids_are_found_by_their_content(tmp_path: Path) -> None:
-    from cluster.dataset import content_id
+    from cluster.data.rows import content_id
 
     setting = Setting(tmp_path, id_column=None)
     setting.finalize(vote(content_id("text c"), "ann", "spam"))
@@ -187,7 +187,7 @@ def test_a_consensus_may_weigh_labelers_and_the_model(tmp_path: Path) -> None:
     findings = str(tmp_path / "findings")
     rows = [finding(rank, id=name) for rank, name in enumerate("abcd")]
     rows[3]["suggestions"] = [{"label": "ham", "probability": 0.6}]
-    tables.append_once(findings, pa.Table.from_pylist(rows, tables.FINDINGS), app_id="run")
+    delta.append_once(findings, pa.Table.from_pylist(rows, schemas.FINDINGS), app_id="run")
     votes = [
         vote(name, who, label, findings_uri=findings)
         for who, labels in (("ann", "sssh"), ("bob", "sshh"), ("cyd", "h---"))

@@ -5,12 +5,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from relabel_service import tables
-from relabel_service.queue.order import ORDERS
-from relabel_service.service import LeaseService
-from tests.campaigns import ADMIN, create_request, finding
+from relabel_service.queue.ordering import ORDERS
+from relabel_service.server.service import LeaseService
+from relabel_service.tables import delta, schemas
 from tests.conftest import Start
-from tests.people import Person
+from tests.support.campaigns import ADMIN, create_request, finding
+from tests.support.people import Person
 
 SHORT = "see you at the station at {}"
 LONG = "the quick brown fox jumps over the lazy dog near the old mill on day {} of the long march"
@@ -18,7 +18,7 @@ LONG = "the quick brown fox jumps over the lazy dog near the old mill on day {} 
 
 def begun(start: Start, folder: Path, rows: list[dict[str, Any]], order: str) -> LeaseService:
     uri = str(folder / "ordered")
-    tables.append_once(uri, pa.Table.from_pylist(rows, tables.FINDINGS), app_id="run")
+    delta.append_once(uri, pa.Table.from_pylist(rows, schemas.FINDINGS), app_id="run")
     service = LeaseService(start.store)
     service.CreateCampaign(create_request(uri, item_order=f"ITEM_ORDER_{order.upper()}"), ADMIN)
     return service
@@ -56,10 +56,10 @@ def test_a_lost_group_lets_others_go_first(start: Start, tmp_path: Path) -> None
 
 
 def test_every_order_says_what_it_looks_at_and_how_far_lost_items_go() -> None:
-    from relabel_service.queue import order
+    from relabel_service.queue import ordering
     from relabel_service.v1 import campaigns_pb2
 
     named = {
         name.removeprefix("ITEM_ORDER_").lower() for name in campaigns_pb2.ItemOrder.keys()[1:]
     }
-    assert named == set(ORDERS) == set(order.LOOKS_AT) == set(order.LOST_PLACES)
+    assert named == set(ORDERS) == set(ordering.LOOKS_AT) == set(ordering.LOST_PLACES)

@@ -4,7 +4,7 @@ import pytest
 
 from relabel_service.errors import PermissionDenied
 from tests.conftest import Start
-from tests.people import ACCEPTED, Person, stats
+from tests.support.people import ACCEPTED, Person, stats
 
 
 def test_another_vote_is_asked_for_only_while_votes_do_not_agree(start: Start) -> None:

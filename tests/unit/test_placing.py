@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from relabel_service import campaign_calls
-from relabel_service.queue.order import ORDERS, Placer, by_class
-from relabel_service.service import LeaseService
+from relabel_service.queue.ordering import ORDERS, Placer, by_class
+from relabel_service.server import campaign_rpcs
+from relabel_service.server.service import LeaseService
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import ADMIN, CAMPAIGN, create_request, write_findings
 from tests.conftest import Start
-from tests.people import Person
+from tests.support.campaigns import ADMIN, CAMPAIGN, create_request, write_findings
+from tests.support.people import Person
 
 BY_CLASS = campaigns_pb2.ITEM_ORDER_BY_CLASS
 
@@ -35,14 +35,14 @@ def test_a_call_that_cannot_wait_for_the_order_comes_again(
         return placer
 
     monkeypatch.setitem(ORDERS, "by_class", slow)
-    monkeypatch.setattr(campaign_calls, "FILL_S", 0.0)
+    monkeypatch.setattr(campaign_rpcs, "FILL_S", 0.0)
     service = LeaseService(start.store)
     request = create_request(write_findings(tmp_path, 3), item_order=BY_CLASS)
     made = service.CreateCampaign(request, ADMIN).campaign
     assert get(service) == made
     assert (made.state, made.num_imported) == (campaigns_pb2.CAMPAIGN_STATE_IMPORTING, 0)
     may_end.set()
-    monkeypatch.setattr(campaign_calls, "FILL_S", 60.0)
+    monkeypatch.setattr(campaign_rpcs, "FILL_S", 60.0)
     assert get(service).state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE
     assert [one.item.rank for one in Person(service, "ann").lease(9)] == [0, 1, 2]
     assert len(num_made) == 1

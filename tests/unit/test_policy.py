@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cluster.dataset import Source, latest
-from cluster.policy import LABEL_RANK, Rule, apply, changed_rows, decide
-from cluster.versions import Action
-from relabel_service import tables
+from cluster.data.rows import Source, latest
+from cluster.versions.policy import LABEL_RANK, Rule, apply, changed_rows, decide
+from cluster.versions.write import Action
 from relabel_service.errors import Conflict, InvalidInput
-from relabel_service.lineage import decided_parts
+from relabel_service.tables import delta, schemas
+from relabel_service.tables.lineage import decided_parts
 
 RUN = "run"
 
@@ -42,7 +42,7 @@ FINDINGS = pa.Table.from_pylist(
         finding(2, "c", "y", "yxz", 0.2),
         finding(3, "d", "z", "zxy", 0.1),
     ],
-    schema=tables.FINDINGS,
+    schema=schemas.FINDINGS,
 )
 
 
@@ -61,7 +61,7 @@ class Setting:
             }
         )
         write_deltalake(self.uri, table)
-        tables.append_once(self.findings, FINDINGS, app_id=RUN)
+        delta.append_once(self.findings, FINDINGS, app_id=RUN)
         self.source = latest(Source(self.uri, "text_classification", ("text",), "label", id_column))
 
     def apply(self, rule: Rule) -> Any:
@@ -93,13 +93,13 @@ def test_set_takes_the_best_label_that_is_another() -> None:
 
 
 def test_set_leaves_findings_alone_that_have_no_other_label() -> None:
-    lone = pa.Table.from_pylist([finding(0, "a", "x", "x", 0.9)], schema=tables.FINDINGS)
+    lone = pa.Table.from_pylist([finding(0, "a", "x", "x", 0.9)], schema=schemas.FINDINGS)
     assert decide(lone, Rule(Action.SET)) == []
 
 
 def test_top_k_needs_a_task_that_ranks_classes() -> None:
     row = finding(0, "a", "x", "yx", 0.9) | {"signals": []}
-    findings = pa.Table.from_pylist([row], schema=tables.FINDINGS)
+    findings = pa.Table.from_pylist([row], schema=schemas.FINDINGS)
     with pytest.raises(InvalidInput, match="ranks no classes; use a threshold"):
         decide(findings, Rule(Action.DROP, outside_top=1))
 
@@ -117,7 +117,7 @@ def test_set_writes_labels_and_says_that_a_rule_did(tmp_path: Path) -> None:
     written = setting.apply(Rule(Action.SET, least=0.5))
     assert (written.version_before, written.version) == (0, 1)
     assert setting.rows("label") == [("y",), ("y",), ("y",), ("z",)]
-    first, second = tables.read_where(setting.lineage, {}).sort_by("id").to_pylist()
+    first, second = delta.read_where(setting.lineage, {}).sort_by("id").to_pylist()
     assert (first["id"], first["previous_label"], first["new_label"]) == ("a", "x", "y")
     assert (first["action"], first["policy"]) == ("set", "set-suspicion>=0.5")
     assert (first["labelers"], first["dataset_version"], first["run_id"]) == ([], 1, RUN)
@@ -130,7 +130,7 @@ def test_drop_deletes_the_rows_and_the_version_before_keeps_them(tmp_path: Path)
     setting.apply(Rule(Action.DROP, top=2))
     assert setting.rows("id", "other") == [("c", 2.5), ("d", 3.5)]
     assert DeltaTable(setting.uri, version=0).to_pyarrow_table().num_rows == 4
-    dropped = tables.read_where(setting.lineage, {}).to_pylist()
+    dropped = delta.read_where(setting.lineage, {}).to_pylist()
     assert {row["id"] for row in dropped} == {"a", "b"}
     assert all(row["new_label"] is None and row["changed"] for row in dropped)
 
@@ -141,7 +141,7 @@ def test_weight_makes_its_column_and_leaves_labels_alone(tmp_path: Path) -> None
     weighted = setting.rows("id", "label", "weight")
     assert weighted[:2] == [("a", "x", pytest.approx(0.1)), ("b", "x", pytest.approx(0.3))]
     assert weighted[2:] == [("c", "y", None), ("d", "z", None)]
-    told = tables.read_where(setting.lineage, {}).sort_by("id").to_pylist()
+    told = delta.read_where(setting.lineage, {}).sort_by("id").to_pylist()
     assert [row["weight"] for row in told] == [pytest.approx(0.1), pytest.approx(0.3)]
 
 
@@ -161,7 +161,7 @@ def test_applying_again_changes_nothing_and_tells_the_same(tmp_path: Path, actio
     assert (second.version_before, second.version) == (first.version_before, first.version)
     assert [row["id"] for row in second.decisions] == [row["id"] for row in first.decisions]
     assert DeltaTable(setting.uri).version() == 1
-    assert tables.read_where(setting.lineage, {}).num_rows == 2
+    assert delta.read_where(setting.lineage, {}).num_rows == 2
 
 
 @pytest.mark.parametrize("action", list(Action))

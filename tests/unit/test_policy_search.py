@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from cluster.evaluate import Answered
+from cluster.inference.evaluate import Answered
 from cluster.tasks import model_task
-from jobs.policy_search import KEEP, Trial, chosen, gain, hurt_most
+from jobs.policy.search import KEEP, Trial, chosen, gain, hurt_most
 
 TASK = model_task("text_classification")
 IDS = [f"row-{place}" for place in range(400)]

@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from cluster.mine import Mined
-from cluster.rest import histogram, middles
+from cluster.mining.mine import Mined
+from cluster.mining.unasked import histogram, middles
 from cluster.scores.feedback import Evidence, learn
-from jobs import report
-from jobs.quality import Answered, Pace, Quality, quality
-from jobs.rounds import Round
-from relabel_service.consensus import decisions_of, majority
+from jobs.loop import report
+from jobs.loop.quality import Answered, Pace, Quality, quality
+from jobs.loop.rounds import Round
+from relabel_service.votes.majority import decisions_of, majority
 from tests.unit.test_consensus import results, vote
 
 NUM_ROWS, NUM_ASKED, NUM_AUDIT = 4000, 400, 300

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from relabel_service.auth import Caller
 from relabel_service.errors import AlreadyExists, Conflict, InvalidInput, NotFound, WrongState
-from relabel_service.service import LeaseService
+from relabel_service.server.auth import Caller
+from relabel_service.server.service import LeaseService
 from relabel_service.v1 import campaigns_pb2, labels_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
 from tests.conftest import Start
+from tests.support.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
 
 ACCEPTED = leases_pb2.RESULT_STATUS_ACCEPTED
 STALE = leases_pb2.RESULT_STATUS_STALE

@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from relabel_service.auth import Caller
 from relabel_service.errors import WrongState
+from relabel_service.server.auth import Caller
 from relabel_service.v1 import campaigns_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from tests.campaigns import ADMIN, CAMPAIGN, request_id
 from tests.conftest import Start
-from tests.stores import new_queue_url
+from tests.support.campaigns import ADMIN, CAMPAIGN, request_id
+from tests.support.stores import new_queue_url
 
 NUM_ITEMS = 4
 DURATION_S = 300.0  # the campaign's default

@@ -14,9 +14,10 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from cluster.scores import confident, noise, signals
+from bench.scores import confident
+from bench.scores.confident import ClassSums
+from cluster.scores import noise, signals
 from cluster.scores.compact import BLOCK_ROWS, Compact, compact
-from cluster.scores.confident import ClassSums
 from cluster.scores.suspicion import hedge, suspicion
 from relabel_service.errors import InvalidInput
 

@@ -12,8 +12,9 @@ from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from cluster.scores import combine, dynamics
-from cluster.scores.neighbors import Reference, vote
+from bench.scores import dynamics
+from bench.scores.neighbors import Reference, vote
+from cluster.scores import combine
 from cluster.scores.ridge import Moments, Ridge, leave_one_out
 from relabel_service.errors import InvalidInput
 

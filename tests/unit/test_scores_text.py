@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from cluster.scores import cross_fit, grams
+from bench.scores import cross_fit, grams
 from relabel_service.errors import InvalidInput
 
 Array = npt.NDArray[Any]

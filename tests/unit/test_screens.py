@@ -9,7 +9,8 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from relabel_service import screens, terminal
+from relabel_service.cli import label as label_cli
+from relabel_service.cli import render
 from relabel_service.v1 import items_pb2, labels_pb2, leases_pb2
 from tests.data import png
 
@@ -69,61 +70,61 @@ def test_every_content_can_be_seen(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     content, shown = CONTENTS[payload]
-    assert shown in screens.content(item(content, CLASS)).plain
+    assert shown in render.content(item(content, CLASS)).plain
 
 
 def test_a_picture_in_the_message_keeps_its_colours() -> None:
-    shown = screens.content(item(CONTENTS["image"][0], CLASS))
+    shown = render.content(item(CONTENTS["image"][0], CLASS))
     assert {str(span.style) for span in shown.spans} == {"#ffffff on #ffffff"}
 
 
 def test_media_out_of_reach_are_named_by_their_address() -> None:
     content = items_pb2.Content(image=items_pb2.MediaContent(uri="/nowhere/1.png"))
-    shown = screens.content(item(content, CLASS)).plain
+    shown = render.content(item(content, CLASS)).plain
     assert shown.startswith("/nowhere/1.png\n")
     assert "cannot be read" in shown
 
 
 def test_spans_are_told_with_their_words() -> None:
-    assert screens.label(SPANS, item(TOKENS, SPANS)) == "PER 0-1 (Ann Lee)"
+    assert render.label(SPANS, item(TOKENS, SPANS)) == "PER 0-1 (Ann Lee)"
     nothing = labels_pb2.Label(spans=labels_pb2.SpansLabel())
-    assert screens.label(nothing, item(TOKENS, SPANS)) == "no entity"
+    assert render.label(nothing, item(TOKENS, SPANS)) == "no entity"
 
 
 def test_a_label_of_no_known_kind_is_told_and_typed_as_json(typing: list[str]) -> None:
     asked = item(CONTENTS["image"][0], labels_pb2.Label())
-    assert screens.label(labels_pb2.Label(), asked) == "{}"
+    assert render.label(labels_pb2.Label(), asked) == "{}"
     typing.append('{"boxes": {"boxes": [{"xMin": 1, "xMax": 2, "className": "PER"}]}}')
-    assert screens.ask_label(asked, ["PER"], Console(file=io.StringIO())) == BOXES
+    assert render.ask_label(asked, ["PER"], Console(file=io.StringIO())) == BOXES
 
 
 def test_boxes_are_told_and_typed_by_their_corners(typing: list[str]) -> None:
     asked = item(CONTENTS["image"][0], BOXES)
-    assert screens.label(BOXES, asked) == "PER (1, 0, 2, 0)"
+    assert render.label(BOXES, asked) == "PER (1, 0, 2, 0)"
     nothing = labels_pb2.Label(boxes=labels_pb2.BoxesLabel())
-    assert screens.label(nothing, asked) == "no box"
+    assert render.label(nothing, asked) == "no box"
     typing.append("1 2 3.5 4; 5,6,7,8")
-    chosen = screens.ask_label(asked, ["PER"], Console(file=io.StringIO()))
+    chosen = render.ask_label(asked, ["PER"], Console(file=io.StringIO()))
     assert chosen is not None
     assert [(b.x_min, b.y_min, b.x_max, b.y_max, b.class_name) for b in chosen.boxes.boxes] == [
         (1, 2, 3.5, 4, "PER"),
         (5, 6, 7, 8, "PER"),
     ]
     typing.append("1 2 3")
-    assert screens.ask_label(asked, ["PER"], Console(file=io.StringIO())) is None
+    assert render.ask_label(asked, ["PER"], Console(file=io.StringIO())) is None
 
 
 def test_a_class_is_chosen_by_its_number(typing: list[str]) -> None:
     typing.append("2")
     asked = item(CONTENTS["text"][0], CLASS)
-    chosen = screens.ask_label(asked, ["cat", "dog"], Console(file=io.StringIO()))
+    chosen = render.ask_label(asked, ["cat", "dog"], Console(file=io.StringIO()))
     assert chosen is not None
     assert chosen.class_label.class_name == "dog"
 
 
 def test_spans_are_typed_as_ranges_of_tokens(typing: list[str]) -> None:
     typing.append("0-1 3")
-    chosen = screens.ask_label(item(TOKENS, SPANS), ["PER"], Console(file=io.StringIO()))
+    chosen = render.ask_label(item(TOKENS, SPANS), ["PER"], Console(file=io.StringIO()))
     assert chosen is not None
     assert [(s.start, s.end, s.class_name) for s in chosen.spans.spans] == [
         (0, 2, "PER"),
@@ -144,34 +145,34 @@ def test_a_sequence_is_a_suggestion_s_number_or_a_text(
         asked.suggestions.add(label=label, probability=0.5)
     typing.append(typed)
     out = io.StringIO()
-    chosen = screens.ask_label(asked, [], Console(file=out))
+    chosen = render.ask_label(asked, [], Console(file=out))
     assert chosen is not None
     assert chosen.sequence.text == text
     assert "2 second" in out.getvalue()
-    assert screens.label(SEQUENCE, asked) == "a b"
+    assert render.label(SEQUENCE, asked) == "a b"
 
 
 def test_a_click_is_yes_or_no(typing: list[str]) -> None:
     click = labels_pb2.Label(click=labels_pb2.ClickLabel(clicked=False))
     typing.append("y")
-    chosen = screens.ask_label(item(CONTENTS["fields"][0], click), [], Console(file=io.StringIO()))
+    chosen = render.ask_label(item(CONTENTS["fields"][0], click), [], Console(file=io.StringIO()))
     assert chosen is not None
     assert chosen.click.clicked
-    assert screens.label(click, item(CONTENTS["fields"][0], click)) == "not clicked"
+    assert render.label(click, item(CONTENTS["fields"][0], click)) == "not clicked"
 
 
 def test_what_is_no_label_is_asked_again(typing: list[str]) -> None:
     lease = leases_pb2.Lease(token="t", item=item(TOKENS, SPANS))
     typing.extend(["o", "first", "o", "2-4", "o", "3-2", "o", "3"])
     console = Console(file=io.StringIO(), width=100)
-    result = terminal.ask(lease, ["PER"], console)
+    result = label_cli.ask(lease, ["PER"], console)
     assert result is not None
     assert result.label.spans.spans[0].start == 3
 
 
 def test_the_screen_shows_content_label_and_reason() -> None:
     out = io.StringIO()
-    Console(file=out, width=100).print(terminal.screen(item(TOKENS, SPANS)))
+    Console(file=out, width=100).print(label_cli.screen(item(TOKENS, SPANS)))
     for shown in ("r1 · PER", "Ann Lee", "human label", "why"):
         assert shown in out.getvalue()
 
@@ -181,10 +182,10 @@ def test_the_preferred_label_is_shown_and_taken_with_one_key(typing: list[str]) 
     console = Console(file=out, width=100)
     asked = item(CONTENTS["text"][0], CLASS)
     typing.extend(["p", "q"])  # no label is preferred: p is no choice
-    assert terminal.ask(leases_pb2.Lease(token="t", item=asked), ["cat", "dog"], console) is None
+    assert label_cli.ask(leases_pb2.Lease(token="t", item=asked), ["cat", "dog"], console) is None
     asked.preferred_label.class_label.class_name = "dog"
     typing.append("p")
-    result = terminal.ask(leases_pb2.Lease(token="t", item=asked), ["cat", "dog"], console)
+    result = label_cli.ask(leases_pb2.Lease(token="t", item=asked), ["cat", "dog"], console)
     assert result is not None
     assert result.decision == leases_pb2.DECISION_RELABEL
     assert result.label.class_label.class_name == "dog"
@@ -196,5 +197,5 @@ def test_a_kept_file_holds_the_message_s_bytes(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     content = CONTENTS["audio"][0]
-    path = Path(screens.content(item(content, CLASS)).plain.splitlines()[-1])
+    path = Path(render.content(item(content, CLASS)).plain.splitlines()[-1])
     assert path.read_bytes() == content.audio.data

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.selection import DEFAULT_THRESHOLD, Selection, parse_budget
+from cluster.mining.selection import DEFAULT_THRESHOLD, Selection, parse_budget
 from relabel_service.errors import InvalidInput
 
 

@@ -12,9 +12,9 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from relabel_service.errors import InvalidInput, Unavailable, WrongState
 from relabel_service.queue import migrations
 from relabel_service.queue.store import check_replicas, open_store
-from relabel_service.service import LeaseService
-from tests.people import ACCEPTED, Person, stats
-from tests.stores import new_queue_url, postgres_server
+from relabel_service.server.service import LeaseService
+from tests.support.people import ACCEPTED, Person, stats
+from tests.support.stores import new_queue_url, postgres_server
 
 
 def test_the_migrations_make_exactly_the_schema(queue_url: str) -> None:

@@ -7,26 +7,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from relabel_service import tables
 from relabel_service.errors import NotFound
+from relabel_service.tables import delta, schemas
 
 ROWS = pa.table({"value": [1, 2]})
 
 
 def test_an_application_appends_once(tmp_path: Path) -> None:
     uri = str(tmp_path)
-    assert tables.append_once(uri, ROWS, app_id="a")
-    assert not tables.append_once(uri, ROWS, app_id="a")
-    assert tables.append_once(uri, ROWS, app_id="b")
-    assert tables.read_where(uri, {}).num_rows == 4
+    assert delta.append_once(uri, ROWS, app_id="a")
+    assert not delta.append_once(uri, ROWS, app_id="a")
+    assert delta.append_once(uri, ROWS, app_id="b")
+    assert delta.read_where(uri, {}).num_rows == 4
 
 
 def test_writers_at_the_same_time_lose_and_double_nothing(tmp_path: Path) -> None:
     uri = str(tmp_path)
     names = [f"app-{number % 6}" for number in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        written = list(pool.map(lambda name: tables.append_once(uri, ROWS, app_id=name), names))
-    assert tables.read_where(uri, {}).num_rows == 2 * 6
+        written = list(pool.map(lambda name: delta.append_once(uri, ROWS, app_id=name), names))
+    assert delta.read_where(uri, {}).num_rows == 2 * 6
     assert sum(written) >= 6
 
 
@@ -35,30 +35,30 @@ def test_files_appear_together_and_once(tmp_path: Path) -> None:
     for name in ("one", "two"):
         pq.write_table(ROWS, tmp_path / f"{name}.parquet")
     files = [
-        tables.add_file(
+        delta.add_file(
             f"{name}.parquet",
             size_bytes=(tmp_path / f"{name}.parquet").stat().st_size,
             num_rows=2,
         )
         for name in ("one", "two")
     ]
-    assert tables.commit_files_once(uri, files, schema=ROWS.schema, app_id="run")
-    assert not tables.commit_files_once(uri, files, schema=ROWS.schema, app_id="run")
-    assert tables.read_where(uri, {}).num_rows == 4
+    assert delta.commit_files_once(uri, files, schema=ROWS.schema, app_id="run")
+    assert not delta.commit_files_once(uri, files, schema=ROWS.schema, app_id="run")
+    assert delta.read_where(uri, {}).num_rows == 4
 
 
 def test_a_run_without_files_is_committed_too(tmp_path: Path) -> None:
     uri = str(tmp_path)
-    assert tables.commit_files_once(uri, [], schema=tables.FINDINGS, app_id="empty")
-    assert tables.is_committed(uri, "empty")
-    assert tables.read_run(uri, "empty").num_rows == 0
+    assert delta.commit_files_once(uri, [], schema=schemas.FINDINGS, app_id="empty")
+    assert delta.is_committed(uri, "empty")
+    assert delta.read_run(uri, "empty").num_rows == 0
     with pytest.raises(NotFound, match="'other'"):
-        tables.read_run(uri, "other")
+        delta.read_run(uri, "other")
 
 
 def test_a_plain_file_or_nothing_is_no_table(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert not tables.is_delta(str(tmp_path / "file"))
-    assert not tables.is_delta(str(tmp_path / "nothing"))
+    assert not delta.is_delta(str(tmp_path / "file"))
+    assert not delta.is_delta(str(tmp_path / "nothing"))
     with pytest.raises(NotFound, match="nothing"):
-        tables.open_table(str(tmp_path / "nothing"))
+        delta.open_table(str(tmp_path / "nothing"))

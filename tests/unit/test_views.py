@@ -8,19 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.observations import Observations
-from cluster.ranking import Scoring, known_of
+from cluster.interfaces import EMBEDDING, FOLD, OBSERVED, Pools
+from cluster.io.folder import Folder
+from cluster.mining.rank import Scoring, known_of
 from cluster.scores.combine import log_view
 from cluster.scores.compact import compact
 from cluster.scores.fold_ridge import FoldRidge, fold_moments
 from cluster.scores.ridge import Moments, Ridge
 from cluster.scores.views import log_view_of
-from cluster.storage import Folder
 from cluster.tasks import model_task
 from cluster.tasks.classification import judge
-from cluster.tasks.seam import EMBEDDING, FOLD, OBSERVED, Pools
+from cluster.training.dynamics import Observations
 from relabel_service.errors import InvalidInput
-from tests.tasks.training import auroc
+from tests.support.cross_fit import auroc
 
 TASK, CLASSES, NUM_FOLDS = "text_classification", ("a", "b", "c"), 4
 Doubles = npt.NDArray[np.float64]

@@ -9,8 +9,8 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
-from relabel_service.item_parts import item_parts
 from relabel_service.queue import campaigns
+from relabel_service.queue.item_bytes import item_parts
 
 revision = "0002"
 down_revision = "0001"

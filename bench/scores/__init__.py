@@ -1,0 +1,1 @@
+"""Scores that benchmarks compare with; the product does not use them."""

@@ -1,0 +1,1 @@
+"""A user's table as checked rows: reading, statistics, folds, near-duplicates."""

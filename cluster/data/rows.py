@@ -1,0 +1,222 @@
+"""Data in: a user's parquet or Delta table as rows {id, content, label}, the unfit ones told apart.
+
+Owns the way from the user's columns to text forms and back to nothing else; it
+refuses to guess a column or to drop a row in silence: a row that breaks the
+task's schema keeps its place and carries its fault.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import ray.data
+from pyarrow.fs import FileSystem
+
+from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.tables.delta import is_delta, open_table
+from relabel_service.tasks import Task, task_named
+
+ID_BYTES = 16
+MAX_ROW_TEXT = 2_000  # characters of a quarantined row kept for the person who mends it
+# As many as one process handles at a time, blocks and batches alike: larger batches would join
+# blocks again. Ray's own blocks follow bytes (128 MiB): a million short texts would be one, and
+# all but one worker would have nothing to do.
+BATCH_ROWS = 1_024
+GROUPING_PARTITIONS = 8  # of the few rows that share ids; Ray would make 200
+
+# A row of any task; fault is null where the row is fit, row is its text form where it is not.
+# weight: how much the row counts in training, 0 or more; 1 for all where nothing says otherwise.
+ROWS = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("content", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("weight", pa.float64()),
+        pa.field("fault", pa.string()),
+        pa.field("row", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set and the user's names for its columns.
+
+    uri: parquet (file, folder) or Delta table; local path or object-store URL.
+    version: Delta version to read, None for parquet; latest() pins it.
+    id_column: None makes ids from the content.
+    weight_column: how much each row counts in training; null counts as 1.
+    """
+
+    uri: str
+    task: str
+    content_columns: tuple[str, ...]
+    label_column: str
+    id_column: str | None = None
+    version: int | None = None
+    weight_column: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        given = [self.id_column, *self.content_columns, self.label_column, self.weight_column]
+        return list(dict.fromkeys(name for name in given if name))
+
+    @property
+    def is_delta(self) -> bool:
+        return is_delta(self.uri)
+
+
+def latest(source: Source) -> Source:
+    """The source pinned to the version of this moment, its columns checked.
+
+    Raises NotFound when there is no such table or column, InvalidInput when the
+    table uses a Delta feature that would be read wrongly or no content column is named.
+    """
+    if not source.content_columns:
+        raise InvalidInput.of(
+            "content_columns", f"are not given, and {source.task} has no usual ones; name them"
+        )
+    if source.is_delta:
+        table = open_table(source.uri, source.version)
+        features = set(table.protocol().reader_features or ())
+        if "deletionVectors" in features:
+            raise InvalidInput.of(
+                "dataset",
+                f"{source.uri!r} uses deletion vectors, whose deleted rows would be read; "
+                "rewrite it without them (delta.enableDeletionVectors=false, then REORG PURGE)",
+            )
+        source = Source(**{**vars(source), "version": table.version()})
+        present = [field.name for field in table.schema().fields]
+    else:
+        if source.version is not None:
+            raise InvalidInput.of(
+                "version", f"{source.version} given, but {source.uri!r} is no Delta table"
+            )
+        present = _parquet_columns(source.uri)
+    missing = [name for name in source.columns if name not in present]
+    if missing:
+        raise NotFound(
+            f"{source.uri!r} has no column {', '.join(map(repr, missing))}; "
+            f"it has {', '.join(present)}: name the id, content and label columns"
+        )
+    return source
+
+
+def read(source: Source, *, extra: Iterable[str] = ()) -> "ray.data.Dataset":
+    """The user's own columns, and `extra` ones, as a Ray data set of a pinned source."""
+    columns = [*source.columns, *(name for name in extra if name not in source.columns)]
+    table: ray.data.Dataset
+    if source.is_delta:
+        table = ray.data.read_delta(source.uri, version=source.version, columns=columns)
+    else:
+        table = ray.data.read_parquet(source.uri).select_columns(columns)
+    return table.repartition(target_num_rows_per_block=BATCH_ROWS)
+
+
+def rows(
+    source: Source, *, classes: Iterable[str] = (), repeated: frozenset[str] = frozenset()
+) -> "ray.data.Dataset":
+    """ROWS of a pinned source: as many as the table holds.
+
+    classes: labels allowed; any when empty. repeated: ids known to be used more
+    than once (Survey.repeated); of each, one row is kept and the others get a fault.
+    """
+    checked = read(source).map_batches(
+        partial(check, source=source, classes=tuple(classes)),
+        batch_format="pyarrow",
+        batch_size=BATCH_ROWS,
+    )
+    if not repeated:
+        return checked
+    known = pa.array(sorted(repeated))
+    alone = checked.map_batches(partial(_keep, ids=known, inside=False), batch_format="pyarrow")
+    copies = checked.map_batches(partial(_keep, ids=known, inside=True), batch_format="pyarrow")
+    told = copies.groupby("id", num_partitions=GROUPING_PARTITIONS).map_groups(
+        _tell_copies, batch_format="pyarrow"
+    )
+    return alone.union(told)
+
+
+def check(batch: pa.Table, *, source: Source, classes: tuple[str, ...] = ()) -> pa.Table:
+    """The user's rows as ROWS, one for one."""
+    task = task_named(source.task)
+    found = [_check_row(row, source, task, classes) for row in batch.to_pylist()]
+    return pa.Table.from_pylist(found, schema=ROWS)
+
+
+def content_id(content: str) -> str:
+    """Stable id of a row that has none: 128 bits of the content's SHA-256, in hex."""
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[: 2 * ID_BYTES]
+
+
+def _check_row(
+    row: Mapping[str, Any], source: Source, task: Task, classes: tuple[str, ...]
+) -> dict[str, Any]:
+    given = row[source.id_column] if source.id_column else None
+    name = None if given is None else str(given)
+    try:
+        content = task.read_content({column: row[column] for column in source.content_columns})
+        if source.id_column and not name:
+            raise InvalidInput.of(source.id_column, "is null or empty; give each row an id")
+        label = task.read_label(row[source.label_column], content)
+        if fault := task.label_fault(label, classes):
+            raise InvalidInput.of(source.label_column, fault)
+        weight = _weight(source.weight_column, row)
+    except InvalidInput as fault:
+        text = json.dumps(row, default=repr, ensure_ascii=False)[:MAX_ROW_TEXT]
+        return {"id": name or content_id(text), "fault": str(fault), "row": text}
+    return {
+        "id": name or content_id(content),
+        "content": content,
+        "label": label,
+        "weight": weight,
+    }
+
+
+def _weight(column: str | None, row: Mapping[str, Any]) -> float:
+    value = row[column] if column else None
+    if column is None or value is None:
+        return 1.0
+    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InvalidInput.of(
+            column, f"{value!r} is no weight; give a number of 0 or more, or null"
+        )
+    return float(value)
+
+
+def _keep(batch: pa.Table, *, ids: pa.Array, inside: bool) -> pa.Table:
+    known = pc.is_in(batch["id"], value_set=ids)
+    return batch.filter(known if inside else pc.invert(known))
+
+
+def _tell_copies(group: pa.Table) -> pa.Table:
+    """Keep one fit row of those that share an id, the same one whatever their order."""
+    copies = sorted(group.to_pylist(), key=lambda row: (row["fault"] or "", row["label"] or ""))
+    for row in copies[1:]:
+        if not row["fault"]:
+            row["fault"] = (
+                f"id: {row['id']!r} is used by {len(copies)} rows, of which one is kept; "
+                "make ids unique, or remove copies"
+            )
+            row["row"] = json.dumps(
+                {"content": row["content"], "label": row["label"]}, ensure_ascii=False
+            )[:MAX_ROW_TEXT]
+            row["content"] = row["label"] = row["weight"] = None
+    return pa.Table.from_pylist(copies, schema=ROWS)
+
+
+def _parquet_columns(uri: str) -> list[str]:
+    try:
+        filesystem, path = FileSystem.from_uri(uri) if "://" in uri else (None, uri)
+        return list(pads.dataset(path, filesystem=filesystem, format="parquet").schema.names)
+    except FileNotFoundError:
+        raise NotFound(f"nothing at {uri!r}; give a parquet file, folder or Delta table") from None
+    except pa.ArrowInvalid as error:
+        raise InvalidInput.of("dataset", f"{uri!r} is neither parquet nor Delta: {error}") from None

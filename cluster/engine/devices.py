@@ -1,0 +1,24 @@
+"""Where tensors live and how exact they are: the GPU in bfloat16 where there is one."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from cluster.interfaces import Tensors
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def to_device(batch: Tensors) -> Tensors:
+    where = device()
+    return {name: value.to(where, non_blocking=True) for name, value in batch.items()}
+
+
+def autocast() -> AbstractContextManager[Any]:
+    """bfloat16 on GPUs; on CPUs, where few have it in hardware, full precision."""
+    if device().type == "cuda":
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return nullcontext()

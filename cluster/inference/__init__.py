@@ -1,0 +1,1 @@
+"""Predictions of trained models, metrics on test tables, and embeddings."""

@@ -1,0 +1,157 @@
+"""Batched inference: each row by a model that has not seen it, and what its label is against that.
+
+Runs in Ray Data actors. Rows that break the schema pass through with their fault.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from ray.data import ActorPoolStrategy, Dataset
+from torch import nn
+
+from cluster.data.rows import BATCH_ROWS
+from cluster.engine.devices import autocast, device, to_device
+from cluster.engine.workers import Workers
+from cluster.interfaces import Learner, WeighsLabels
+from cluster.training.model_store import ALL, ModelStore, fold_run
+from relabel_service.errors import InvalidInput
+
+CHUNK_ROWS = 256  # rows of like size predicted together
+
+
+class Sampling(StrEnum):
+    """Whose prediction a row gets."""
+
+    OUT_OF_SAMPLE = "out-of-sample"  # of the model whose folds did not hold it
+    IN_SAMPLE = "in-sample"  # of the model trained on every row, this one included
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How to predict. batch_rows: rows an actor sorts by size at once."""
+
+    sampling: Sampling = Sampling.OUT_OF_SAMPLE
+    batch_rows: int = BATCH_ROWS
+    workers: Workers = field(default_factory=Workers)
+
+    def map(self, rows: Dataset, actor: type, *arguments: Any) -> Dataset:
+        """What such actors, made with the arguments, make of batches (pyarrow) of the rows."""
+        told = self.workers
+        return rows.map_batches(
+            actor,
+            fn_constructor_args=arguments,
+            batch_format="pyarrow",
+            batch_size=self.batch_rows,
+            compute=ActorPoolStrategy(size=told.num * told.cpus_per_gpu),
+            num_gpus=1 / told.cpus_per_gpu if told.use_gpu else None,
+        )
+
+
+class Predictor:
+    """Holds the models of one training; one a Ray Data actor.
+
+    torch uses as many threads as Ray gives the actor CPUs (OMP_NUM_THREADS).
+    """
+
+    def __init__(self, store_uri: str, sampling: Sampling) -> None:
+        store = ModelStore(store_uri)
+        self.manifest = store.manifest()
+        if sampling is Sampling.OUT_OF_SAMPLE and not self.manifest.num_folds:
+            raise InvalidInput.of(
+                "predictions", f"{store_uri!r} was trained without folds; train with folds"
+            )
+        runs = (
+            [ALL]
+            if sampling is Sampling.IN_SAMPLE
+            else [fold_run(fold) for fold in range(self.manifest.num_folds)]
+        )
+        self._learners = list(store.load_runs(self.manifest, runs).values())
+        for learner in self._learners:
+            cast(nn.Module, learner).to(device()).eval()
+
+    def predict(
+        self, ids: Sequence[str], contents: Sequence[str], labels: Sequence[str] | None = None
+    ) -> list[Any]:
+        """The learner's prediction of each row, in order; labels: those to be judged."""
+        runs = self._runs_of(ids)
+        found: list[Any] = [None] * len(ids)
+        for number, learner in enumerate(self._learners):
+            mine: list[int] = np.flatnonzero(runs == number).tolist()
+            some = predictions_of(
+                learner,
+                [contents[place] for place in mine],
+                None if labels is None else [labels[place] for place in mine],
+            )
+            for place, one in zip(mine, some, strict=True):
+                found[place] = one
+        return found
+
+    def judge(self, batch: pa.Table) -> pa.Table:
+        """ROWS -> one row for each row and unit, as Learner.judge gives it, with its columns.
+
+        All columns of the batch but label and weight come along. Unfit rows follow with the
+        judgement's columns null.
+        """
+        fit = batch.filter(batch["fault"].is_null())
+        kept = batch.drop_columns(["label", "weight"])
+        unfit = kept.filter(kept["fault"].is_valid())
+        ids, contents = fit["id"].to_pylist(), fit["content"].to_pylist()
+        labels = fit["label"].to_pylist()
+        predictions = self.predict(ids, contents, labels)
+        if not predictions:
+            return unfit
+        judged = self._learners[0].judge(predictions, labels, contents)
+        own = kept.filter(kept["fault"].is_null()).take(judged["row"])
+        for name in judged.column_names:
+            if name != "row":
+                own = own.append_column(name, judged[name])
+        return pa.concat_tables([own, unfit], promote_options="default")
+
+    def answer(self, batch: pa.Table) -> list[Any]:
+        """ROWS, all fit -> plain predictions for ModelTask.metrics."""
+        predictions = self.predict(batch["id"].to_pylist(), batch["content"].to_pylist())
+        return self._learners[0].answers(predictions)
+
+    def _runs_of(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+        if len(self._learners) == 1:
+            return np.zeros(len(ids), np.int64)
+        return self.manifest.folds.of(ids)
+
+
+def predictions_of(
+    learner: Learner, contents: Sequence[str], labels: Sequence[str] | None = None
+) -> list[Any]:
+    """One learner's prediction of each row, in order; rows of like size go together.
+
+    labels: those to be judged, for learners that weigh them.
+    """
+    inputs = learner.encode(contents)
+    weighs = labels is not None and isinstance(learner, WeighsLabels)
+    targets = learner.encode_labels(labels, contents) if weighs and labels is not None else None
+    by_size = np.argsort([-learner.size(one) for one in inputs], kind="stable")
+    found: list[Any] = [None] * len(inputs)
+    for at in range(0, len(by_size), CHUNK_ROWS):
+        chunk = by_size[at : at + CHUNK_ROWS]
+        some = _predict(
+            learner,
+            [inputs[place] for place in chunk],
+            None if targets is None else [targets[place] for place in chunk],
+        )
+        for place, one in zip(chunk, some, strict=True):
+            found[place] = one
+    return found
+
+
+@torch.inference_mode()
+def _predict(learner: Learner, inputs: list[Any], targets: list[Any] | None) -> list[Any]:
+    batch = to_device(learner.collate(inputs, targets))
+    with autocast():
+        if targets is not None and isinstance(learner, WeighsLabels):
+            return learner.predict_given(batch)
+        return learner.predict(batch)

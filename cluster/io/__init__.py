@@ -1,0 +1,1 @@
+"""Files that jobs write: folders, shards, and where an unfinished run keeps its own."""

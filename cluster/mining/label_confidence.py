@@ -1,0 +1,98 @@
+"""How likely each label is right, by mining and by what people answered: training counts rows so.
+
+A file for each judged part; 12 bytes a row in memory, of which each training worker holds all.
+"""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+
+from cluster.data.folds import id_keys
+from cluster.interfaces import Array
+from cluster.io.folder import Folder
+from cluster.io.shards import part_names, read_part, write_part
+from cluster.mining.rank import Known, Scoring, judged_rows
+from cluster.mining.unasked import NUM_BINS, histogram
+from cluster.training.dynamics import Observations
+from relabel_service.errors import NotFound
+
+PARTS, DONE = "doubts", "doubts.json"
+P_RIGHT = "p_right"
+Decided = frozenset[tuple[str, str]]
+
+
+def write(
+    scoring: Scoring,
+    parts: Sequence[str],
+    *,
+    known: Known,
+    units: frozenset[str],
+    decided: Decided,
+    uri: str,
+) -> None:
+    """P(label is right) of each row of the judged parts, as files under `uri`.
+
+    decided: id and unit of what people have decided, which is right. A row of several units is as
+    right as the unit most in doubt. What is not decided, of the units that people are asked about,
+    is also counted by P(label is wrong), as rest.py counts. Done again, it writes the same again.
+    """
+    shared = ray.put((scoring, known, units, decided))
+    counts = ray.get([_write.remote(shared, part, uri) for part in parts])
+    rest = np.sum([np.zeros(NUM_BINS, np.int64), *counts], axis=0)
+    Folder(uri).write(DONE, json.dumps({"rest": rest.tolist()}).encode())
+
+
+def are_written(uri: str) -> bool:
+    return Folder(uri).exists(DONE)
+
+
+def rest(uri: str) -> list[int]:
+    """Rows and units that people have not decided by P(label is wrong), in bins: [NUM_BINS].
+
+    Raises NotFound when no doubts were written, or not all of them.
+    """
+    if not are_written(uri):
+        raise NotFound(f"no doubts at {uri!r}; have jobs.mine write some with --doubts")
+    counts: list[int] = json.loads(Folder(uri).read(DONE))["rest"]
+    return counts
+
+
+def p_right(uri: str, ids: "pa.ChunkedArray | list[str]") -> Array:
+    """P(label is right) of rows, [len(ids)]; 1 for those that were not judged."""
+    folder = Folder(uri)
+    tables = [read_part(folder, part) for part in part_names(folder, PARTS)]
+    if not tables:
+        return np.ones(len(ids))
+    known = pa.concat_tables(tables).sort_by("key")
+    judged = Observations(known["key"].to_numpy(), {P_RIGHT: known[P_RIGHT].to_numpy()})
+    return np.nan_to_num(judged.of(ids)[P_RIGHT], nan=1.0)
+
+
+@ray.remote
+def _write(
+    shared: tuple[Scoring, Known, frozenset[str], Decided], part: str, uri: str
+) -> npt.NDArray[np.int64]:
+    scoring, known, units, decided = shared
+    judged, _ = judged_rows(scoring, part, known.learned)
+    if not judged.num_rows:
+        return np.zeros(NUM_BINS, np.int64)
+    p_wrong = scoring.suspicion(judged, known.sums)
+    names = list(zip(judged["id"].to_pylist(), judged["unit"].to_pylist(), strict=True))
+    is_decided = np.array([name in decided for name in names])
+    is_asked_about = np.array([unit in units for _, unit in names])
+    p_right = np.where(is_decided, 1.0, 1.0 - p_wrong)
+    by_row = pa.table({"id": judged["id"], P_RIGHT: p_right}).group_by("id")
+    least = by_row.aggregate([(P_RIGHT, "min")])
+    rows = pa.table(
+        {
+            "key": id_keys(least["id"]),
+            P_RIGHT: pc.cast(least[f"{P_RIGHT}_min"], pa.float32()),
+        }
+    )
+    write_part(Folder(uri), f"{PARTS}/{part.rpartition('/')[2]}", rows)
+    return histogram(p_wrong[is_asked_about & ~is_decided])

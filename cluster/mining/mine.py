@@ -1,0 +1,379 @@
+"""Mining: every row predicted by a model that has not seen it, the worst written as findings.
+
+    table --Ray Data--> judged parts --tasks--> what the whole tells, each part's worst --> findings
+
+Judged parts are small (no probability matrix) and are the units of progress: a
+run that is repeated judges only what is missing. Suspicion needs sums over the
+whole table, and weights of its views of a row, so it looks at the parts again. The
+findings appear in one Delta commit, once, however often the run is repeated.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+import pyarrow as pa
+
+from cluster.data.profile import survey
+from cluster.data.rows import Source, rows
+from cluster.inference.embeddings import Embedder
+from cluster.inference.predict import Inference, Predictor, Sampling
+from cluster.interfaces import KnowsNoise
+from cluster.io.folder import Folder
+from cluster.io.run_folder import require_name, work_folder
+from cluster.io.shards import PartsSink, missing_from, part_names, read_part
+from cluster.mining import label_confidence
+from cluster.mining.rank import Known, Scoring, count, look, rank, write_findings, write_quarantine
+from cluster.mining.reuse import JUDGED_BY, require_same, take_over, with_keys
+from cluster.mining.row_features import Beside, BesideJudge
+from cluster.mining.selection import Selection
+from cluster.mining.unasked import rest
+from cluster.scores.feedback import Feedback
+from cluster.tasks import model_task
+from cluster.training.model_store import Manifest, ModelStore
+from relabel_service.errors import InvalidInput, NotFound, RelabelError
+from relabel_service.tables import delta, schemas
+from relabel_service.tasks import task_named
+
+JUDGED, MINED = "judged", "mined.json"
+TRIED_ROWS = 100  # among which one is fit, or the encoder's faults show later
+
+
+class RowsLost(RelabelError):
+    """Other than the rows that went in came out; nothing was committed."""
+
+
+@dataclass(frozen=True)
+class Mining:
+    """One run over a pinned source with a finished training.
+
+    decided: id and unit of what people have decided already; scored, but not asked again.
+    units: classes that findings may be about, for tasks that go class by class; all when empty.
+    disagreement: the signal to rank by, where the task has several; None for its own suspicion.
+    encoder: Hugging Face id or local path of a network whose embeddings are a second view of
+    a row, for tasks that pool views; None goes without.
+    num_audit: random rows of those not asked about, to be written as findings of the table
+    `<findings_uri>-audit`: what people find in them tells how many errors are left.
+    feedback: what people's answers so far teach about suspicion (answers.learned).
+    keep_judgements: leave what was judged for later runs. since: such an earlier run of the same
+    training into the same table; only rows that are new or changed since are predicted.
+    """
+
+    source: Source
+    store_uri: str
+    findings_uri: str
+    quarantine_uri: str
+    run_id: str
+    selection: Selection = field(default_factory=Selection)
+    inference: Inference = field(default_factory=Inference)
+    decided: frozenset[tuple[str, str]] = frozenset()
+    units: tuple[str, ...] = ()
+    disagreement: str | None = None
+    encoder: str | None = None
+    num_audit: int = 0
+    feedback: Feedback = field(default_factory=Feedback)
+    keep_judgements: bool = False
+    since: str | None = None
+
+    @property
+    def audit_uri(self) -> str:
+        return delta.audit_of(self.findings_uri)
+
+    def __post_init__(self) -> None:
+        if self.num_audit < 0:
+            raise InvalidInput.of("audit", f"{self.num_audit} rows; give 0 or more")
+        require_name(self.run_id)
+        if self.since == self.run_id:
+            raise InvalidInput.of("since", f"{self.since!r} is this run; name an earlier one")
+
+    @property
+    def outputs(self) -> Mapping[str, tuple[str, pa.Schema]]:
+        """Where the run's tables are, and what they hold. Findings come last, for they mean that
+        the run is whole."""
+        audit = {"audit": (self.audit_uri, schemas.FINDINGS)} if self.num_audit else {}
+        return {
+            "quarantine": (self.quarantine_uri, schemas.QUARANTINE),
+            **audit,
+            "findings": (self.findings_uri, schemas.FINDINGS),
+        }
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What a run did, in rows of the data set: num_rows = num_scored + num_quarantined.
+
+    num_taken_over: scored rows whose judgement is of the run `since`. rest: rows (and units)
+    that were neither found nor decided before, counted by suspicion in bins alike in width
+    over [0, 1]. audit_uri: where a sample of num_audit of them is; empty without one.
+    num_answers: that feedback had learned from.
+    noise_matrix: P(label | true class) by the model, rows sum to 1, where the task tells.
+    """
+
+    run_id: str
+    dataset_version: int | None
+    num_rows: int
+    num_scored: int
+    num_quarantined: int
+    num_repeated_ids: int
+    num_findings: int
+    num_taken_over: int = 0
+    num_answers: int = 0
+    num_audit: int = 0
+    audit_uri: str = ""
+    rest: Sequence[int] = ()
+    noise_matrix: Sequence[Sequence[float]] = ()
+    classes: Sequence[str] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class _Judge:
+    """A Ray Data actor: ROWS -> judged rows, and what other views need where there are any."""
+
+    def __init__(self, store_uri: str, sampling: Sampling, beside: Beside | None) -> None:
+        self._predictor = Predictor(store_uri, sampling)
+        self._beside = beside and BesideJudge(store_uri, beside)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        judged = self._predictor.judge(batch)
+        return self._beside(judged) if self._beside else judged
+
+
+def mine(mining: Mining) -> Mined:
+    """Score every row and commit the worst as findings. Run again, it tells what it told.
+
+    Raises RowsLost when rows in are not rows out, Conflict when the findings
+    table keeps changing, NotFound when the training or what `since` judged is not there,
+    InvalidInput when that was judged otherwise, or a table of other columns lies where the
+    findings, the quarantine or the audit are to be.
+    """
+    work = work_folder(mining.findings_uri, mining.run_id)
+    if work.exists(MINED):
+        return Mined(**json.loads(work.read(MINED)))
+    manifest = ModelStore(mining.store_uri).manifest()
+    scoring = _scoring(mining, manifest, work)
+    beside = _beside(mining, manifest, scoring)
+    for name, (uri, schema) in mining.outputs.items():
+        delta.prepare(name, uri, schema)
+    judge = _judge_of(mining, manifest)
+    if mining.since is not None:
+        require_same(work_folder(mining.findings_uri, mining.since), JUDGED, judge)
+    # Parts that are there already may be of a try that gave rows no keys.
+    if mining.keep_judgements and not part_names(work, JUDGED):
+        work.write(JUDGED_BY, json.dumps(judge, indent=2).encode())
+    times = [time.monotonic()]
+
+    seen = survey(mining.source)
+    times.append(time.monotonic())
+    num_taken_over = _judge(mining, manifest, work, seen.repeated, beside)
+    times.append(time.monotonic())
+
+    parts = part_names(work, JUDGED)
+    counted = count(scoring, parts)
+    num_scored = counted["judged"] // len(task_named(mining.source.task).units(manifest.classes))
+    if num_scored + counted["unfit"] != seen.num_rows:
+        raise RowsLost(
+            f"run {mining.run_id!r}: {seen.num_rows} rows in, but {num_scored} scored and "
+            f"{counted['unfit']} quarantined; remove {work.uri!r} and run again"
+        )
+    units = _units(mining, manifest)
+    known = look(scoring, parts, num_rows=counted["judged"])
+    places = rank(
+        scoring,
+        parts,
+        known=known,
+        limit=mining.selection.limit(num_scored),
+        least=mining.selection.least,
+        units=units,
+        decided=mining.decided,
+    )
+    left = rest(
+        scoring,
+        places,
+        known=known,
+        num_audit=mining.num_audit,
+        units=units,
+        decided=mining.decided,
+    )
+    _commit(mining, scoring, parts, places, left.audit, known)
+    times.append(time.monotonic())
+    mined = Mined(
+        run_id=mining.run_id,
+        dataset_version=mining.source.version,
+        num_rows=seen.num_rows,
+        num_scored=num_scored,
+        num_quarantined=counted["unfit"],
+        num_repeated_ids=len(seen.repeated),
+        num_findings=_num_rows(places),
+        num_taken_over=num_taken_over,
+        num_answers=scoring.feedback.num_answers,
+        num_audit=_num_rows(left.audit),
+        audit_uri=mining.audit_uri if _num_rows(left.audit) else "",
+        rest=left.counts.tolist(),
+        noise_matrix=_noise_matrix(scoring, known),
+        classes=list(manifest.classes),
+        seconds={
+            name: end - start
+            for name, start, end in zip(
+                ("survey", "judge", "rank"), times[:-1], times[1:], strict=True
+            )
+        },
+    )
+    work.write(MINED, json.dumps(asdict(mined), indent=2).encode())
+    if not mining.keep_judgements:
+        work.delete(JUDGED)
+    return mined
+
+
+def doubt(mining: Mining, uri: str) -> list[int]:
+    """Write how likely each row's label is right, for training, from what a run judged and kept.
+
+    By mining.feedback and mining.decided, which may tell more than when the run was made. What is
+    not decided is counted by P(label is wrong), as Mined.rest counts. Done again, it tells what it
+    told. Raises NotFound when the run kept no judgements.
+    """
+    if label_confidence.are_written(uri):
+        return label_confidence.rest(uri)
+    work = work_folder(mining.findings_uri, mining.run_id)
+    manifest = ModelStore(mining.store_uri).manifest()
+    scoring = _scoring(mining, manifest, work)
+    parts = part_names(work, JUDGED)
+    if not parts:
+        raise NotFound(
+            f"run {mining.run_id!r} kept no judgements; mine under another run id with "
+            "--keep-judgements (a loop: with another --out)"
+        )
+    num_judged = count(scoring, parts)["judged"]
+    known = look(scoring, parts, num_rows=num_judged)
+    units = _units(mining, manifest)
+    label_confidence.write(
+        scoring, parts, known=known, units=units, decided=mining.decided, uri=uri
+    )
+    return label_confidence.rest(uri)
+
+
+def forget(findings_uri: str, run_id: str) -> None:
+    """Delete the judgements that a run kept; its findings stay."""
+    work_folder(findings_uri, run_id).delete(JUDGED)
+
+
+def _scoring(mining: Mining, manifest: Manifest, work: Folder) -> Scoring:
+    return Scoring(
+        work.address(""),
+        mining.source.task,
+        manifest.classes,
+        mining.run_id,
+        mining.disagreement,
+        manifest.num_folds if mining.inference.sampling is Sampling.OUT_OF_SAMPLE else 0,
+        mining.feedback,
+    )
+
+
+def _num_rows(places: Mapping[str, pa.Table]) -> int:
+    return sum(chosen.num_rows for chosen in places.values())
+
+
+def _noise_matrix(scoring: Scoring, known: Known) -> list[list[float]]:
+    task = model_task(scoring.task)
+    if not isinstance(task, KnowsNoise) or not known.sums:
+        return []
+    matrix: list[list[float]] = task.noise_matrix(known.sums).tolist()
+    return matrix
+
+
+def _units(mining: Mining, manifest: Manifest) -> frozenset[str]:
+    """The units asked about. Raises InvalidInput when one is not the task's."""
+    known = task_named(mining.source.task).units(manifest.classes)
+    unknown = [unit for unit in mining.units if unit not in known]
+    if unknown:
+        named = ", ".join(known) if any(known) else "none: it goes row by row"
+        raise InvalidInput.of(
+            "unit", f"{unknown[0]!r} is no unit of {mining.source.task}; it has {named}"
+        )
+    return frozenset(mining.units or known)
+
+
+def _beside(mining: Mining, manifest: Manifest, scoring: Scoring) -> Beside | None:
+    """Raises InvalidInput when there is an encoder and nothing that would use it."""
+    if scoring.pools is None:
+        if mining.encoder is not None:
+            raise InvalidInput.of(
+                "encoder",
+                f"{mining.encoder!r} is given, but {mining.source.task} ranked so has no use for "
+                "it; leave it out",
+            )
+        return None
+    if mining.encoder is not None:
+        _try_encoder(mining.source, mining.encoder)
+    # What training watched is about the labels that it saw.
+    mined, trained = (
+        replace(source, weight_column=None) for source in (mining.source, manifest.source)
+    )
+    return Beside(encoder=mining.encoder, observed=mined == trained)
+
+
+def _try_encoder(source: Source, encoder: str) -> None:
+    """Raises InvalidInput when it is none, or not for contents like these."""
+    some = rows(source).limit(TRIED_ROWS).take_all()
+    for content in [row["content"] for row in some if row["fault"] is None][:1]:
+        Embedder.check(source.task, content, encoder)
+        Embedder(source.task, encoder)([content])
+
+
+def _judge(
+    mining: Mining,
+    manifest: Manifest,
+    work: Folder,
+    repeated: frozenset[str],
+    beside: Beside | None,
+) -> int:
+    """Write the judged parts that are missing; of how many rows an earlier run had judged."""
+    found = rows(mining.source, classes=manifest.classes, repeated=repeated)
+    if mining.keep_judgements or mining.since is not None:
+        found = found.map_batches(with_keys, batch_format="pyarrow")
+    num_taken_over = (
+        take_over(
+            found,
+            since=work_folder(mining.findings_uri, mining.since),
+            into=work,
+            parts=JUDGED,
+            observed=beside is not None and beside.observed,
+        )
+        if mining.since is not None
+        else 0
+    )
+    done = [read_part(work, part, ["id", "fault"]) for part in part_names(work, JUDGED)]
+    if done:
+        held = pa.concat_tables(done, promote_options="permissive")
+        found = found.map_batches(missing_from(held), batch_format="pyarrow")
+    sampling = mining.inference.sampling
+    judged = mining.inference.map(found, _Judge, mining.store_uri, sampling, beside)
+    judged.write_datasink(PartsSink(work, JUDGED, attempt=uuid.uuid4().hex[:8]))
+    return num_taken_over
+
+
+def _judge_of(mining: Mining, manifest: Manifest) -> dict[str, str]:
+    """All that a row's judgement follows from but the row."""
+    return {
+        "training": f"{mining.store_uri} {manifest.training_id}",
+        "predictions": mining.inference.sampling.value,
+        "encoder": mining.encoder or "",
+    }
+
+
+def _commit(
+    mining: Mining,
+    scoring: Scoring,
+    parts: list[str],
+    places: Mapping[str, pa.Table],
+    audit: Mapping[str, pa.Table],
+    known: Known,
+) -> None:
+    files = {
+        "quarantine": write_quarantine(scoring, parts, mining.quarantine_uri),
+        "audit": write_findings(scoring, audit, mining.audit_uri, known=known),
+        "findings": write_findings(scoring, places, mining.findings_uri, known=known),
+    }
+    for name, (uri, schema) in mining.outputs.items():
+        delta.commit_files_once(uri, files[name], schema=schema, app_id=mining.run_id)

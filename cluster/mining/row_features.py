@@ -1,0 +1,61 @@
+"""What a worker adds to judged rows for tasks that weigh several views of a row (seam.Pools).
+
+The fold of each row, its embedding where the run has an encoder, and what training
+watched in it. Runs in Ray Data actors; a row of the same content is embedded once a batch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.inference.embeddings import Embedder
+from cluster.interfaces import EMBEDDING, FOLD, OBSERVED
+from cluster.training.dynamics import Observations
+from cluster.training.model_store import ModelStore
+
+
+@dataclass(frozen=True)
+class Beside:
+    """encoder: Hugging Face id or local path; None embeds nothing. observed: whether what
+    training watched is about these rows' labels."""
+
+    encoder: str | None
+    observed: bool
+
+
+class BesideJudge:
+    """Holds the encoder and the observations of one training; one an actor."""
+
+    def __init__(self, store_uri: str, beside: Beside) -> None:
+        store = ModelStore(store_uri)
+        manifest = store.manifest()
+        self._folds = manifest.folds
+        self._observed = Observations.read(store.folder) if beside.observed else None
+        self._embedder = (
+            None if beside.encoder is None else Embedder(manifest.source.task, beside.encoder)
+        )
+
+    def __call__(self, judged: pa.Table) -> pa.Table:
+        """Judged rows, the unfit ones among them, with columns more; null where unfit."""
+        if not judged.num_rows:
+            return judged
+        ids = judged["id"].to_pylist()
+        judged = judged.append_column(FOLD, pa.array(self._folds.of(ids)))
+        if self._observed is not None:
+            for name, values in self._observed.of(ids).items():
+                judged = judged.append_column(f"{OBSERVED}{name}", pa.array(values))
+        if self._embedder is not None:
+            judged = judged.append_column(EMBEDDING, self._embeddings(judged, self._embedder))
+        return judged
+
+    def _embeddings(self, judged: pa.Table, embedder: Embedder) -> pa.Array:
+        contents = judged["content"].to_pylist()
+        # By length, as padding to the longest of a chunk is most of the work.
+        distinct = sorted({one for one in contents if one is not None}, key=len)
+        vectors = embedder(distinct).astype(np.float32)
+        place = {content: number for number, content in enumerate(distinct)}
+        return pa.array(
+            [None if one is None else vectors[place[one]] for one in contents],
+            pa.list_(pa.float32()),
+        )

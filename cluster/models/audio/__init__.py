@@ -1,0 +1,1 @@
+"""Models of sounds: a built-in ConvNet and transformers classifiers."""

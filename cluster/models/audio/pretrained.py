@@ -1,0 +1,82 @@
+"""Sound models of the transformers library (Wav2Vec2, HuBERT, Whisper, ...), by id or path."""
+
+from collections.abc import Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+
+from cluster.interfaces import Recipe, Tensors
+from cluster.models.audio.waveform import resampled
+from cluster.models.pretrained import Logits
+from cluster.tasks.classification import ClassLearner
+from relabel_service.errors import InvalidInput
+from relabel_service.media import audio, fetch
+
+MAX_S = 30.0  # of a longer sound the beginning is heard
+MIN_S = 0.1  # a shorter one is followed by silence, lest convolutions find nothing
+RECIPE = Recipe(epochs=5, batch_size=16, learning_rate=3e-5, warmup_share=0.1)
+
+
+def prepare(folder: Path, model: str) -> None:
+    """Keep the extractor and configuration, so that inference needs neither hub nor path."""
+    try:
+        extractor = _extractor(model)
+        config = AutoConfig.from_pretrained(model)
+        if type(config) not in AutoModelForAudioClassification._model_mapping:
+            raise ValueError(f"a {config.model_type} does not classify sounds")
+        if not hasattr(extractor, "sampling_rate"):
+            raise ValueError("its feature extractor hears no sounds")
+    except (OSError, ValueError) as error:
+        raise InvalidInput.of(
+            "model", f"{model!r} is no sound model by hub id or local path: {error}"
+        ) from None
+    extractor.save_pretrained(folder)
+    config.save_pretrained(folder)
+
+
+def start(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> ClassLearner:
+    """A learner with a fresh head; with the model's own other weights where `pretrained`."""
+    extractor = _extractor(folder)
+    rate, padding = extractor.sampling_rate, _padding(extractor)
+    config = AutoConfig.from_pretrained(folder, num_labels=len(classes))
+    network = (
+        AutoModelForAudioClassification.from_pretrained(
+            model, config=config, ignore_mismatched_sizes=True
+        )
+        if pretrained
+        else AutoModelForAudioClassification.from_config(config)  # type: ignore[no-untyped-call]
+    )
+
+    def heard(data: bytes) -> audio.Samples:
+        samples = resampled(data, rate)[: int(MAX_S * rate)]
+        return np.pad(samples, (0, max(int(MIN_S * rate) - len(samples), 0)))
+
+    def collate(encoded: Sequence[bytes]) -> Tensors:
+        asked = extractor(
+            [heard(data) for data in encoded], sampling_rate=rate, return_tensors="np", **padding
+        )
+        return {name: torch.from_numpy(np.asarray(value)) for name, value in asked.items()}
+
+    return ClassLearner(
+        Logits(network),
+        classes=classes,
+        recipe=RECIPE,
+        # Files are kept, not samples, which would be several times as large.
+        encode=lambda contents: [fetch.load(content) for content in contents],
+        collate=collate,
+        size=len,
+    )
+
+
+def _padding(extractor: Any) -> dict[str, bool]:
+    """Extractors that pad to a fixed length do so by themselves; others must be asked to pad."""
+    asked = signature(extractor.__call__).parameters.get("padding")
+    return {"padding": True} if asked is not None and asked.default is False else {}
+
+
+def _extractor(model: str | Path) -> Any:
+    return AutoFeatureExtractor.from_pretrained(model)  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""Models of boxes in images: a built-in detector and transformers detectors."""

@@ -1,0 +1,1 @@
+"""Models that write text: a built-in GRU and transformers encoder-decoders."""

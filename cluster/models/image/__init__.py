@@ -1,0 +1,1 @@
+"""Models of images: a built-in ConvNet and transformers classifiers."""

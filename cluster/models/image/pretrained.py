@@ -1,0 +1,63 @@
+"""Picture models of the transformers library (Swin, ViT, ResNet, ...), by hub id or local path."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+
+from cluster.interfaces import Recipe, Tensors
+from cluster.models.pretrained import Logits
+from cluster.tasks.classification import ClassLearner
+from relabel_service.errors import InvalidInput
+from relabel_service.media import fetch
+
+PILLOW = "pil"  # the processors' backend that needs no torchvision
+RECIPE = Recipe(epochs=5, batch_size=32, learning_rate=5e-5, weight_decay=0.05, warmup_share=0.1)
+
+
+def prepare(folder: Path, model: str) -> None:
+    """Keep the processor and configuration, so that inference needs neither hub nor path."""
+    try:
+        _processor(model).save_pretrained(folder)
+        config = AutoConfig.from_pretrained(model)
+        if type(config) not in AutoModelForImageClassification._model_mapping:
+            raise ValueError(f"a {config.model_type} does not classify pictures")
+        config.save_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise InvalidInput.of(
+            "model", f"{model!r} is no picture model by hub id or local path: {error}"
+        ) from None
+
+
+def start(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> ClassLearner:
+    """A learner with a fresh head; with the model's own other weights where `pretrained`."""
+    processor = _processor(folder)
+    config = AutoConfig.from_pretrained(folder, num_labels=len(classes))
+    network = (
+        AutoModelForImageClassification.from_pretrained(
+            model, config=config, ignore_mismatched_sizes=True
+        )
+        if pretrained
+        else AutoModelForImageClassification.from_config(config)  # type: ignore[no-untyped-call]
+    )
+
+    def collate(encoded: Sequence[bytes]) -> Tensors:
+        pictures = [Image.open(io.BytesIO(data)).convert("RGB") for data in encoded]
+        return {"pixel_values": processor(images=pictures, return_tensors="pt")["pixel_values"]}
+
+    return ClassLearner(
+        Logits(network),
+        classes=classes,
+        recipe=RECIPE,
+        # Files are kept, not tensors, which would be a hundred times as large at 224 pixels a side.
+        encode=lambda contents: [fetch.load(content) for content in contents],
+        collate=collate,
+        size=lambda _: 1,
+    )
+
+
+def _processor(model: str | Path) -> Any:
+    return AutoImageProcessor.from_pretrained(model, backend=PILLOW)  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""Models of rows of features: a built-in deep and cross network."""

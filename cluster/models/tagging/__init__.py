@@ -1,0 +1,1 @@
+"""Models of token tags: a built-in tagger and transformers token classifiers."""

@@ -1,0 +1,146 @@
+"""Taggers of the transformers library, by id or path: sub-words aligned, long rows windowed.
+
+B rows, T tokens of the longest row, W windows of all rows together, S sub-words a window.
+A token goes by its first sub-word, in the one window that shows most on both sides of it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer
+
+from cluster.interfaces import Recipe, Tensors
+from cluster.models.pretrained import Logits
+from cluster.tasks.tagging import MASK, TagLearner
+from relabel_service.errors import InvalidInput
+
+MAX_SUBWORDS = 512
+SHARED = 4  # a window shares one part in so many with the window before
+RECIPE = Recipe(epochs=5, batch_size=16, learning_rate=5e-5, warmup_share=0.1)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """One row. subwords: ids of each window; place: window and position of each token, [T, 2]."""
+
+    subwords: list[list[int]]
+    place: npt.NDArray[np.int64]
+
+
+def prepare(folder: Path, model: str) -> None:
+    """Keep the tokenizer and configuration, so that inference needs neither hub nor path."""
+    try:
+        tokenizer = _tokenizer(model)
+        config = AutoConfig.from_pretrained(model)
+        if type(config) not in AutoModelForTokenClassification._model_mapping:
+            raise ValueError(f"a {config.model_type} does not tag tokens")
+        if not tokenizer.is_fast:
+            raise ValueError("its tokenizer does not tell which word a sub-word is of")
+    except (OSError, ValueError) as error:
+        raise InvalidInput.of(
+            "model", f"{model!r} is no tagger by hub id or local path: {error}"
+        ) from None
+    tokenizer.save_pretrained(folder)
+    config.save_pretrained(folder)
+
+
+def start(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> TagLearner:
+    """A learner with a fresh head; with the model's own other weights where `pretrained`."""
+    tokenizer = _tokenizer(folder)
+    config = AutoConfig.from_pretrained(folder, num_labels=1 + 2 * len(classes))
+    network = (
+        AutoModelForTokenClassification.from_pretrained(
+            model, config=config, ignore_mismatched_sizes=True
+        )
+        if pretrained
+        else AutoModelForTokenClassification.from_config(config)  # type: ignore[no-untyped-call]
+    )
+    room = getattr(config, "max_position_embeddings", None) or MAX_SUBWORDS
+    longest = min(MAX_SUBWORDS, tokenizer.model_max_length, room)
+
+    def collate(encoded: Sequence[Windows]) -> Tensors:
+        windows = [window for row in encoded for window in row.subwords]
+        padded = tokenizer.pad({"input_ids": windows}, return_tensors="pt")
+        first = np.cumsum([0, *(len(row.subwords) for row in encoded[:-1])])
+        lengths = torch.tensor([len(row.place) for row in encoded])
+        place = torch.zeros(len(encoded), int(lengths.max()), 2, dtype=torch.long)
+        for number, row in enumerate(encoded):
+            offset = torch.tensor([first[number], 0])
+            place[number, : len(row.place)] = torch.from_numpy(row.place) + offset
+        return {
+            "input_ids": padded["input_ids"],
+            "attention_mask": padded["attention_mask"],
+            "place": place,
+            MASK: torch.arange(place.shape[1]) < lengths[:, None],
+        }
+
+    return TagLearner(
+        _TokenLogits(network),
+        classes=classes,
+        recipe=RECIPE,
+        encode=lambda contents: [_encode(tokenizer, json.loads(c), longest) for c in contents],
+        collate=collate,
+        size=lambda row: sum(map(len, row.subwords)),
+    )
+
+
+class _TokenLogits(nn.Module):
+    """Logits of windows [W, S, G] -> logits of tokens [B, T, G]."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.windows = Logits(model)
+
+    def forward(self, batch: Tensors) -> torch.Tensor:
+        logits: torch.Tensor = self.windows(
+            {name: batch[name] for name in ("input_ids", "attention_mask")}
+        )
+        window, position = batch["place"].unbind(dim=-1)
+        return logits[window, position]
+
+
+def _encode(tokenizer: Any, tokens: list[str], longest: int) -> Windows:
+    told = tokenizer(
+        _visible(tokenizer, tokens),
+        is_split_into_words=True,
+        truncation=True,
+        max_length=longest,
+        stride=longest // SHARED,
+        return_overflowing_tokens=True,
+    )
+    place = np.zeros((len(tokens), 2), np.int64)
+    context = np.full(len(tokens), -1)  # sub-words on the shorter side of each token, as yet
+    for window, subwords in enumerate(told.input_ids):
+        word_ids = told.word_ids(window)
+        for position, word in enumerate(word_ids):
+            if word is None or (position and word_ids[position - 1] == word):
+                continue
+            shown = min(position, len(subwords) - 1 - position)
+            if shown > context[word]:
+                context[word], place[word] = shown, (window, position)
+    return Windows(list(told.input_ids), place)
+
+
+def _visible(tokenizer: Any, tokens: list[str]) -> list[str]:
+    """Tokens of which no sub-word is left (a space, a control sign) stand as unknown ones."""
+    seen = {
+        word
+        for word in tokenizer(tokens, is_split_into_words=True, truncation=False).word_ids()
+        if word is not None
+    }
+    if len(seen) == len(tokens):
+        return tokens
+    stand_in = tokenizer.unk_token or "?"
+    return [token if place in seen else stand_in for place, token in enumerate(tokens)]
+
+
+def _tokenizer(model: str | Path) -> Any:
+    """add_prefix_space: byte-level tokenizers take words only so; others know no such setting."""
+    return AutoTokenizer.from_pretrained(model, add_prefix_space=True)

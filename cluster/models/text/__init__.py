@@ -1,0 +1,1 @@
+"""Models of texts: a built-in n-gram model and transformers classifiers."""

@@ -1,0 +1,1 @@
+"""Rows that are similar to a few example errors."""

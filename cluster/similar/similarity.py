@@ -1,0 +1,202 @@
+"""How alike rows are to a few bad cases: by tokens, by regular expression, by embedding.
+
+Every measure gives a similarity in [0, 1], higher is more alike, of each row to each case,
+and judges a row on its own, so that rows can be spread over workers in any batches. The
+queries are few, so an exact search is one look at every row; no index is built.
+
+R rows, Q cases, T distinct tokens of the cases.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+
+from cluster.data.rows import BATCH_ROWS
+from cluster.inference.embeddings import Embedder
+from cluster.interfaces import Array
+from relabel_service.errors import InvalidInput
+from relabel_service.tasks import task_named
+from relabel_service.v1 import items_pb2
+
+Measure = Callable[[Sequence[str]], Array]
+"""Contents -> similarity to each case, [R, Q]."""
+
+K1, B = 1.5, 0.75
+# A letter of a script that sets no spaces is a token; other letters and digits run together.
+_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+
+
+class Likeness(StrEnum):
+    """What makes rows alike."""
+
+    TOKENS = "tokens"  # words they share, rare words more (BM25)
+    REGEX = "regex"  # a match of the case's regular expression
+    EMBEDDING = "embedding"  # the angle between their embeddings
+
+
+def measure_of(
+    likeness: Likeness,
+    cases: Sequence[str],
+    rows: "ray.data.Dataset | None",
+    *,
+    task: str,
+    model: str | None,
+) -> Callable[[], Measure]:
+    """What workers call to have a measure. Raises InvalidInput when it does not suit the cases.
+
+    rows: dataset.ROWS that tokens are counted in; the other measures need none.
+    """
+    match likeness:
+        case Likeness.TOKENS:
+            queries = [tokens(words(case, task)) for case in cases]
+            assert rows is not None
+            return partial(_by_tokens, queries, count(rows, queries, task=task), task)
+        case Likeness.REGEX:
+            return partial(_by_expressions, [_compiled(case) for case in cases], task)
+        case Likeness.EMBEDDING:
+            Embedder.check(task, cases[0], model)
+            return partial(_by_embedding, list(cases), task, model)
+
+
+def words(content: str, task: str) -> str:
+    """A content's words. Raises InvalidInput when it has none."""
+    wire = task_named(task).content_to_wire(content)
+    payload = wire.WhichOneof("payload")
+    if payload not in _WORDS:
+        raise InvalidInput.of(
+            "likeness", f"{payload} has no words; compare by {Likeness.EMBEDDING.value}"
+        )
+    return _WORDS[payload](wire)
+
+
+_WORDS: dict[str, Callable[[items_pb2.Content], str]] = {
+    "text": lambda wire: wire.text.text,
+    "tokens": lambda wire: " ".join(wire.tokens.tokens),
+    "fields": lambda wire: " ".join(
+        f"{name}={value}" for name, value in sorted(wire.fields.fields.items())
+    ),
+}
+
+
+def tokens(text: str) -> list[str]:
+    return _TOKEN.findall(text.lower())
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of a whole table: rows that hold each token of the cases, rows, and mean tokens a row."""
+
+    rows_with: dict[str, int]
+    num_rows: int
+    mean_length: float
+
+
+def count(rows: "ray.data.Dataset", queries: Sequence[Sequence[str]], *, task: str) -> Counts:
+    """One pass over the rows; only the cases' own tokens are counted."""
+    wanted = frozenset(token for query in queries for token in query)
+    parts = rows.map_batches(
+        partial(_count, wanted=wanted, task=task), batch_format="pyarrow", batch_size=BATCH_ROWS
+    ).take_all()
+    rows_with: Counter[str] = Counter()
+    for part in parts:
+        rows_with.update(dict(part["rows_with"]))
+    num_rows = sum(part["num_rows"] for part in parts)
+    num_tokens = sum(part["num_tokens"] for part in parts)
+    return Counts(dict(rows_with), num_rows, num_tokens / max(num_rows, 1))
+
+
+def bm25(query: Sequence[str], texts: Sequence[Sequence[str]], counts: Counts) -> Array:
+    """Score of each text, [R] (Robertson et al. 1995, idf as Lucene has it, never negative).
+
+    Libraries score against an index of their own, whose counts would be one worker's rows;
+    these counts are the whole table's.
+    """
+    weight = {
+        token: number * math.log(1 + (counts.num_rows - with_ + 0.5) / (with_ + 0.5))
+        for token, number in Counter(query).items()
+        if (with_ := counts.rows_with.get(token, 0))
+    }
+    return np.array(
+        [_score(Counter(text), len(text), weight, counts.mean_length) for text in texts]
+    )
+
+
+def _score(found: Counter[str], length: int, weight: dict[str, float], mean_length: float) -> float:
+    norm = K1 * (1 - B + B * length / max(mean_length, 1e-9))
+    return sum(
+        value * found[token] / (found[token] + norm)
+        for token, value in weight.items()
+        if token in found
+    )
+
+
+def _by_tokens(queries: Sequence[Sequence[str]], counts: Counts, task: str) -> Measure:
+    """BM25 over the score a case has with itself, at most 1."""
+    own = [max(float(bm25(query, [query], counts)[0]), 1e-9) for query in queries]
+
+    def measure(contents: Sequence[str]) -> Array:
+        texts = [tokens(words(content, task)) for content in contents]
+        scores = [
+            bm25(query, texts, counts) / most for query, most in zip(queries, own, strict=True)
+        ]
+        return np.minimum(np.stack(scores, axis=1), 1.0)
+
+    return measure
+
+
+def _by_expressions(expressions: Sequence[re.Pattern[str]], task: str) -> Measure:
+    def measure(contents: Sequence[str]) -> Array:
+        return np.array(
+            [
+                [float(one.search(text) is not None) for one in expressions]
+                for text in (words(content, task) for content in contents)
+            ]
+        ).reshape(len(contents), len(expressions))
+
+    return measure
+
+
+def _by_embedding(cases: Sequence[str], task: str, model: str | None) -> Measure:
+    """Cosine, negative ones as 0."""
+    embedder = Embedder(task, model)
+    known = embedder(cases)
+
+    def measure(contents: Sequence[str]) -> Array:
+        return np.clip(embedder(contents) @ known.T, 0.0, 1.0)
+
+    return measure
+
+
+def _compiled(expression: str) -> re.Pattern[str]:
+    try:
+        return re.compile(expression)
+    except re.error as error:
+        raise InvalidInput.of(
+            "cases", f"{expression!r} is no regular expression: {error}; mend it"
+        ) from None
+
+
+def _count(batch: pa.Table, *, wanted: frozenset[str], task: str) -> pa.Table:
+    fit = batch.filter(batch["fault"].is_null())
+    rows_with: Counter[str] = Counter()
+    num_tokens = 0
+    for content in fit["content"].to_pylist():
+        found = tokens(words(content, task))
+        num_tokens += len(found)
+        rows_with.update(wanted.intersection(found))
+    return pa.table(
+        {
+            "rows_with": pa.array([list(rows_with.items())], pa.map_(pa.string(), pa.int64())),
+            "num_rows": [fit.num_rows],
+            "num_tokens": [num_tokens],
+        }
+    )

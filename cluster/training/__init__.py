@@ -1,0 +1,1 @@
+"""Training of models by folds, and what a training leaves behind."""

@@ -1,0 +1,118 @@
+"""People's decisions become the data set's next version: one Delta commit, once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+
+from cluster.data.rows import Source
+from cluster.versions.write import Writing, require_versions, write
+from relabel_service.errors import NotFound
+from relabel_service.tables import delta
+from relabel_service.votes.majority import answers_on_rows, majority
+
+
+class Consensus(StrEnum):
+    """How votes become decisions."""
+
+    MAJORITY = "majority"  # more than half of them
+    CROWDLAB = "crowdlab"  # weighed by the model's view and by each labeler's quality
+
+
+@dataclass(frozen=True)
+class Merging:
+    """Results of one campaign into the Delta table they are about.
+
+    consensus: CROWDLAB needs classes, and rows that several people voted on; it decides on
+    every row that has a vote, where the majority leaves ties alone.
+    skip_changed: leave rows alone whose label changed meanwhile, or that an answer does not
+    fit, rather than refuse.
+    """
+
+    source: Source
+    results_uri: str
+    campaign: str
+    lineage_uri: str
+    skip_changed: bool = False
+    consensus: Consensus = Consensus.MAJORITY
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did, in decisions (a row or unit each).
+
+    num_undecided: asked about, but without a majority. num_skipped: left alone
+    as skip_changed says. version is version_before when
+    nothing changed. labelers: rows of crowdlab.QUALITY, where the consensus weighs labelers.
+    """
+
+    version_before: int
+    version: int
+    num_decided: int
+    num_changed: int
+    num_undecided: int
+    num_skipped: int
+    labelers: Sequence[Mapping[str, Any]] = ()
+
+
+def merge(merging: Merging) -> Merged:
+    """Write the next version and its lineage. Run again, it changes nothing and tells the same.
+
+    Raises NotFound when there is no such campaign, InvalidInput when its votes cannot be weighed
+    as asked; else as versions.write.
+    """
+    require_versions(merging.source)
+    results = _results(merging)
+    decisions, labelers = decide(results, merging.consensus)
+    num_asked = len({(row["id"], row["unit"]) for row in results.to_pylist()})
+    written = write(
+        Writing(
+            source=merging.source,
+            decisions=decisions.to_pylist(),
+            app_id=_app_id(merging, results["run_id"][0].as_py()),
+            lineage_uri=merging.lineage_uri,
+            skip_changed=merging.skip_changed,
+        )
+    )
+    return Merged(
+        version_before=written.version_before,
+        version=written.version,
+        num_decided=len(written.decisions),
+        num_changed=sum(row["changed"] for row in written.decisions),
+        num_undecided=num_asked - decisions.num_rows,
+        num_skipped=decisions.num_rows - len(written.decisions),
+        labelers=labelers,
+    )
+
+
+def decide(results: pa.Table, consensus: Consensus) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """consensus.DECISIONS, and rows of crowdlab.QUALITY where labelers are weighed.
+
+    results: tables.RESULTS of one campaign. Raises InvalidInput when its votes cannot be weighed.
+    """
+    if consensus is Consensus.MAJORITY:
+        return majority(results), []
+    from cluster.versions.crowdlab import crowdlab  # cleanlab, which only this needs
+
+    uri, run_id = (results[name][0].as_py() for name in ("findings_uri", "run_id"))
+    columns = ["rank", "id", "unit", "suggestions", "classes"]
+    decisions, quality = crowdlab(results, delta.read_run(uri, run_id, columns=columns))
+    return decisions, quality.to_pylist()
+
+
+def _app_id(merging: Merging, run_id: str) -> str:
+    """Of its own for each consensus: to decide anew what is decided already is a conflict."""
+    weighed = "" if merging.consensus is Consensus.MAJORITY else f"/{merging.consensus}"
+    return f"merge/{merging.campaign}/{run_id}{weighed}"
+
+
+def _results(merging: Merging) -> pa.Table:
+    results = answers_on_rows(delta.read_where(merging.results_uri, {"campaign": merging.campaign}))
+    if not results.num_rows:
+        raise NotFound(
+            f"{merging.results_uri!r} holds no results of campaign {merging.campaign!r}; "
+            "finalize it first, or name another"
+        )
+    return results

@@ -1,0 +1,183 @@
+"""What a rule decides about rows by itself, without people: set, drop or weight.
+
+It acts on findings, hence on predictions that did not see the row. A rule cannot
+tell a wrong label from a hard row: whoever uses one must measure the next model on
+labels that no rule has touched (jobs/policy.py and jobs/self_refine.py do).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray.data
+
+from cluster.data.rows import BATCH_ROWS, Source, check, read
+from cluster.versions.write import Action, Writing, Written, write
+from relabel_service.errors import InvalidInput
+from relabel_service.tables import delta
+from relabel_service.tasks import task_named
+
+WEIGHT = "weight"  # the weight column where the user names none
+LABEL_RANK = "label_rank"  # signal: place of the human label among the model's classes, 1 the best
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What to do with which findings: those for which every condition given holds.
+
+    least: least suspicion. top: at most so many, the worst. outside_top: the human label
+    is not among the model's so many best classes.
+    weight: what a row counts under WEIGHT; None for 1 - suspicion.
+    """
+
+    action: Action
+    least: float = 0.0
+    top: int | None = None
+    outside_top: int | None = None
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least <= 1:
+            raise InvalidInput.of("threshold", f"{self.least} is out of range; use 0 to 1")
+        for name in ("top", "outside_top"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidInput.of(name, f"{value} is too small; use 1 or more")
+        if self.weight is not None and self.weight < 0:
+            raise InvalidInput.of("weight", f"{self.weight} is below 0; use 0 or more")
+
+    def __str__(self) -> str:
+        """In words that tell rules apart; no `/`, so that it may name a folder."""
+        words = [
+            self.action.value,
+            f"suspicion>={self.least:g}" if self.least else "",
+            f"worst-{self.top}" if self.top is not None else "",
+            f"outside-top-{self.outside_top}" if self.outside_top is not None else "",
+            f"weight={self.weight:g}" if self.weight is not None else "",
+        ]
+        return "-".join(word for word in words if word)
+
+
+def decide(findings: pa.Table, rule: Rule) -> list[dict[str, Any]]:
+    """The rule's decisions (versions.Writing), worst first.
+
+    findings: tables.FINDINGS of one run. A finding without another label to set is left alone.
+    Raises InvalidInput when the rule asks for the top K of a task without classes.
+    """
+    chosen = findings.filter(pc.greater_equal(findings["suspicion"], rule.least))
+    if rule.outside_top is not None and chosen.num_rows:
+        places = pc.map_lookup(chosen["signals"], pa.scalar(LABEL_RANK), "first")
+        if places.null_count:
+            raise InvalidInput.of(
+                "outside_top",
+                f"{rule.outside_top} given, but {chosen['task'][0].as_py()} ranks no classes; "
+                "use a threshold",
+            )
+        chosen = chosen.filter(pc.greater(places, rule.outside_top))
+    rows = chosen.sort_by("rank").to_pylist()
+    if rule.action is Action.SET:
+        rows = [row for row in rows if _other(row) is not None]
+    now = datetime.now(UTC)
+    return [_decision(row, rule, now) for row in rows[: rule.top]]
+
+
+def apply(
+    source: Source, findings_uri: str, run_id: str, rule: Rule, *, lineage_uri: str
+) -> Written:
+    """Write the rule's version of a Delta table. Raises as versions.write and decide."""
+    decisions = decide(delta.read_run(findings_uri, run_id), rule)
+    told = {"findings_uri": findings_uri, "run_id": run_id}
+    return write(
+        Writing(
+            source=source,
+            decisions=[{**row, **told} for row in decisions],
+            app_id=f"policy/{run_id}/{rule}",
+            lineage_uri=lineage_uri,
+            action=rule.action,
+            policy=str(rule),
+            weight_column=source.weight_column or WEIGHT,
+        )
+    )
+
+
+def preview(source: Source, decisions: Sequence[Mapping[str, Any]], rule: Rule, out: str) -> Source:
+    """The rows that apply would leave, as parquet in the folder `out`: to train on before deciding.
+
+    Holds the id, content, label and weight columns alone.
+    """
+    by_id: dict[str, list[Mapping[str, Any]]] = {}
+    for row in decisions:
+        by_id.setdefault(row["id"], []).append(row)
+    read(source).map_batches(
+        partial(changed_rows, source=source, rule=rule, by_id=by_id),
+        batch_format="pyarrow",
+        batch_size=BATCH_ROWS,
+    ).write_parquet(out, mode=ray.data.SaveMode.OVERWRITE)
+    return Source(
+        out,
+        source.task,
+        source.content_columns,
+        source.label_column,
+        source.id_column,
+        weight_column=source.weight_column or WEIGHT,
+    )
+
+
+def changed_rows(
+    batch: pa.Table,
+    *,
+    source: Source,
+    rule: Rule,
+    by_id: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> pa.Table:
+    """The user's rows as the rule would leave them, with a weight each. by_id: decisions."""
+    task, weight_column = task_named(source.task), source.weight_column or WEIGHT
+    checked = check(batch, source=source).to_pylist()
+    labels = batch[source.label_column].to_pylist()
+    weights = [row["weight"] for row in checked]
+    kept = np.ones(batch.num_rows, np.bool_)
+    for place, row in enumerate(checked):
+        found = by_id.get(row["id"], []) if row["fault"] is None else []
+        if not found:
+            continue
+        kept[place] = rule.action is not Action.DROP
+        if rule.action is Action.WEIGHT:
+            weights[place] = min(one["weight"] for one in found)
+        if rule.action is Action.SET:
+            label = row["label"]
+            for one in found:
+                label = task.with_unit_label(label, one["unit"], one["new_label"])
+            labels[place] = task.write_label(label, row["content"])
+    kind = batch.schema.field(source.label_column).type
+    names = [
+        name for name in batch.column_names if name not in (source.label_column, weight_column)
+    ]
+    table = batch.select(names).append_column(source.label_column, pa.array(labels).cast(kind))
+    return table.append_column(weight_column, pa.array(weights, pa.float64())).filter(kept)
+
+
+def _other(row: Mapping[str, Any]) -> str | None:
+    """The best suggestion that is another label than the human one."""
+    labels = (one["label"] for one in row["suggestions"])
+    return next((label for label in labels if label != row["human_label"]), None)
+
+
+def _decision(row: Mapping[str, Any], rule: Rule, now: datetime) -> dict[str, Any]:
+    new_label = {Action.SET: _other(row), Action.DROP: None}.get(rule.action, row["human_label"])
+    weight = 1 - row["suspicion"] if rule.weight is None else rule.weight
+    return {
+        "id": row["id"],
+        "unit": row["unit"],
+        "previous_label": row["human_label"],
+        "new_label": new_label,
+        "weight": weight if rule.action is Action.WEIGHT else None,
+        "votes": [],
+        "labelers": [],
+        "decided_time": now,
+        "rank": row["rank"],
+    }

@@ -1,0 +1,1 @@
+"""The loop: train, mine, label and merge, round by round."""

@@ -1,0 +1,186 @@
+"""What a loop brought: a table for the terminal, JSON, and one HTML page with its curves."""
+
+import html as markup
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import plotly.graph_objects as plot
+from plotly.subplots import make_subplots
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from cluster.io.folder import Folder
+from jobs.loop import report_quality
+from jobs.loop.rounds import Round
+from jobs.loop.stages import Stage
+
+STAGES = "stages.json"
+Metrics = Mapping[str, Mapping[str, float]]  # test -> metric -> value
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rounds in order; ceiling: metrics of a model trained on all gold labels, if known.
+
+    stages: what each step took, over all runs of a loop that was stopped.
+    """
+
+    rounds: Sequence[Round]
+    ceiling: Metrics | None
+    stages: Sequence[Stage]
+
+    @property
+    def curves(self) -> list[tuple[str, str]]:
+        """(test, metric) pairs that every version has that a model was trained on."""
+        return [(test, name) for test, values in self.rounds[0].metrics.items() for name in values]
+
+    @property
+    def headlines(self) -> list[tuple[str, str]]:
+        """The first metric of each test."""
+        return [(test, next(iter(values))) for test, values in self.rounds[0].metrics.items()]
+
+
+def table(report: Report) -> Table:
+    """One row a version, and the ceiling; of each test the headline metric."""
+    shown = Table(title="What the loop brought", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in _headings(report.headlines):
+        shown.add_column(heading, justify="left" if heading == "version" else "right")
+    for cells in _rows(report, report.headlines):
+        shown.add_row(*cells)
+    return shown
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    return {
+        "rounds": [asdict(one) for one in report.rounds],
+        "ceiling": report.ceiling,
+        "stages": [asdict(one) for one in report.stages],
+    }
+
+
+def stages_so_far(folder: Folder, done: Sequence[Stage]) -> list[Stage]:
+    """What this run's steps took, added to what `folder` keeps of earlier ones; kept again."""
+    known: dict[str, Stage] = {}
+    if folder.exists(STAGES):
+        known = {told["name"]: Stage(**told) for told in json.loads(folder.read(STAGES))}
+    for stage in done:
+        known[stage.name] = known[stage.name].then(stage) if stage.name in known else stage
+    folder.write(STAGES, json.dumps([asdict(one) for one in known.values()]).encode())
+    return list(known.values())
+
+
+def html(report: Report) -> str:
+    """A page that needs no network: the plot library is within."""
+    head = "".join(f"<th>{markup.escape(name)}</th>" for name in _headings(report.curves))
+    body = "".join(
+        "<tr>" + "".join(f"<td>{markup.escape(cell)}</td>" for cell in cells) + "</tr>"
+        for cells in _rows(report, report.curves)
+    )
+    plots: str = _figure(report).to_html(full_html=False, include_plotlyjs=True)
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>What the loop brought</title>"
+        "<style>body{font:16px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}"
+        "table{border-collapse:collapse}td,th{padding:.3rem .8rem;border-bottom:1px solid #ddd;"
+        "text-align:right}td:first-child,th:first-child{text-align:left}</style>"
+        f"<h1>What the loop brought</h1><table><tr>{head}</tr>{body}</table>{plots}"
+        f"{_quality(report)}<h2>What it took</h2>{_stages(report.stages)}</html>"
+    )
+
+
+def _quality(report: Report) -> str:
+    known = [(one.version, one.quality) for one in report.rounds if one.quality is not None]
+    if not known:
+        return ""
+    names, qualities = [name for name, _ in known], [one for _, one in known]
+    told = "".join(
+        f"<p>{markup.escape(one)}</p>" for one in report_quality.sentences(names, qualities)
+    )
+    plots: str = report_quality.figure(names, qualities).to_html(
+        full_html=False, include_plotlyjs=False
+    )
+    return f"<h2>The labels</h2>{told}{plots}"
+
+
+def _stages(stages: Sequence[Stage]) -> str:
+    rows = "".join(
+        f"<tr><td>{markup.escape(one.name)}</td><td>{one.seconds:.1f}</td>"
+        f"<td>{one.peak_bytes / 2**30:.2f}</td></tr>"
+        for one in stages
+    )
+    return f"<table><tr><th>step</th><th>seconds</th><th>peak GiB</th></tr>{rows}</table>"
+
+
+def _headings(curves: Sequence[tuple[str, str]]) -> list[str]:
+    tests = [f"{test} {name.replace('_', ' ')}" for test, name in curves]
+    return ["version", "wrong", "leased", "precision", "recall", "changed", "left", *tests]
+
+
+def _rows(report: Report, curves: Sequence[tuple[str, str]]) -> list[list[str]]:
+    rows = [
+        [
+            one.version,
+            _number(one.num_wrong),
+            _number(one.num_leased),
+            _percent(one.precision),
+            _percent(one.recall),
+            _number(one.merged.num_changed if one.merged else None),
+            report_quality.errors_left(one.quality),
+            *(_percent(_metric(one, test, name)) for test, name in curves),
+        ]
+        for one in report.rounds
+    ]
+    if report.ceiling is not None:
+        values = [_percent(report.ceiling[test][name]) for test, name in curves]
+        rows.append(["ceiling", "0", "", "", "", "", "", *values])
+    return rows
+
+
+def _figure(report: Report) -> plot.Figure:
+    """Metrics by version with the ceiling dashed; beside them, precision and wrong labels left."""
+    figure = make_subplots(cols=2, subplot_titles=("Metrics by version", "Labels by version"))
+    versions = [one.version for one in report.rounds]
+    for test, name in report.curves:
+        values = [_metric(one, test, name) for one in report.rounds]
+        title = f"{test} {name}"
+        figure.add_scatter(
+            x=versions,
+            y=values,
+            name=title,
+            mode="lines+markers",
+            connectgaps=True,
+            col=1,
+            row=1,
+        )
+        if report.ceiling is not None:
+            figure.add_scatter(
+                x=versions,
+                y=[report.ceiling[test][name]] * len(versions),
+                name=f"{title}, all gold",
+                mode="lines",
+                line={"dash": "dot"},
+                col=1,
+                row=1,
+            )
+    for title, counts in (
+        ("wrong labels", [one.num_wrong for one in report.rounds]),
+        ("leased", [one.num_leased for one in report.rounds]),
+        ("changed", [one.merged.num_changed if one.merged else None for one in report.rounds]),
+    ):
+        figure.add_bar(x=versions, y=counts, name=title, col=2, row=1)
+    figure.update_layout(template="plotly_white", height=520)
+    return figure
+
+
+def _metric(one: Round, test: str, name: str) -> float | None:
+    """None for a version that no model was trained on."""
+    return one.metrics.get(test, {}).get(name)
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"

@@ -1,0 +1,95 @@
+"""The report's part on labels: errors left, whether P(wrong) holds, how labels go wrong."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as plot
+from plotly.subplots import make_subplots
+
+from jobs.loop.quality import Quality
+
+MOST_CLASSES = 60  # beyond, a matrix of all classes cannot be read
+
+
+def errors_left(quality: Quality | None) -> str:
+    """'12'; '~12' where only the model says so."""
+    if quality is None:
+        return ""
+    left = quality.errors_left
+    return f"{'' if left.by_audit else '~'}{left.expected:.0f}"
+
+
+def sentences(names: Sequence[str], qualities: Sequence[Quality]) -> list[str]:
+    """What each round's answers say, in words. names: of the rounds' versions."""
+    return [_sentence(name, one) for name, one in zip(names, qualities, strict=True)]
+
+
+def _sentence(name: str, quality: Quality) -> str:
+    teller = "the audit" if quality.errors_left.by_audit else "the model"
+    return (
+        f"{name}: people found {quality.num_found} wrong labels; of the rows nobody was asked "
+        f"about, {errors_left(quality)} ({quality.errors_left.low:.0f} to "
+        f"{quality.errors_left.high:.0f}) are wrong by {teller}. The next rows hold about "
+        f"{quality.errors_per_minute:.2f} errors a labeler-minute; {quality.num_worth_asking} "
+        "rows are worth asking about."
+    )
+
+
+def figure(names: Sequence[str], qualities: Sequence[Quality]) -> plot.Figure:
+    """Reliability of each round, errors left with their interval, and the first noise matrix."""
+    shown = make_subplots(
+        cols=3,
+        subplot_titles=(
+            "Found wrong against P(wrong)",
+            "Errors left among rows not asked about",
+            f"P(label | true class) by the model, {names[0]}",
+        ),
+    )
+    for name, one in zip(names, qualities, strict=True):
+        _reliability(shown, name, one)
+    ideal = {"x": [0, 1], "y": [0, 1], "name": "ideal", "mode": "lines", "line": {"dash": "dot"}}
+    shown.add_scatter(**ideal, row=1, col=1)
+    left = [one.errors_left for one in qualities]
+    shown.add_scatter(
+        x=list(names),
+        y=[one.expected for one in left],
+        error_y={
+            "array": [one.high - one.expected for one in left],
+            "arrayminus": [one.expected - one.low for one in left],
+        },
+        name="errors left",
+        mode="markers",
+        row=1,
+        col=2,
+    )
+    first = qualities[0]
+    if first.noise_matrix and len(first.classes) <= MOST_CLASSES:
+        shown.add_heatmap(
+            z=[list(row) for row in first.noise_matrix],
+            x=list(first.classes),
+            y=list(first.classes),
+            zmin=0,
+            zmax=1,
+            colorscale="Blues",
+            row=1,
+            col=3,
+        )
+        shown.update_xaxes(title="label", row=1, col=3)
+        shown.update_yaxes(title="true class", autorange="reversed", row=1, col=3)
+    # Beneath the plots: at the right stands the matrix's scale.
+    return shown.update_layout(template="plotly_white", height=480, legend={"orientation": "h"})
+
+
+def _reliability(shown: plot.Figure, name: str, quality: Quality) -> None:
+    curve = quality.curve
+    shown.add_scatter(
+        x=[one.predicted for one in curve],
+        y=[one.observed for one in curve],
+        error_y={
+            "array": [one.high - one.observed for one in curve],
+            "arrayminus": [one.observed - one.low for one in curve],
+        },
+        name=name,
+        mode="lines+markers",
+        row=1,
+        col=1,
+    )

@@ -1,0 +1,95 @@
+"""A keyboard labeler for the terminal: one item a screen, one key a decision."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console, Group
+from rich.markup import escape as escape_markup
+from rich.panel import Panel
+from rich.prompt import Prompt
+from rich.text import Text
+
+from relabel_service.cli import render
+from relabel_service.client import Client, accept, confirm, escalate, relabel, skip
+from relabel_service.v1 import items_pb2, leases_pb2
+
+KEYS = {
+    "c": "confirm the human label",
+    "a": "accept the suggestion",
+    "p": "take the preferred label",
+    "o": "other label",
+    "s": "skip",
+    "e": "escalate",
+    "q": "quit",
+}
+OFFERED: Mapping[str, Callable[[items_pb2.Item], bool]] = {
+    "a": lambda item: bool(item.suggestions),
+    "p": lambda item: item.HasField("preferred_label"),
+}
+
+
+def label_in_terminal(
+    client: Client, campaign: str, *, max_items: int, console: Console, adjudicate: bool = False
+) -> int:
+    """Ask about items until none is left or the person quits; how many answers were accepted.
+
+    Each answer is sent at once, so quitting or a lost terminal loses at most the
+    item on the screen.
+    """
+    classes = client.get_campaign(campaign).classes
+    num_accepted = 0
+    while True:
+        with client.hold(campaign, max_items=max_items, adjudicate=adjudicate) as leases:
+            if not leases:
+                console.print("Nothing is left for you in this campaign.")
+                return num_accepted
+            for lease in leases:
+                result = ask(lease, classes, console)
+                if result is None:
+                    return num_accepted
+                [outcome] = client.submit(campaign, [result])
+                if outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED:
+                    num_accepted += 1
+                else:
+                    status = leases_pb2.ResultStatus.Name(outcome.status)
+                    console.print(f"[yellow]Not taken: {status}[/yellow]")
+
+
+def ask(
+    lease: leases_pb2.Lease, classes: Sequence[str], console: Console
+) -> leases_pb2.Result | None:
+    """Show the item and read one decision; None to quit."""
+    missing = {key for key, offers in OFFERED.items() if not offers(lease.item)}
+    keys = [key for key in KEYS if key not in missing]
+    console.print(screen(lease.item))
+    console.print("  ".join(f"[bold]{key}[/bold] {KEYS[key]}" for key in keys))
+    match Prompt.ask("decision", choices=keys, show_choices=False, console=console):
+        case "c":
+            return confirm(lease)
+        case "a":
+            return accept(lease)
+        case "p":
+            preferred = lease.item.preferred_label
+            is_there = preferred == lease.item.human_label
+            return confirm(lease) if is_there else relabel(lease, preferred)
+        case "o":
+            label = render.ask_label(lease.item, classes, console)
+            return ask(lease, classes, console) if label is None else relabel(lease, label)
+        case "s":
+            return skip(lease)
+        case "e":
+            return escalate(lease, Prompt.ask("why", default="", console=console))
+    return None
+
+
+def screen(item: items_pb2.Item) -> Panel:
+    lines = [render.content(item), Text()]
+    lines.append(Text(f"human label  {render.label(item.human_label, item)}", "bold"))
+    if item.HasField("preferred_label"):
+        lines.append(Text(f"preferred    {render.label(item.preferred_label, item)}", "green"))
+    lines += [
+        Text(f"model says   {render.label(one.label, item)}  {one.probability:.0%}", "cyan")
+        for one in item.suggestions
+    ]
+    about = f"{item.row_id} · {item.unit}" if item.unit else item.row_id
+    title = f"{escape_markup(about)} · suspicion {item.suspicion:.2f}"
+    return Panel(Group(*lines), title=title, subtitle=escape_markup(item.reason))

@@ -1,0 +1,350 @@
+"""The `relabel` command: run the service, look at campaigns, label from a terminal.
+
+    relabel serve --queue sqlite:///queue.db
+    relabel campaigns
+    relabel label campaigns/demo --as ann
+
+With --secret the service takes tokens, which the other commands read from RELABEL_TOKEN:
+
+    relabel serve --secret FILE
+    export RELABEL_TOKEN=$(relabel token --secret FILE --as ann)
+
+lease and submit speak JSON lines (the protos' JSON form), for scripts:
+
+    relabel lease campaigns/demo --as ann --max-items 20 > leases.jsonl
+    relabel submit campaigns/demo --as ann < results.jsonl
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from relabel_service.cli.label import label_in_terminal
+from relabel_service.client import Client
+from relabel_service.errors import InvalidInput, RelabelError, Violation
+from relabel_service.server.auth import (
+    DEFAULT_AUDIENCE,
+    DEFAULT_ISSUER,
+    LABELER,
+    ROLES,
+    AuthSettings,
+    mint,
+    read_secret,
+)
+from relabel_service.v1 import campaigns_pb2, leases_pb2
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Address = Annotated[
+    str, typer.Option("--address", envvar="RELABEL_ADDRESS", help="host:port of the service")
+]
+Labeler = Annotated[
+    str,
+    typer.Option("--as", envvar="RELABEL_LABELER", help="who answers, where there are no keys"),
+]
+CampaignName = Annotated[str, typer.Argument(help="campaigns/{campaign}", show_default=False)]
+MaxItems = Annotated[int, typer.Option(help="how many items to hold at once")]
+Adjudicate = Annotated[
+    bool, typer.Option("--adjudicate", help="judge items in dispute, as an adjudicator")
+]
+
+
+class Order(StrEnum):
+    WORST_FIRST = "worst-first"
+    BY_CLASS = "by-class"
+    ALIKE_TOGETHER = "alike-together"
+
+
+class Skipped(StrEnum):
+    OTHERS = "others"
+    NEVER_AGAIN = "nobody"
+
+
+LOCAL = "localhost:9000"
+OPERATOR = "operator"  # who asks, where nobody answers items
+
+
+@app.callback()
+def connect(
+    context: typer.Context,
+    token: Annotated[
+        str, typer.Option(envvar="RELABEL_TOKEN", help="proves who asks", show_default=False)
+    ] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="encrypt, as a gateway expects")] = False,
+) -> None:
+    """Hand suspicious labels to people and take their answers."""
+    context.obj = {"token": token, "tls": tls}
+
+
+@app.command()
+def serve(
+    queue: Annotated[
+        str, typer.Option(help="SQLAlchemy URL of the queue database")
+    ] = "sqlite:///relabel-queue.db",
+    replicas: Annotated[int, typer.Option(help="more than 1 needs a PostgreSQL queue")] = 1,
+    host: Annotated[str, typer.Option(help="address to bind for HTTP")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="gRPC port")] = 9000,
+    http_port: Annotated[int, typer.Option(help="Serve's HTTP port (health only)")] = 8000,
+    secret: Annotated[
+        str, typer.Option(help="file of the secret that signs tokens", show_default=False)
+    ] = "",
+    public_key: Annotated[
+        str, typer.Option(help="PEM file of the issuer's public key", show_default=False)
+    ] = "",
+    jwks: Annotated[
+        str, typer.Option(help="URL of the issuer's public keys", show_default=False)
+    ] = "",
+    issuer: Annotated[str, typer.Option(help="whose tokens are taken")] = DEFAULT_ISSUER,
+    audience: Annotated[str, typer.Option(help="for whom the tokens must be")] = DEFAULT_AUDIENCE,
+    is_open: Annotated[
+        bool, typer.Option("--open", help="answer everybody: a gateway authenticates")
+    ] = False,
+) -> None:
+    """Serve campaigns over gRPC until interrupted.
+
+    Without a key it answers only callers on this machine.
+    """
+    from relabel_service.server.app import (  # Ray only where it is needed
+        LOCAL_ONLY,
+        OPEN,
+        ServeSettings,
+        serve_until_stopped,
+    )
+
+    prefix = "sqlite:///"
+    if queue.startswith(prefix):  # a replica's working folder is not this one
+        queue = prefix + str(Path(queue.removeprefix(prefix)).absolute())
+    auth: AuthSettings | str = OPEN if is_open else LOCAL_ONLY
+    if secret or public_key or jwks:
+        auth = AuthSettings(
+            secret_file=str(Path(secret).absolute()) if secret else "",
+            public_key_file=str(Path(public_key).absolute()) if public_key else "",
+            jwks=jwks,
+            issuer=issuer,
+            audience=audience,
+        )
+    settings = ServeSettings(queue_url=queue, num_replicas=replicas, auth=auth)
+    serve_until_stopped(settings, host=host, port=port, http_port=http_port)
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Option("--as", help="whom the token names", show_default=False)],
+    secret: Annotated[
+        str, typer.Option(help="file of the secret that signs tokens", show_default=False)
+    ],
+    role: Annotated[str, typer.Option(help=", ".join(ROLES))] = LABELER,
+    campaign: Annotated[
+        list[str] | None, typer.Option(help="a campaign's id; give more, or none for all")
+    ] = None,
+    hours: Annotated[float, typer.Option(help="how long it is valid")] = 12.0,
+    issuer: Annotated[str, typer.Option(help="who gives it")] = DEFAULT_ISSUER,
+    audience: Annotated[str, typer.Option(help="for which service")] = DEFAULT_AUDIENCE,
+) -> None:
+    """Mint a token, for development; in production the identity provider does."""
+    minted = mint(
+        read_secret(secret),
+        name,
+        role=role,
+        campaigns=tuple(campaign or ()),
+        lifetime_s=3600 * hours,
+        issuer=issuer,
+        audience=audience,
+    )
+    print(minted)
+
+
+@app.command()
+def campaigns(context: typer.Context, address: Address = LOCAL) -> None:
+    """List the campaigns."""
+    table = Table("campaign", "state", "items", "votes", "findings", "run")
+    with _client(context, address) as client:
+        for one in client.list_campaigns():
+            votes = str(one.votes_required)
+            table.add_row(
+                one.name, _state(one), str(one.num_items), votes, one.findings_uri, one.run_id
+            )
+    Console().print(table)
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    campaign_id: Annotated[str, typer.Argument(help="[a-z0-9-], up to 63", show_default=False)],
+    findings: Annotated[str, typer.Option(help="address of the findings table")],
+    run_id: Annotated[str, typer.Option(help="the mine run within it")],
+    lease_duration: Annotated[float, typer.Option(help="seconds an item is held")] = 300.0,
+    votes_required: Annotated[int, typer.Option(help="votes an item needs")] = 1,
+    max_votes: Annotated[int, typer.Option(help="votes while they do not agree")] = 0,
+    min_agreement: Annotated[float, typer.Option(help="share of votes that must agree")] = 0.0,
+    order: Annotated[Order, typer.Option(help="in which items are handed out")] = Order.WORST_FIRST,
+    skipped: Annotated[Skipped, typer.Option(help="who sees a skipped item")] = Skipped.OTHERS,
+    blind_share: Annotated[float, typer.Option(help="share shown without suggestions")] = 0.0,
+    gold: Annotated[str, typer.Option(help="address of items whose label is known")] = "",
+    gold_run_id: Annotated[str, typer.Option(help="the run within it")] = "",
+    gold_rate: Annotated[float, typer.Option(help="share of items that are gold")] = 0.1,
+    audit: Annotated[str, typer.Option(help="address of a random sample of the rest")] = "",
+    audit_run_id: Annotated[str, typer.Option(help="the run within it")] = "",
+    audit_population: Annotated[int, typer.Option(help="rows it was drawn from")] = 0,
+    address: Address = LOCAL,
+) -> None:
+    """Create a campaign from a mine run's findings."""
+    settings: dict[str, Any] = {
+        "max_votes": max_votes,
+        "min_agreement": min_agreement,
+        "item_order": f"ITEM_ORDER_{order.name}",
+        "skip_policy": f"SKIP_POLICY_{skipped.name}",
+        "blind_share": blind_share,
+    }
+    if gold:
+        settings["gold"] = campaigns_pb2.Gold(uri=gold, run_id=gold_run_id, rate=gold_rate)
+    if audit:
+        settings["audit"] = campaigns_pb2.Audit(
+            uri=audit, run_id=audit_run_id, population=audit_population
+        )
+    with _client(context, address) as client:
+        made = client.create_campaign(
+            campaign_id,
+            findings_uri=findings,
+            run_id=run_id,
+            votes_required=votes_required,
+            lease_duration_s=lease_duration,
+            **settings,
+        )
+    print(f"{made.name}: {made.num_items} items")
+
+
+@app.command()
+def pause(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
+    """Give out no more items; those held may still be answered."""
+    with _client(context, address) as client:
+        client.pause(campaign)
+
+
+@app.command()
+def resume(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
+    """Give out items again."""
+    with _client(context, address) as client:
+        client.resume(campaign)
+
+
+@app.command()
+def close(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
+    """Take no more answers, for good, without publishing them yet."""
+    with _client(context, address) as client:
+        client.close_campaign(campaign)
+
+
+@app.command()
+def watch(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
+    """Tell the campaign's counts now and after each change, as JSON, until it is finalized."""
+    with _client(context, address) as client:
+        for told in client.watch(campaign):
+            print(MessageToJson(told, indent=None), flush=True)
+
+
+@app.command()
+def stats(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
+    """Count a campaign's items and answers."""
+    with _client(context, address) as client:
+        print(MessageToJson(client.stats(campaign), always_print_fields_with_no_presence=True))
+
+
+@app.command()
+def lease(
+    context: typer.Context,
+    campaign: CampaignName,
+    labeler: Labeler = "",
+    max_items: MaxItems = 1,
+    wait: Annotated[float, typer.Option(help="seconds to wait for an item")] = 0.0,
+    adjudicate: Adjudicate = False,
+    address: Address = LOCAL,
+) -> None:
+    """Lease items; one lease a line, as JSON."""
+    with _client(context, address, labeler) as client:
+        found = client.lease(campaign, max_items=max_items, wait_s=wait, adjudicate=adjudicate)
+        for one in found:
+            print(MessageToJson(one, indent=None))
+
+
+@app.command()
+def submit(
+    context: typer.Context, campaign: CampaignName, labeler: Labeler = "", address: Address = LOCAL
+) -> None:
+    """Submit results read from standard input; one result a line, as JSON."""
+    results = [_result(number, line) for number, line in enumerate(sys.stdin, 1) if line.strip()]
+    with _client(context, address, labeler) as client:
+        for outcome in client.submit(campaign, results):
+            print(MessageToJson(outcome, indent=None))
+
+
+@app.command()
+def label(
+    context: typer.Context,
+    campaign: CampaignName,
+    labeler: Labeler = "",
+    max_items: MaxItems = 10,
+    adjudicate: Adjudicate = False,
+    address: Address = LOCAL,
+) -> None:
+    """Label in this terminal, from the keyboard."""
+    with _client(context, address, labeler) as client:
+        num = label_in_terminal(
+            client, campaign, max_items=max_items, console=Console(), adjudicate=adjudicate
+        )
+    print(f"{num} answers accepted")
+
+
+@app.command()
+def finalize(
+    context: typer.Context,
+    campaign: CampaignName,
+    results: Annotated[str, typer.Option(help="where to write the results table")],
+    address: Address = LOCAL,
+) -> None:
+    """Close a campaign and publish its results as a Delta table."""
+    with _client(context, address) as client:
+        done = client.finalize(campaign, results_uri=results)
+    print(f"{done.name}: results in {done.results_uri}")
+
+
+def main() -> None:
+    """Run the command; errors meant for people go to stderr with exit code 1."""
+    try:
+        app()
+    except RelabelError as error:
+        Console(stderr=True).print(f"[red]relabel:[/red] {error}", highlight=False)
+        sys.exit(1)
+
+
+def _client(context: typer.Context, address: str, labeler: str = OPERATOR) -> Client:
+    connection = context.obj
+    if not labeler and not connection["token"]:
+        raise InvalidInput.of("--as", "is not set; name who answers, or set RELABEL_TOKEN")
+    return Client(address, labeler=labeler, **connection)
+
+
+def _state(campaign: campaigns_pb2.Campaign) -> str:
+    """In words, with what stopped it."""
+    name = campaigns_pb2.CampaignState.Name(campaign.state).removeprefix("CAMPAIGN_STATE_").lower()
+    if campaign.HasField("failure"):
+        return escape(f"{name}, stopped: {campaign.failure.message}")
+    return name
+
+
+def _result(number: int, line: str) -> leases_pb2.Result:
+    try:
+        return Parse(line, leases_pb2.Result())
+    except ParseError as error:
+        raise InvalidInput([Violation(f"line {number}", f"is no result: {error}")]) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""What a person at a terminal sees of an item, and how they name another label.
+
+One function a kind of content and of label, looked up by the payload that is set, so
+that the terminal (terminal.py) never asks which task it is. A label without a prompt
+of its own is typed as the protos' JSON.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from rich.console import Console
+from rich.markup import escape as escape_markup
+from rich.prompt import Prompt
+from rich.text import Text
+
+from relabel_service.errors import InvalidInput
+from relabel_service.media import audio, fetch, images
+from relabel_service.v1 import items_pb2, labels_pb2
+
+NEEDS_MEDIA = "pip install 'relabel-service[media]' to see it here"
+
+
+def content(item: items_pb2.Item) -> Text:
+    """What is to be labelled."""
+    payload = item.content.WhichOneof("payload")
+    return CONTENT[payload](item.content) if payload else Text("(nothing to show)")
+
+
+def label(one: labels_pb2.Label, item: items_pb2.Item) -> str:
+    """A label in words."""
+    payload = one.WhichOneof("payload")
+    if payload in LABEL:
+        return LABEL[payload](one, item)
+    return MessageToJson(one, indent=None)
+
+
+def ask_label(
+    item: items_pb2.Item, classes: Sequence[str], console: Console
+) -> labels_pb2.Label | None:
+    """Another label, read from the person; None when what they typed is none."""
+    ask = ASK.get(item.human_label.WhichOneof("payload") or "", _ask_json)
+    try:
+        return ask(item, classes, console)
+    except InvalidInput as error:
+        console.print(f"[yellow]{escape_markup(error.violations[0].description)}[/yellow]")
+        return None
+
+
+def _text(given: items_pb2.Content) -> Text:
+    return Text(given.text.text)
+
+
+def _image(given: items_pb2.Content) -> Text:
+    try:
+        return images.in_blocks(_media_bytes(given.image))
+    except (ImportError, InvalidInput) as error:
+        told = NEEDS_MEDIA if isinstance(error, ImportError) else str(error)
+        return Text(f"{_where(given.image)}\n{told}")
+
+
+def _audio(given: items_pb2.Content) -> Text:
+    try:
+        shown = audio.in_blocks(_media_bytes(given.audio))
+    except (ImportError, InvalidInput) as error:
+        shown = Text(NEEDS_MEDIA if isinstance(error, ImportError) else str(error))
+    return shown.append(f"\n{_where(given.audio)}")
+
+
+def _tokens(given: items_pb2.Content) -> Text:
+    """The tokens, each with its number, by which spans are named."""
+    shown = Text()
+    for number, token in enumerate(given.tokens.tokens):
+        shown.append(f"{number}", "dim").append(f"{token} ")
+    return shown
+
+
+def _fields(given: items_pb2.Content) -> Text:
+    return Text(
+        "\n".join(f"{name}  {value}" for name, value in sorted(given.fields.fields.items()))
+    )
+
+
+CONTENT: Mapping[str, Callable[[items_pb2.Content], Text]] = {
+    "text": _text,
+    "image": _image,
+    "audio": _audio,
+    "tokens": _tokens,
+    "fields": _fields,
+}
+
+
+def _media_bytes(given: items_pb2.MediaContent) -> bytes:
+    return fetch.load(given.uri) if given.uri else given.data
+
+
+def _where(given: items_pb2.MediaContent) -> str:
+    """The address of the media; what came in the message is kept in a file, to be opened."""
+    if given.uri:
+        return given.uri
+    name = sha256(given.data).hexdigest()[:16]
+    path = Path(tempfile.gettempdir()) / f"relabel-{name}.{given.media_type.rpartition('/')[2]}"
+    path.write_bytes(given.data)
+    return str(path)
+
+
+def _class_label(one: labels_pb2.Label, item: items_pb2.Item) -> str:
+    return one.class_label.class_name
+
+
+def _spans(one: labels_pb2.Label, item: items_pb2.Item) -> str:
+    tokens = item.content.tokens.tokens
+    told = [
+        f"{span.class_name} {span.start}-{span.end - 1} ({' '.join(tokens[span.start : span.end])})"
+        for span in one.spans.spans
+    ]
+    return ", ".join(told) or "no entity"
+
+
+def _boxes(one: labels_pb2.Label, item: items_pb2.Item) -> str:
+    told = [
+        f"{box.class_name} ({box.x_min:g}, {box.y_min:g}, {box.x_max:g}, {box.y_max:g})"
+        for box in one.boxes.boxes
+    ]
+    return ", ".join(told) or "no box"
+
+
+def _sequence(one: labels_pb2.Label, item: items_pb2.Item) -> str:
+    return one.sequence.text
+
+
+def _click(one: labels_pb2.Label, item: items_pb2.Item) -> str:
+    return "clicked" if one.click.clicked else "not clicked"
+
+
+LABEL: Mapping[str, Callable[[labels_pb2.Label, items_pb2.Item], str]] = {
+    "class_label": _class_label,
+    "spans": _spans,
+    "boxes": _boxes,
+    "sequence": _sequence,
+    "click": _click,
+}
+
+
+def _ask_class(item: items_pb2.Item, classes: Sequence[str], console: Console) -> labels_pb2.Label:
+    for number, name in enumerate(classes, 1):
+        console.print(f"  [bold]{number}[/bold] {escape_markup(name)}")
+    numbers = [str(number) for number in range(1, len(classes) + 1)]
+    choice = Prompt.ask("label", choices=numbers, show_choices=False, console=console)
+    name = classes[int(choice) - 1]
+    return labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name=name))
+
+
+def _ask_spans(item: items_pb2.Item, classes: Sequence[str], console: Console) -> labels_pb2.Label:
+    """First and last token of each entity of the item's class: 3-5 8 is two entities."""
+    asked = f"each {item.unit} as first-last token, such as 3-5 8; nothing for none"
+    typed = Prompt.ask(escape_markup(asked), default="", show_default=False, console=console)
+    spans, num_tokens = [], len(item.content.tokens.tokens)
+    for part in typed.split():
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if not found:
+            raise InvalidInput.of("label", f"{part!r} is no range of tokens; type 3-5, or 8")
+        start, last = int(found[1]), int(found[2] or found[1])
+        if not start <= last < num_tokens:
+            raise InvalidInput.of("label", f"{part!r} leaves tokens 0 to {num_tokens - 1}")
+        spans.append(labels_pb2.Span(start=start, end=last + 1, class_name=item.unit))
+    return labels_pb2.Label(spans=labels_pb2.SpansLabel(spans=spans))
+
+
+def _ask_boxes(item: items_pb2.Item, classes: Sequence[str], console: Console) -> labels_pb2.Label:
+    """Pixels of each box of the item's class: 3 5 20 40; 0 0 9 9 is two boxes."""
+    asked = f"every {item.unit} as x0 y0 x1 y1; the next after a semicolon; nothing for none"
+    typed = Prompt.ask(escape_markup(asked), default="", show_default=False, console=console)
+    boxes = []
+    for part in filter(str.strip, typed.split(";")):
+        try:
+            left, top, right, bottom = map(float, re.split(r"[\s,]+", part.strip()))
+        except ValueError:
+            raise InvalidInput.of("label", f"{part!r} is no box; type 3 5 20 40") from None
+        boxes.append(
+            labels_pb2.Box(x_min=left, y_min=top, x_max=right, y_max=bottom, class_name=item.unit)
+        )
+    return labels_pb2.Label(boxes=labels_pb2.BoxesLabel(boxes=boxes))
+
+
+def _ask_sequence(
+    item: items_pb2.Item, classes: Sequence[str], console: Console
+) -> labels_pb2.Label:
+    """One of the suggestions by its number, or a text."""
+    for number, one in enumerate(item.suggestions, 1):
+        console.print(f"  [bold]{number}[/bold] {escape_markup(one.label.sequence.text)}")
+    typed = Prompt.ask("number, or the text", console=console)
+    if typed.isdecimal() and 1 <= int(typed) <= len(item.suggestions):
+        return item.suggestions[int(typed) - 1].label
+    if not typed.strip():
+        raise InvalidInput.of("label", "is empty; type a text")
+    return labels_pb2.Label(sequence=labels_pb2.SequenceLabel(text=typed))
+
+
+def _ask_click(item: items_pb2.Item, classes: Sequence[str], console: Console) -> labels_pb2.Label:
+    choice = Prompt.ask("clicked", choices=["y", "n"], console=console)
+    return labels_pb2.Label(click=labels_pb2.ClickLabel(clicked=choice == "y"))
+
+
+def _ask_json(item: items_pb2.Item, classes: Sequence[str], console: Console) -> labels_pb2.Label:
+    console.print(Text(f"like {MessageToJson(item.human_label, indent=None)}", "dim"))
+    typed = Prompt.ask("label as JSON", console=console)
+    try:
+        return Parse(typed, labels_pb2.Label())
+    except ParseError as error:
+        raise InvalidInput.of("label", f"{typed!r} is no label ({error})") from None
+
+
+ASK: Mapping[str, Callable[[items_pb2.Item, Sequence[str], Console], labels_pb2.Label]] = {
+    "class_label": _ask_class,
+    "spans": _ask_spans,
+    "boxes": _ask_boxes,
+    "sequence": _ask_sequence,
+    "click": _ask_click,
+}

@@ -1,0 +1,1 @@
+"""Images and sounds of items: fetched, checked, measured."""

@@ -1,0 +1,114 @@
+"""Items as labelers get them, made once when they are imported: serialized, in two halves.
+
+A serialized message followed by another of its kind is the two merged, and a repeated field
+is its elements one after another (protobuf's encoding). So what a lease answers is put together
+from stored bytes: an Item from its halves, a list of leases from its leases.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from relabel_service.queue.campaigns import Campaign, Settings
+from relabel_service.queue.lease import Lease, LeftOut
+from relabel_service.tasks import task_named
+from relabel_service.v1 import items_pb2, leases_pb2
+from relabel_service.v1 import relabel_service_pb2 as rpc
+from relabel_service.wire.values import timestamp
+
+_TOKEN = leases_pb2.Lease.TOKEN_FIELD_NUMBER << 3 | 2  # 2: what has a length
+_ITEM = leases_pb2.Lease.ITEM_FIELD_NUMBER << 3 | 2
+_LEASES = rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER << 3 | 2
+assert rpc.StreamLeasesResponse.LEASES_FIELD_NUMBER == rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER
+
+
+def item_parts(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """What everybody sees of a finding, and what blind answers do without.
+
+    row: rank, row_id, unit, content, human_label, suggestions as pairs of label and
+    probability, suspicion, reason; preferred_label, where there is one (older findings have
+    no such column). Where gold or audit items are mixed in, nothing sets them apart.
+    """
+    task = task_named(campaign.task)
+    item = items_pb2.Item(
+        name=item_name(campaign, row["rank"]),
+        row_id=row["row_id"],
+        unit=row["unit"],
+        content=task.content_to_wire(row["content"]),
+        human_label=task.label_to_wire(row["human_label"]),
+    )
+    hints = items_pb2.Item(
+        suggestions=[
+            items_pb2.Suggestion(label=task.label_to_wire(label), probability=probability)
+            for label, probability in row["suggestions"]
+        ]
+    )
+    if not _mixes(campaign.settings):
+        hints.suspicion, hints.rank, hints.reason = row["suspicion"], row["rank"], row["reason"]
+        preferred = row.get("preferred_label")
+        if preferred is not None:
+            item.preferred_label.CopyFrom(task.label_to_wire(preferred))
+    return item.SerializeToString(), hints.SerializeToString()
+
+
+def leases_bytes(leases: Sequence[Lease], campaign: Campaign) -> bytes:
+    """A serialized LeaseItemsResponse, which reads as a StreamLeasesResponse, too."""
+    return b"".join(
+        _field(_LEASES, _head(lease) + _field(_ITEM, _shown(lease.item, campaign)))
+        for lease in leases
+    )
+
+
+def item_name(campaign: Campaign, rank: int) -> str:
+    """Always the same for the item; no number where one would tell the item's kind."""
+    item_id = str(rank)
+    if _mixes(campaign.settings):
+        name = f"{campaign.campaign}/{campaign.create_time}/{rank}".encode()
+        secret = bytes.fromhex(campaign.settings.secret)  # else anybody could try every rank
+        item_id = hashlib.blake2b(name, digest_size=8, key=secret).hexdigest()
+    return f"campaigns/{campaign.campaign}/items/{item_id}"
+
+
+def _shown(item: bytes | LeftOut, campaign: Campaign) -> bytes:
+    if isinstance(item, bytes):
+        return item
+    return items_pb2.Item(
+        name=item_name(campaign, item.rank),
+        row_id=item.row_id,
+        unit=item.unit,
+        num_bytes=item.num_bytes,
+    ).SerializeToString()
+
+
+def _head(lease: Lease) -> bytes:
+    """A Lease without its item."""
+    token = _field(_TOKEN, lease.token.encode())
+    return token + _rest(lease.expire_time, lease.num_earlier_attempts)
+
+
+@lru_cache(maxsize=1024)
+def _rest(expire_time: float, num_earlier_attempts: int) -> bytes:
+    """The same for most of a batch."""
+    return leases_pb2.Lease(
+        expire_time=timestamp(expire_time), num_earlier_attempts=num_earlier_attempts
+    ).SerializeToString()
+
+
+def _field(tag: int, message: bytes) -> bytes:
+    return bytes((tag,)) + _varint(len(message)) + message
+
+
+def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return bytes((number,))
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)
+
+
+def _mixes(settings: Settings) -> bool:
+    return bool(settings.gold_uri or settings.audit_uri)

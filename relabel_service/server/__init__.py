@@ -1,0 +1,1 @@
+"""The service: the Serve application, its RPCs, access and limits."""

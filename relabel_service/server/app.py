@@ -1,0 +1,387 @@
+"""The Ray Serve application: gRPC in front of LeaseService. The only Ray import here.
+
+    relabel serve                              # or, in a Serve config:
+    import_path: relabel_service.server.app:app
+    args: {queue_url: "sqlite:////data/queue.db"}
+
+Owns the transport: who calls, which code an error becomes, threads for the
+blocking store. Serve's proxy must be given servicers.SERVICERS.
+"""
+
+import asyncio
+import functools
+import logging
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import grpc
+import ray
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from ray import serve
+from ray.serve import Application
+from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
+from ray.serve.config import HTTPOptions, gRPCOptions
+from ray.serve.grpc_util import RayServegRPCContext
+
+from relabel_service.errors import InvalidInput, RelabelError, Unavailable
+from relabel_service.queue.store import check_replicas, open_store, shown
+from relabel_service.server.auth import (
+    ONE_KEY,
+    Authenticator,
+    AuthSettings,
+    Caller,
+    LocalAuthenticator,
+    OpenAuthenticator,
+    TokenAuthenticator,
+    check_allowed,
+    is_loopback,
+)
+from relabel_service.server.item_stream import in_chunks
+from relabel_service.server.rate_limits import DEFAULT_LIMITS, Limits, Rate
+from relabel_service.server.service import LeaseService
+from relabel_service.server.servicers import SERVICERS
+from relabel_service.server.validation import campaign_of, check_message
+from relabel_service.v1 import campaigns_pb2
+from relabel_service.v1 import relabel_service_pb2 as rpc
+from relabel_service.wire.errors import DETAILS_KEY, to_wire
+
+APPLICATION = "relabel"
+SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
+ROUTED_WITHIN_S = 30.0
+POLL_S = 0.25  # how often a waiting call looks for free items
+WATCH_S = 1.0
+WATCH_SHARE = 0.05  # of one thread's time is what a watcher may take: counting a million takes long
+NUM_THREADS = 32
+
+LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+S = TypeVar("S", AuthSettings, Limits)
+
+logger = logging.getLogger("ray.serve")
+
+
+class RelabelService:
+    """Answers each RPC of relabel_service.proto, and grpc.health.v1's, on a thread."""
+
+    def __init__(self, queue_url: str, auth: AuthSettings | str, limits: Limits) -> None:
+        self._authenticator = _authenticator(auth)
+        self._limits = limits
+        self._rate = Rate(limits)
+        self._threads = ThreadPoolExecutor(NUM_THREADS)  # that many writers may share a commit
+        self._service = LeaseService(open_store(queue_url), limits=limits)
+
+    async def _on_thread(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        bound = functools.partial(call, *arguments, **named)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, bound)
+
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
+    ) -> health_pb2.HealthCheckResponse:
+        """grpc.health.v1: whether the queue database answers."""
+        if not _is_known(request):
+            grpc_context.set_code(StatusCode.NOT_FOUND)
+            grpc_context.set_details(f"no such service; ask for {SERVICE.full_name}")
+            return health_pb2.HealthCheckResponse()
+        return await self._health()
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """grpc.health.v1: the same, now and after each change."""
+        last = None
+        while True:
+            found = health_pb2.HealthCheckResponse(status="SERVICE_UNKNOWN")
+            if _is_known(request):
+                found = await self._health()
+            if found != last:
+                yield found
+            last = found
+            await asyncio.sleep(WATCH_S)
+
+    async def _health(self) -> health_pb2.HealthCheckResponse:
+        try:
+            await self._on_thread(self._service.check_health)
+        except Exception:
+            logger.exception("the queue database does not answer")
+            return health_pb2.HealthCheckResponse(status="NOT_SERVING")
+        return health_pb2.HealthCheckResponse(status="SERVING")
+
+    async def LeaseItems(
+        self, request: rpc.LeaseItemsRequest, grpc_context: RayServegRPCContext
+    ) -> rpc.LeaseItemsResponse:
+        """Asks again while nothing is free and the request would wait."""
+        try:
+            began = time.monotonic()
+            caller, found = await self._on_thread(self._first_leases, request, grpc_context)
+            ends = began + _wait_s(request)
+            while not found.leases and (left_s := ends - time.monotonic()) > 0:
+                await asyncio.sleep(min(left_s, POLL_S))
+                is_last = time.monotonic() >= ends
+                lease = self._service.LeaseItems
+                found = await self._on_thread(lease, request, caller, may_wait=not is_last)
+            return found
+        except Exception as error:
+            _refuse("LeaseItems", error, grpc_context)
+        return rpc.LeaseItemsResponse()
+
+    def _first_leases(
+        self, request: rpc.LeaseItemsRequest, context: RayServegRPCContext
+    ) -> tuple[Caller, rpc.LeaseItemsResponse]:
+        caller = self._admitted("LeaseItems", request, context)
+        may_wait = _wait_s(request) > 0
+        return caller, self._service.LeaseItems(request, caller, may_wait=may_wait)
+
+    async def StreamLeases(
+        self, request: rpc.StreamLeasesRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[rpc.StreamLeasesResponse]:
+        try:
+            caller = await self._on_thread(self._admitted, "StreamLeases", request, grpc_context)
+            next_leases = self._service.next_leases
+            while (found := await self._on_thread(next_leases, request, caller)) is not None:
+                if found.leases:
+                    yield found
+                else:
+                    await asyncio.sleep(POLL_S)
+        except Exception as error:
+            _refuse("StreamLeases", error, grpc_context)
+            yield rpc.StreamLeasesResponse()  # what carries the status (Ray 2.60)
+
+    async def ReadItem(
+        self, request: rpc.ReadItemRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[rpc.ReadItemResponse]:
+        try:
+            caller = await self._on_thread(self._admitted, "ReadItem", request, grpc_context)
+            found = await self._on_thread(self._service.read_item, request, caller)
+            for chunk in in_chunks(found):
+                yield rpc.ReadItemResponse(chunk=chunk)
+        except Exception as error:
+            _refuse("ReadItem", error, grpc_context)
+            yield rpc.ReadItemResponse()  # what carries the status (Ray 2.60)
+
+    async def WatchCampaign(
+        self, request: rpc.WatchCampaignRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncIterator[rpc.WatchCampaignResponse]:
+        last = None
+        try:
+            caller = await self._on_thread(self._admitted, "WatchCampaign", request, grpc_context)
+            while last is None or last.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
+                began = time.monotonic()
+                found = await self._on_thread(self._service.watch, request, caller)
+                took_s = time.monotonic() - began
+                if found != last:
+                    yield found
+                last = found
+                if found.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
+                    await asyncio.sleep(max(WATCH_S, took_s / WATCH_SHARE))
+        except Exception as error:
+            _refuse("WatchCampaign", error, grpc_context)
+            yield rpc.WatchCampaignResponse()  # what carries the status (Ray 2.60)
+
+    async def _answer(
+        self, method: str, request: Message, context: RayServegRPCContext, empty: M
+    ) -> M:
+        """Run the blocking call on a thread; on failure set the code and send `empty`.
+
+        An exception that left a handler would show the caller a stack trace with
+        pids and addresses (Ray 2.60), so none does.
+        """
+        try:
+            return await self._on_thread(self._call, method, request, context)
+        except Exception as error:
+            _refuse(method, error, context)
+        return empty
+
+    def _call(self, method: str, request: Any, context: RayServegRPCContext) -> Any:
+        caller = self._admitted(method, request, context)
+        return getattr(self._service, method)(request, caller)
+
+    def _admitted(self, method: str, request: Any, context: RayServegRPCContext) -> Caller:
+        metadata = dict(context.invocation_metadata())
+        caller = self._authenticator.caller(metadata, context.peer())
+        self._rate.spend(caller.name)
+        check_message(request, method, self._limits)
+        check_allowed(caller, method, campaign_of(request))
+        return caller
+
+
+def _wait_s(request: rpc.LeaseItemsRequest) -> float:
+    return float(request.wait.seconds + request.wait.nanos / 1e9)
+
+
+def _is_known(request: object) -> bool:
+    named = isinstance(request, health_pb2.HealthCheckRequest)
+    return named and request.service in ("", SERVICE.full_name)  # type: ignore[attr-defined]
+
+
+def _refuse(method: str, error: Exception, context: RayServegRPCContext) -> None:
+    if isinstance(error, RelabelError):
+        code, message, details = to_wire(error)
+        context.set_trailing_metadata([(DETAILS_KEY, details)])  # type: ignore[list-item]
+    else:
+        logger.error("%s failed", method, exc_info=error)
+        code, message = StatusCode.INTERNAL, "the service failed; its log says why"
+    context.set_code(code)
+    context.set_details(message)
+
+
+def _handler(method: MethodDescriptor) -> Callable[..., Awaitable[Message]]:
+    response_type = message_factory.GetMessageClass(method.output_type)
+
+    async def handle(
+        self: RelabelService, request: Message, grpc_context: RayServegRPCContext
+    ) -> Message:
+        return await self._answer(method.name, request, grpc_context, response_type())
+
+    handle.__name__ = method.name
+    return handle
+
+
+for _method in SERVICE.methods:
+    if not hasattr(RelabelService, _method.name):
+        setattr(RelabelService, _method.name, _handler(_method))
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What to serve. auth: how tokens are verified, LOCAL_ONLY or OPEN."""
+
+    queue_url: str
+    num_replicas: int = 1
+    auth: AuthSettings | str = LOCAL_ONLY
+    limits: Limits = DEFAULT_LIMITS
+
+    def __post_init__(self) -> None:
+        check_replicas(self.queue_url, self.num_replicas)
+        if isinstance(self.auth, str) and self.auth not in (LOCAL_ONLY, OPEN):
+            raise InvalidInput.of("auth", f"{self.auth!r} is not known; use {LOCAL_ONLY} or {OPEN}")
+        if self.auth == LOCAL_ONLY and RAY_SERVE_ENABLE_HA_PROXY:
+            raise InvalidInput.of(
+                "auth",
+                "is not set, and HAProxy hides which callers are on this machine; "
+                f"{ONE_KEY}, or auth: {OPEN} behind a gateway that authenticates",
+            )
+
+
+def app(args: Mapping[str, Any]) -> Application:
+    """Build the application from a Serve config's args.
+
+    queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
+    this machine, the default), or "open" (a gateway authenticates); limits: fields of
+    limits.Limits. Raises InvalidInput, for one when SQLite is to serve several replicas:
+    it has one writer, and OK must mean one durable truth.
+    """
+    known = {"queue_url", "replicas", "auth", "limits"}
+    if unknown := sorted(set(args) - known):
+        raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(known))}")
+    if not args.get("queue_url"):
+        raise InvalidInput.of("args.queue_url", "is not set; name the queue database's URL")
+    auth = args.get("auth", LOCAL_ONLY)
+    return application(
+        ServeSettings(
+            queue_url=args["queue_url"],
+            num_replicas=int(args.get("replicas", 1)),
+            auth=auth if isinstance(auth, str) else _built(AuthSettings, "args.auth", auth),
+            limits=_built(Limits, "args.limits", args.get("limits", {})),
+        )
+    )
+
+
+def application(settings: ServeSettings) -> Application:
+    deployment = serve.deployment(
+        num_replicas=settings.num_replicas,
+        max_ongoing_requests=1000,
+        graceful_shutdown_timeout_s=10,
+    )
+    return deployment(RelabelService).bind(settings.queue_url, settings.auth, settings.limits)
+
+
+def _built(kind: type[S], field: str, values: Mapping[str, Any]) -> S:
+    known = [one.name for one in fields(kind)]
+    if unknown := sorted(set(values) - set(known)):
+        raise InvalidInput.of(f"{field}.{unknown[0]}", f"is not known; use {', '.join(known)}")
+    return kind(**values)
+
+
+def _authenticator(auth: AuthSettings | str) -> Authenticator:
+    if isinstance(auth, AuthSettings):
+        return TokenAuthenticator(auth)
+    return OpenAuthenticator() if auth == OPEN else LocalAuthenticator()
+
+
+def start(*, queue_url: str, host: str, port: int, http_port: int) -> None:
+    """Serve this machine's callers from the Ray cluster this process is connected to."""
+    run(ServeSettings(queue_url), host=host, port=port, http_port=http_port)
+
+
+def run(settings: ServeSettings, *, host: str, port: int, http_port: int) -> None:
+    """Serve from the Ray cluster this process is connected to.
+
+    Serve 2.60 binds the gRPC port on all interfaces, whatever `host` says: it is HTTP's.
+    """
+    serve.start(
+        http_options=HTTPOptions(host=host, port=http_port),
+        grpc_options=gRPCOptions(port=port, grpc_servicer_functions=SERVICERS),
+    )
+    # The proxy routes gRPC, too, only to an application that has a route prefix (Ray 2.60).
+    serve.run(application(settings), name=APPLICATION, route_prefix="/")
+
+
+def wait_until_routed(address: str) -> None:
+    """Return once calls reach the application: proxies learn of it a moment after serve.run.
+
+    Raises Unavailable when it is not serving within ROUTED_WITHIN_S.
+    """
+    ends = time.monotonic() + ROUTED_WITHIN_S
+    with grpc.insecure_channel(address) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        while True:
+            try:
+                state = check(health_pb2.HealthCheckRequest(), timeout=ROUTED_WITHIN_S).status
+                if state == health_pb2.HealthCheckResponse.SERVING:
+                    return
+                reason = "its queue database does not answer"
+            except grpc.RpcError as error:
+                reason = f"{error.code().name}: {error.details()}"
+            if time.monotonic() > ends:
+                raise Unavailable(f"{address} does not serve after {ROUTED_WITHIN_S:g} s: {reason}")
+            time.sleep(0.1)
+
+
+def serve_until_stopped(settings: ServeSettings, *, host: str, port: int, http_port: int) -> None:
+    """Start a Ray node of its own and serve until SIGINT or SIGTERM.
+
+    The node ends with this process; what was answered OK is in the queue database.
+    Raises InvalidInput when callers from elsewhere are expected and could not be told apart.
+    """
+    if settings.auth == LOCAL_ONLY and not is_loopback(host):
+        raise InvalidInput.of(
+            "host",
+            f"{host} is not this machine's own, and no auth key is set; set one, "
+            "or auth to open behind a gateway that authenticates",
+        )
+    stopped = threading.Event()
+    ray.init(
+        num_cpus=settings.num_replicas,  # a replica's slot, not a share of the machine
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):  # after ray.init, which sets its own
+        signal.signal(number, lambda *_: stopped.set())
+    run(settings, host=host, port=port, http_port=http_port)
+    wait_until_routed(f"127.0.0.1:{port}")
+    print(f"serving gRPC on port {port}, queue {shown(settings.queue_url)}", flush=True)
+    stopped.wait()
+    serve.shutdown()  # type: ignore[no-untyped-call]
+    ray.shutdown()

@@ -1,0 +1,260 @@
+"""Who is calling and what they may do: JSON Web Tokens, roles and campaign scopes.
+
+A caller's name is the token's subject and nothing else. Claims: sub, iss, aud and
+exp are required; role is labeler (when left out), adjudicator or admin; campaigns,
+a list of campaign ids, narrows the token to those.
+
+Without keys a service answers only callers on its own machine, and believes the
+name they give.
+"""
+
+import ipaddress
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import jwt
+
+from relabel_service.errors import InvalidInput, PermissionDenied, Unauthenticated
+from relabel_service.wire.metadata import LABELER_KEY, TOKEN_KEY
+
+DEFAULT_ISSUER = "relabel"
+DEFAULT_AUDIENCE = "relabel-service"
+MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: a key as long as the hash
+LEEWAY_S = 10.0  # clocks of issuer and service may differ by so much
+MAX_NAME = 256
+ONE_KEY = "set exactly one of secret_file, secret_env, public_key_file and jwks"
+MAKE_ONE = "make one with (umask 077; openssl rand -hex 32 > FILE)"
+
+SHARED = ("HS256", "HS384", "HS512")
+PUBLIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
+
+LABELER, ADJUDICATOR, ADMIN = "labeler", "adjudicator", "admin"
+ROLES = (LABELER, ADJUDICATOR, ADMIN)
+ANSWERING = frozenset({LABELER, ADJUDICATOR})
+EVERYBODY = frozenset(ROLES)
+
+# Who may call what. A test holds that every RPC is here.
+ALLOWED: dict[str, frozenset[str]] = {
+    "CreateCampaign": frozenset({ADMIN}),
+    "GetCampaign": EVERYBODY,
+    "ListCampaigns": EVERYBODY,
+    "LeaseItems": ANSWERING,
+    "StreamLeases": ANSWERING,
+    "ReadItem": ANSWERING,
+    "ExtendLeases": ANSWERING,
+    "ReleaseLeases": ANSWERING,
+    "SubmitResults": ANSWERING,
+    "GetCampaignStats": EVERYBODY,
+    "WatchCampaign": EVERYBODY,
+    "PauseCampaign": frozenset({ADMIN}),
+    "ResumeCampaign": frozenset({ADMIN}),
+    "CloseCampaign": frozenset({ADMIN}),
+    "FinalizeCampaign": frozenset({ADMIN}),
+}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls. roles: all that the caller may act in; campaigns: ids, None for every one."""
+
+    name: str
+    roles: frozenset[str] = frozenset({LABELER})
+    campaigns: frozenset[str] | None = None
+
+    def may_see(self, campaign: str) -> bool:
+        return self.campaigns is None or campaign in self.campaigns
+
+
+@dataclass(frozen=True)
+class AuthSettings:
+    """How tokens are verified: by exactly one of the four sources of a key.
+
+    secret_file, or the environment's variable secret_env, holds the secret that signs
+    and verifies (HS256 and kin). public_key_file: PEM of the issuer's public key.
+    jwks: URL of the issuer's keys.
+    """
+
+    secret_file: str = ""
+    secret_env: str = ""
+    public_key_file: str = ""
+    jwks: str = ""
+    issuer: str = DEFAULT_ISSUER
+    audience: str = DEFAULT_AUDIENCE
+
+    def __post_init__(self) -> None:
+        sources = [self.secret_file, self.secret_env, self.public_key_file, self.jwks]
+        if sum(map(bool, sources)) != 1:
+            raise InvalidInput.of("auth", f"names {sum(map(bool, sources))} keys; {ONE_KEY}")
+
+
+class Authenticator(Protocol):
+    """Finds out who a call comes from."""
+
+    def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
+        """Raises Unauthenticated."""
+
+
+class TokenAuthenticator:
+    """Callers prove who they are with a signed token."""
+
+    def __init__(self, settings: AuthSettings) -> None:
+        self._settings = settings
+        self._jwks = jwt.PyJWKClient(settings.jwks) if settings.jwks else None
+        shared = settings.secret_file or settings.secret_env
+        self._algorithms = SHARED if shared else PUBLIC
+        self._key = b"" if settings.jwks else _key(settings)
+
+    def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
+        scheme, _, token = metadata.get(TOKEN_KEY, "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated(
+                f"call metadata has no {TOKEN_KEY}: Bearer <token>; get a token from your admin"
+            )
+        try:
+            key: Any = self._jwks.get_signing_key_from_jwt(token) if self._jwks else self._key
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=self._algorithms,
+                audience=self._settings.audience,
+                issuer=self._settings.issuer,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "sub", "iss", "aud"]},
+            )
+        except jwt.PyJWTError as error:
+            raise Unauthenticated(f"the token is not valid ({error}); get a new one") from error
+        return _caller(claims)
+
+
+class LocalAuthenticator:
+    """No keys: believes callers on this machine, refuses all others."""
+
+    def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
+        if not is_loopback(_host(peer)):
+            raise Unauthenticated(
+                "this service has no keys, so it answers only callers on its own machine; "
+                "start it with an auth key"
+            )
+        return named_caller(metadata)
+
+
+class OpenAuthenticator:
+    """No keys and told to answer everybody, as behind a gateway that sets who is calling."""
+
+    def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
+        return named_caller(metadata)
+
+
+def named_caller(metadata: Mapping[str, str]) -> Caller:
+    """The caller that the metadata names, in every role."""
+    name = metadata.get(LABELER_KEY, "")
+    if not 0 < len(name) <= MAX_NAME:
+        raise Unauthenticated(
+            f"call metadata names no {LABELER_KEY} of up to {MAX_NAME} characters; "
+            "send who is answering"
+        )
+    return Caller(name, EVERYBODY)
+
+
+def check_allowed(caller: Caller, method: str, campaign: str) -> None:
+    """Raises PermissionDenied. campaign: the id that the request is about, empty for none."""
+    if not caller.roles & ALLOWED[method]:
+        raise PermissionDenied(
+            f"{method} is for {' or '.join(sorted(ALLOWED[method]))}, and {caller.name!r} is "
+            f"{' and '.join(sorted(caller.roles))}; ask with another token"
+        )
+    if campaign and not caller.may_see(campaign):
+        raise PermissionDenied(
+            f"{caller.name!r} has no access to campaign {campaign!r}; ask with a token whose "
+            "campaigns name it"
+        )
+
+
+def mint(
+    secret: bytes,
+    name: str,
+    *,
+    role: str = LABELER,
+    campaigns: tuple[str, ...] = (),
+    lifetime_s: float,
+    issuer: str = DEFAULT_ISSUER,
+    audience: str = DEFAULT_AUDIENCE,
+) -> str:
+    """A token that TokenAuthenticator takes, for development and tests. campaigns empty: all."""
+    if role not in ROLES:
+        raise InvalidInput.of("role", f"{role!r} is no role; use one of {', '.join(ROLES)}")
+    now = time.time()
+    claims: dict[str, Any] = {
+        "sub": name, "iss": issuer, "aud": audience, "role": role,
+        "iat": int(now), "exp": int(now + lifetime_s),
+    }  # fmt: skip
+    if campaigns:
+        claims["campaigns"] = list(campaigns)
+    return jwt.encode(claims, secret, algorithm=SHARED[0])
+
+
+def read_secret(path: str) -> bytes:
+    """Raises InvalidInput when the file is missing or its secret too short to be one."""
+    return _checked("auth.secret_file", path, _read("auth.secret_file", path).strip())
+
+
+def _key(settings: AuthSettings) -> bytes:
+    if settings.secret_file:
+        return read_secret(settings.secret_file)
+    if settings.secret_env:
+        secret = os.environ.get(settings.secret_env, "").encode()
+        return _checked("auth.secret_env", settings.secret_env, secret)
+    return _read("auth.public_key_file", settings.public_key_file)
+
+
+def _read(field: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        reason = error.strerror or "is no file"
+        raise InvalidInput.of(field, f"{path!r} cannot be read ({reason}); {MAKE_ONE}") from error
+
+
+def _checked(field: str, name: str, secret: bytes) -> bytes:
+    if len(secret) < MIN_SECRET_BYTES:
+        raise InvalidInput.of(
+            field,
+            f"{name!r} holds {len(secret)} bytes, and {MIN_SECRET_BYTES} or more are needed; "
+            f"{MAKE_ONE}",
+        )
+    return secret
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _host(peer: str) -> str:
+    """gRPC's "ipv4:127.0.0.1:5000" or "ipv6:%5B::1%5D:5000" without kind and port."""
+    _, _, address = peer.partition(":")
+    host, _, _ = address.rpartition(":")
+    return host.replace("%5B", "").replace("%5D", "").strip("[]")
+
+
+def _caller(claims: Mapping[str, Any]) -> Caller:
+    role, campaigns = claims.get("role", LABELER), claims.get("campaigns")
+    if role not in ROLES:
+        raise Unauthenticated(f"the token's role {role!r} is none of {', '.join(ROLES)}")
+    if campaigns is not None and not (
+        isinstance(campaigns, list) and all(isinstance(one, str) for one in campaigns)
+    ):
+        raise Unauthenticated("the token's campaigns are no list of campaign ids")
+    name = claims["sub"]
+    if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME and "\x00" not in name):
+        raise Unauthenticated(f"the token's subject is no name of up to {MAX_NAME} characters")
+    scope = None if campaigns is None else frozenset(campaigns)
+    return Caller(name, frozenset({role}), scope)

@@ -1,0 +1,175 @@
+"""The RPCs about campaigns: create, look, pause, close, publish.
+
+Each validates its whole request, then reads or changes the queue. An import and a
+publication are steps that may each be sent again, by anybody, after a crash.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from relabel_service.queue import campaigns, progress
+from relabel_service.queue.campaigns import Campaign
+from relabel_service.queue.control_items import check_samples
+from relabel_service.queue.import_items import describe
+from relabel_service.queue.stats import report
+from relabel_service.queue.store import Store
+from relabel_service.server.auth import ADMIN, Caller
+from relabel_service.server.idempotency import once
+from relabel_service.server.import_export import begin_publishing, import_further, publish
+from relabel_service.server.messages import campaign_message, stats_message, with_operation
+from relabel_service.server.results_stream import readable
+from relabel_service.server.validation import Checks, campaign_settings
+from relabel_service.v1 import campaigns_pb2
+from relabel_service.v1 import relabel_service_pb2 as rpc
+
+FILL_S = 10.0  # how long one call takes part in an import
+DEFAULT_PAGE_SIZE = 50
+
+
+class CampaignCalls:
+    """Answers from one queue database. Safe to call from several threads."""
+
+    _store: Store
+
+    def CreateCampaign(
+        self, request: rpc.CreateCampaignRequest, caller: Caller
+    ) -> rpc.CreateCampaignResponse:
+        check = Checks()
+        check.campaign_id("campaign_id", request.campaign_id)
+        asked = request.campaign
+        check.given("campaign.findings_uri", asked.findings_uri)
+        check.given("campaign.run_id", asked.run_id)
+        settings = campaign_settings(check, asked)
+        check.request_id(request.request_id)
+        check.finish()
+        with readable("campaign.findings_uri", asked.findings_uri):
+            described = describe(asked.findings_uri, asked.run_id)
+        with readable("campaign", "gold or audit"):
+            check_samples(settings, task=described["task"], classes=described["classes"])
+
+        def create(connection: Connection, now: float) -> bytes:
+            campaign = Campaign(
+                campaign=request.campaign_id,
+                findings_uri=asked.findings_uri,
+                run_id=asked.run_id,
+                settings=settings,
+                state="importing",
+                create_time=now,
+                num_imported=0,
+                **described,
+            )
+            campaigns.create(connection, campaign)
+            made = campaign_message(campaign, for_admin=True)
+            return rpc.CreateCampaignResponse(campaign=made).SerializeToString()
+
+        once(self._store, request, caller, request.campaign_id, create)
+        return rpc.CreateCampaignResponse(campaign=self._filled(request.campaign_id, caller))
+
+    def GetCampaign(
+        self, request: rpc.GetCampaignRequest, caller: Caller
+    ) -> rpc.GetCampaignResponse:
+        campaign_id = _campaign_id("name", request.name)
+        return rpc.GetCampaignResponse(campaign=self._filled(campaign_id, caller))
+
+    def ListCampaigns(
+        self, request: rpc.ListCampaignsRequest, caller: Caller
+    ) -> rpc.ListCampaignsResponse:
+        check = Checks()
+        check.between("page_size", request.page_size, 0, None)
+        after = check.page_token(request.page_token)
+        check.finish()
+        size = min(request.page_size or DEFAULT_PAGE_SIZE, Checks.MAX_BATCH)
+        with self._store.reading() as (connection, _):
+            found = campaigns.page(connection, after=after, limit=size + 1, among=caller.campaigns)
+            told = progress.of(connection, [campaign.campaign for campaign in found])
+        more = len(found) > size
+        return rpc.ListCampaignsResponse(
+            campaigns=[
+                with_operation(
+                    campaign_message(campaign, for_admin=ADMIN in caller.roles),
+                    told.get(campaign.campaign),
+                )
+                for campaign in found[:size]
+            ],
+            next_page_token=Checks.token_after(found[size - 1].campaign) if more else "",
+        )
+
+    def watch(self, request: rpc.WatchCampaignRequest, caller: Caller) -> rpc.WatchCampaignResponse:
+        """One step of WatchCampaign."""
+        campaign_id = _campaign_id("name", request.name)
+        campaign = self._filled(campaign_id, caller)
+        return rpc.WatchCampaignResponse(campaign=campaign, stats=self._stats(campaign_id, caller))
+
+    def GetCampaignStats(
+        self, request: rpc.GetCampaignStatsRequest, caller: Caller
+    ) -> rpc.GetCampaignStatsResponse:
+        campaign_id = _campaign_id("name", request.name)
+        return rpc.GetCampaignStatsResponse(stats=self._stats(campaign_id, caller))
+
+    def PauseCampaign(
+        self, request: rpc.PauseCampaignRequest, caller: Caller
+    ) -> rpc.PauseCampaignResponse:
+        moved = self._moved(request, to="paused", among=["active"])
+        return rpc.PauseCampaignResponse(campaign=moved)
+
+    def ResumeCampaign(
+        self, request: rpc.ResumeCampaignRequest, caller: Caller
+    ) -> rpc.ResumeCampaignResponse:
+        moved = self._moved(request, to="active", among=["paused"])
+        return rpc.ResumeCampaignResponse(campaign=moved)
+
+    def CloseCampaign(
+        self, request: rpc.CloseCampaignRequest, caller: Caller
+    ) -> rpc.CloseCampaignResponse:
+        moved = self._moved(request, to="closed", among=["active", "paused"])
+        return rpc.CloseCampaignResponse(campaign=moved)
+
+    def FinalizeCampaign(
+        self, request: rpc.FinalizeCampaignRequest, caller: Caller
+    ) -> rpc.FinalizeCampaignResponse:
+        """Closing, publishing and marking are three steps that may each be sent again.
+
+        A crash between them leaves the campaign finalizing: its votes are fixed,
+        so the next call publishes the same table under the same transaction.
+        """
+        check = Checks()
+        campaign_id = check.campaign_name("name", request.name)
+        check.given("results_uri", request.results_uri)
+        revision = check.etag(request.etag)
+        check.request_id(request.request_id)
+        check.finish()
+        campaign = begin_publishing(
+            self._store, campaign_id, results_uri=request.results_uri, revision=revision
+        )
+        if campaign.state != "finalized":
+            publish(self._store, campaign)
+        return rpc.FinalizeCampaignResponse(campaign=self._filled(campaign_id, caller))
+
+    def _filled(self, campaign_id: str, caller: Caller) -> campaigns_pb2.Campaign:
+        """The campaign, after taking part in its import for a while where it still goes on."""
+        campaign, operation = import_further(self._store, campaign_id, within_s=FILL_S)
+        message = campaign_message(campaign, for_admin=ADMIN in caller.roles)
+        return with_operation(message, operation)
+
+    def _stats(self, campaign_id: str, caller: Caller) -> campaigns_pb2.CampaignStats:
+        with self._store.reading() as (connection, now):
+            found = report(connection, campaign_id, now=now)
+        return stats_message(found, for_admin=ADMIN in caller.roles, caller=caller.name)
+
+    def _moved(self, request: Any, *, to: str, among: list[str]) -> campaigns_pb2.Campaign:
+        check = Checks()
+        campaign_id = check.campaign_name("name", request.name)
+        revision = check.etag(request.etag)
+        check.request_id(request.request_id)
+        check.finish()
+        with self._store.writing(campaign=campaign_id, alone=True) as (connection, _):
+            moved = campaigns.move(connection, campaign_id, to=to, among=among, revision=revision)
+        return campaign_message(moved, for_admin=True)
+
+
+def _campaign_id(field: str, name: str) -> str:
+    check = Checks()
+    campaign_id = check.campaign_name(field, name)
+    check.finish()
+    return campaign_id

@@ -1,0 +1,1 @@
+"""Delta tables that pass between the parts."""

@@ -1,0 +1,1 @@
+"""From votes to decisions, and intervals around shares."""

@@ -1,0 +1,1 @@
+"""Values, metadata and errors as they go over gRPC."""

@@ -1,0 +1,182 @@
+"""Cross-fits a task's learners in this process, as training on Ray does it, for tests in seconds.
+
+R rows; K folds, by the hash of the id.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from scipy.stats import rankdata
+from torch import nn
+
+from cluster.data.folds import Folds
+from cluster.inference.predict import predictions_of
+from cluster.interfaces import Array, Learner
+from cluster.tasks import model_task
+from relabel_service.tasks import task_named
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Text forms of a data set. ids, contents, labels, gold: [R]."""
+
+    ids: list[str]
+    contents: list[str]
+    labels: list[str]
+    gold: list[str]
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """What mining would see: rows and units judged out of sample, and their suspicion."""
+
+    judged: pa.Table
+    suspicion: Array
+    signals: dict[str, Array]
+    classes: tuple[str, ...]
+
+
+def rows_of(
+    task_name: str, table: pa.Table, *content_columns: str, label_column: str = "label"
+) -> Rows:
+    """A table's rows in the task's text forms."""
+    task = task_named(task_name)
+    contents = [task.read_content(row) for row in table.select(content_columns).to_pylist()]
+    labels, gold = (
+        [task.read_label(v, c) for v, c in zip(table[name].to_pylist(), contents, strict=True)]
+        for name in (label_column, "gold")
+    )
+    return Rows([str(v) for v in table["id"].to_pylist()], contents, labels, gold)
+
+
+def classes_of(task_name: str, labels: Sequence[str]) -> tuple[str, ...]:
+    task = task_named(task_name)
+    return tuple(sorted({name for label in labels for name in task.classes_in(label)}))
+
+
+def fit(
+    learner: Learner, contents: Sequence[str], labels: Sequence[str], *, seed: int = 0
+) -> Learner:
+    """Train by the learner's recipe, as cluster/fit.py does."""
+    recipe = learner.recipe
+    inputs, targets = learner.encode(contents), learner.encode_labels(labels, contents)
+    module = cast(nn.Module, learner)
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    steps_an_epoch = -(-len(inputs) // recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, partial(recipe.rate, num_steps=steps_an_epoch * recipe.epochs)
+    )
+    randomness = np.random.default_rng(seed)
+    module.train()
+    for _ in range(recipe.epochs):
+        order = randomness.permutation(len(inputs))
+        for at in range(0, len(order), recipe.batch_size):
+            places = order[at : at + recipe.batch_size]
+            batch = learner.collate([inputs[p] for p in places], [targets[p] for p in places])
+            losses, observed = learner(batch)
+            assert losses.shape == (len(places),)
+            assert observed.shape == (len(places), len(learner.observed))
+            optimizer.zero_grad()
+            losses.mean().backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+    return learner
+
+
+def predict(
+    learner: Learner, contents: Sequence[str], labels: Sequence[str] | None = None
+) -> list[Any]:
+    """labels: those to be judged, for learners that weigh them."""
+    cast(nn.Module, learner).eval()
+    return predictions_of(learner, contents, labels)
+
+
+def cross_fit(
+    task_name: str,
+    rows: Rows,
+    *,
+    model: str | None = None,
+    num_folds: int = 3,
+    recipe: dict[str, Any] | None = None,
+) -> CrossFitted:
+    """Judge each row by a learner that has not seen it. recipe: what to change in the learner's."""
+    task, classes = model_task(task_name), classes_of(task_name, rows.labels)
+    folds = Folds(num_folds).of(rows.ids)
+    predictions: list[Any] = [None] * len(rows.ids)
+    with tempfile.TemporaryDirectory() as local:
+        folder = Path(local)
+        task.prepare(folder, model=model, contents=rows.contents, labels=rows.labels)
+        for fold in range(num_folds):
+            torch.manual_seed(fold)
+            learner = task.start(folder, model=model, classes=classes, pretrained=True)
+            learner.recipe = replace(learner.recipe, **(recipe or {}))
+            rest, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            fit(learner, [rows.contents[r] for r in rest], [rows.labels[r] for r in rest])
+            found = predict(
+                learner,
+                [rows.contents[r] for r in held_out],
+                [rows.labels[r] for r in held_out],
+            )
+            for place, one in zip(held_out, found, strict=True):
+                predictions[place] = one
+        judged = learner.judge(predictions, rows.labels, rows.contents)
+    sums = task.sums(judged, classes)
+    return CrossFitted(
+        judged=judged,
+        suspicion=task.suspicion(judged, sums, classes),
+        signals=task.signals(judged, sums, classes),
+        classes=classes,
+    )
+
+
+def metrics_on(
+    task_name: str,
+    train: Rows,
+    test: Rows,
+    *,
+    labels: Sequence[str],
+    recipe: dict[str, Any] | None = None,
+) -> dict[str, float]:
+    """Metrics on the test rows' gold of the built-in trained on all rows with these labels."""
+    task, classes = model_task(task_name), classes_of(task_name, labels)
+    with tempfile.TemporaryDirectory() as local:
+        task.prepare(Path(local), model=None, contents=train.contents, labels=labels)
+        torch.manual_seed(0)
+        learner = task.start(Path(local), model=None, classes=classes, pretrained=True)
+    learner.recipe = replace(learner.recipe, **(recipe or {}))
+    fit(learner, train.contents, labels)
+    return task.metrics(learner.answers(predict(learner, test.contents)), test.gold)
+
+
+def is_wrong(task_name: str, fitted: CrossFitted, rows: Rows) -> npt.NDArray[np.bool_]:
+    """Whether each judged part of a label differs from gold's part."""
+    task = task_named(task_name)
+    return np.array(
+        [
+            task.unit_label(rows.gold[row], unit) != label
+            for row, unit, label in zip(
+                fitted.judged["row"].to_pylist(),
+                fitted.judged["unit"].to_pylist(),
+                fitted.judged["label"].to_pylist(),
+                strict=True,
+            )
+        ]
+    )
+
+
+def auroc(suspicion: Array, wrong: npt.NDArray[np.bool_]) -> float:
+    """Chance that a wrong label is more suspicious than a right one; ties count half."""
+    num_wrong, num_right = int(wrong.sum()), int((~wrong).sum())
+    ranks = rankdata(suspicion)[wrong].sum()
+    return float((ranks - num_wrong * (num_wrong + 1) / 2) / (num_wrong * num_right))
