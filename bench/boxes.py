@@ -53,9 +53,9 @@ def main(
     """Prints one line for each score and each model."""
     torch.set_num_threads(threads)
     train, test = (_rows(data / f"{split}.parquet") for split in ("train", "test"))
-    recipe = {"epochs": epochs}
+    defaults = {"epochs": epochs}
     start = time.monotonic()
-    fitted = cross_fit(TASK, train, num_folds=folds, recipe=recipe)
+    fitted = cross_fit(TASK, train, num_folds=folds, defaults=defaults)
     print(f"{len(train.ids)} images, {folds} folds in {time.monotonic() - start:.0f} s")
     wrong = is_wrong(fitted, train)
     print(f"{int(wrong.sum())} of {len(wrong)} (image, class) wrong")
@@ -63,7 +63,7 @@ def main(
     for confidence in CONFIDENCES:
         _tell(f"ObjectLab from {confidence}", 1 - objectlab_quality(fitted, confidence), wrong)
     for name, labels in (("label", train.labels), ("gold", train.gold)):
-        found = metrics_on(TASK, train, test, labels=labels, recipe=recipe)
+        found = metrics_on(TASK, train, test, labels=labels, defaults=defaults)
         print(f"trained on {name}:", ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
 
 
@@ -71,7 +71,7 @@ def is_wrong(fitted: CrossFitted, rows: Rows) -> np.ndarray[tuple[int], np.dtype
     """Whether the boxes of each judged (image, class) fail to pair off with gold's."""
     task = task_named(TASK)
     told = []
-    for row in fitted.judged.select(["row", "unit", "label"]).to_pylist():
+    for row in fitted.scored.select(["row", "unit", "label"]).to_pylist():
         given = read_boxes(row["label"])
         gold = read_boxes(task.unit_label(rows.gold[row["row"]], row["unit"]))
         pairs = sum(overlap >= SAME for _, _, overlap in match(given, gold))
@@ -82,7 +82,7 @@ def is_wrong(fitted: CrossFitted, rows: Rows) -> np.ndarray[tuple[int], np.dtype
 def objectlab_quality(fitted: CrossFitted, confidence: float) -> Array:
     """Quality of each judged (image, class), [rows], higher is better."""
     num_classes = len(fitted.classes)
-    rows = fitted.judged.to_pylist()
+    rows = fitted.scored.to_pylist()
     images = [rows[at : at + num_classes] for at in range(0, len(rows), num_classes)]
     labels, predictions = zip(*map(_for_cleanlab, images), strict=True)
     given = {"labels": list(labels), "predictions": list(predictions)}

@@ -29,14 +29,14 @@ def mined(
     encoded: an encoder's embeddings, [R, D]. wrong: which labels are, [R]: the answers, for the
     contestants who get some.
     """
-    judged = cross_fit(rows, num_folds=NUM_FOLDS, seed=seed).judged
-    alone = suspicion(rows, judged, num_folds=0)
+    scored = cross_fit(rows, num_folds=NUM_FOLDS, seed=seed).scored
+    alone = suspicion(rows, scored, num_folds=0)
     found = {BEFORE: Verdict(alone, alone > FLAG)}
-    told = {MINE: evidence(rows, judged, num_folds=NUM_FOLDS)}
+    told = {MINE: evidence(rows, scored, num_folds=NUM_FOLDS)}
     if encoded is not None:
         vectors = list(unit_length(encoded).astype(np.float32))
-        judged = judged.append_column(EMBEDDING, pa.array(vectors, pa.list_(pa.float32())))
-        told[WITH_ENCODER] = evidence(rows, judged, num_folds=NUM_FOLDS)
+        scored = scored.append_column(EMBEDDING, pa.array(vectors, pa.list_(pa.float32())))
+        told[WITH_ENCODER] = evidence(rows, scored, num_folds=NUM_FOLDS)
     for name, one in told.items():
         found[name] = Verdict(one.suspicion, one.suspicion > FLAG)
     return found | {f"{name}{ANSWERED}": answered(one, wrong) for name, one in told.items()}

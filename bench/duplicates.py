@@ -69,8 +69,8 @@ def compare(found: Doubled, *, seed: int) -> dict[str, Quality]:
         "folds by id alone": Folds(NUM_FOLDS).of(rows.ids),
         "near-duplicates in one fold": folds_of(rows, NUM_FOLDS),
     }.items():
-        judged = cross_fit(rows, num_folds=NUM_FOLDS, seed=seed, fold=fold).judged
-        ranked = suspicion(rows, judged, num_folds=NUM_FOLDS)
+        scored = cross_fit(rows, num_folds=NUM_FOLDS, seed=seed, fold=fold).scored
+        ranked = suspicion(rows, scored, num_folds=NUM_FOLDS)
         qualities[name] = Quality.of(ranked, ranked > FLAG, found.planted)
     return qualities
 

@@ -34,7 +34,7 @@ from cluster.engine.workers import Workers
 from cluster.interfaces import Tensors
 from cluster.tasks import model_task
 from cluster.training.loop import MAX_GRADIENT_NORM
-from cluster.training.train import Training, train
+from cluster.training.train import TrainConfig, train
 from jobs.common import options
 from jobs.common.session import ray_session
 from relabel_service.media.fetch import data_uri
@@ -59,7 +59,7 @@ def main(
         source, model = _pictures(folder, rows), _swin(folder, tiny=not use_gpu)
 
         def ours_s(turn: int, epochs: int) -> float:
-            settings = Training(
+            settings = TrainConfig(
                 model=model,
                 num_folds=0,
                 epochs=epochs,

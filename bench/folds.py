@@ -38,8 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def quality(rows: Rows, gold: list[str], *, num_folds: int, seed: int) -> Quality:
     """How well the product's ranking finds labels that are not gold's."""
-    judged = cross_fit(rows, num_folds=num_folds, seed=seed).judged
-    found = suspicion(rows, judged, num_folds=num_folds)
+    scored = cross_fit(rows, num_folds=num_folds, seed=seed).scored
+    found = suspicion(rows, scored, num_folds=num_folds)
     wrong = [label != truth for label, truth in zip(rows.labels, gold, strict=True)]
     return Quality.of(found, found > FLAG, np.array(wrong))
 

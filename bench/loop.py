@@ -22,12 +22,12 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import torch
 
-from bench.loop_orders import NUM_FOLDS, ORDERS, Known
+from bench.loop_orders import NUM_FOLDS, ORDERS, TableStats
 from bench.training import Rows, cross_fit, evidence, joined, predict, train
 from cluster.interfaces import Array, Learner, Pools
 from cluster.scores.feedback import Evidence, Feedback, learn
 from cluster.tasks import MODEL_TASKS, model_task
-from jobs.loop.__main__ import DECIDED_WEIGHT
+from jobs.loop.__main__ import REVIEWED_WEIGHT
 
 MARK = "<!-- written by bench.loop from here on -->\n"
 CLOSE = 0.01  # within this of the accuracy that all gold labels give
@@ -50,8 +50,8 @@ class Settings:
     num_rounds: int
     share: float
     error_rates: tuple[float, ...]
-    decided_weights: tuple[float, ...]
-    doubts: bool = True
+    reviewed_weights: tuple[float, ...]
+    label_confidence: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def run(one: Set, order: str, *, error_rate: float, seed: int, settings: Setting
     found = [accuracy(model, one.test)]
     for _ in range(settings.num_rounds):
         fitted = cross_fit(rows, num_folds=NUM_FOLDS, seed=seed)
-        told = evidence(rows, fitted.judged, num_folds=NUM_FOLDS)
-        ranked = ORDERS[order](Known(rows, fitted, told, feedback, rng))
+        told = evidence(rows, fitted.scored, num_folds=NUM_FOLDS)
+        ranked = ORDERS[order](TableStats(rows, fitted, told, feedback, rng))
         worst = np.argsort(np.where(asked, -np.inf, ranked), kind="stable")[::-1][:batch]
         worst = worst[~asked[worst]]
         said = _answers(one, worst, error_rate, rng)
@@ -109,7 +109,7 @@ def run(one: Set, order: str, *, error_rate: float, seed: int, settings: Setting
         feedback = _taught(answers)
         labels[worst] = said
         asked[worst] = True
-        if settings.doubts:
+        if settings.label_confidence:
             p_right = np.where(asked, 1.0, 1.0 - feedback.p_wrong(told))
         rows, model = _trained(one, labels, asked, p_right, seed=seed, settings=settings)
         found.append(accuracy(model, one.test))
@@ -134,7 +134,7 @@ def _trained(
 
     p_right: what rows count by besides, [R].
     """
-    weights = settings.decided_weights
+    weights = settings.reviewed_weights
     found = []
     for weight in weights if asked.any() else weights[:1]:
         counted = tuple(np.where(asked, weight * p_right, p_right).tolist())
@@ -185,7 +185,7 @@ def _set(title: str, task: str, path: Path, settings: Settings) -> Set | None:
     gold = Rows.of(task, rows, rows["gold"].to_pylist())
     test = pq.read_table(path.with_name("test.parquet"))
     dev = (
-        pq.read_table(path.with_name("dev.parquet")) if len(settings.decided_weights) > 1 else None
+        pq.read_table(path.with_name("dev.parquet")) if len(settings.reviewed_weights) > 1 else None
     )
     return Set(
         title,
@@ -249,10 +249,10 @@ def _settings(arguments: list[str] | None) -> Settings:
     parser.add_argument("--share", type=float, default=0.1, help="of the rows, a round")
     parser.add_argument("--error-rates", type=float, nargs="*", default=[0.0, 0.05, 0.15])
     parser.add_argument(
-        "--decided-weight", type=float, nargs="*", default=[DECIDED_WEIGHT], help="1: all alike"
+        "--reviewed-weight", type=float, nargs="*", default=[REVIEWED_WEIGHT], help="1: all alike"
     )
     parser.add_argument(
-        "--doubts",
+        "--label-confidence",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="count rows by how likely their labels are right",
@@ -267,8 +267,8 @@ def _settings(arguments: list[str] | None) -> Settings:
         given.rounds,
         given.share,
         tuple(given.error_rates),
-        tuple(given.decided_weight),
-        given.doubts,
+        tuple(given.reviewed_weight),
+        given.label_confidence,
     )
 
 

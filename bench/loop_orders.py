@@ -17,7 +17,7 @@ NUM_FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Known:
+class TableStats:
     """What an order may look at. told: what jobs.mine says of the rows; feedback: of the answers
     so far; rng: for chance."""
 
@@ -28,25 +28,25 @@ class Known:
     rng: np.random.Generator
 
 
-Order = Callable[[Known], Array]
+Order = Callable[[TableStats], Array]
 
 
-def ours(known: Known) -> Array:
+def ours(known: TableStats) -> Array:
     """As jobs.loop ranks."""
     return known.feedback.p_wrong(known.told)
 
 
-def ours_untaught(known: Known) -> Array:
+def ours_untaught(known: TableStats) -> Array:
     """As jobs.loop --no-feedback ranks."""
     return np.asarray(known.told.suspicion, np.float64)
 
 
-def cleanlab(known: Known) -> Array:
+def cleanlab(known: TableStats) -> Array:
     """Label issues by its defaults first, then all others; within each by label quality.
 
     On our model's out-of-sample probabilities.
     """
-    compact = read_compact(known.fitted.judged)
+    compact = read_compact(known.fitted.scored)
     probabilities = np.exp(log_view_of(compact, len(known.rows.classes)))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     flags = find_label_issues(compact.given, probabilities, n_jobs=1)
@@ -54,13 +54,13 @@ def cleanlab(known: Known) -> Array:
     return np.asarray(flags + 1 - quality, np.float64)
 
 
-def in_sample_argmax(known: Known) -> Array:
+def in_sample_argmax(known: TableStats) -> Array:
     """Rows whose label the model trained on them does not predict, the surest first."""
     compact = read_compact(known.fitted.in_sample)
     return np.asarray(compact.p_others[:, 0] - compact.p_label, np.float64)
 
 
-def by_chance(known: Known) -> Array:
+def by_chance(known: TableStats) -> Array:
     return known.rng.random(len(known.rows.ids))
 
 

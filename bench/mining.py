@@ -24,8 +24,8 @@ import typer
 
 from cluster.data.rows import Source, check, latest
 from cluster.engine.workers import Workers
-from cluster.inference.predict import Inference, Predictor, Sampling
-from cluster.mining.mine import Mining, mine
+from cluster.inference.predict import InferenceConfig, Predictor, Sampling
+from cluster.mining.mine import MineConfig, mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
 from cluster.training.model_store import Manifest, ModelStore
@@ -48,7 +48,7 @@ def main(
 ) -> None:
     """Print rows/s of both sides and their ratio, least to greatest."""
     torch.set_num_threads(1)
-    inference = Inference(
+    inference = InferenceConfig(
         batch_rows=BATCH_ROWS, workers=Workers(use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu)
     )
     with tempfile.TemporaryDirectory() as local, ray_session():
@@ -95,7 +95,7 @@ def _bare_s(store_uri: str, source: Source) -> float:
     table = check(pq.read_table(source.uri, columns=source.columns), source=source)
     started = time.perf_counter()
     for batch in _batches(table):
-        predictor.judge(batch)
+        predictor.score(batch)
     return time.perf_counter() - started
 
 
@@ -105,10 +105,10 @@ def _batches(table: pa.Table) -> Iterator[pa.Table]:
 
 
 def _ours_s(
-    folder: Path, store_uri: str, source: Source, run_id: str, inference: Inference
+    folder: Path, store_uri: str, source: Source, run_id: str, inference: InferenceConfig
 ) -> float:
     mined = mine(
-        Mining(
+        MineConfig(
             source=source,
             store_uri=store_uri,
             findings_uri=str(folder / "findings"),

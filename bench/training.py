@@ -21,10 +21,10 @@ from torch import nn
 
 from cluster.data.folds import Folds, id_keys
 from cluster.data.near_duplicates import NUM_BANDS, band_keys, groups
-from cluster.inference.predict import predictions_of
+from cluster.inference.predict import predict_rows
 from cluster.interfaces import FOLD, OBSERVED, Array, Learner
-from cluster.mining.feedback_data import evidence_of, groups_of
-from cluster.mining.rank import Scoring, known_of
+from cluster.mining.feedback_data import evidence_from, groups_of
+from cluster.mining.rank import Scoring, stats_of_rows
 from cluster.scores.feedback import Evidence
 from cluster.tasks import model_task
 from cluster.training.loop import MAX_GRADIENT_NORM, weighted_mean
@@ -107,7 +107,7 @@ class CrossFitted:
     in_sample: what a model on all rows says of them, judged likewise.
     """
 
-    judged: pa.Table
+    scored: pa.Table
     in_sample: pa.Table
 
 
@@ -135,26 +135,26 @@ def cross_fit(
                 break
             for place, one in zip(held_out, said, strict=True):
                 predictions[place] = one
-    judged = _judged(learner, predictions, rows)
+    scored = _judged(learner, predictions, rows)
     return CrossFitted(
-        judged.append_column(FOLD, pa.array(fold)).append_column(
+        scored.append_column(FOLD, pa.array(fold)).append_column(
             f"{OBSERVED}{learner.observed[0]}", pa.array(total / count)
         ),
         _judged(learner, said, rows),
     )
 
 
-def evidence(rows: Rows, judged: pa.Table, *, num_folds: int) -> Evidence:
+def evidence(rows: Rows, scored: pa.Table, *, num_folds: int) -> Evidence:
     """What jobs.mine says of cross-fitted rows. num_folds: 0 has the model's view alone."""
     scoring = Scoring("", rows.task, rows.classes, "bench", num_folds=num_folds)
-    known, seen = known_of(scoring, judged)
+    known, seen = stats_of_rows(scoring, scored)
     group = groups_of(rows.task, seen["label"].to_pylist(), seen["unit"].to_pylist())
-    return evidence_of(scoring.signals(seen, known.sums), group)
+    return evidence_from(scoring.signals(seen, known.sums), group)
 
 
-def suspicion(rows: Rows, judged: pa.Table, *, num_folds: int) -> Array:
+def suspicion(rows: Rows, scored: pa.Table, *, num_folds: int) -> Array:
     """As jobs.mine ranks while nobody has answered, [R]; see evidence."""
-    return np.asarray(evidence(rows, judged, num_folds=num_folds).suspicion, np.float64)
+    return np.asarray(evidence(rows, scored, num_folds=num_folds).suspicion, np.float64)
 
 
 def joined(some: Sequence[Evidence]) -> Evidence:
@@ -176,31 +176,34 @@ def train(rows: Rows, *, seed: int = 0) -> Learner:
 
 def predict(learner: Learner, rows: Rows) -> list[Any]:
     cast(nn.Module, learner).eval()
-    return predictions_of(learner, rows.contents, rows.labels)
+    return predict_rows(learner, rows.contents, rows.labels)
 
 
 def fit(learner: Learner, rows: Rows, *, seed: int) -> Array:
     """Train by the learner's recipe; the mean over epochs of its first observed quantity, [R]."""
-    recipe, module = learner.recipe, cast(nn.Module, learner)
+    defaults, module = learner.defaults, cast(nn.Module, learner)
     inputs, targets = (
         learner.encode(rows.contents),
         learner.encode_labels(rows.labels, rows.contents),
     )
     optimizer = torch.optim.AdamW(
-        module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        module.parameters(),
+        lr=defaults.learning_rate,
+        weight_decay=defaults.weight_decay,
+        fused=True,
     )
-    num_steps = -(-len(inputs) // recipe.batch_size) * recipe.epochs
+    num_steps = -(-len(inputs) // defaults.batch_size) * defaults.epochs
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, partial(recipe.rate, num_steps=num_steps)
+        optimizer, partial(defaults.rate, num_steps=num_steps)
     )
     watched, weights = np.zeros(len(inputs)), torch.ones(len(inputs))
     if rows.weights:
         weights = torch.tensor(rows.weights)
     module.train()
-    for epoch in range(recipe.epochs):
+    for epoch in range(defaults.epochs):
         order = np.random.default_rng((seed, epoch)).permutation(len(inputs))
-        for at in range(0, len(order), recipe.batch_size):
-            places = order[at : at + recipe.batch_size]
+        for at in range(0, len(order), defaults.batch_size):
+            places = order[at : at + defaults.batch_size]
             batch = learner.collate([inputs[p] for p in places], [targets[p] for p in places])
             losses, observed = learner(batch)
             optimizer.zero_grad(set_to_none=True)
@@ -209,7 +212,7 @@ def fit(learner: Learner, rows: Rows, *, seed: int) -> Array:
             optimizer.step()
             schedule.step()
             watched[places] += observed[:, 0].numpy()
-    return watched / recipe.epochs
+    return watched / defaults.epochs
 
 
 @contextmanager
@@ -227,6 +230,6 @@ def _prepared(rows: Rows) -> Iterator[Any]:
 
 
 def _judged(learner: Learner, predictions: list[Any], rows: Rows) -> pa.Table:
-    judged = learner.judge(predictions, rows.labels, rows.contents)
-    ids = pa.array(rows.ids).take(judged["row"].combine_chunks())
-    return judged.append_column("id", ids)
+    scored = learner.score(predictions, rows.labels, rows.contents)
+    ids = pa.array(rows.ids).take(scored["row"].combine_chunks())
+    return scored.append_column("id", ids)

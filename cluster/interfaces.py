@@ -19,7 +19,7 @@ OBSERVED = "observed_"  # float64, one for each quantity that training watched; 
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingDefaults:
     """How a model of this kind is trained unless the user says otherwise."""
 
     epochs: int
@@ -40,7 +40,7 @@ class Recipe:
 class Learner(Protocol):
     """A torch module of one task, with the way into and out of it. B rows a batch."""
 
-    recipe: Recipe
+    defaults: TrainingDefaults
     observed: tuple[str, ...]
     """Names of what training watches in each row: the columns of forward's second value."""
 
@@ -62,7 +62,7 @@ class Learner(Protocol):
     def predict(self, batch: Tensors) -> list[Any]:
         """What the model says of each row, on the CPU: input to judge and answers."""
 
-    def judge(
+    def score(
         self, predictions: Sequence[Any], labels: Sequence[str], contents: Sequence[str]
     ) -> pa.Table:
         """Each row's label against its prediction.
@@ -81,7 +81,7 @@ class Learner(Protocol):
 
 
 @runtime_checkable
-class WeighsLabels(Protocol):
+class ScoresGivenLabels(Protocol):
     """A Learner whose judgement also needs what its own run's model makes of the label itself."""
 
     def predict_given(self, batch: Tensors) -> list[Any]:
@@ -111,20 +111,20 @@ class ModelTask(Protocol):
     ) -> Learner:
         """A learner from what prepare wrote; with the pretrained weights of `model` if asked."""
 
-    def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
+    def sums(self, scored: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
         """What suspicion needs of the whole table; sums of parts add up."""
 
     def suspicion(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
         """How likely each judged label is wrong, shape [rows], in [0, 1]; higher is worse."""
 
     def signals(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> dict[str, Array]:
         """Named evidence behind the suspicion, each [rows]."""
 
-    def reasons(self, judged: pa.Table) -> list[str]:
+    def reasons(self, scored: pa.Table) -> list[str]:
         """Why each row is in doubt, in words for the person who looks at it."""
 
     def metrics(self, answers: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
@@ -139,7 +139,7 @@ class Pools(Protocol):
     each part; sums, suspicion and signals then see what with_views gave.
     """
 
-    def moments(self, judged: pa.Table, classes: Sequence[str], num_folds: int) -> dict[str, Array]:
+    def moments(self, scored: pa.Table, classes: Sequence[str], num_folds: int) -> dict[str, Array]:
         """What learn needs of the whole table; moments of parts add up."""
 
     def learn(
@@ -148,7 +148,7 @@ class Pools(Protocol):
         """How much each view counts, from a sample of the judged rows."""
 
     def with_views(
-        self, judged: pa.Table, learned: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, learned: Mapping[str, Array], classes: Sequence[str]
     ) -> pa.Table:
         """The judged rows and, in columns more, what the other views say of them."""
 

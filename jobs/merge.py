@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.versions.merge import Consensus, Merging, merge
+from cluster.versions.merge import Consensus, MergeConfig, merge
 from jobs.common import options
 from jobs.common.session import run
 
@@ -42,7 +42,7 @@ def main(
         version=None,
     )
     merged = merge(
-        Merging(
+        MergeConfig(
             source,
             results,
             campaign.removeprefix("campaigns/"),

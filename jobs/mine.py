@@ -12,15 +12,15 @@ import typer
 
 from cluster.data.rows import BATCH_ROWS
 from cluster.engine.workers import Workers
-from cluster.inference.predict import Inference, Sampling
-from cluster.mining.feedback_data import learned
-from cluster.mining.mine import Mining, doubt, forget, mine
+from cluster.inference.predict import InferenceConfig, Sampling
+from cluster.mining.feedback_data import learn_from_lineage
+from cluster.mining.mine import MineConfig, delete_predictions, mine, write_label_confidence
 from cluster.mining.selection import Selection, parse_budget
 from cluster.scores.feedback import Feedback
 from cluster.training.model_store import ModelStore
 from jobs.common import options
 from jobs.common.session import ray_session, run
-from relabel_service.tables.lineage import decided_parts
+from relabel_service.tables.lineage import decided_keys
 
 LONG = ("rest", "noise_matrix")  # for mined.json and the loop's report
 
@@ -53,15 +53,16 @@ def main(
         ),
     ] = None,
     feedback: options.UseFeedback = True,
-    doubts: options.DoubtsUri = None,
+    label_confidence: options.LabelConfidenceUri = None,
     disagreement: options.Disagreement = None,
     encoder: options.Encoder = None,
     audit: options.Audit = 0,
     batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = BATCH_ROWS,
-    keep_judgements: Annotated[
-        bool, typer.Option("--keep-judgements", help="leave what was judged, for a later --since")
+    keep_predictions: Annotated[
+        bool,
+        typer.Option("--keep-predictions", help="leave what was judged, for a later --reuse-run"),
     ] = False,
-    since: Annotated[
+    reuse_run: Annotated[
         str | None,
         typer.Option(
             help="earlier run by the same training into the same table that kept its judgements; "
@@ -77,31 +78,33 @@ def main(
         top=top, budget=parse_budget(budget) if budget else None, threshold=threshold
     )
     source = options.like_trained(ModelStore(model).manifest(), dataset, version=version)
-    mining = Mining(
+    mining = MineConfig(
         source=source,
         store_uri=model,
         findings_uri=findings,
         quarantine_uri=quarantine or f"{findings.rstrip('/')}-quarantine",
         run_id=run_id,
         selection=selection,
-        inference=Inference(predictions, batch_rows, Workers(num_workers, use_gpu, cpus_per_gpu)),
-        decided=decided_parts(lineage),
+        inference=InferenceConfig(
+            predictions, batch_rows, Workers(num_workers, use_gpu, cpus_per_gpu)
+        ),
+        decided=decided_keys(lineage),
         units=tuple(unit or ()),
         disagreement=disagreement,
         encoder=encoder,
         num_audit=audit,
-        feedback=learned(lineage) if feedback else Feedback(),
-        keep_judgements=keep_judgements,
-        since=since,
+        feedback=learn_from_lineage(lineage) if feedback else Feedback(),
+        keep_predictions=keep_predictions,
+        reuse_run=reuse_run,
     )
     with ray_session():
-        if doubts is None:
+        if label_confidence is None:
             mined = mine(mining)
         else:
-            mined = mine(replace(mining, keep_judgements=True))
-            doubt(mining, doubts)
-            if not keep_judgements:
-                forget(findings, run_id)
+            mined = mine(replace(mining, keep_predictions=True))
+            write_label_confidence(mining, label_confidence)
+            if not keep_predictions:
+                delete_predictions(findings, run_id)
     told = {name: value for name, value in asdict(mined).items() if name not in LONG}
     print(json.dumps(told, indent=2))
 

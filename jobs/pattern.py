@@ -2,9 +2,9 @@
 
     python -m jobs.pattern --dataset data/train --findings data/findings --run-id late-refunds \\
         --case "refund has not arrived" --case "where is my money back" --label billing --top 200
-    python -m jobs.pattern … --likeness regex --case "refund .*(late|arrived)" --label billing
+    python -m jobs.pattern … --similarity-by regex --case "refund .*(late|arrived)" --label billing
     python -m jobs.pattern … --case-id row-17 --case-id row-90 --label billing --threshold 0.4
-    python -m jobs.pattern … --cases bad.parquet --likeness embedding --model sentence-encoder
+    python -m jobs.pattern … --cases bad.parquet --similarity-by embedding --model sentence-encoder
 
 A campaign is made of the run as of any other, and merged by jobs.merge.
 """
@@ -20,14 +20,14 @@ import typer
 
 from cluster.data.rows import Source, latest, rows
 from cluster.engine.workers import Workers
-from cluster.inference.predict import Inference
+from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection, parse_budget
-from cluster.similar.find import BadCase, Pattern, find
-from cluster.similar.similarity import Likeness
+from cluster.similar.find import ExampleError, Pattern, find
+from cluster.similar.similarity import Similarity
 from jobs.common import options
 from jobs.common.session import ray_session, run
 from relabel_service.errors import InvalidInput, NotFound
-from relabel_service.tables.lineage import decided_parts
+from relabel_service.tables.lineage import decided_keys
 from relabel_service.tasks import task_named
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -54,7 +54,9 @@ def main(
         str | None,
         typer.Option(help="table of bad cases: the content and label columns, labels right"),
     ] = None,
-    likeness: Annotated[Likeness, typer.Option(help="what makes rows alike")] = Likeness.TOKENS,
+    similarity_by: Annotated[
+        Similarity, typer.Option(help="what makes rows alike")
+    ] = Similarity.TOKENS,
     model: Annotated[
         str | None, typer.Option(help="encoder for embeddings: Hugging Face id or local path")
     ] = None,
@@ -87,7 +89,7 @@ def main(
     )
     with ray_session():
         known = [
-            *_typed(source, case or [], label, likeness),
+            *_typed(source, case or [], label, similarity_by),
             *_of_rows(source, case_id or [], label),
             *(_of_table(source, cases) if cases else []),
         ]
@@ -95,13 +97,13 @@ def main(
             Pattern(
                 source=source,
                 cases=tuple(known),
-                likeness=likeness,
+                similarity_by=similarity_by,
                 findings_uri=findings,
                 run_id=run_id,
                 selection=selection,
                 model=model,
-                inference=Inference(workers=Workers(num_workers, use_gpu, cpus_per_gpu)),
-                decided=decided_parts(lineage),
+                inference=InferenceConfig(workers=Workers(num_workers, use_gpu, cpus_per_gpu)),
+                decided=decided_keys(lineage),
                 new_classes=new_class,
             )
         )
@@ -109,19 +111,19 @@ def main(
 
 
 def _typed(
-    source: Source, given: Sequence[str], label: str | None, likeness: Likeness
-) -> list[BadCase]:
+    source: Source, given: Sequence[str], label: str | None, similarity_by: Similarity
+) -> list[ExampleError]:
     """Cases given by their content, or as expressions."""
     found = []
     for text in given:
         content = text
-        if likeness is not Likeness.REGEX:
+        if similarity_by is not Similarity.REGEX:
             content = task_named(source.task).read_content({source.content_columns[0]: text})
-        found.append(BadCase(content, _right(source, label, content), text))
+        found.append(ExampleError(content, _right(source, label, content), text))
     return found
 
 
-def _of_rows(source: Source, ids: Sequence[str], label: str | None) -> list[BadCase]:
+def _of_rows(source: Source, ids: Sequence[str], label: str | None) -> list[ExampleError]:
     """Cases that are rows of the data set. Raises NotFound naming those that are not there."""
     if not ids:
         return []
@@ -138,17 +140,17 @@ def _of_rows(source: Source, ids: Sequence[str], label: str | None) -> list[BadC
         raise NotFound(
             f"{source.uri!r} has no fit row {', '.join(map(repr, missing))}; name rows by their id"
         )
-    return [BadCase(contents[one], _right(source, label, contents[one]), one) for one in ids]
+    return [ExampleError(contents[one], _right(source, label, contents[one]), one) for one in ids]
 
 
-def _of_table(source: Source, uri: str) -> list[BadCase]:
+def _of_table(source: Source, uri: str) -> list[ExampleError]:
     """Cases of a table of their own. Raises InvalidInput naming the first unfit row's fault."""
     table = latest(replace(source, uri=uri, version=None))
     found = rows(table).take_all()
     for row in found:
         if row["fault"]:
             raise InvalidInput.of("cases", f"{uri!r}, row {row['id']!r}: {row['fault']}")
-    return [BadCase(row["content"], row["label"], row["id"]) for row in found]
+    return [ExampleError(row["content"], row["label"], row["id"]) for row in found]
 
 
 def _right(source: Source, label: str | None, content: str) -> str:

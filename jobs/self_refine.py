@@ -21,17 +21,17 @@ from rich.table import Table
 from cluster.data.rows import Source, latest
 from cluster.engine.workers import Workers
 from cluster.inference.evaluate import evaluate
-from cluster.inference.predict import Inference, Sampling
+from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.io.folder import Folder
-from cluster.mining.mine import Mining, mine
+from cluster.mining.mine import MineConfig, mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
-from cluster.training.train import Training, train
+from cluster.training.train import TrainConfig, train
 from cluster.versions.policy import Rule, apply
 from cluster.versions.write import Action
 from jobs.common import options
 from jobs.common.session import ray_session, run
-from jobs.loop.resume import pinned
+from jobs.loop.resume import pin_version
 from jobs.loop.rounds import gold_labels
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
@@ -42,7 +42,7 @@ REFINING = (Action.SET, Action.DROP)
 
 
 @dataclass(frozen=True)
-class Refining:
+class SelfRefineConfig:
     """What to run. source: a Delta table, in which each round makes a version.
 
     dev: labels as they came, with the errors that people make; refined_dev in a Round needs
@@ -53,8 +53,8 @@ class Refining:
     out: str
     num_rounds: int
     rule: Rule
-    training: Training
-    inference: Inference
+    training: TrainConfig
+    inference: InferenceConfig
     tests: dict[str, Source]
     gold_column: str | None = None
 
@@ -76,7 +76,7 @@ class Round:
     num_wrong: int | None = None
 
 
-def refine(asked: Refining) -> Iterator[Round]:
+def refine(asked: SelfRefineConfig) -> Iterator[Round]:
     """Each round as it ends. Run again, it tells what it told, and continues."""
     folder = Folder(asked.out)
     for number in range(1, asked.num_rounds + 2):
@@ -84,14 +84,14 @@ def refine(asked: Refining) -> Iterator[Round]:
         yield _round(asked, folder, number, last=last)
 
 
-def _round(asked: Refining, folder: Folder, number: int, *, last: bool) -> Round:
+def _round(asked: SelfRefineConfig, folder: Folder, number: int, *, last: bool) -> Round:
     """The last round measures and changes nothing."""
-    source, run_id = pinned(folder, f"rounds/{number}", asked.source), f"round-{number}"
+    source, run_id = pin_version(folder, f"rounds/{number}", asked.source), f"round-{number}"
     store_uri, findings_uri = folder.address(f"models/v{number}"), folder.address("findings")
     manifest = train(source, asked.training, store_uri)
     measured = evaluate(store_uri, asked.tests, asked.inference)
     mine(
-        Mining(
+        MineConfig(
             source=source,
             store_uri=store_uri,
             findings_uri=findings_uri,
@@ -199,19 +199,19 @@ def main(
         "gold": (test, gold_column or label_column),
     }
     workers = Workers(num_workers, use_gpu, cpus_per_gpu)
-    asked = Refining(
+    asked = SelfRefineConfig(
         source=replace(source, version=None),
         out=out,
         num_rounds=rounds,
         rule=Rule(action, outside_top=top_k),
-        training=Training(
+        training=TrainConfig(
             model=model,
             num_folds=folds,
             epochs=epochs,
             workers=workers,
             seed=seed,
         ),
-        inference=Inference(predictions, workers=workers),
+        inference=InferenceConfig(predictions, workers=workers),
         tests={
             name: latest(replace(source, uri=uri, version=None, label_column=column))
             for name, (uri, column) in told.items()

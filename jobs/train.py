@@ -12,8 +12,8 @@ import typer
 
 from cluster.engine.workers import Workers
 from cluster.inference.evaluate import evaluate
-from cluster.inference.predict import Inference
-from cluster.training.train import Training, train
+from cluster.inference.predict import InferenceConfig
+from cluster.training.train import TrainConfig, train
 from jobs.common import options
 from jobs.common.session import ray_session, run
 from relabel_service.errors import InvalidInput
@@ -42,8 +42,8 @@ def main(
     lineage: Annotated[
         str | None, typer.Option(help="lineage table, which tells what people have decided")
     ] = None,
-    decided_weight: options.DecidedWeight = 1.0,
-    doubts: options.DoubtsUri = None,
+    reviewed_weight: options.ReviewedWeight = 1.0,
+    label_confidence: options.LabelConfidenceUri = None,
     max_failures: Annotated[int, typer.Option(help="dead workers replaced before giving up")] = 2,
     checkpoint_interval_s: Annotated[
         float, typer.Option(help="seconds of work that a dead worker may cost")
@@ -53,9 +53,9 @@ def main(
     gold_column: Annotated[str, typer.Option(help="column of the true label there")] = "gold",
 ) -> None:
     """Train, and evaluate where a test table is given; prints JSON."""
-    if decided_weight != 1 and lineage is None:
-        raise InvalidInput.of("lineage", "is not given; --decided-weight needs the lineage table")
-    settings = Training(
+    if reviewed_weight != 1 and lineage is None:
+        raise InvalidInput.of("lineage", "is not given; --reviewed-weight needs the lineage table")
+    settings = TrainConfig(
         model=model,
         num_folds=folds,
         epochs=epochs,
@@ -63,8 +63,8 @@ def main(
         learning_rate=learning_rate,
         workers=Workers(num_workers, use_gpu, cpus_per_gpu),
         lineage_uri=lineage,
-        decided_weight=decided_weight,
-        doubts_uri=doubts,
+        reviewed_weight=reviewed_weight,
+        label_confidence_uri=label_confidence,
         max_failures=max_failures,
         checkpoint_interval_s=checkpoint_interval_s,
         seed=seed,
@@ -89,8 +89,8 @@ def main(
             "settings": asdict(settings),
         }
         if test is not None:
-            judged = options.like_trained(manifest, test, label_column=gold_column)
-            told |= evaluate(out, {"test": judged}, Inference(workers=settings.workers))
+            scored = options.like_trained(manifest, test, label_column=gold_column)
+            told |= evaluate(out, {"test": scored}, InferenceConfig(workers=settings.workers))
     print(json.dumps(told, indent=2))
 
 

@@ -35,7 +35,7 @@ _PART = pa.schema(
 
 
 @dataclass(frozen=True)
-class Survey:
+class TableProfile:
     """What one pass tells.
 
     num_faults: unfit rows, the second and later rows of a repeated id included.
@@ -51,7 +51,7 @@ class Survey:
     near_duplicates: npt.NDArray[np.uint64]
 
 
-def survey(source: Source) -> Survey:
+def profile_table(source: Source) -> TableProfile:
     """Look at every row of a pinned source once. Raises InvalidInput when none is fit."""
     parts = (
         rows(source)
@@ -72,7 +72,7 @@ def survey(source: Source) -> Survey:
         classes.update(json.loads(part["classes"]))
     repeated = _repeated(source, _joined(parts, "keys"))
     bands = _joined(parts, "bands").reshape(-1, NUM_BANDS)
-    return Survey(
+    return TableProfile(
         num_rows=num_rows,
         num_faults=num_faults + sum(number - 1 for number in repeated.values()),
         classes=dict(sorted(classes.items())),

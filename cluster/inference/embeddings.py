@@ -51,7 +51,7 @@ class Embedder:
         kind = _kind(task, content)
         if kind not in NETWORKS:
             raise InvalidInput.of(
-                "likeness", f"no embedding of {kind} is known; it is for {', '.join(NETWORKS)}"
+                "similarity_by", f"no embedding of {kind} is known; it is for {', '.join(NETWORKS)}"
             )
         if model is None and kind != "image":
             raise InvalidInput.of(

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.data.rows import Source, rows
-from cluster.inference.predict import Inference, Predictor, Sampling
+from cluster.inference.predict import InferenceConfig, Predictor, Sampling
 from cluster.tasks import model_task
 from cluster.training.model_store import ModelStore
 from relabel_service.errors import InvalidInput
@@ -48,7 +48,7 @@ class Answered:
 
 
 def evaluate(
-    store_uri: str, tests: Mapping[str, Source], settings: Inference
+    store_uri: str, tests: Mapping[str, Source], settings: InferenceConfig
 ) -> dict[str, dict[str, float]]:
     """Test name -> metrics over the whole of that pinned source, the task's headline first.
 
@@ -61,7 +61,9 @@ def evaluate(
     }
 
 
-def answer(store_uri: str, tests: Mapping[str, Source], settings: Inference) -> dict[str, Answered]:
+def answer(
+    store_uri: str, tests: Mapping[str, Source], settings: InferenceConfig
+) -> dict[str, Answered]:
     """Test name -> what the model says of each row, in the order of the ids.
 
     Raises InvalidInput when a test has no fit row.

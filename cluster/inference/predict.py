@@ -18,7 +18,7 @@ from torch import nn
 from cluster.data.rows import BATCH_ROWS
 from cluster.engine.devices import autocast, device, to_device
 from cluster.engine.workers import Workers
-from cluster.interfaces import Learner, WeighsLabels
+from cluster.interfaces import Learner, ScoresGivenLabels
 from cluster.training.model_store import ALL, ModelStore, fold_run
 from relabel_service.errors import InvalidInput
 
@@ -33,7 +33,7 @@ class Sampling(StrEnum):
 
 
 @dataclass(frozen=True)
-class Inference:
+class InferenceConfig:
     """How to predict. batch_rows: rows an actor sorts by size at once."""
 
     sampling: Sampling = Sampling.OUT_OF_SAMPLE
@@ -83,7 +83,7 @@ class Predictor:
         found: list[Any] = [None] * len(ids)
         for number, learner in enumerate(self._learners):
             mine: list[int] = np.flatnonzero(runs == number).tolist()
-            some = predictions_of(
+            some = predict_rows(
                 learner,
                 [contents[place] for place in mine],
                 None if labels is None else [labels[place] for place in mine],
@@ -92,7 +92,7 @@ class Predictor:
                 found[place] = one
         return found
 
-    def judge(self, batch: pa.Table) -> pa.Table:
+    def score(self, batch: pa.Table) -> pa.Table:
         """ROWS -> one row for each row and unit, as Learner.judge gives it, with its columns.
 
         All columns of the batch but label and weight come along. Unfit rows follow with the
@@ -106,11 +106,11 @@ class Predictor:
         predictions = self.predict(ids, contents, labels)
         if not predictions:
             return unfit
-        judged = self._learners[0].judge(predictions, labels, contents)
-        own = kept.filter(kept["fault"].is_null()).take(judged["row"])
-        for name in judged.column_names:
+        scored = self._learners[0].score(predictions, labels, contents)
+        own = kept.filter(kept["fault"].is_null()).take(scored["row"])
+        for name in scored.column_names:
             if name != "row":
-                own = own.append_column(name, judged[name])
+                own = own.append_column(name, scored[name])
         return pa.concat_tables([own, unfit], promote_options="default")
 
     def answer(self, batch: pa.Table) -> list[Any]:
@@ -124,7 +124,7 @@ class Predictor:
         return self.manifest.folds.of(ids)
 
 
-def predictions_of(
+def predict_rows(
     learner: Learner, contents: Sequence[str], labels: Sequence[str] | None = None
 ) -> list[Any]:
     """One learner's prediction of each row, in order; rows of like size go together.
@@ -132,7 +132,7 @@ def predictions_of(
     labels: those to be judged, for learners that weigh them.
     """
     inputs = learner.encode(contents)
-    weighs = labels is not None and isinstance(learner, WeighsLabels)
+    weighs = labels is not None and isinstance(learner, ScoresGivenLabels)
     targets = learner.encode_labels(labels, contents) if weighs and labels is not None else None
     by_size = np.argsort([-learner.size(one) for one in inputs], kind="stable")
     found: list[Any] = [None] * len(inputs)
@@ -152,6 +152,6 @@ def predictions_of(
 def _predict(learner: Learner, inputs: list[Any], targets: list[Any] | None) -> list[Any]:
     batch = to_device(learner.collate(inputs, targets))
     with autocast():
-        if targets is not None and isinstance(learner, WeighsLabels):
+        if targets is not None and isinstance(learner, ScoresGivenLabels):
             return learner.predict_given(batch)
         return learner.predict(batch)

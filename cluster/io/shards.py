@@ -17,10 +17,10 @@ from ray.data.block import BlockAccessor
 from cluster.io.folder import Folder
 
 # A restart judges again what was in no part yet, and ranking is some tasks a part.
-PART_ROWS = 4_096
+SHARD_ROWS = 4_096
 
 
-class PartsSink(Datasink[str]):
+class ShardsSink(Datasink[str]):
     """Writes blocks, PART_ROWS or more together, as `<folder>/<attempt>-<task>.parquet`.
 
     attempt: told apart from earlier executions whose parts are kept.
@@ -31,18 +31,18 @@ class PartsSink(Datasink[str]):
 
     @property
     def min_rows_per_write(self) -> int:
-        return PART_ROWS
+        return SHARD_ROWS
 
     def write(self, blocks: Iterable[Any], ctx: Any) -> str:
         tables = [BlockAccessor.for_block(block).to_arrow() for block in blocks]
         name = f"{self._name}/{self._attempt}-{ctx.task_idx:06d}.parquet"
         filled = [table for table in tables if table.num_rows]
         if filled:
-            write_part(self._folder, name, pa.concat_tables(filled, promote_options="permissive"))
+            write_shard(self._folder, name, pa.concat_tables(filled, promote_options="permissive"))
         return name
 
 
-def write_part(folder: Folder, name: str, table: pa.Table) -> int:
+def write_shard(folder: Folder, name: str, table: pa.Table) -> int:
     """Write one file; its size in bytes."""
     data = io.BytesIO()
     pq.write_table(table, data, compression="zstd")
@@ -50,7 +50,7 @@ def write_part(folder: Folder, name: str, table: pa.Table) -> int:
     return data.getbuffer().nbytes
 
 
-def read_part(
+def read_shard(
     folder: Folder,
     name: str,
     columns: Sequence[str] | None = None,
@@ -63,11 +63,11 @@ def read_part(
     return file.read(columns=list(wanted))
 
 
-def part_names(folder: Folder, name: str) -> list[str]:
+def shard_names(folder: Folder, name: str) -> list[str]:
     return folder.names(name, ".parquet")
 
 
-def missing_from(parts: pa.Table) -> Any:
+def not_in_shards(parts: pa.Table) -> Any:
     """A batch function that drops the ROWS that `parts` (id, fault) hold already.
 
     Fit and unfit rows apart: of rows that share an id, one is fit.

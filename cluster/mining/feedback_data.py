@@ -20,7 +20,7 @@ MEMBER = "suspicion_"  # signals of this beginning are suspicions in their own r
 BY_MODELS = f"{MEMBER}by_models"  # before any answer had a say
 
 
-def learned(lineage_uri: str | None) -> Feedback:
+def learn_from_lineage(lineage_uri: str | None) -> Feedback:
     """What people's decisions in the lineage table teach; nothing without a table."""
     decided = decisions_of_people(lineage_uri, ["id", "unit", "changed", "findings_uri", "run_id"])
     runs: dict[tuple[str, str], dict[tuple[str, str], bool]] = defaultdict(dict)
@@ -33,7 +33,7 @@ def learned(lineage_uri: str | None) -> Feedback:
         if (row["id"], row["unit"]) in wrong and BY_MODELS in (signals := dict(row["signals"]))
         for group in groups_of(row["task"], [row["human_label"]], [row["unit"]])
     ]
-    evidence = evidence_of(
+    evidence = evidence_from(
         {
             name: np.array([signals.get(name, np.nan) for signals, _, _ in asked])
             for name in dict.fromkeys(chain.from_iterable(signals for signals, _, _ in asked))
@@ -43,7 +43,7 @@ def learned(lineage_uri: str | None) -> Feedback:
     return learn(evidence, np.array([wrong for _, _, wrong in asked], np.bool_))
 
 
-def evidence_of(signals: Mapping[str, Any], group: Sequence[str]) -> Evidence:
+def evidence_from(signals: Mapping[str, Any], group: Sequence[str]) -> Evidence:
     """Of signals as findings have them, [R] each."""
     members = {
         name: values

@@ -15,10 +15,10 @@ import ray
 from cluster.data.folds import id_keys
 from cluster.interfaces import Array
 from cluster.io.folder import Folder
-from cluster.io.shards import part_names, read_part, write_part
-from cluster.mining.rank import Known, Scoring, judged_rows
+from cluster.io.shards import read_shard, shard_names, write_shard
+from cluster.mining.rank import Scoring, TableStats, scored_rows
 from cluster.mining.unasked import NUM_BINS, histogram
-from cluster.training.dynamics import Observations
+from cluster.training.dynamics import TrainingDynamics
 from relabel_service.errors import NotFound
 
 PARTS, DONE = "doubts", "doubts.json"
@@ -30,7 +30,7 @@ def write(
     scoring: Scoring,
     parts: Sequence[str],
     *,
-    known: Known,
+    known: TableStats,
     units: frozenset[str],
     decided: Decided,
     uri: str,
@@ -57,7 +57,7 @@ def rest(uri: str) -> list[int]:
     Raises NotFound when no doubts were written, or not all of them.
     """
     if not are_written(uri):
-        raise NotFound(f"no doubts at {uri!r}; have jobs.mine write some with --doubts")
+        raise NotFound(f"no doubts at {uri!r}; have jobs.mine write some with --label-confidence")
     counts: list[int] = json.loads(Folder(uri).read(DONE))["rest"]
     return counts
 
@@ -65,28 +65,28 @@ def rest(uri: str) -> list[int]:
 def p_right(uri: str, ids: "pa.ChunkedArray | list[str]") -> Array:
     """P(label is right) of rows, [len(ids)]; 1 for those that were not judged."""
     folder = Folder(uri)
-    tables = [read_part(folder, part) for part in part_names(folder, PARTS)]
+    tables = [read_shard(folder, part) for part in shard_names(folder, PARTS)]
     if not tables:
         return np.ones(len(ids))
     known = pa.concat_tables(tables).sort_by("key")
-    judged = Observations(known["key"].to_numpy(), {P_RIGHT: known[P_RIGHT].to_numpy()})
-    return np.nan_to_num(judged.of(ids)[P_RIGHT], nan=1.0)
+    scored = TrainingDynamics(known["key"].to_numpy(), {P_RIGHT: known[P_RIGHT].to_numpy()})
+    return np.nan_to_num(scored.of(ids)[P_RIGHT], nan=1.0)
 
 
 @ray.remote
 def _write(
-    shared: tuple[Scoring, Known, frozenset[str], Decided], part: str, uri: str
+    shared: tuple[Scoring, TableStats, frozenset[str], Decided], part: str, uri: str
 ) -> npt.NDArray[np.int64]:
     scoring, known, units, decided = shared
-    judged, _ = judged_rows(scoring, part, known.learned)
-    if not judged.num_rows:
+    scored, _ = scored_rows(scoring, part, known.learned)
+    if not scored.num_rows:
         return np.zeros(NUM_BINS, np.int64)
-    p_wrong = scoring.suspicion(judged, known.sums)
-    names = list(zip(judged["id"].to_pylist(), judged["unit"].to_pylist(), strict=True))
+    p_wrong = scoring.suspicion(scored, known.sums)
+    names = list(zip(scored["id"].to_pylist(), scored["unit"].to_pylist(), strict=True))
     is_decided = np.array([name in decided for name in names])
     is_asked_about = np.array([unit in units for _, unit in names])
     p_right = np.where(is_decided, 1.0, 1.0 - p_wrong)
-    by_row = pa.table({"id": judged["id"], P_RIGHT: p_right}).group_by("id")
+    by_row = pa.table({"id": scored["id"], P_RIGHT: p_right}).group_by("id")
     least = by_row.aggregate([(P_RIGHT, "min")])
     rows = pa.table(
         {
@@ -94,5 +94,5 @@ def _write(
             P_RIGHT: pc.cast(least[f"{P_RIGHT}_min"], pa.float32()),
         }
     )
-    write_part(Folder(uri), f"{PARTS}/{part.rpartition('/')[2]}", rows)
+    write_shard(Folder(uri), f"{PARTS}/{part.rpartition('/')[2]}", rows)
     return histogram(p_wrong[is_asked_about & ~is_decided])

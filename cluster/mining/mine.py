@@ -16,18 +16,26 @@ from dataclasses import asdict, dataclass, field, replace
 
 import pyarrow as pa
 
-from cluster.data.profile import survey
+from cluster.data.profile import profile_table
 from cluster.data.rows import Source, rows
 from cluster.inference.embeddings import Embedder
-from cluster.inference.predict import Inference, Predictor, Sampling
+from cluster.inference.predict import InferenceConfig, Predictor, Sampling
 from cluster.interfaces import KnowsNoise
 from cluster.io.folder import Folder
 from cluster.io.run_folder import require_name, work_folder
-from cluster.io.shards import PartsSink, missing_from, part_names, read_part
+from cluster.io.shards import ShardsSink, not_in_shards, read_shard, shard_names
 from cluster.mining import label_confidence
-from cluster.mining.rank import Known, Scoring, count, look, rank, write_findings, write_quarantine
-from cluster.mining.reuse import JUDGED_BY, require_same, take_over, with_keys
-from cluster.mining.row_features import Beside, BesideJudge
+from cluster.mining.rank import (
+    Scoring,
+    TableStats,
+    compute_stats,
+    count,
+    rank,
+    write_findings,
+    write_quarantine,
+)
+from cluster.mining.reuse import SCORED_BY, add_content_keys, require_same, reuse_predictions
+from cluster.mining.row_features import RowFeatureConfig, RowFeatures
 from cluster.mining.selection import Selection
 from cluster.mining.unasked import rest
 from cluster.scores.feedback import Feedback
@@ -37,7 +45,7 @@ from relabel_service.errors import InvalidInput, NotFound, RelabelError
 from relabel_service.tables import delta, schemas
 from relabel_service.tasks import task_named
 
-JUDGED, MINED = "judged", "mined.json"
+SCORED, MINED = "judged", "mined.json"
 TRIED_ROWS = 100  # among which one is fit, or the encoder's faults show later
 
 
@@ -46,7 +54,7 @@ class RowsLost(RelabelError):
 
 
 @dataclass(frozen=True)
-class Mining:
+class MineConfig:
     """One run over a pinned source with a finished training.
 
     decided: id and unit of what people have decided already; scored, but not asked again.
@@ -67,15 +75,15 @@ class Mining:
     quarantine_uri: str
     run_id: str
     selection: Selection = field(default_factory=Selection)
-    inference: Inference = field(default_factory=Inference)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
     decided: frozenset[tuple[str, str]] = frozenset()
     units: tuple[str, ...] = ()
     disagreement: str | None = None
     encoder: str | None = None
     num_audit: int = 0
     feedback: Feedback = field(default_factory=Feedback)
-    keep_judgements: bool = False
-    since: str | None = None
+    keep_predictions: bool = False
+    reuse_run: str | None = None
 
     @property
     def audit_uri(self) -> str:
@@ -85,8 +93,10 @@ class Mining:
         if self.num_audit < 0:
             raise InvalidInput.of("audit", f"{self.num_audit} rows; give 0 or more")
         require_name(self.run_id)
-        if self.since == self.run_id:
-            raise InvalidInput.of("since", f"{self.since!r} is this run; name an earlier one")
+        if self.reuse_run == self.run_id:
+            raise InvalidInput.of(
+                "reuse_run", f"{self.reuse_run!r} is this run; name an earlier one"
+            )
 
     @property
     def outputs(self) -> Mapping[str, tuple[str, pa.Schema]]:
@@ -101,7 +111,7 @@ class Mining:
 
 
 @dataclass(frozen=True)
-class Mined:
+class MineResult:
     """What a run did, in rows of the data set: num_rows = num_scored + num_quarantined.
 
     num_taken_over: scored rows whose judgement is of the run `since`. rest: rows (and units)
@@ -118,7 +128,7 @@ class Mined:
     num_quarantined: int
     num_repeated_ids: int
     num_findings: int
-    num_taken_over: int = 0
+    num_reused: int = 0
     num_answers: int = 0
     num_audit: int = 0
     audit_uri: str = ""
@@ -128,19 +138,19 @@ class Mined:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-class _Judge:
+class _Scorer:
     """A Ray Data actor: ROWS -> judged rows, and what other views need where there are any."""
 
-    def __init__(self, store_uri: str, sampling: Sampling, beside: Beside | None) -> None:
+    def __init__(self, store_uri: str, sampling: Sampling, beside: RowFeatureConfig | None) -> None:
         self._predictor = Predictor(store_uri, sampling)
-        self._beside = beside and BesideJudge(store_uri, beside)
+        self._beside = beside and RowFeatures(store_uri, beside)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        judged = self._predictor.judge(batch)
-        return self._beside(judged) if self._beside else judged
+        scored = self._predictor.score(batch)
+        return self._beside(scored) if self._beside else scored
 
 
-def mine(mining: Mining) -> Mined:
+def mine(mining: MineConfig) -> MineResult:
     """Score every row and commit the worst as findings. Run again, it tells what it told.
 
     Raises RowsLost when rows in are not rows out, Conflict when the findings
@@ -150,26 +160,26 @@ def mine(mining: Mining) -> Mined:
     """
     work = work_folder(mining.findings_uri, mining.run_id)
     if work.exists(MINED):
-        return Mined(**json.loads(work.read(MINED)))
+        return MineResult(**json.loads(work.read(MINED)))
     manifest = ModelStore(mining.store_uri).manifest()
     scoring = _scoring(mining, manifest, work)
     beside = _beside(mining, manifest, scoring)
     for name, (uri, schema) in mining.outputs.items():
         delta.prepare(name, uri, schema)
-    judge = _judge_of(mining, manifest)
-    if mining.since is not None:
-        require_same(work_folder(mining.findings_uri, mining.since), JUDGED, judge)
+    score = _scored_by(mining, manifest)
+    if mining.reuse_run is not None:
+        require_same(work_folder(mining.findings_uri, mining.reuse_run), SCORED, score)
     # Parts that are there already may be of a try that gave rows no keys.
-    if mining.keep_judgements and not part_names(work, JUDGED):
-        work.write(JUDGED_BY, json.dumps(judge, indent=2).encode())
+    if mining.keep_predictions and not shard_names(work, SCORED):
+        work.write(SCORED_BY, json.dumps(score, indent=2).encode())
     times = [time.monotonic()]
 
-    seen = survey(mining.source)
+    seen = profile_table(mining.source)
     times.append(time.monotonic())
-    num_taken_over = _judge(mining, manifest, work, seen.repeated, beside)
+    num_reused = _score(mining, manifest, work, seen.repeated, beside)
     times.append(time.monotonic())
 
-    parts = part_names(work, JUDGED)
+    parts = shard_names(work, SCORED)
     counted = count(scoring, parts)
     num_scored = counted["judged"] // len(task_named(mining.source.task).units(manifest.classes))
     if num_scored + counted["unfit"] != seen.num_rows:
@@ -178,7 +188,7 @@ def mine(mining: Mining) -> Mined:
             f"{counted['unfit']} quarantined; remove {work.uri!r} and run again"
         )
     units = _units(mining, manifest)
-    known = look(scoring, parts, num_rows=counted["judged"])
+    known = compute_stats(scoring, parts, num_rows=counted["judged"])
     places = rank(
         scoring,
         parts,
@@ -198,7 +208,7 @@ def mine(mining: Mining) -> Mined:
     )
     _commit(mining, scoring, parts, places, left.audit, known)
     times.append(time.monotonic())
-    mined = Mined(
+    mined = MineResult(
         run_id=mining.run_id,
         dataset_version=mining.source.version,
         num_rows=seen.num_rows,
@@ -206,7 +216,7 @@ def mine(mining: Mining) -> Mined:
         num_quarantined=counted["unfit"],
         num_repeated_ids=len(seen.repeated),
         num_findings=_num_rows(places),
-        num_taken_over=num_taken_over,
+        num_reused=num_reused,
         num_answers=scoring.feedback.num_answers,
         num_audit=_num_rows(left.audit),
         audit_uri=mining.audit_uri if _num_rows(left.audit) else "",
@@ -221,12 +231,12 @@ def mine(mining: Mining) -> Mined:
         },
     )
     work.write(MINED, json.dumps(asdict(mined), indent=2).encode())
-    if not mining.keep_judgements:
-        work.delete(JUDGED)
+    if not mining.keep_predictions:
+        work.delete(SCORED)
     return mined
 
 
-def doubt(mining: Mining, uri: str) -> list[int]:
+def write_label_confidence(mining: MineConfig, uri: str) -> list[int]:
     """Write how likely each row's label is right, for training, from what a run judged and kept.
 
     By mining.feedback and mining.decided, which may tell more than when the run was made. What is
@@ -238,14 +248,14 @@ def doubt(mining: Mining, uri: str) -> list[int]:
     work = work_folder(mining.findings_uri, mining.run_id)
     manifest = ModelStore(mining.store_uri).manifest()
     scoring = _scoring(mining, manifest, work)
-    parts = part_names(work, JUDGED)
+    parts = shard_names(work, SCORED)
     if not parts:
         raise NotFound(
             f"run {mining.run_id!r} kept no judgements; mine under another run id with "
-            "--keep-judgements (a loop: with another --out)"
+            "--keep-predictions (a loop: with another --out)"
         )
     num_judged = count(scoring, parts)["judged"]
-    known = look(scoring, parts, num_rows=num_judged)
+    known = compute_stats(scoring, parts, num_rows=num_judged)
     units = _units(mining, manifest)
     label_confidence.write(
         scoring, parts, known=known, units=units, decided=mining.decided, uri=uri
@@ -253,12 +263,12 @@ def doubt(mining: Mining, uri: str) -> list[int]:
     return label_confidence.rest(uri)
 
 
-def forget(findings_uri: str, run_id: str) -> None:
+def delete_predictions(findings_uri: str, run_id: str) -> None:
     """Delete the judgements that a run kept; its findings stay."""
-    work_folder(findings_uri, run_id).delete(JUDGED)
+    work_folder(findings_uri, run_id).delete(SCORED)
 
 
-def _scoring(mining: Mining, manifest: Manifest, work: Folder) -> Scoring:
+def _scoring(mining: MineConfig, manifest: Manifest, work: Folder) -> Scoring:
     return Scoring(
         work.address(""),
         mining.source.task,
@@ -274,7 +284,7 @@ def _num_rows(places: Mapping[str, pa.Table]) -> int:
     return sum(chosen.num_rows for chosen in places.values())
 
 
-def _noise_matrix(scoring: Scoring, known: Known) -> list[list[float]]:
+def _noise_matrix(scoring: Scoring, known: TableStats) -> list[list[float]]:
     task = model_task(scoring.task)
     if not isinstance(task, KnowsNoise) or not known.sums:
         return []
@@ -282,7 +292,7 @@ def _noise_matrix(scoring: Scoring, known: Known) -> list[list[float]]:
     return matrix
 
 
-def _units(mining: Mining, manifest: Manifest) -> frozenset[str]:
+def _units(mining: MineConfig, manifest: Manifest) -> frozenset[str]:
     """The units asked about. Raises InvalidInput when one is not the task's."""
     known = task_named(mining.source.task).units(manifest.classes)
     unknown = [unit for unit in mining.units if unit not in known]
@@ -294,7 +304,7 @@ def _units(mining: Mining, manifest: Manifest) -> frozenset[str]:
     return frozenset(mining.units or known)
 
 
-def _beside(mining: Mining, manifest: Manifest, scoring: Scoring) -> Beside | None:
+def _beside(mining: MineConfig, manifest: Manifest, scoring: Scoring) -> RowFeatureConfig | None:
     """Raises InvalidInput when there is an encoder and nothing that would use it."""
     if scoring.pools is None:
         if mining.encoder is not None:
@@ -310,7 +320,7 @@ def _beside(mining: Mining, manifest: Manifest, scoring: Scoring) -> Beside | No
     mined, trained = (
         replace(source, weight_column=None) for source in (mining.source, manifest.source)
     )
-    return Beside(encoder=mining.encoder, observed=mined == trained)
+    return RowFeatureConfig(encoder=mining.encoder, observed=mined == trained)
 
 
 def _try_encoder(source: Source, encoder: str) -> None:
@@ -321,39 +331,39 @@ def _try_encoder(source: Source, encoder: str) -> None:
         Embedder(source.task, encoder)([content])
 
 
-def _judge(
-    mining: Mining,
+def _score(
+    mining: MineConfig,
     manifest: Manifest,
     work: Folder,
     repeated: frozenset[str],
-    beside: Beside | None,
+    beside: RowFeatureConfig | None,
 ) -> int:
     """Write the judged parts that are missing; of how many rows an earlier run had judged."""
     found = rows(mining.source, classes=manifest.classes, repeated=repeated)
-    if mining.keep_judgements or mining.since is not None:
-        found = found.map_batches(with_keys, batch_format="pyarrow")
-    num_taken_over = (
-        take_over(
+    if mining.keep_predictions or mining.reuse_run is not None:
+        found = found.map_batches(add_content_keys, batch_format="pyarrow")
+    num_reused = (
+        reuse_predictions(
             found,
-            since=work_folder(mining.findings_uri, mining.since),
+            reuse_run=work_folder(mining.findings_uri, mining.reuse_run),
             into=work,
-            parts=JUDGED,
+            parts=SCORED,
             observed=beside is not None and beside.observed,
         )
-        if mining.since is not None
+        if mining.reuse_run is not None
         else 0
     )
-    done = [read_part(work, part, ["id", "fault"]) for part in part_names(work, JUDGED)]
+    done = [read_shard(work, part, ["id", "fault"]) for part in shard_names(work, SCORED)]
     if done:
         held = pa.concat_tables(done, promote_options="permissive")
-        found = found.map_batches(missing_from(held), batch_format="pyarrow")
+        found = found.map_batches(not_in_shards(held), batch_format="pyarrow")
     sampling = mining.inference.sampling
-    judged = mining.inference.map(found, _Judge, mining.store_uri, sampling, beside)
-    judged.write_datasink(PartsSink(work, JUDGED, attempt=uuid.uuid4().hex[:8]))
-    return num_taken_over
+    scored = mining.inference.map(found, _Scorer, mining.store_uri, sampling, beside)
+    scored.write_datasink(ShardsSink(work, SCORED, attempt=uuid.uuid4().hex[:8]))
+    return num_reused
 
 
-def _judge_of(mining: Mining, manifest: Manifest) -> dict[str, str]:
+def _scored_by(mining: MineConfig, manifest: Manifest) -> dict[str, str]:
     """All that a row's judgement follows from but the row."""
     return {
         "training": f"{mining.store_uri} {manifest.training_id}",
@@ -363,12 +373,12 @@ def _judge_of(mining: Mining, manifest: Manifest) -> dict[str, str]:
 
 
 def _commit(
-    mining: Mining,
+    mining: MineConfig,
     scoring: Scoring,
     parts: list[str],
     places: Mapping[str, pa.Table],
     audit: Mapping[str, pa.Table],
-    known: Known,
+    known: TableStats,
 ) -> None:
     files = {
         "quarantine": write_quarantine(scoring, parts, mining.quarantine_uri),

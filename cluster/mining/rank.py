@@ -17,8 +17,8 @@ from deltalake.transaction import AddAction
 from cluster.data.folds import id_keys
 from cluster.interfaces import Array, Disagreements, Pools
 from cluster.io.folder import Folder
-from cluster.io.shards import read_part, write_part
-from cluster.mining.feedback_data import BY_MODELS, evidence_of, groups_of
+from cluster.io.shards import read_shard, write_shard
+from cluster.mining.feedback_data import BY_MODELS, evidence_from, groups_of
 from cluster.mining.reuse import KEY
 from cluster.scores.feedback import Feedback
 from cluster.tasks import model_task
@@ -77,36 +77,36 @@ class Scoring:
         asked = self.num_folds and self.disagreement is None
         return task if asked and isinstance(task, Pools) else None
 
-    def suspicion(self, judged: pa.Table, sums: Sums) -> Array:
+    def suspicion(self, scored: pa.Table, sums: Sums) -> Array:
         """What rows are ranked by, [R]."""
         if self.disagreement is not None or not self.feedback.num_answers:
-            return self._by_models(judged, sums)
-        group = groups_of(self.task, judged["label"].to_pylist(), judged["unit"].to_pylist())
-        return self.feedback.p_wrong(evidence_of(self.signals(judged, sums), group))
+            return self._by_models(scored, sums)
+        group = groups_of(self.task, scored["label"].to_pylist(), scored["unit"].to_pylist())
+        return self.feedback.p_wrong(evidence_from(self.signals(scored, sums), group))
 
-    def signals(self, judged: pa.Table, sums: Sums) -> dict[str, Array]:
+    def signals(self, scored: pa.Table, sums: Sums) -> dict[str, Array]:
         """The task's, and its suspicion before answers had a say; [R] each."""
-        signals = model_task(self.task).signals(judged, sums, self.classes)
+        signals = model_task(self.task).signals(scored, sums, self.classes)
         if self.disagreement is not None:
             return signals
-        return signals | {BY_MODELS: self._by_models(judged, sums)}
+        return signals | {BY_MODELS: self._by_models(scored, sums)}
 
-    def _by_models(self, judged: pa.Table, sums: Sums) -> Array:
+    def _by_models(self, scored: pa.Table, sums: Sums) -> Array:
         task = model_task(self.task)
         if self.disagreement is not None:
-            return task.signals(judged, sums, self.classes)[self.disagreement]
-        return task.suspicion(judged, sums, self.classes)
+            return task.signals(scored, sums, self.classes)[self.disagreement]
+        return task.suspicion(scored, sums, self.classes)
 
 
 @dataclass(frozen=True)
-class Known:
+class TableStats:
     """What the whole table tells of a row. learned: weights of the views, if there are several."""
 
     sums: Sums
     learned: Sums = field(default_factory=dict)
 
 
-def look(scoring: Scoring, parts: Sequence[str], *, num_rows: int) -> Known:
+def compute_stats(scoring: Scoring, parts: Sequence[str], *, num_rows: int) -> TableStats:
     """Up to three looks at the parts: moments, a sample of rows, sums. num_rows: judged ones."""
     learned: Sums = {}
     if (pools := scoring.pools) is not None and num_rows:
@@ -117,17 +117,19 @@ def look(scoring: Scoring, parts: Sequence[str], *, num_rows: int) -> Known:
         # By id, so that what is learned does not depend on how the rows fell into parts.
         learned = pools.learn(sample.sort_by("id"), moments, scoring.classes)
     shared = ray.put(learned)
-    return Known(_added(ray.get([_sums.remote(scoring, part, shared) for part in parts])), learned)
+    return TableStats(
+        _added(ray.get([_sums.remote(scoring, part, shared) for part in parts])), learned
+    )
 
 
-def known_of(scoring: Scoring, judged: pa.Table) -> tuple[Known, pa.Table]:
+def stats_of_rows(scoring: Scoring, scored: pa.Table) -> tuple[TableStats, pa.Table]:
     """look, of rows that are all at hand; and these rows with what the views say of them."""
     learned: Sums = {}
     if (pools := scoring.pools) is not None:
-        moments = pools.moments(judged, scoring.classes, scoring.num_folds)
-        learned = pools.learn(judged, moments, scoring.classes)
-    judged = _with_views(scoring, judged, learned)
-    return Known(model_task(scoring.task).sums(judged, scoring.classes), learned), judged
+        moments = pools.moments(scored, scoring.classes, scoring.num_folds)
+        learned = pools.learn(scored, moments, scoring.classes)
+    scored = _with_views(scoring, scored, learned)
+    return TableStats(model_task(scoring.task).sums(scored, scoring.classes), learned), scored
 
 
 def _added(sums: Sequence[Sums]) -> Sums:
@@ -142,7 +144,7 @@ def rank(
     scoring: Scoring,
     parts: Sequence[str],
     *,
-    known: Known,
+    known: TableStats,
     limit: int | None,
     least: float,
     units: frozenset[str],
@@ -168,7 +170,7 @@ def by_part(chosen: pa.Table, parts: Iterable[str]) -> dict[str, pa.Table]:
 
 
 def write_findings(
-    scoring: Scoring, places: Mapping[str, pa.Table], findings_uri: str, *, known: Known
+    scoring: Scoring, places: Mapping[str, pa.Table], findings_uri: str, *, known: TableStats
 ) -> list[AddAction]:
     """Write each part's findings as a file of the findings table, not yet committed."""
     shared = ray.put(known)
@@ -196,53 +198,53 @@ def count(scoring: Scoring, parts: Sequence[str]) -> Counter[str]:
 
 @ray.remote
 def _count(scoring: Scoring, part: str) -> dict[str, int]:
-    fault = read_part(Folder(scoring.work), part, ["fault"])["fault"]
+    fault = read_shard(Folder(scoring.work), part, ["fault"])["fault"]
     return {"judged": fault.null_count, "unfit": len(fault) - fault.null_count}
 
 
 @ray.remote
 def _moments(scoring: Scoring, part: str) -> Sums:
-    judged, _ = judged_rows(scoring, part)
-    if scoring.pools is None or not judged.num_rows:
+    scored, _ = scored_rows(scoring, part)
+    if scoring.pools is None or not scored.num_rows:
         return {}
-    return scoring.pools.moments(judged, scoring.classes, scoring.num_folds)
+    return scoring.pools.moments(scored, scoring.classes, scoring.num_folds)
 
 
 @ray.remote
 def _sample(scoring: Scoring, part: str, share: float) -> pa.Table:
     """About this share of a part's judged rows, told by their ids."""
-    judged, _ = judged_rows(scoring, part)
+    scored, _ = scored_rows(scoring, part)
     if share >= 1:
-        return judged
-    return judged.filter(pa.array(id_keys(judged["id"]) < share * 2.0**64))
+        return scored
+    return scored.filter(pa.array(id_keys(scored["id"]) < share * 2.0**64))
 
 
 @ray.remote
 def _sums(scoring: Scoring, part: str, learned: Sums) -> Sums:
-    judged, _ = judged_rows(scoring, part, learned)
-    if not judged.num_rows:
+    scored, _ = scored_rows(scoring, part, learned)
+    if not scored.num_rows:
         return {}
-    return model_task(scoring.task).sums(judged, scoring.classes)
+    return model_task(scoring.task).sums(scored, scoring.classes)
 
 
 @ray.remote
 def _worst(
     scoring: Scoring,
     part: str,
-    shared: tuple[Known, frozenset[str], frozenset[tuple[str, str]]],
+    shared: tuple[TableStats, frozenset[str], frozenset[tuple[str, str]]],
     limit: int | None,
     least: float,
 ) -> pa.Table:
     known, units, decided = shared
-    judged, places = judged_rows(scoring, part, known.learned)
-    if not judged.num_rows:
+    scored, places = scored_rows(scoring, part, known.learned)
+    if not scored.num_rows:
         return _PLACES.empty_table()
-    suspicion = scoring.suspicion(judged, known.sums)
+    suspicion = scoring.suspicion(scored, known.sums)
     found = pa.table(
         {
             "suspicion": suspicion,
-            "id": judged["id"],
-            "unit": judged["unit"],
+            "id": scored["id"],
+            "unit": scored["unit"],
             "part": pa.array([part] * len(places), pa.string()),
             "place": places,
         },
@@ -259,9 +261,9 @@ def _worst(
 
 @ray.remote
 def _write_findings(
-    scoring: Scoring, part: str, chosen: pa.Table, known: Known, findings_uri: str
+    scoring: Scoring, part: str, chosen: pa.Table, known: TableStats, findings_uri: str
 ) -> tuple[str, int, int]:
-    table = read_part(Folder(scoring.work), part).take(chosen["place"])
+    table = read_shard(Folder(scoring.work), part).take(chosen["place"])
     table = _with_views(scoring, table, known.learned)
     task = model_task(scoring.task)
     signals = scoring.signals(table, known.sums)
@@ -288,7 +290,7 @@ def _write_findings(
 
 @ray.remote
 def _write_quarantine(scoring: Scoring, part: str, uri: str) -> tuple[str, int, int] | None:
-    table = read_part(Folder(scoring.work), part, ["id", "fault", "row"])
+    table = read_shard(Folder(scoring.work), part, ["id", "fault", "row"])
     unfit = table.filter(table["fault"].is_valid())
     if not unfit.num_rows:
         return None
@@ -303,7 +305,7 @@ def _write_quarantine(scoring: Scoring, part: str, uri: str) -> tuple[str, int, 
     return _file(scoring, part, rows, uri)
 
 
-def judged_rows(
+def scored_rows(
     scoring: Scoring, part: str, learned: Sums | None = None
 ) -> tuple[pa.Table, pa.Array]:
     """A part's judged rows without their contents, and their places in the part.
@@ -311,15 +313,15 @@ def judged_rows(
     learned: weights of views, for rows with what the views say.
     """
     folder = Folder(scoring.work)
-    table = read_part(folder, part, leave_out=("content", "row", KEY))
+    table = read_shard(folder, part, leave_out=("content", "row", KEY))
     places = pa.array(np.flatnonzero(table["fault"].is_null()))
     return _with_views(scoring, table.take(places), learned or {}), places
 
 
-def _with_views(scoring: Scoring, judged: pa.Table, learned: Sums) -> pa.Table:
-    if scoring.pools is None or not learned or not judged.num_rows:
-        return judged
-    return scoring.pools.with_views(judged, learned, scoring.classes)
+def _with_views(scoring: Scoring, scored: pa.Table, learned: Sums) -> pa.Table:
+    if scoring.pools is None or not learned or not scored.num_rows:
+        return scored
+    return scoring.pools.with_views(scored, learned, scoring.classes)
 
 
 def _map(signals: Mapping[str, Array], num_rows: int) -> pa.MapArray:
@@ -332,7 +334,7 @@ def _map(signals: Mapping[str, Array], num_rows: int) -> pa.MapArray:
 def _file(scoring: Scoring, part: str, rows: pa.Table, uri: str) -> tuple[str, int, int]:
     """Name, size in bytes and rows of a file whose name a repetition gives again."""
     name = f"{scoring.run_id}-{part.rpartition('/')[2]}"
-    return name, write_part(Folder(uri), name, rows), rows.num_rows
+    return name, write_shard(Folder(uri), name, rows), rows.num_rows
 
 
 def _action(name: str, size_bytes: int, num_rows: int) -> AddAction:

@@ -18,41 +18,41 @@ import ray.data
 from cluster.data.folds import id_keys
 from cluster.interfaces import OBSERVED
 from cluster.io.folder import Folder
-from cluster.io.shards import part_names, read_part, write_part
+from cluster.io.shards import read_shard, shard_names, write_shard
 from relabel_service.errors import InvalidInput, NotFound
 
-JUDGED_BY = "judged_by.json"
+SCORED_BY = "judged_by.json"
 KEY = "key"  # uint64: of a row's id, label and content
 PREFIX = "since"
 
 Judge = dict[str, str]
 
 
-def with_keys(batch: pa.Table) -> pa.Table:
+def add_content_keys(batch: pa.Table) -> pa.Table:
     """ROWS, and 64 bits of each that differ where its id, label or content does."""
     parts = zip(*(batch[name].to_pylist() for name in ("id", "label", "content")), strict=True)
     return batch.append_column(KEY, pa.array(id_keys(map(json.dumps, parts)), pa.uint64()))
 
 
-def require_same(since: Folder, parts: str, judge: Judge) -> None:
+def require_same(reuse_run: Folder, parts: str, score: Judge) -> None:
     """Raises NotFound where a run kept no judgements, InvalidInput where others judged them."""
-    if not since.exists(JUDGED_BY) or not part_names(since, parts):
+    if not reuse_run.exists(SCORED_BY) or not shard_names(reuse_run, parts):
         raise NotFound(
-            f"{since.uri!r} keeps no judgements; mine whole with --keep-judgements first, under "
-            "another run id if that run is over"
+            f"{reuse_run.uri!r} keeps no predictions; mine whole with --keep-predictions first, "
+            "under another run id if that run is over"
         )
-    then: dict[str, Any] = json.loads(since.read(JUDGED_BY))
-    for name, value in judge.items():
+    then: dict[str, Any] = json.loads(reuse_run.read(SCORED_BY))
+    for name, value in score.items():
         if then.get(name) != value:
             raise InvalidInput.of(
-                "since",
-                f"{since.uri!r} was judged with {name} {then.get(name)!r}, not {value!r}: what it "
-                "says of a row would not be what this run says; mine without --since",
+                "reuse_run",
+                f"{reuse_run.uri!r} was scored with {name} {then.get(name)!r}, not {value!r}: what "
+                "it says of a row would not be what this run says; mine without --reuse-run",
             )
 
 
-def take_over(
-    rows: "ray.data.Dataset", *, since: Folder, into: Folder, parts: str, observed: bool
+def reuse_predictions(
+    rows: "ray.data.Dataset", *, reuse_run: Folder, into: Folder, parts: str, observed: bool
 ) -> int:
     """Write the judgements in `since` of rows that are as they were; how many rows those are.
 
@@ -60,8 +60,8 @@ def take_over(
     `parts` are their judged parts. observed: whether what training watched is about the present
     labels. Done again, it writes the same again.
     """
-    earlier = part_names(since, parts)
-    keys = [read_part(since, part, [KEY])[KEY] for part in earlier]
+    earlier = shard_names(reuse_run, parts)
+    keys = [read_shard(reuse_run, part, [KEY])[KEY] for part in earlier]
     known = pa.concat_arrays([one for column in keys for one in column.chunks])
     shared = ray.put(known.unique())
 
@@ -78,7 +78,7 @@ def take_over(
     ray.get(
         [
             _copy.remote(
-                since, part, into, f"{parts}/{PREFIX}-{number:06d}.parquet", wanted, observed
+                reuse_run, part, into, f"{parts}/{PREFIX}-{number:06d}.parquet", wanted, observed
             )
             for number, part in enumerate(earlier)
         ]
@@ -88,10 +88,10 @@ def take_over(
 
 @ray.remote
 def _copy(
-    since: Folder, part: str, into: Folder, name: str, wanted: pa.Array, observed: bool
+    reuse_run: Folder, part: str, into: Folder, name: str, wanted: pa.Array, observed: bool
 ) -> None:
-    table = read_part(since, part)
+    table = read_shard(reuse_run, part)
     table = table.filter(pc.is_in(table[KEY], value_set=wanted))
     watched = [column for column in table.column_names if column.startswith(OBSERVED)]
     if table.num_rows:
-        write_part(into, name, table if observed else table.drop_columns(watched))
+        write_shard(into, name, table if observed else table.drop_columns(watched))

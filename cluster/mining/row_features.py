@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from cluster.inference.embeddings import Embedder
 from cluster.interfaces import EMBEDDING, FOLD, OBSERVED
-from cluster.training.dynamics import Observations
+from cluster.training.dynamics import TrainingDynamics
 from cluster.training.model_store import ModelStore
 
 
 @dataclass(frozen=True)
-class Beside:
+class RowFeatureConfig:
     """encoder: Hugging Face id or local path; None embeds nothing. observed: whether what
     training watched is about these rows' labels."""
 
@@ -24,33 +24,33 @@ class Beside:
     observed: bool
 
 
-class BesideJudge:
+class RowFeatures:
     """Holds the encoder and the observations of one training; one an actor."""
 
-    def __init__(self, store_uri: str, beside: Beside) -> None:
+    def __init__(self, store_uri: str, beside: RowFeatureConfig) -> None:
         store = ModelStore(store_uri)
         manifest = store.manifest()
         self._folds = manifest.folds
-        self._observed = Observations.read(store.folder) if beside.observed else None
+        self._observed = TrainingDynamics.read(store.folder) if beside.observed else None
         self._embedder = (
             None if beside.encoder is None else Embedder(manifest.source.task, beside.encoder)
         )
 
-    def __call__(self, judged: pa.Table) -> pa.Table:
+    def __call__(self, scored: pa.Table) -> pa.Table:
         """Judged rows, the unfit ones among them, with columns more; null where unfit."""
-        if not judged.num_rows:
-            return judged
-        ids = judged["id"].to_pylist()
-        judged = judged.append_column(FOLD, pa.array(self._folds.of(ids)))
+        if not scored.num_rows:
+            return scored
+        ids = scored["id"].to_pylist()
+        scored = scored.append_column(FOLD, pa.array(self._folds.of(ids)))
         if self._observed is not None:
             for name, values in self._observed.of(ids).items():
-                judged = judged.append_column(f"{OBSERVED}{name}", pa.array(values))
+                scored = scored.append_column(f"{OBSERVED}{name}", pa.array(values))
         if self._embedder is not None:
-            judged = judged.append_column(EMBEDDING, self._embeddings(judged, self._embedder))
-        return judged
+            scored = scored.append_column(EMBEDDING, self._embeddings(scored, self._embedder))
+        return scored
 
-    def _embeddings(self, judged: pa.Table, embedder: Embedder) -> pa.Array:
-        contents = judged["content"].to_pylist()
+    def _embeddings(self, scored: pa.Table, embedder: Embedder) -> pa.Array:
+        contents = scored["content"].to_pylist()
         # By length, as padding to the longest of a chunk is most of the work.
         distinct = sorted({one for one in contents if one is not None}, key=len)
         vectors = embedder(distinct).astype(np.float32)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray
 
-from cluster.mining.rank import Known, Scoring, by_part, judged_rows
+from cluster.mining.rank import Scoring, TableStats, by_part, scored_rows
 
 NUM_BINS = 200  # of suspicion, alike in width
 
@@ -56,7 +56,7 @@ def rest(
     scoring: Scoring,
     places: Mapping[str, pa.Table],
     *,
-    known: Known,
+    known: TableStats,
     num_audit: int,
     units: frozenset[str],
     decided: frozenset[tuple[str, str]],
@@ -76,16 +76,16 @@ def _rest(
     scoring: Scoring,
     part: str,
     found: pa.Table,
-    shared: tuple[Known, frozenset[str], frozenset[tuple[str, str]]],
+    shared: tuple[TableStats, frozenset[str], frozenset[tuple[str, str]]],
     num_audit: int,
 ) -> tuple[npt.NDArray[np.int64], pa.Table]:
     known, units, decided = shared
-    judged, places = judged_rows(scoring, part, known.learned)
-    if not judged.num_rows:
+    scored, places = scored_rows(scoring, part, known.learned)
+    if not scored.num_rows:
         return np.zeros(NUM_BINS, np.int64), _DRAWN.empty_table()
-    suspicion = scoring.suspicion(judged, known.sums)
+    suspicion = scoring.suspicion(scored, known.sums)
     found_places = set(found["place"].to_pylist())
-    names = list(zip(judged["id"].to_pylist(), judged["unit"].to_pylist(), strict=True))
+    names = list(zip(scored["id"].to_pylist(), scored["unit"].to_pylist(), strict=True))
     is_rest = np.array(
         [
             name[1] in units and name not in decided and place not in found_places

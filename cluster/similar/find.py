@@ -21,12 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.data.profile import Survey, survey
+from cluster.data.profile import TableProfile, profile_table
 from cluster.data.rows import BATCH_ROWS, Source, rows
-from cluster.inference.predict import Inference
+from cluster.inference.predict import InferenceConfig
 from cluster.io.run_folder import require_name, work_folder
 from cluster.mining.selection import Selection
-from cluster.similar.similarity import Likeness, Measure, measure_of
+from cluster.similar.similarity import Measure, Similarity, measure_of
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta, schemas
 from relabel_service.tasks import Task, task_named
@@ -47,7 +47,7 @@ _ALIKE = pa.schema([*_ROW, pa.field("num_alike", pa.int64()), pa.field("num_agre
 
 
 @dataclass(frozen=True)
-class BadCase:
+class ExampleError:
     """An item known to be labelled wrongly, in the task's text forms.
 
     content: for regular expressions, the expression. label: the right one. name: for reasons.
@@ -67,13 +67,13 @@ class Pattern:
     """
 
     source: Source
-    cases: tuple[BadCase, ...]
-    likeness: Likeness
+    cases: tuple[ExampleError, ...]
+    similarity_by: Similarity
     findings_uri: str
     run_id: str
     selection: Selection = field(default_factory=Selection)
     model: str | None = None
-    inference: Inference = field(default_factory=Inference)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
     decided: frozenset[tuple[str, str]] = frozenset()
     new_classes: bool = False
 
@@ -110,7 +110,7 @@ def find(pattern: Pattern) -> Found:
     start = time.monotonic()
     delta.prepare("findings", pattern.findings_uri, schemas.FINDINGS)
     task = task_named(pattern.source.task)
-    seen = survey(pattern.source)
+    seen = profile_table(pattern.source)
     classes = _classes(pattern, task, seen)
     alike, num_alike, num_agreeing = _alike(pattern, task, seen)
     findings = _findings(pattern, task, classes, alike, _rows_of(pattern, seen, alike["id"]))
@@ -128,7 +128,7 @@ def find(pattern: Pattern) -> Found:
     return found
 
 
-def _classes(pattern: Pattern, task: Task, seen: Survey) -> list[str]:
+def _classes(pattern: Pattern, task: Task, seen: TableProfile) -> list[str]:
     """The table's and the cases'; a new one may be a slip, unless the user says it is meant."""
     named = {name for case in pattern.cases for name in task.classes_in(case.label)}
     new = sorted(named - seen.classes.keys())
@@ -180,7 +180,7 @@ class _Search:
         return pa.concat_tables([found, told], promote_options="default").select(_ALIKE.names)
 
 
-def _alike(pattern: Pattern, task: Task, seen: Survey) -> tuple[pa.Table, int, int]:
+def _alike(pattern: Pattern, task: Task, seen: TableProfile) -> tuple[pa.Table, int, int]:
     """The rows to ask about, most alike first; how many are alike, and agree already."""
     found = rows(pattern.source, repeated=seen.repeated)
     contents = [case.content for case in pattern.cases]
@@ -192,7 +192,9 @@ def _alike(pattern: Pattern, task: Task, seen: Survey) -> tuple[pa.Table, int, i
         limit=limit,
         decided=frozenset(name for name, unit in pattern.decided if not unit),
     )
-    measure = measure_of(pattern.likeness, contents, found, task=task.name, model=pattern.model)
+    measure = measure_of(
+        pattern.similarity_by, contents, found, task=task.name, model=pattern.model
+    )
     table = pa.concat_tables(
         pattern.inference.map(found, _Search, measure, wanted).iter_batches(
             batch_format="pyarrow", batch_size=None
@@ -207,7 +209,9 @@ def _alike(pattern: Pattern, task: Task, seen: Survey) -> tuple[pa.Table, int, i
     )
 
 
-def _rows_of(pattern: Pattern, seen: Survey, ids: pa.ChunkedArray) -> dict[str, Mapping[str, Any]]:
+def _rows_of(
+    pattern: Pattern, seen: TableProfile, ids: pa.ChunkedArray
+) -> dict[str, Mapping[str, Any]]:
     """id -> ROWS of those that are asked about."""
     wanted = pa.array(sorted(ids.to_pylist()), pa.string())
 
@@ -247,7 +251,7 @@ def _findings(
                     "suggestions": [],
                     "suspicion": one["similarity"],
                     "signals": [("similarity", one["similarity"]), ("case", float(one["case"]))],
-                    "reason": _reason(pattern.likeness, case, one["similarity"]),
+                    "reason": _reason(pattern.similarity_by, case, one["similarity"]),
                     "task": task.name,
                     "classes": classes,
                     "preferred_label": case.label if by_row else None,
@@ -256,8 +260,8 @@ def _findings(
     return pa.Table.from_pylist(found, schema=schemas.FINDINGS)
 
 
-def _reason(likeness: Likeness, case: BadCase, similarity: float) -> str:
-    alike = "matches" if likeness is Likeness.REGEX else f"{similarity:.0%} like"
+def _reason(similarity_by: Similarity, case: ExampleError, similarity: float) -> str:
+    alike = "matches" if similarity_by is Similarity.REGEX else f"{similarity:.0%} like"
     return f"{alike} bad case {_short(case.name)!r}, whose right label is {_short(case.label)}"
 
 

@@ -35,7 +35,7 @@ _UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
-class Likeness(StrEnum):
+class Similarity(StrEnum):
     """What makes rows alike."""
 
     TOKENS = "tokens"  # words they share, rare words more (BM25)
@@ -44,7 +44,7 @@ class Likeness(StrEnum):
 
 
 def measure_of(
-    likeness: Likeness,
+    similarity_by: Similarity,
     cases: Sequence[str],
     rows: "ray.data.Dataset | None",
     *,
@@ -55,14 +55,14 @@ def measure_of(
 
     rows: dataset.ROWS that tokens are counted in; the other measures need none.
     """
-    match likeness:
-        case Likeness.TOKENS:
+    match similarity_by:
+        case Similarity.TOKENS:
             queries = [tokens(words(case, task)) for case in cases]
             assert rows is not None
             return partial(_by_tokens, queries, count(rows, queries, task=task), task)
-        case Likeness.REGEX:
+        case Similarity.REGEX:
             return partial(_by_expressions, [_compiled(case) for case in cases], task)
-        case Likeness.EMBEDDING:
+        case Similarity.EMBEDDING:
             Embedder.check(task, cases[0], model)
             return partial(_by_embedding, list(cases), task, model)
 
@@ -73,7 +73,7 @@ def words(content: str, task: str) -> str:
     payload = wire.WhichOneof("payload")
     if payload not in _WORDS:
         raise InvalidInput.of(
-            "likeness", f"{payload} has no words; compare by {Likeness.EMBEDDING.value}"
+            "similarity_by", f"{payload} has no words; compare by {Similarity.EMBEDDING.value}"
         )
     return _WORDS[payload](wire)
 

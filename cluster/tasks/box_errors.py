@@ -48,13 +48,13 @@ class Suspects:
     probability: Array
 
 
-def sums(judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
+def sums(scored: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
     """Histograms [K, BINS]: of label boxes by support and by IoU, of predictions by score."""
-    given, found = _flat(judged, "given_score"), _flat(judged, "found_score")
-    given_class, found_class = (_class_of(judged, classes)[one.row] for one in (given, found))
-    placed = _values(judged, "given_iou")
+    given, found = _flat(scored, "given_score"), _flat(scored, "found_score")
+    given_class, found_class = (_class_of(scored, classes)[one.row] for one in (given, found))
+    placed = _values(scored, "given_iou")
     support = _support(given.values, placed)
-    matched = _values(judged, "found_iou") >= SAME
+    matched = _values(scored, "found_iou") >= SAME
     return {
         "support": _histogram(given_class, support, len(classes)),
         "placed": _histogram(given_class, placed, len(classes)),
@@ -64,23 +64,23 @@ def sums(judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
 
 
 def suspects(
-    judged: pa.Table, totals: Mapping[str, Array], classes: Sequence[str]
+    scored: pa.Table, totals: Mapping[str, Array], classes: Sequence[str]
 ) -> tuple[Suspects, Suspects]:
     """Every label box, and every prediction that no label box of its class answers to."""
     table = _Shares(totals)
-    return _given(judged, table, classes), _found(judged, table, classes)
+    return _given(scored, table, classes), _found(scored, table, classes)
 
 
-def _given(judged: pa.Table, table: "_Shares", classes: Sequence[str]) -> Suspects:
-    boxes = _flat(judged, "given_score")
-    kind = _class_of(judged, classes)[boxes.row]
-    placed = _values(judged, "given_iou")
+def _given(scored: pa.Table, table: "_Shares", classes: Sequence[str]) -> Suspects:
+    boxes = _flat(scored, "given_score")
+    kind = _class_of(scored, classes)[boxes.row]
+    placed = _values(scored, "given_iou")
     support = _support(boxes.values, placed)
-    other = _places(pc.list_flatten(judged["given_other_class"]), classes)
+    other = _places(pc.list_flatten(scored["given_other_class"]), classes)
     alone = (1 - support) * table.rarity("support", kind, support)
     moved = np.minimum((1 - placed) / SAME, 1.0) * table.rarity("placed", kind, placed)
     renamed = (1 - support) * np.where(
-        other >= 0, table.precision(other, _values(judged, "given_other_score")), 0.0
+        other >= 0, table.precision(other, _values(scored, "given_other_score")), 0.0
     )
     off = (placed >= TOUCH) & ((placed < SAME) | (moved > alone))
     fault = np.where(off, BADLY_PLACED, SPURIOUS)
@@ -94,11 +94,11 @@ def _given(judged: pa.Table, table: "_Shares", classes: Sequence[str]) -> Suspec
     )
 
 
-def _found(judged: pa.Table, table: "_Shares", classes: Sequence[str]) -> Suspects:
-    boxes = _flat(judged, "found_score")
-    kind = _class_of(judged, classes)[boxes.row]
-    alone = _values(judged, "found_iou") < SAME
-    other_support = _values(judged, "found_other_support")
+def _found(scored: pa.Table, table: "_Shares", classes: Sequence[str]) -> Suspects:
+    boxes = _flat(scored, "found_score")
+    kind = _class_of(scored, classes)[boxes.row]
+    alone = _values(scored, "found_iou") < SAME
+    other_support = _values(scored, "found_other_support")
     sure = table.precision(kind, boxes.values)
     overlooked = sure * table.rarity_alone(kind, boxes.values)
     renamed = np.where(other_support >= 0, sure * (1 - np.clip(other_support, 0.0, 1.0)), 0.0)
@@ -151,15 +151,15 @@ class _Flat:
     place: Places
 
 
-def _flat(judged: pa.Table, name: str) -> _Flat:
-    lengths = pc.list_value_length(judged[name]).to_numpy().astype(np.int64)
+def _flat(scored: pa.Table, name: str) -> _Flat:
+    lengths = pc.list_value_length(scored[name]).to_numpy().astype(np.int64)
     row = np.repeat(np.arange(len(lengths)), lengths)
     starts = np.cumsum(lengths) - lengths
-    return _Flat(_values(judged, name), row, np.arange(len(row)) - starts[row])
+    return _Flat(_values(scored, name), row, np.arange(len(row)) - starts[row])
 
 
-def _values(judged: pa.Table, name: str) -> Array:
-    return np.asarray(pc.list_flatten(judged[name]).to_numpy(), np.float64)
+def _values(scored: pa.Table, name: str) -> Array:
+    return np.asarray(pc.list_flatten(scored[name]).to_numpy(), np.float64)
 
 
 def _support(score: Array, placed: Array) -> Array:
@@ -167,8 +167,8 @@ def _support(score: Array, placed: Array) -> Array:
     return np.where(placed >= SAME, score, 0.0)
 
 
-def _class_of(judged: pa.Table, classes: Sequence[str]) -> Places:
-    return _places(judged["unit"], classes)
+def _class_of(scored: pa.Table, classes: Sequence[str]) -> Places:
+    return _places(scored["unit"], classes)
 
 
 def _places(names: pa.ChunkedArray, classes: Sequence[str]) -> Places:

@@ -31,14 +31,14 @@ BELIEF, RIDGE = "belief", "ridge"
 POOL_BELIEF = f"{BELIEF}_{POOL}"
 
 
-def read_compact(judged: pa.Table, view: str = "") -> Compact:
+def read_compact(scored: pa.Table, view: str = "") -> Compact:
     """Judged rows as the scores take them: the model's own, or a view's of `with_views`."""
     others, p_others = (
         column.combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-        for column in (judged[f"{view}others"], judged[f"{view}p_others"])
+        for column in (scored[f"{view}others"], scored[f"{view}p_others"])
     )
     return Compact(
-        judged["given"].to_numpy(), judged[f"{view}p_label"].to_numpy(), others, p_others
+        scored["given"].to_numpy(), scored[f"{view}p_label"].to_numpy(), others, p_others
     )
 
 
@@ -51,14 +51,14 @@ def compact_columns(rows: Compact, view: str = "") -> dict[str, pa.Array | Float
     }
 
 
-def moments(judged: pa.Table, num_classes: int, num_folds: int) -> dict[str, Array]:
+def moments(scored: pa.Table, num_classes: int, num_folds: int) -> dict[str, Array]:
     """Sums that the ridge on embeddings needs; none where rows have no embedding."""
-    if EMBEDDING not in judged.column_names:
+    if EMBEDDING not in scored.column_names:
         return {}
     return fold_moments(
-        _embeddings(judged),
-        judged["given"].to_numpy(),
-        judged[FOLD].to_numpy(),
+        _embeddings(scored),
+        scored["given"].to_numpy(),
+        scored[FOLD].to_numpy(),
         num_folds=num_folds,
         num_classes=num_classes,
     )
@@ -75,49 +75,49 @@ def learn(sample: pa.Table, sums: Mapping[str, Array], num_classes: int) -> dict
     return learned
 
 
-def with_views(judged: pa.Table, learned: Mapping[str, Array], num_classes: int) -> pa.Table:
+def with_views(scored: pa.Table, learned: Mapping[str, Array], num_classes: int) -> pa.Table:
     """Judged rows and the compact columns of the pool, and of each of its members."""
-    given = judged["given"].to_numpy()
-    every = _views(judged, learned, num_classes)
+    given = scored["given"].to_numpy()
+    every = _views(scored, learned, num_classes)
     for name, members in _pools(every).items():
         pool = Pool(learned[f"{name}_weights"], learned[f"{name}_bias"], np.nan)
         rows = views.pooled(pool, partial(_at, members), given, num_others=NUM_OTHERS)
         for column, values in compact_columns(rows, f"{name}_").items():
-            judged = judged.append_column(column, pa.array(values))
-    return judged
+            scored = scored.append_column(column, pa.array(values))
+    return scored
 
 
-def members_of(judged: pa.Table) -> list[str]:
+def members_of(scored: pa.Table) -> list[str]:
     """Names of the views that with_views gave these rows; none if it did not."""
-    return [one for one in (MODEL, ENCODER, POOL) if f"{one}_p_label" in judged.column_names]
+    return [one for one in (MODEL, ENCODER, POOL) if f"{one}_p_label" in scored.column_names]
 
 
-def view_sums(judged: pa.Table, num_classes: int) -> dict[str, Array]:
+def view_sums(scored: pa.Table, num_classes: int) -> dict[str, Array]:
     """Beliefs [C, C] of each view."""
     return {
-        f"{BELIEF}_{name}": belief_sums(read_compact(judged, f"{name}_"), num_classes)
-        for name in members_of(judged)
+        f"{BELIEF}_{name}": belief_sums(read_compact(scored, f"{name}_"), num_classes)
+        for name in members_of(scored)
     }
 
 
-def view_suspicions(judged: pa.Table, sums: Mapping[str, Array]) -> dict[str, Array]:
+def view_suspicions(scored: pa.Table, sums: Mapping[str, Array]) -> dict[str, Array]:
     """Suspicion by the pool, by each member, and by training dynamics where rows have them, [R]."""
     found = {
-        name: suspicion(read_compact(judged, f"{name}_"), NoiseModel.of(sums[f"{BELIEF}_{name}"]))
-        for name in members_of(judged)
+        name: suspicion(read_compact(scored, f"{name}_"), NoiseModel.of(sums[f"{BELIEF}_{name}"]))
+        for name in members_of(scored)
     }
-    if found and DYNAMICS in judged.column_names:
-        watched = 1 - judged[DYNAMICS].to_numpy()
+    if found and DYNAMICS in scored.column_names:
+        watched = 1 - scored[DYNAMICS].to_numpy()
         # A row that training never saw is as suspect as the pool has it.
         found["dynamics"] = np.where(np.isnan(watched), found[POOL], watched)
     return found
 
 
-def ways(judged: pa.Table, sums: Mapping[str, Array]) -> dict[str, Array]:
+def ways(scored: pa.Table, sums: Mapping[str, Array]) -> dict[str, Array]:
     """Suspicion if labels go wrong by chance alone, and if class by class, [R]: by the pool, or
     by the trained model where rows have that view alone."""
-    view = f"{POOL}_" if members_of(judged) else ""
-    rows = read_compact(judged, view)
+    view = f"{POOL}_" if members_of(scored) else ""
+    rows = read_compact(scored, view)
     by_chance = 1 - rows.p_label.astype(np.float64)
     return {"chance": by_chance, "noise_model": noise_model(sums).p_wrong(rows)}
 
@@ -133,15 +133,15 @@ def hedged(suspicions: Mapping[str, Array]) -> Array:
 
 
 def _views(
-    judged: pa.Table, learned: Mapping[str, Array], num_classes: int
+    scored: pa.Table, learned: Mapping[str, Array], num_classes: int
 ) -> dict[str, Callable[[slice], Floats]]:
-    own = read_compact(judged)
+    own = read_compact(scored)
     found: dict[str, Callable[[slice], Floats]] = {
         MODEL: lambda at: views.log_view_of(views.take(own, at), num_classes)
     }
     if RIDGE in learned:
-        ridge, vectors = FoldRidge(learned[RIDGE]), _embeddings(judged)
-        fold = judged[FOLD].to_numpy()
+        ridge, vectors = FoldRidge(learned[RIDGE]), _embeddings(scored)
+        fold = scored[FOLD].to_numpy()
         found[ENCODER] = lambda at: ridge.held_out(vectors[at], fold[at])
     return found
 
@@ -155,8 +155,8 @@ def _at(members: Sequence[Callable[[slice], Floats]], places: slice) -> list[Flo
     return [view(places) for view in members]
 
 
-def _embeddings(judged: pa.Table) -> npt.NDArray[np.float32]:
-    column = judged[EMBEDDING].combine_chunks()
+def _embeddings(scored: pa.Table) -> npt.NDArray[np.float32]:
+    column = scored[EMBEDDING].combine_chunks()
     flat = column.flatten().to_numpy(zero_copy_only=False)
     return np.asarray(flat.reshape(len(column), -1), np.float32)
 

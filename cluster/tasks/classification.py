@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cluster.interfaces import Array, Recipe, Tensors
+from cluster.interfaces import Array, Tensors, TrainingDefaults
 from cluster.scores.compact import compact
 from cluster.scores.noise import NoiseModel, belief_sums
 from cluster.scores.signals import entropy
@@ -43,14 +43,14 @@ class ClassLearner(nn.Module):
         network: nn.Module,
         *,
         classes: Sequence[str],
-        recipe: Recipe,
+        defaults: TrainingDefaults,
         encode: Callable[[Sequence[str]], list[Any]],
         collate: Callable[[Sequence[Any]], Tensors],
         size: Callable[[Any], int],
     ) -> None:
         super().__init__()
         self.network = network
-        self.recipe = recipe
+        self.defaults = defaults
         self.encode = encode
         self.size = size
         self._classes = list(classes)
@@ -75,20 +75,20 @@ class ClassLearner(nn.Module):
     def predict(self, batch: Tensors) -> list[Probabilities]:
         return list(torch.softmax(self.network(batch).float(), dim=-1).cpu().numpy())
 
-    def judge(
+    def score(
         self,
         predictions: Sequence[Probabilities],
         labels: Sequence[str],
         contents: Sequence[str],
     ) -> pa.Table:
         given = np.array([self._place[label] for label in labels], np.int64)
-        return judge(np.stack(predictions), given, self._classes)
+        return score(np.stack(predictions), given, self._classes)
 
     def answers(self, predictions: Sequence[Probabilities]) -> list[str]:
         return [self._classes[int(row.argmax())] for row in predictions]
 
 
-def judge(
+def score(
     probabilities: Probabilities, given: npt.NDArray[np.int64], classes: Sequence[str]
 ) -> pa.Table:
     """Labels against predictions, as Learner.judge gives them.
@@ -143,8 +143,8 @@ def _observe(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 class ClassScores:
     """The scoring half of a classification task's ModelTask; it pools views (seam.Pools)."""
 
-    def moments(self, judged: pa.Table, classes: Sequence[str], num_folds: int) -> dict[str, Array]:
-        return class_views.moments(judged, len(classes), num_folds)
+    def moments(self, scored: pa.Table, classes: Sequence[str], num_folds: int) -> dict[str, Array]:
+        return class_views.moments(scored, len(classes), num_folds)
 
     def learn(
         self, sample: pa.Table, moments: Mapping[str, Array], classes: Sequence[str]
@@ -152,42 +152,42 @@ class ClassScores:
         return class_views.learn(sample, moments, len(classes))
 
     def with_views(
-        self, judged: pa.Table, learned: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, learned: Mapping[str, Array], classes: Sequence[str]
     ) -> pa.Table:
-        return class_views.with_views(judged, learned, len(classes))
+        return class_views.with_views(scored, learned, len(classes))
 
-    def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
-        own = {class_views.BELIEF: belief_sums(read_compact(judged), len(classes))}
-        return own | class_views.view_sums(judged, len(classes))
+    def sums(self, scored: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
+        own = {class_views.BELIEF: belief_sums(read_compact(scored), len(classes))}
+        return own | class_views.view_sums(scored, len(classes))
 
     def suspicion(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
         """By chance and by the table's noise model, half each, hedged over the views if any."""
-        if class_views.members_of(judged):
-            return class_views.hedged(class_views.view_suspicions(judged, sums))
-        return suspicion(read_compact(judged), NoiseModel.of(sums[class_views.BELIEF]))
+        if class_views.members_of(scored):
+            return class_views.hedged(class_views.view_suspicions(scored, sums))
+        return suspicion(read_compact(scored), NoiseModel.of(sums[class_views.BELIEF]))
 
     def noise_matrix(self, sums: Mapping[str, Array]) -> Array:
         """Of the pool of views, or of the one view."""
         return class_views.noise_model(sums).matrix
 
     def signals(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> dict[str, Array]:
         """SIGNALS are the trained model's own; then suspicion by each way labels go wrong, and by
         each view alone."""
-        others = class_views.ways(judged, sums) | class_views.view_suspicions(judged, sums)
-        return {name: judged[name].to_numpy() for name in SIGNALS} | {
+        others = class_views.ways(scored, sums) | class_views.view_suspicions(scored, sums)
+        return {name: scored[name].to_numpy() for name in SIGNALS} | {
             f"suspicion_{name}": found for name, found in others.items()
         }
 
-    def reasons(self, judged: pa.Table) -> list[str]:
+    def reasons(self, scored: pa.Table) -> list[str]:
         return [
             f"model says {row['suggestions'][0]['label']} "
             f"({row['suggestions'][0]['probability']:.0%}), "
             f"gives {row['label']} {row['p_label']:.0%}"
-            for row in judged.select(["label", "suggestions", "p_label"]).to_pylist()
+            for row in scored.select(["label", "suggestions", "p_label"]).to_pylist()
         ]
 
     def metrics(self, answers: Sequence[str], labels: Sequence[str]) -> dict[str, float]:

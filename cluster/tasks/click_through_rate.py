@@ -24,7 +24,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 from torch.nn import functional
 
-from cluster.interfaces import Array, Recipe, Tensors
+from cluster.interfaces import Array, Tensors, TrainingDefaults
 from cluster.models.tabular.cross_network import CrossNetwork
 from cluster.models.tabular.features import Features, Row
 from relabel_service.errors import InvalidInput
@@ -32,7 +32,9 @@ from relabel_service.tables.schemas import SUGGESTION
 from relabel_service.tasks.click_through_rate import CLICKED, NOT_CLICKED, read_features
 
 TARGET = "target"
-RECIPE = Recipe(epochs=8, batch_size=256, learning_rate=2e-3, weight_decay=0.05, warmup_share=0.1)
+DEFAULTS = TrainingDefaults(
+    epochs=8, batch_size=256, learning_rate=2e-3, weight_decay=0.05, warmup_share=0.1
+)
 MAX_LOGIT, NUM_BINS = 12.0, 240  # of the table-wide sums that calibration is fitted on
 CENTRES = (np.arange(NUM_BINS) + 0.5) * (2 * MAX_LOGIT / NUM_BINS) - MAX_LOGIT
 SMALLEST = 1e-6  # a probability nearer to 0 or 1 than this is taken for it
@@ -42,7 +44,7 @@ NUM_CALIBRATION_BINS = 10
 class ClickLearner(nn.Module):
     """A network that gives the logit of a click, as a Learner."""
 
-    recipe = RECIPE
+    defaults = DEFAULTS
     observed: tuple[str, ...] = ("p_label", "margin")
 
     def __init__(self, network: nn.Module, features: Features) -> None:
@@ -78,7 +80,7 @@ class ClickLearner(nn.Module):
         p_click: list[float] = torch.sigmoid(self.network(batch).float()).cpu().tolist()
         return p_click
 
-    def judge(
+    def score(
         self, predictions: Sequence[float], labels: Sequence[str], contents: Sequence[str]
     ) -> pa.Table:
         return pa.table(
@@ -129,36 +131,36 @@ class ClickThroughRateModels:
         )
         return ClickLearner(network, features)
 
-    def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
+    def sums(self, scored: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
         """Rows with and without a click by logit, [NUM_BINS] each: what calibration needs."""
-        places = np.digitize(_logits(judged), CENTRES[1:] - MAX_LOGIT / NUM_BINS)
-        clicked = _clicked(judged)
+        places = np.digitize(_logits(scored), CENTRES[1:] - MAX_LOGIT / NUM_BINS)
+        clicked = _clicked(scored)
         return {
             name: np.bincount(places[rows], minlength=NUM_BINS).astype(np.float64)
             for name, rows in (("clicks", clicked), ("others", ~clicked))
         }
 
     def suspicion(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
         """p(the other label), once both labels are made equally frequent; in [0, 1]."""
-        p_click, rate = _calibrated(judged, sums), _rate(sums)
+        p_click, rate = _calibrated(scored, sums), _rate(sums)
         odds = p_click / (1 - p_click) * (1 - rate) / rate
-        doubt: Array = np.where(_clicked(judged), 1 / (1 + odds), odds / (1 + odds))
+        doubt: Array = np.where(_clicked(scored), 1 / (1 + odds), odds / (1 + odds))
         return doubt
 
     def signals(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> dict[str, Array]:
         """p_click, calibrated on the rows' own labels; gap: its distance to the label."""
-        p_click = _calibrated(judged, sums)
-        return {"p_click": p_click, "gap": np.abs(_clicked(judged) - p_click)}
+        p_click = _calibrated(scored, sums)
+        return {"p_click": p_click, "gap": np.abs(_clicked(scored) - p_click)}
 
-    def reasons(self, judged: pa.Table) -> list[str]:
+    def reasons(self, scored: pa.Table) -> list[str]:
         return [
             f"{'clicked' if label == CLICKED else 'not clicked'}, model gives a click {p_click:.1%}"
             for label, p_click in zip(
-                judged["label"].to_pylist(), judged["p_click"].to_pylist(), strict=True
+                scored["label"].to_pylist(), scored["p_click"].to_pylist(), strict=True
             )
         ]
 
@@ -182,13 +184,13 @@ def _suggestions(p_click: float) -> list[dict[str, Any]]:
     return sorted(both, key=lambda one: -float(one["probability"]))
 
 
-def _clicked(judged: pa.Table) -> npt.NDArray[np.bool_]:
-    clicked: npt.NDArray[np.bool_] = pc.equal(judged["label"], CLICKED).to_numpy()
+def _clicked(scored: pa.Table) -> npt.NDArray[np.bool_]:
+    clicked: npt.NDArray[np.bool_] = pc.equal(scored["label"], CLICKED).to_numpy()
     return clicked
 
 
-def _logits(judged: pa.Table) -> Array:
-    p_click = np.clip(judged["p_click"].to_numpy(), SMALLEST, 1 - SMALLEST)
+def _logits(scored: pa.Table) -> Array:
+    p_click = np.clip(scored["p_click"].to_numpy(), SMALLEST, 1 - SMALLEST)
     logits: Array = np.log(p_click / (1 - p_click))
     return logits
 
@@ -199,9 +201,9 @@ def _rate(sums: Mapping[str, Array]) -> float:
     return float((clicks + 0.5) / (clicks + others + 1))
 
 
-def _calibrated(judged: pa.Table, sums: Mapping[str, Array]) -> Array:
+def _calibrated(scored: pa.Table, sums: Mapping[str, Array]) -> Array:
     """p(click) after Platt scaling (Platt 1999) on the whole table's own labels, [rows]."""
-    logits = _logits(judged)
+    logits = _logits(scored)
     if sums["clicks"].any() and sums["others"].any():
         points = np.concatenate([CENTRES, CENTRES])[:, None]
         clicked = np.repeat([True, False], NUM_BINS)

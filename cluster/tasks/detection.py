@@ -66,7 +66,7 @@ EVIDENCE = {
 }
 
 
-def judge(
+def score(
     predictions: Sequence[Detections],
     labels: Sequence[str],
     classes: Sequence[str],

@@ -53,38 +53,38 @@ class ObjectDetectionModels:
 
         return pretrained_detector.start(folder, model, classes=classes, pretrained=pretrained)
 
-    def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
-        return sums(judged, classes)
+    def sums(self, scored: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
+        return sums(scored, classes)
 
     def suspicion(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
         """Probability that some box is faulty, faults taken as independent."""
-        log_sound = np.zeros(judged.num_rows)
-        for some in suspects(judged, sums, classes):
+        log_sound = np.zeros(scored.num_rows)
+        for some in suspects(scored, sums, classes):
             np.add.at(log_sound, some.row, np.log1p(-np.clip(some.probability, 0.0, 1 - 1e-9)))
         return -np.expm1(log_sound)
 
     def signals(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> dict[str, Array]:
         """The likeliest of each fault; the least IoU of a label box with its prediction."""
-        worst = {name: np.zeros(judged.num_rows) for name in FAULTS}
-        for some in suspects(judged, sums, classes):
+        worst = {name: np.zeros(scored.num_rows) for name in FAULTS}
+        for some in suspects(scored, sums, classes):
             for place, name in enumerate(FAULTS):
                 mine = some.fault == place
                 np.maximum.at(worst[name], some.row[mine], some.probability[mine])
-        overlaps = judged["given_iou"].to_pylist()
+        overlaps = scored["given_iou"].to_pylist()
         return {**worst, "least_iou": np.array([min(row, default=1.0) for row in overlaps])}
 
-    def reasons(self, judged: pa.Table) -> list[str]:
+    def reasons(self, scored: pa.Table) -> list[str]:
         """The likeliest faults, each with its box, IoU and score."""
         # Shares within these rows alone order the faults of a row well enough for words.
-        others = {name for row in judged["given_other_class"].to_pylist() for name in row}
-        classes = sorted((others | set(judged["unit"].to_pylist())) - {""})
-        told: list[list[tuple[float, str]]] = [[] for _ in range(judged.num_rows)]
-        rows = judged.drop_columns(["suggestions"]).to_pylist()
-        for some in suspects(judged, sums(judged, classes), classes):
+        others = {name for row in scored["given_other_class"].to_pylist() for name in row}
+        classes = sorted((others | set(scored["unit"].to_pylist())) - {""})
+        told: list[list[tuple[float, str]]] = [[] for _ in range(scored.num_rows)]
+        rows = scored.drop_columns(["suggestions"]).to_pylist()
+        for some in suspects(scored, sums(scored, classes), classes):
             for one in range(len(some.row)):
                 row = int(some.row[one])
                 told[row].append((float(some.probability[one]), _tell(rows[row], some, one)))

@@ -42,7 +42,7 @@ class SequenceLearner(nn.Module):
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
-        self.recipe = generator.recipe
+        self.defaults = generator.defaults
 
     def encode(self, contents: Sequence[str]) -> list[Any]:
         return self.generator.encode(contents)
@@ -78,7 +78,7 @@ class SequenceLearner(nn.Module):
             for one, likelihood in zip(self.generator.generate(batch), likelihoods, strict=True)
         ]
 
-    def judge(
+    def score(
         self, predictions: Sequence[Generated], labels: Sequence[str], contents: Sequence[str]
     ) -> pa.Table:
         pairs = list(zip(labels, predictions, strict=True))
@@ -133,25 +133,25 @@ class SequenceGenerationModels:
             return SequenceLearner(attention_gru.start(folder))
         return SequenceLearner(pretrained_generator.start(folder, model, pretrained=pretrained))
 
-    def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
+    def sums(self, scored: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
         return {}
 
     def suspicion(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
         """One minus the geometric mean of the probabilities of the label's tokens, in [0, 1]."""
-        doubt: Array = np.clip(judged[UNLIKELIHOOD].to_numpy(), 0.0, 1.0)
+        doubt: Array = np.clip(scored[UNLIKELIHOOD].to_numpy(), 0.0, 1.0)
         return doubt
 
     def signals(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> dict[str, Array]:
-        return {name: judged[name].to_numpy() for name in (*self.disagreements, "best_likelihood")}
+        return {name: scored[name].to_numpy() for name in (*self.disagreements, "best_likelihood")}
 
-    def reasons(self, judged: pa.Table) -> list[str]:
+    def reasons(self, scored: pa.Table) -> list[str]:
         return [
             _reason(row["suggestions"], 1 - row[UNLIKELIHOOD])
-            for row in judged.select(["suggestions", UNLIKELIHOOD]).to_pylist()
+            for row in scored.select(["suggestions", UNLIKELIHOOD]).to_pylist()
         ]
 
     def metrics(self, answers: Sequence[str], labels: Sequence[str]) -> dict[str, float]:

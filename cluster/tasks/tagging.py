@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cluster.interfaces import Array, Recipe, Tensors
+from cluster.interfaces import Array, Tensors, TrainingDefaults
 from cluster.tasks import tags
 from cluster.tasks.entity_errors import KINDS, faults, reason
 from relabel_service.tables.schemas import SUGGESTION
@@ -43,14 +43,14 @@ class TagLearner(nn.Module):
         network: nn.Module,
         *,
         classes: Sequence[str],
-        recipe: Recipe,
+        defaults: TrainingDefaults,
         encode: Callable[[Sequence[str]], list[Any]],
         collate: Callable[[Sequence[Any]], Tensors],
         size: Callable[[Any], int],
     ) -> None:
         super().__init__()
         self.network = network
-        self.recipe = recipe
+        self.defaults = defaults
         self.encode = encode
         self.size = size
         self._classes = list(classes)
@@ -88,7 +88,7 @@ class TagLearner(nn.Module):
         lengths = batch[MASK].sum(dim=1).tolist()
         return [row[:length] for row, length in zip(probabilities, lengths, strict=True)]
 
-    def judge(
+    def score(
         self,
         predictions: Sequence[tags.Probabilities],
         labels: Sequence[str],
@@ -99,11 +99,11 @@ class TagLearner(nn.Module):
             for place, (seen, label, content) in enumerate(
                 zip(predictions, labels, contents, strict=True)
             )
-            for row in judge_row(
+            for row in score_row(
                 place, seen, spans.from_text(label), json.loads(content), self._classes
             )
         ]
-        return pa.Table.from_pylist(rows, schema=JUDGED)
+        return pa.Table.from_pylist(rows, schema=SCORED)
 
     def answers(self, predictions: Sequence[tags.Probabilities]) -> list[str]:
         return [
@@ -111,7 +111,7 @@ class TagLearner(nn.Module):
         ]
 
 
-JUDGED = pa.schema(
+SCORED = pa.schema(
     [
         pa.field("row", pa.int64()),
         pa.field("unit", pa.string()),
@@ -123,7 +123,7 @@ JUDGED = pa.schema(
 )
 
 
-def judge_row(
+def score_row(
     place: int,
     probabilities: tags.Probabilities,
     given: Sequence[Span],
@@ -140,12 +140,12 @@ def judge_row(
     p_given = _by_class(probabilities, tags.of_spans(given, len(tokens), classes))
     p_seen = _by_class(probabilities, decoded).min(axis=0)
     worst = p_given.argmin(axis=0)
-    judged = []
+    scored = []
     for number, class_name in enumerate(classes):
         found = faults(given, seen, class_name)
         p_label = float(p_given[worst[number], number])
         own = [span for span in seen if span.class_name == class_name]
-        judged.append(
+        scored.append(
             {
                 "row": place,
                 "unit": class_name,
@@ -163,21 +163,21 @@ def judge_row(
                 },
             }
         )
-    return judged
+    return scored
 
 
 class TagScores:
     """The scoring half of a token classification task's ModelTask."""
 
-    def sums(self, judged: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
+    def sums(self, scored: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
         """Over the parts that name an entity, class by class: how many, and their p_label."""
-        number, names_some, p_label = _columns(judged, classes)
+        number, names_some, p_label = _columns(scored, classes)
         counted = np.bincount(number[names_some], minlength=len(classes))
         added = np.bincount(number[names_some], p_label[names_some], minlength=len(classes))
         return {"num_named": counted.astype(np.float64), "p_named": added.astype(np.float64)}
 
     def suspicion(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
         """One minus the worst token's probability (Wang and Mueller 2022, section 3), in [0, 1].
 
@@ -185,29 +185,29 @@ class TagScores:
         as confident learning does with its thresholds (Northcutt et al. 2021, section 3.1):
         a model gives rare classes little, whether their labels are right or wrong.
         """
-        number, names_some, p_label = _columns(judged, classes)
+        number, names_some, p_label = _columns(scored, classes)
         usual = (sums["p_named"] / np.maximum(sums["num_named"], 1))[number]
         held_against = usual / np.maximum(usual + p_label, tags.LEAST)
         return np.clip(np.where(names_some, held_against, 1.0 - p_label), 0.0, 1.0)
 
     def signals(
-        self, judged: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
+        self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> dict[str, Array]:
-        return {name: judged[name].to_numpy() for name in SIGNALS}
+        return {name: scored[name].to_numpy() for name in SIGNALS}
 
-    def reasons(self, judged: pa.Table) -> list[str]:
-        told: list[str] = judged["told"].to_pylist()
+    def reasons(self, scored: pa.Table) -> list[str]:
+        told: list[str] = scored["told"].to_pylist()
         return told
 
 
 def _columns(
-    judged: pa.Table, classes: Sequence[str]
+    scored: pa.Table, classes: Sequence[str]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], Array]:
     """Each part's class as a number, whether the label names an entity of it, and p_label."""
     place = {name: number for number, name in enumerate(classes)}
-    number = np.array([place[unit] for unit in judged["unit"].to_pylist()], np.int64)
-    names_some = pc.not_equal(judged["label"], NO_ENTITY).to_numpy(zero_copy_only=False)
-    return number, names_some, judged["p_label"].to_numpy()
+    number = np.array([place[unit] for unit in scored["unit"].to_pylist()], np.int64)
+    names_some = pc.not_equal(scored["label"], NO_ENTITY).to_numpy(zero_copy_only=False)
+    return number, names_some, scored["p_label"].to_numpy()
 
 
 def _by_class(probabilities: tags.Probabilities, given: tags.Tags) -> Array:

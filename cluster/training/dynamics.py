@@ -20,7 +20,7 @@ FOLDER = "observed"
 NOT_QUANTITIES = ("id", "num_epochs")
 
 
-class Observations:
+class TrainingDynamics:
     """Observed quantities by row id."""
 
     def __init__(self, keys: npt.NDArray[np.uint64], values: dict[str, Array]) -> None:
@@ -28,7 +28,7 @@ class Observations:
         self._keys, self._values = keys, values
 
     @classmethod
-    def read(cls, store: Folder) -> "Observations":
+    def read(cls, store: Folder) -> "TrainingDynamics":
         """All runs' files of a model store; empty when it has none."""
         tables = [
             pq.read_table(io.BytesIO(store.read(name))) for name in store.names(FOLDER, ".parquet")

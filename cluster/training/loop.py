@@ -20,14 +20,14 @@ from ray.train import Checkpoint
 from torch import nn
 
 from cluster.engine.devices import autocast, device, to_device
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.mining import label_confidence
 from cluster.training.loader import Batches
 from cluster.training.model_store import ALL, Manifest, ModelStore, fold_run
 from relabel_service.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from cluster.training.train import Training
+    from cluster.training.train import TrainConfig
 
 MAX_GRADIENT_NORM = 1.0
 MIN_BATCH_WEIGHT = 1e-6  # a batch that weighs less is not divided by its weight
@@ -37,9 +37,9 @@ STATE_FILE = "state.pt"
 def fit_runs(config: dict[str, Any]) -> None:
     """Fit the runs that are not finished yet. Runs in every worker of a TorchTrainer."""
     store, manifest = ModelStore(config["store"]), config["manifest"]
-    settings: Training = config["settings"]
+    settings: TrainConfig = config["settings"]
     torch.manual_seed(settings.seed)
-    shard = _Shard(store, manifest, settings.doubts_uri)
+    shard = _Shard(store, manifest, settings.label_confidence_uri)
     for number, run in enumerate(manifest.runs):
         if not store.has_run(run):
             _Run(store, manifest, settings, shard, run=run, number=number).fit()
@@ -48,7 +48,9 @@ def fit_runs(config: dict[str, Any]) -> None:
 class _Shard:
     """This worker's rows, read and encoded once for all runs, in the order of their ids."""
 
-    def __init__(self, store: ModelStore, manifest: Manifest, doubts_uri: str | None) -> None:
+    def __init__(
+        self, store: ModelStore, manifest: Manifest, label_confidence_uri: str | None
+    ) -> None:
         batches = ray.train.get_dataset_shard("train").iter_batches(
             batch_format="pyarrow", batch_size=None
         )
@@ -60,8 +62,8 @@ class _Shard:
         self.inputs = learner.encode(contents)
         self.targets = learner.encode_labels(labels, contents)
         weights = table["weight"].to_numpy()
-        if doubts_uri is not None:
-            weights = weights * label_confidence.p_right(doubts_uri, table["id"])
+        if label_confidence_uri is not None:
+            weights = weights * label_confidence.p_right(label_confidence_uri, table["id"])
         self.weights = torch.from_numpy(weights.astype(np.float32)).to(device())
 
 
@@ -72,7 +74,7 @@ class _Run:
         self,
         store: ModelStore,
         manifest: Manifest,
-        settings: "Training",
+        settings: "TrainConfig",
         shard: _Shard,
         *,
         run: str,
@@ -84,7 +86,7 @@ class _Run:
         self._learner = store.start(
             manifest.source.task, manifest.model, manifest.classes, pretrained=True
         )
-        self._recipe = _recipe(self._learner.recipe, settings)
+        self._training_defaults = _training_defaults(self._learner.defaults, settings)
         self._model = ray.train.torch.prepare_model(cast(nn.Module, self._learner))
         held_out = [fold_run(fold) for fold in range(manifest.num_folds)]
         self._rows = np.flatnonzero(shard.folds != (held_out.index(run) if run != ALL else -1))
@@ -92,23 +94,26 @@ class _Run:
             raise InvalidInput.of(
                 "num_workers", f"{settings.workers.num} leaves a worker without rows; use fewer"
             )
-        self._steps = _most(-(-len(self._rows) // self._recipe.batch_size))
+        self._steps = _most(-(-len(self._rows) // self._training_defaults.batch_size))
         self._optimizer = torch.optim.AdamW(
             self._model.parameters(),
-            lr=self._recipe.learning_rate,
-            weight_decay=self._recipe.weight_decay,
+            lr=self._training_defaults.learning_rate,
+            weight_decay=self._training_defaults.weight_decay,
             fused=True,
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer,
-            partial(self._recipe.rate, num_steps=max(self._steps * self._recipe.epochs, 1)),
+            partial(
+                self._training_defaults.rate,
+                num_steps=max(self._steps * self._training_defaults.epochs, 1),
+            ),
         )
         self._rank = ray.train.get_context().get_world_rank()
         self._batches = Batches(
             self._learner,
             shard.inputs,
             shard.targets,
-            batch_size=self._recipe.batch_size,
+            batch_size=self._training_defaults.batch_size,
             num_loaders=settings.workers.cpus_per_gpu - 1,
             seed=settings.seed + number + self._rank,
         )
@@ -121,10 +126,10 @@ class _Run:
 
     def fit(self) -> None:
         saved_at = time.monotonic()
-        for epoch in range(self._first_epoch, self._recipe.epochs):
+        for epoch in range(self._first_epoch, self._training_defaults.epochs):
             loss = self._epoch(epoch)
             due = time.monotonic() - saved_at > self._settings.checkpoint_interval_s
-            if epoch + 1 < self._recipe.epochs and _any(due):
+            if epoch + 1 < self._training_defaults.epochs and _any(due):
                 self._checkpoint(epoch + 1, loss)
                 saved_at = time.monotonic()
         self._finish()
@@ -136,8 +141,8 @@ class _Run:
             self._rows
         )
         # Workers with fewer rows begin anew, so that all take the same number of steps.
-        order = np.resize(order, max(self._steps * self._recipe.batch_size, len(order)))[
-            : max(len(order), (self._steps - 1) * self._recipe.batch_size + 1)
+        order = np.resize(order, max(self._steps * self._training_defaults.batch_size, len(order)))[
+            : max(len(order), (self._steps - 1) * self._training_defaults.batch_size + 1)
         ]
         self._model.train()
         losses = [self._step(places, batch) for places, batch in self._batches.of(order)]
@@ -226,13 +231,13 @@ def weighted_mean(losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return (losses * weights).sum() / weights.sum().clamp(min=MIN_BATCH_WEIGHT)
 
 
-def _recipe(own: Recipe, settings: "Training") -> Recipe:
+def _training_defaults(own: TrainingDefaults, settings: "TrainConfig") -> TrainingDefaults:
     asked = {
         name: value
         for name in ("epochs", "batch_size", "learning_rate")
         if (value := getattr(settings, name)) is not None
     }
-    return Recipe(**{**vars(own), **asked})
+    return TrainingDefaults(**{**vars(own), **asked})
 
 
 def _most(number: int) -> int:

@@ -23,7 +23,7 @@ from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, Sc
 from ray.train.torch import TorchTrainer
 
 from cluster.data.folds import Folds
-from cluster.data.profile import Survey, survey
+from cluster.data.profile import TableProfile, profile_table
 from cluster.data.rows import BATCH_ROWS, Source, rows
 from cluster.engine.workers import Workers
 from cluster.mining import label_confidence
@@ -31,7 +31,7 @@ from cluster.tasks import model_task
 from cluster.training.loop import fit_runs
 from cluster.training.model_store import Manifest, ModelStore
 from relabel_service.errors import InvalidInput
-from relabel_service.tables.lineage import decided_parts
+from relabel_service.tables.lineage import decided_keys
 from relabel_service.tasks import task_named
 
 MAX_SAMPLE_ROWS = 50_000  # rows that prepare sees (vocabulary, rarity of words)
@@ -40,7 +40,7 @@ MIN_BLOCKS = 8  # for each worker
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainConfig:
     """How to train. What is None follows the learner's own recipe.
 
     model: Hugging Face id or local path; None for the task's built-in.
@@ -61,8 +61,8 @@ class Training:
     learning_rate: float | None = None
     workers: Workers = field(default_factory=Workers)
     lineage_uri: str | None = None
-    decided_weight: float = 1.0
-    doubts_uri: str | None = None
+    reviewed_weight: float = 1.0
+    label_confidence_uri: str | None = None
     max_failures: int = 2
     checkpoint_interval_s: float = 60.0
     seed: int = 0
@@ -72,9 +72,9 @@ class Training:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidInput.of(name, f"{value} is too small; use 1 or more")
-        if not 1 <= self.decided_weight < math.inf:
+        if not 1 <= self.reviewed_weight < math.inf:
             raise InvalidInput.of(
-                "decided_weight", f"{self.decided_weight} is no weight; use 1 or more"
+                "reviewed_weight", f"{self.reviewed_weight} is no weight; use 1 or more"
             )
         if self.learning_rate is not None and self.learning_rate <= 0:
             raise InvalidInput.of("learning_rate", f"{self.learning_rate} is no rate; use above 0")
@@ -98,7 +98,7 @@ class _WholeShards(DataConfig):
         return [{name: parts[rank] for name, parts in split.items()} for rank in range(world_size)]
 
 
-def train(source: Source, settings: Training, out: str) -> Manifest:
+def train(source: Source, settings: TrainConfig, out: str) -> Manifest:
     """Fit every run of a pinned source into the folder `out`; run again, it continues.
 
     Raises AlreadyExists when the folder holds another training, InvalidInput when
@@ -108,9 +108,9 @@ def train(source: Source, settings: Training, out: str) -> Manifest:
     store.claim({"source": asdict(source), **settings.told()})
     if store.is_finished():
         return store.manifest()
-    if settings.doubts_uri is not None:
-        label_confidence.rest(settings.doubts_uri)
-    seen = survey(source)
+    if settings.label_confidence_uri is not None:
+        label_confidence.rest(settings.label_confidence_uri)
+    seen = profile_table(source)
     _require(source, seen)
     manifest = Manifest(
         source=source,
@@ -132,7 +132,7 @@ def train(source: Source, settings: Training, out: str) -> Manifest:
     return manifest
 
 
-def _require(source: Source, seen: Survey) -> None:
+def _require(source: Source, seen: TableProfile) -> None:
     units = task_named(source.task).units(tuple(seen.classes))
     if not units:
         raise InvalidInput.of(
@@ -146,16 +146,16 @@ def _require(source: Source, seen: Survey) -> None:
         )
 
 
-def _fit_rows(source: Source, seen: Survey, settings: Training) -> "ray.data.Dataset":
+def _fit_rows(source: Source, seen: TableProfile, settings: TrainConfig) -> "ray.data.Dataset":
     def keep(batch: pa.Table) -> pa.Table:
         return batch.filter(batch["fault"].is_null()).select(["id", "content", "label", "weight"])
 
     fit = rows(source, repeated=seen.repeated).map_batches(keep, batch_format="pyarrow")
-    if settings.decided_weight == 1:
+    if settings.reviewed_weight == 1:
         return fit
-    decided = pa.array(sorted({row_id for row_id, _ in decided_parts(settings.lineage_uri)}))
+    decided = pa.array(sorted({row_id for row_id, _ in decided_keys(settings.lineage_uri)}))
     return fit.map_batches(
-        partial(_weigh_decided, ids=decided, factor=settings.decided_weight),
+        partial(_weigh_decided, ids=decided, factor=settings.reviewed_weight),
         batch_format="pyarrow",
     )
 
@@ -181,7 +181,7 @@ def _prepare(store: ModelStore, manifest: Manifest, fit_rows: "ray.data.Dataset"
 
 
 def _fit(
-    store: ModelStore, manifest: Manifest, settings: Training, fit_rows: "ray.data.Dataset"
+    store: ModelStore, manifest: Manifest, settings: TrainConfig, fit_rows: "ray.data.Dataset"
 ) -> None:
     workers = settings.workers
     if workers.num > 1 and manifest.num_rows < MIN_BLOCKS * workers.num * BATCH_ROWS:

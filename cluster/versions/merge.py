@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.data.rows import Source
-from cluster.versions.write import Writing, require_versions, write
+from cluster.versions.write import WriteConfig, require_versions, write
 from relabel_service.errors import NotFound
 from relabel_service.tables import delta
 from relabel_service.votes.majority import answers_on_rows, majority
@@ -22,7 +22,7 @@ class Consensus(StrEnum):
 
 
 @dataclass(frozen=True)
-class Merging:
+class MergeConfig:
     """Results of one campaign into the Delta table they are about.
 
     consensus: CROWDLAB needs classes, and rows that several people voted on; it decides on
@@ -40,7 +40,7 @@ class Merging:
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     """What a merge did, in decisions (a row or unit each).
 
     num_undecided: asked about, but without a majority. num_skipped: left alone
@@ -57,7 +57,7 @@ class Merged:
     labelers: Sequence[Mapping[str, Any]] = ()
 
 
-def merge(merging: Merging) -> Merged:
+def merge(merging: MergeConfig) -> MergeResult:
     """Write the next version and its lineage. Run again, it changes nothing and tells the same.
 
     Raises NotFound when there is no such campaign, InvalidInput when its votes cannot be weighed
@@ -68,7 +68,7 @@ def merge(merging: Merging) -> Merged:
     decisions, labelers = decide(results, merging.consensus)
     num_asked = len({(row["id"], row["unit"]) for row in results.to_pylist()})
     written = write(
-        Writing(
+        WriteConfig(
             source=merging.source,
             decisions=decisions.to_pylist(),
             app_id=_app_id(merging, results["run_id"][0].as_py()),
@@ -76,7 +76,7 @@ def merge(merging: Merging) -> Merged:
             skip_changed=merging.skip_changed,
         )
     )
-    return Merged(
+    return MergeResult(
         version_before=written.version_before,
         version=written.version,
         num_decided=len(written.decisions),
@@ -102,13 +102,13 @@ def decide(results: pa.Table, consensus: Consensus) -> tuple[pa.Table, list[dict
     return decisions, quality.to_pylist()
 
 
-def _app_id(merging: Merging, run_id: str) -> str:
+def _app_id(merging: MergeConfig, run_id: str) -> str:
     """Of its own for each consensus: to decide anew what is decided already is a conflict."""
     weighed = "" if merging.consensus is Consensus.MAJORITY else f"/{merging.consensus}"
     return f"merge/{merging.campaign}/{run_id}{weighed}"
 
 
-def _results(merging: Merging) -> pa.Table:
+def _results(merging: MergeConfig) -> pa.Table:
     results = answers_on_rows(delta.read_where(merging.results_uri, {"campaign": merging.campaign}))
     if not results.num_rows:
         raise NotFound(

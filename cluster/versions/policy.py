@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import ray.data
 
 from cluster.data.rows import BATCH_ROWS, Source, check, read
-from cluster.versions.write import Action, Writing, Written, write
+from cluster.versions.write import Action, WriteConfig, WriteResult, write
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
 from relabel_service.tasks import task_named
@@ -88,12 +88,12 @@ def decide(findings: pa.Table, rule: Rule) -> list[dict[str, Any]]:
 
 def apply(
     source: Source, findings_uri: str, run_id: str, rule: Rule, *, lineage_uri: str
-) -> Written:
+) -> WriteResult:
     """Write the rule's version of a Delta table. Raises as versions.write and decide."""
     decisions = decide(delta.read_run(findings_uri, run_id), rule)
     told = {"findings_uri": findings_uri, "run_id": run_id}
     return write(
-        Writing(
+        WriteConfig(
             source=source,
             decisions=[{**row, **told} for row in decisions],
             app_id=f"policy/{run_id}/{rule}",

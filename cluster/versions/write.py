@@ -35,7 +35,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
-class Writing:
+class WriteConfig:
     """What to write.
 
     decisions: rows of consensus.DECISIONS, with `weight` where the action is WEIGHT.
@@ -57,7 +57,7 @@ class Writing:
 
 
 @dataclass(frozen=True)
-class Written:
+class WriteResult:
     """decisions: those that hold for the version before, and whether each `changed` something.
 
     version is version_before when nothing changed.
@@ -68,7 +68,7 @@ class Written:
     decisions: Sequence[Mapping[str, Any]]
 
 
-def write(writing: Writing) -> Written:
+def write(writing: WriteConfig) -> WriteResult:
     """Write the next version and its lineage. Run again, it changes nothing and tells the same.
 
     Raises NotFound without such a table or column, InvalidInput where there are no
@@ -90,7 +90,7 @@ def write(writing: Writing) -> Written:
             "try again later"
         )
     _write_lineage(writing, decisions, version)
-    return Written(before, version, decisions)
+    return WriteResult(before, version, decisions)
 
 
 def require_versions(source: Source) -> None:
@@ -117,7 +117,7 @@ def _version_before(uri: str, app_id: str) -> tuple[int, bool]:
     )
 
 
-def _plan(writing: Writing, source: Source) -> tuple[list[dict[str, Any]], pa.Table]:
+def _plan(writing: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], pa.Table]:
     """The decisions that hold for a pinned source, and what to write.
 
     Raises Conflict, or InvalidInput when an answer does not fit its row's content.
@@ -139,7 +139,7 @@ def _plan(writing: Writing, source: Source) -> tuple[list[dict[str, Any]], pa.Ta
             try:
                 label = task.with_unit_label(labels[row["id"]], row["unit"], row["new_label"])
                 task.write_label(label, before["content"])
-                if fault := task.misfit(label, task.content_to_wire(before["content"])):
+                if fault := task.incompatible_label(label, task.content_to_wire(before["content"])):
                     raise InvalidInput.of("label", fault)
             except InvalidInput as error:
                 unfit.append((row, error))
@@ -174,7 +174,7 @@ def _present(source: Source, ids: set[str]) -> dict[str, Mapping[str, Any]]:
 
 
 def _updates(
-    writing: Writing,
+    writing: WriteConfig,
     source: Source,
     task: Task,
     touched: Sequence[Mapping[str, Any]],
@@ -209,7 +209,7 @@ def _column(values: Sequence[Any], column_type: pa.DataType) -> pa.Array:
     return pa.array(values).cast(column_type)
 
 
-def _commit(writing: Writing, source: Source, updates: pa.Table) -> int:
+def _commit(writing: WriteConfig, source: Source, updates: pa.Table) -> int:
     """Commit the updates against the pinned version: the new version's number."""
     assert source.version is not None
     if not updates.num_rows:
@@ -232,7 +232,9 @@ def _commit(writing: Writing, source: Source, updates: pa.Table) -> int:
     return table.version()
 
 
-def _write_lineage(writing: Writing, decisions: Sequence[Mapping[str, Any]], version: int) -> None:
+def _write_lineage(
+    writing: WriteConfig, decisions: Sequence[Mapping[str, Any]], version: int
+) -> None:
     told = {
         "action": writing.action.value,
         "policy": writing.policy,

@@ -38,7 +38,7 @@ WeightColumn = Annotated[
     str | None,
     typer.Option(help="column of how much a row counts in training; all alike when left out"),
 ]
-DecidedWeight = Annotated[
+ReviewedWeight = Annotated[
     float,
     typer.Option(help="times that a row counts in training which people have decided; 1: as any"),
 ]
@@ -71,9 +71,11 @@ Audit = Annotated[
         "--audit", help="random rows among those not suspicious, that tell how many errors are left"
     ),
 ]
-DoubtsUri = Annotated[
+LabelConfidenceUri = Annotated[
     str | None,
-    typer.Option("--doubts", help="folder of how likely each label is right, mine to train"),
+    typer.Option(
+        "--label-confidence", help="folder of how likely each label is right, mine to train"
+    ),
 ]
 UseFeedback = Annotated[
     bool,

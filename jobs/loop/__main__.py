@@ -24,17 +24,17 @@ from rich.console import Console
 
 from cluster.data.rows import Source, latest
 from cluster.engine.workers import Workers
-from cluster.inference.predict import Inference
+from cluster.inference.predict import InferenceConfig
 from cluster.io.folder import Folder
 from cluster.mining.selection import Selection, parse_budget
-from cluster.training.train import Training
+from cluster.training.train import TrainConfig
 from cluster.versions.merge import Consensus
 from jobs.common import options
 from jobs.common.progress import TerminalProgress
 from jobs.common.session import ray_session, run
 from jobs.loop import report
 from jobs.loop.quality import Pace
-from jobs.loop.rounds import Loop, Rounds, gold_labels
+from jobs.loop.rounds import LoopConfig, Rounds, gold_labels
 from jobs.loop.stages import Stages
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput
@@ -45,7 +45,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 DEMO = Path(__file__).parents[2] / "tests/data/text_classification/vader_tweets"
 POLL_S = 5.0
-DECIDED_WEIGHT = 3.0
+REVIEWED_WEIGHT = 3.0
 
 
 class Labelers(StrEnum):
@@ -86,15 +86,15 @@ def main(
         int, typer.Option(help="rounds for each training; between them answers alone re-rank")
     ] = 1,
     epochs: Annotated[int | None, typer.Option(help="the model's recipe when left out")] = None,
-    decided_weight: Annotated[
+    reviewed_weight: Annotated[
         list[float] | None,
         typer.Option(
             help="times that a row counts in training which people have decided; again for more, "
-            f"of which the best on DEV is taken; {DECIDED_WEIGHT:g} when left out, 1 to count all "
+            f"of which the best on DEV is taken; {REVIEWED_WEIGHT:g} when left out, 1 to count all "
             "alike"
         ),
     ] = None,
-    doubts: Annotated[
+    label_confidence: Annotated[
         bool,
         typer.Option(help="count rows in training by how likely their labels are right"),
     ] = True,
@@ -135,11 +135,11 @@ def main(
     )
     tests = {name: uri for name, uri in (("dev", dev), ("test", test)) if uri is not None}
     workers = Workers(num_workers, use_gpu, cpus_per_gpu)
-    loop = Loop(
+    loop = LoopConfig(
         source=source,
         out=out,
         num_rounds=rounds,
-        training=Training(
+        training=TrainConfig(
             model=model,
             num_folds=folds,
             epochs=epochs,
@@ -149,18 +149,18 @@ def main(
         selection=Selection(
             top=top, budget=parse_budget(budget) if budget else None, threshold=threshold
         ),
-        inference=Inference(workers=workers),
+        inference=InferenceConfig(workers=workers),
         gold_column=gold_column,
         tests={name: _test(source, uri, gold_column) for name, uri in tests.items()},
         votes_required=votes_required,
         train_every=train_every,
-        decided_weights=tuple(decided_weight or [DECIDED_WEIGHT]),
+        reviewed_weights=tuple(reviewed_weight or [REVIEWED_WEIGHT]),
         choose_on="dev" if dev is not None else None,
         consensus=consensus,
         encoder=encoder,
         num_audit=audit,
         feedback=feedback,
-        doubts=doubts,
+        label_confidence=label_confidence,
         pace=Pace(seconds_per_label, stop_below),
     )
     labeling = (
@@ -202,7 +202,7 @@ def _test(source: Source, uri: str, gold_column: str | None) -> Source:
 
 
 def _gold(
-    loop: Loop, address: str, *, error_rate: float, seed: int
+    loop: LoopConfig, address: str, *, error_rate: float, seed: int
 ) -> Callable[[Client, str, Callable[[int], None]], None]:
     assert loop.gold_column is not None
     gold = gold_labels(loop.source, loop.gold_column)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cluster.mining.mine import Mined
+from cluster.mining.mine import MineResult
 from cluster.mining.unasked import middles
 from cluster.scores.calibration import (
     Doubles,
@@ -96,7 +96,7 @@ class Answered:
         )
 
 
-def quality(mined: Mined, rest: Sequence[int], answered: Answered, pace: Pace) -> Quality:
+def quality(mined: MineResult, rest: Sequence[int], answered: Answered, pace: Pace) -> Quality:
     """mined: the run whose findings, and audit if any, were answered. rest: what nobody has decided
     since, by P(wrong) as the answers have taught it (cluster.mining.mine.doubt), [bins]."""
     unasked = np.repeat(middles(len(rest)), rest)

@@ -7,7 +7,7 @@ from cluster.data.rows import Source, latest
 from cluster.io.folder import Folder
 
 
-def pinned(folder: Folder, name: str, source: Source) -> Source:
+def pin_version(folder: Folder, name: str, source: Source) -> Source:
     """The source at its latest version of when `name` was first asked for."""
     file = f"{name}.json"
     if not folder.exists(file):

@@ -12,21 +12,27 @@ import pyarrow as pa
 
 from cluster.data.rows import Source, check
 from cluster.inference.evaluate import evaluate
-from cluster.inference.predict import Inference
+from cluster.inference.predict import InferenceConfig
 from cluster.io.folder import Folder
-from cluster.mining.feedback_data import learned
-from cluster.mining.mine import Mined, Mining, doubt, forget, mine
+from cluster.mining.feedback_data import learn_from_lineage
+from cluster.mining.mine import (
+    MineConfig,
+    MineResult,
+    delete_predictions,
+    mine,
+    write_label_confidence,
+)
 from cluster.mining.selection import Selection
 from cluster.scores.feedback import Feedback
-from cluster.training.train import Training, train
-from cluster.versions.merge import Consensus, Merged, Merging, decide, merge
+from cluster.training.train import TrainConfig, train
+from cluster.versions.merge import Consensus, MergeConfig, MergeResult, decide, merge
 from jobs.loop.quality import Answered, Pace, Quality, quality
-from jobs.loop.resume import pinned
+from jobs.loop.resume import pin_version
 from jobs.loop.stages import Progress
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables import delta
-from relabel_service.tables.lineage import decided_parts
+from relabel_service.tables.lineage import decided_keys
 from relabel_service.tasks import Task, task_named
 from relabel_service.v1.campaigns_pb2 import (
     CAMPAIGN_STATE_FINALIZED,
@@ -42,7 +48,7 @@ when no item is left to be answered."""
 
 
 @dataclass(frozen=True)
-class Loop:
+class LoopConfig:
     """What to run.
 
     source: a Delta table; its label column is what the rounds change.
@@ -63,29 +69,29 @@ class Loop:
     source: Source
     out: str
     num_rounds: int
-    training: Training
+    training: TrainConfig
     selection: Selection
-    inference: Inference
+    inference: InferenceConfig
     gold_column: str | None
     tests: Mapping[str, Source]
     votes_required: int = 1
     train_every: int = 1
-    decided_weights: tuple[float, ...] = (1.0,)
+    reviewed_weights: tuple[float, ...] = (1.0,)
     choose_on: str | None = None
     consensus: Consensus = Consensus.MAJORITY
     encoder: str | None = None
     num_audit: int = 0
     feedback: bool = True
-    doubts: bool = True
+    label_confidence: bool = True
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
         if self.train_every < 1:
             raise InvalidInput.of("train_every", f"{self.train_every} rounds; give 1 or more")
-        if len(self.decided_weights) > 1 and self.choose_on not in self.tests:
+        if len(self.reviewed_weights) > 1 and self.choose_on not in self.tests:
             raise InvalidInput.of(
-                "decided_weight",
-                f"has {len(self.decided_weights)} values and no table to choose on; name one with "
+                "reviewed_weight",
+                f"has {len(self.reviewed_weights)} values and no table to choose on; name one with "
                 "--dev, or give one value",
             )
 
@@ -106,20 +112,20 @@ class Round:
     delta_version: int
     metrics: Mapping[str, Mapping[str, float]]
     num_wrong: int | None = None
-    mined: Mined | None = None
-    merged: Merged | None = None
+    mined: MineResult | None = None
+    merged: MergeResult | None = None
     num_leased: int | None = None
     precision: float | None = None
     recall: float | None = None
     quality: Quality | None = None
-    decided_weight: float | None = 1.0
+    reviewed_weight: float | None = 1.0
 
 
 class Rounds:
     """Runs a Loop against a service."""
 
     def __init__(
-        self, loop: Loop, *, client: Client, labeling: Labeling, progress: Progress
+        self, loop: LoopConfig, *, client: Client, labeling: Labeling, progress: Progress
     ) -> None:
         self._loop, self._client = loop, client
         self._labeling, self._progress = labeling, progress
@@ -139,7 +145,7 @@ class Rounds:
         if self._loop.gold_column is None:
             return None
         source = replace(self._started_from(1), label_column=self._loop.gold_column)
-        training = replace(self._loop.training, num_folds=0, decided_weight=1.0)
+        training = replace(self._loop.training, num_folds=0, reviewed_weight=1.0)
         return self._measure(source, "ceiling", training)
 
     def _round(self, number: int) -> Round:
@@ -155,7 +161,7 @@ class Rounds:
         campaign = self._label(number, mined)
         with self._progress.step(f"v{number} merge", None):
             done = self._client.finalize(campaign, results_uri=self._at("results"))
-            merging = Merging(
+            merging = MergeConfig(
                 replace(source, version=None),
                 done.results_uri,
                 f"round-{number}",
@@ -167,8 +173,8 @@ class Rounds:
             decisions, _ = decide(results, loop.consensus)
             now = self.mining(number)
             if not loop.feedback:  # answers that do not rank still tell what is left
-                now = replace(now, feedback=learned(self._lineage))
-            rest = doubt(now, self._doubts(number + 1))
+                now = replace(now, feedback=learn_from_lineage(self._lineage))
+            rest = write_label_confidence(now, self._doubts(number + 1))
             told = quality(mined, rest, Answered.of(results, decisions), loop.pace)
         leased = delta.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])
         asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))
@@ -184,7 +190,7 @@ class Rounds:
             precision=_share(asked, wrong),
             recall=None if wrong is None else _share(wrong, asked),
             quality=told,
-            decided_weight=training.decided_weight if training else None,
+            reviewed_weight=training.reviewed_weight if training else None,
         )
 
     def _last(self, number: int) -> Round:
@@ -198,31 +204,31 @@ class Rounds:
             delta_version=source.version or 0,
             metrics=metrics,
             num_wrong=None if wrong is None else len(wrong),
-            decided_weight=training.decided_weight,
+            reviewed_weight=training.reviewed_weight,
         )
 
     def _started_from(self, number: int) -> Source:
         """The source at the version that round `number` starts from, now and when repeated."""
-        return pinned(self._folder, f"rounds/{number}", self._loop.source)
+        return pin_version(self._folder, f"rounds/{number}", self._loop.source)
 
-    def _training(self, source: Source, number: int) -> Training:
+    def _training(self, source: Source, number: int) -> TrainConfig:
         """Of the version's round, with the weight of what people decided in those before."""
-        training = replace(self._loop.training, lineage_uri=self._lineage, decided_weight=1.0)
+        training = replace(self._loop.training, lineage_uri=self._lineage, reviewed_weight=1.0)
         if number == 1:
             return training  # nobody has decided anything
-        if self._loop.doubts:
-            training = replace(training, doubts_uri=self._doubts(number))
-        tried = [replace(training, decided_weight=one) for one in self._loop.decided_weights]
+        if self._loop.label_confidence:
+            training = replace(training, label_confidence_uri=self._doubts(number))
+        tried = [replace(training, reviewed_weight=one) for one in self._loop.reviewed_weights]
         if len(tried) == 1:
             return tried[0]
         with self._progress.step(f"v{number} weigh", len(tried)) as advance:
             return max(tried, key=lambda one: self._headline(source, number, one, advance))
 
     def _headline(
-        self, source: Source, number: int, training: Training, advance: Callable[[int], None]
+        self, source: Source, number: int, training: TrainConfig, advance: Callable[[int], None]
     ) -> float:
         assert self._loop.choose_on is not None
-        store_uri = self._at(f"models/v{number}-weigh-{training.decided_weight:g}")
+        store_uri = self._at(f"models/v{number}-weigh-{training.reviewed_weight:g}")
         train(source, replace(training, num_folds=0), store_uri)
         dev = {self._loop.choose_on: self._loop.tests[self._loop.choose_on]}
         advance(1)
@@ -230,7 +236,7 @@ class Rounds:
         return next(iter(told.values()))
 
     def _measure(
-        self, source: Source, name: str, training: Training
+        self, source: Source, name: str, training: TrainConfig
     ) -> Mapping[str, Mapping[str, float]]:
         store_uri = self._at(f"models/{name}")
         with self._progress.step(f"{name} train", None):
@@ -238,14 +244,14 @@ class Rounds:
         with self._progress.step(f"{name} measure", None):
             return evaluate(store_uri, self._loop.tests, self._loop.inference)
 
-    def mining(self, number: int) -> Mining:
+    def mining(self, number: int) -> MineConfig:
         """How a round mines, by what people have decided so far.
 
         Between trainings it is the version trained on that is mined, without those rows: its
         judgements hold, and what training watched is about its labels.
         """
         loop, trained = self._loop, self._trained(number)
-        return Mining(
+        return MineConfig(
             source=self._started_from(trained),
             store_uri=self._at(f"models/v{trained}"),
             findings_uri=self._at("findings"),
@@ -253,24 +259,24 @@ class Rounds:
             run_id=f"round-{number}",
             selection=loop.selection,
             inference=loop.inference,
-            decided=decided_parts(self._lineage),
+            decided=decided_keys(self._lineage),
             encoder=loop.encoder,
             num_audit=loop.num_audit,
-            feedback=learned(self._lineage) if loop.feedback else Feedback(),
-            keep_judgements=True,
-            since=f"round-{trained}" if trained < number else None,
+            feedback=learn_from_lineage(self._lineage) if loop.feedback else Feedback(),
+            keep_predictions=True,
+            reuse_run=f"round-{trained}" if trained < number else None,
         )
 
     def _forget_before(self, number: int) -> None:
         """Judgements that nothing will be told from again, now that there is another model."""
         for earlier in range(self._trained(max(number - 1, 1)), number):
-            forget(self._at("findings"), f"round-{earlier}")
+            delete_predictions(self._at("findings"), f"round-{earlier}")
 
     def _trained(self, number: int) -> int:
         """The round whose training round `number` mines with."""
         return number - (number - 1) % self._loop.train_every
 
-    def _label(self, number: int, mined: Mined) -> str:
+    def _label(self, number: int, mined: MineResult) -> str:
         campaign = f"campaigns/round-{number}"
         try:
             made = self._client.get_campaign(campaign)
@@ -295,7 +301,7 @@ class Rounds:
             return None
         truth = gold_labels(source, self._loop.gold_column)
         given = gold_labels(source, source.label_column)
-        return frozenset(wrong_parts(task_named(source.task), given, truth))
+        return frozenset(wrong_keys(task_named(source.task), given, truth))
 
     def _doubts(self, number: int) -> str:
         """Of the labels that the round starts from."""
@@ -321,7 +327,7 @@ def gold_labels(source: Source, column: str) -> dict[str, str]:
     }
 
 
-def wrong_parts(
+def wrong_keys(
     task: Task, given: Mapping[str, str], truth: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Id and unit of each part of a label that is not gold's. given, truth: id -> label."""
@@ -332,7 +338,7 @@ def wrong_parts(
                 yield name, unit
 
 
-def _audit(mined: Mined) -> Audit | None:
+def _audit(mined: MineResult) -> Audit | None:
     if not mined.num_audit:
         return None
     return Audit(uri=mined.audit_uri, run_id=mined.run_id, population=sum(mined.rest))

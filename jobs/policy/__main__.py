@@ -16,9 +16,9 @@ import typer
 
 from cluster.data.rows import Source, check, latest
 from cluster.engine.workers import Workers
-from cluster.inference.predict import Inference
+from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection, parse_budget
-from cluster.training.train import Training
+from cluster.training.train import TrainConfig
 from cluster.versions.policy import Rule
 from cluster.versions.write import Action, require_versions
 from jobs.common import options
@@ -91,14 +91,14 @@ def main(
     asked = Search(
         source=source,
         out=out,
-        training=Training(
+        training=TrainConfig(
             model=model,
             num_folds=folds,
             epochs=epochs,
             workers=workers,
             seed=seed,
         ),
-        inference=Inference(workers=workers),
+        inference=InferenceConfig(workers=workers),
         selection=Selection(threshold=min(threshold))
         if threshold
         else Selection(budget=max(shares)),

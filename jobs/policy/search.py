@@ -16,15 +16,15 @@ import pyarrow as pa
 
 from cluster.data.rows import Source
 from cluster.inference.evaluate import Answered, answer
-from cluster.inference.predict import Inference
+from cluster.inference.predict import InferenceConfig
 from cluster.interfaces import ModelTask
 from cluster.io.folder import Folder
-from cluster.mining.mine import Mining, mine
+from cluster.mining.mine import MineConfig, mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
-from cluster.training.train import Training, train
+from cluster.training.train import TrainConfig, train
 from cluster.versions.policy import Rule, apply, decide, preview
-from jobs.loop.resume import pinned
+from jobs.loop.resume import pin_version
 from relabel_service.tables import delta
 
 KEEP = "keep"  # the trial that changes nothing
@@ -48,8 +48,8 @@ class Search:
 
     source: Source
     out: str
-    training: Training
-    inference: Inference
+    training: TrainConfig
+    inference: InferenceConfig
     selection: Selection
     rules: Sequence[Rule]
     dev: Source
@@ -74,7 +74,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Searched:
+class PolicySearchResult:
     """What came of it. chosen: the best on dev of the rules whose gain's interval lies above 0;
     `keep` where there is none, and then no version is new.
 
@@ -92,10 +92,10 @@ class Searched:
     hurt: Sequence[Mapping[str, Any]] = ()
 
 
-def search(asked: Search) -> Searched:
+def search(asked: Search) -> PolicySearchResult:
     """Try every rule and write the best. Run again, it continues, or tells what it told."""
     folder = Folder(asked.out)
-    source = pinned(folder, "started", asked.source)
+    source = pin_version(folder, "started", asked.source)
     assert source.version is not None
     findings_uri, run_id = _mine(asked, folder, source)
     kept = _dev_answers(asked, folder, KEEP, source)
@@ -104,7 +104,9 @@ def search(asked: Search) -> Searched:
     findings = delta.read_run(findings_uri, run_id)
     trials += [_try(asked, folder, source, rule, findings, kept) for rule in asked.rules]
     best = chosen(trials)
-    searched = Searched(trials, best.policy, source.version, source.version, num_changed=0)
+    searched = PolicySearchResult(
+        trials, best.policy, source.version, source.version, num_changed=0
+    )
     for rule in asked.rules:
         if str(rule) == best.policy:
             lineage_uri = folder.address("lineage")
@@ -163,7 +165,7 @@ def _mine(asked: Search, folder: Folder, source: Source) -> tuple[str, str]:
     """Train by folds and keep the worst rows: the findings' table and run."""
     store_uri, run_id = folder.address("models/mined"), f"policy-{source.version}"
     train(source, asked.training, store_uri)
-    mining = Mining(
+    mining = MineConfig(
         source=source,
         store_uri=store_uri,
         findings_uri=folder.address("findings"),
@@ -204,7 +206,9 @@ def _dev_answers(asked: Search, folder: Folder, name: str, source: Source) -> An
     return answer(store_uri, {"dev": asked.dev}, asked.inference)["dev"]
 
 
-def _tested(asked: Search, folder: Folder, test: Source, searched: Searched) -> Searched:
+def _tested(
+    asked: Search, folder: Folder, test: Source, searched: PolicySearchResult
+) -> PolicySearchResult:
     """The same with the test's metrics, of the table as it is and of the rule chosen."""
     before, after = (
         answer(folder.address(f"models/{name}"), {"test": test}, asked.inference)["test"]

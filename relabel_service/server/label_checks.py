@@ -26,7 +26,11 @@ def check_fit(
         for place, one in enumerate(answers)
         if one.label is not None
         and one.token in found
-        and (fault := task.misfit(one.label, items_pb2.Item.FromString(found[one.token]).content))
+        and (
+            fault := task.incompatible_label(
+                one.label, items_pb2.Item.FromString(found[one.token]).content
+            )
+        )
     ]
     if violations:
         raise InvalidInput(violations)

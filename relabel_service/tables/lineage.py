@@ -15,7 +15,7 @@ def decisions_of_people(uri: str | None, columns: Sequence[str]) -> pa.Table:
     return told.filter(told["policy"].is_null()).select(list(columns))
 
 
-def decided_parts(uri: str | None) -> frozenset[tuple[str, str]]:
+def decided_keys(uri: str | None) -> frozenset[tuple[str, str]]:
     """Id and unit of each of people's decisions in the lineage table; none without a table."""
     decided = decisions_of_people(uri, ["id", "unit"])
     return frozenset(zip(decided["id"].to_pylist(), decided["unit"].to_pylist(), strict=True))

@@ -45,7 +45,7 @@ class Task(Protocol):
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         """Why a label is not one of this task's, or None. `classes` empty: any class."""
 
-    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
+    def incompatible_label(self, label: str, content: items_pb2.Content) -> str | None:
         """Why a label, sound in itself, does not suit the content, or None. Opens no address."""
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:

@@ -34,7 +34,7 @@ class ClassLabelled:
             return f"label {label!r} is not one of the classes {', '.join(classes)}"
         return None
 
-    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
+    def incompatible_label(self, label: str, content: items_pb2.Content) -> str | None:
         return None
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:

@@ -43,7 +43,7 @@ class ClickThroughRate:
             return f"label {label!r} tells no click; give {NOT_CLICKED} or {CLICKED}"
         return None
 
-    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
+    def incompatible_label(self, label: str, content: items_pb2.Content) -> str | None:
         return None
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:

@@ -52,7 +52,7 @@ class ObjectDetection:
         boxes = read_boxes(label)
         return next((fault for box in boxes if (fault := _box_fault(box, classes))), None)
 
-    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
+    def incompatible_label(self, label: str, content: items_pb2.Content) -> str | None:
         if not content.image.data:
             return None
         try:

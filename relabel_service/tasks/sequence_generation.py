@@ -40,7 +40,7 @@ class SequenceGeneration:
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         return None if label.strip() else "label is empty; give a text"
 
-    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
+    def incompatible_label(self, label: str, content: items_pb2.Content) -> str | None:
         return None
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:

@@ -52,7 +52,7 @@ class TokenClassification:
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         return spans.fault_of(spans.from_text(label), classes)
 
-    def misfit(self, label: str, content: items_pb2.Content) -> str | None:
+    def incompatible_label(self, label: str, content: items_pb2.Content) -> str | None:
         return spans.fault_beyond(spans.from_text(label), len(content.tokens.tokens))
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:

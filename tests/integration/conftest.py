@@ -9,7 +9,7 @@ import pytest
 from deltalake import write_deltalake
 
 from cluster.data.rows import Source, latest
-from cluster.training.train import Training, train
+from cluster.training.train import TrainConfig, train
 from jobs.common.session import ray_session
 from tests.support.servers import ServerProcess
 from tests.tasks.test_text_classification import planted
@@ -29,7 +29,7 @@ def ray_cluster() -> Iterator[None]:
         yield
 
 
-TRAINING = Training(num_folds=3, epochs=6)
+TRAINING = TrainConfig(num_folds=3, epochs=6)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: 
         *("--queue", f"sqlite:///{tmp_path}/queue.db"),
         *("--gold-column", "gold", "--error-rate", "0.05", "--audit", "60"),
         *("--dev", write(folder, "dev", num_rows=100, noise=0.0, seed=2)),
-        *("--decided-weight", "1", "--decided-weight", "4"),
+        *("--reviewed-weight", "1", "--reviewed-weight", "4"),
     )
     done = run_loop(folder, *options)
     assert done.returncode == 0, done.stderr
@@ -92,15 +92,15 @@ def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: 
     told = json.loads(out.read("report.json"))
     first, second, third = told["rounds"]
     assert [one["version"] for one in told["rounds"]] == ["v1", "v2", "v3"]
-    assert (first["decided_weight"], second["decided_weight"]) == (1, None)
-    assert third["decided_weight"] in (1, 4)
+    assert (first["reviewed_weight"], second["reviewed_weight"]) == (1, None)
+    assert third["reviewed_weight"] in (1, 4)
     assert first["num_leased"] == second["num_leased"] == 60
     assert first["precision"] > 0.7
     assert second["num_wrong"] < first["num_wrong"] - 40
     assert third["num_wrong"] < second["num_wrong"] - 30
     # The second round asks by the first's model and answers, audited ones among them.
     assert (first["mined"]["num_answers"], second["mined"]["num_answers"]) == (0, 60 + 60)
-    assert second["mined"]["num_taken_over"] == 300
+    assert second["mined"]["num_reused"] == 300
     assert second["metrics"] == {}
     accuracy = [one["metrics"]["test"]["accuracy"] for one in (first, third)]
     assert accuracy[0] < accuracy[1] <= told["ceiling"]["test"]["accuracy"] + 0.02
@@ -143,10 +143,10 @@ def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: 
 
 
 def test_weights_are_chosen_on_dev_alone(tmp_path: Path) -> None:
-    options = ("--gold-column", "gold", "--decided-weight", "1", "--decided-weight", "4")
+    options = ("--gold-column", "gold", "--reviewed-weight", "1", "--reviewed-weight", "4")
     done = run_loop(Folder(str(tmp_path)), *options)
     assert done.returncode == 1
-    assert "decided_weight: has 2 values and no table to choose on" in done.stderr
+    assert "reviewed_weight: has 2 values and no table to choose on" in done.stderr
 
 
 def test_gold_labelers_need_gold(tmp_path: Path) -> None:

@@ -11,11 +11,17 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from cluster.data.rows import BATCH_ROWS, Source, latest, rows
-from cluster.inference.predict import Inference, Sampling
+from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.io.run_folder import work_folder
-from cluster.mining.feedback_data import BY_MODELS, evidence_of
+from cluster.mining.feedback_data import BY_MODELS, evidence_from
 from cluster.mining.label_confidence import p_right
-from cluster.mining.mine import Mined, Mining, doubt, forget, mine
+from cluster.mining.mine import (
+    MineConfig,
+    MineResult,
+    delete_predictions,
+    mine,
+    write_label_confidence,
+)
 from cluster.mining.selection import Selection
 from cluster.scores.feedback import learn
 from relabel_service.errors import InvalidInput, NotFound
@@ -24,8 +30,8 @@ from tests.integration.conftest import Trained
 from tests.tasks.test_text_classification import planted, tiny_bert
 
 
-def mining(trained: Trained, folder: Path, run_id: str = "run", **other: Any) -> Mining:
-    return Mining(
+def mining(trained: Trained, folder: Path, run_id: str = "run", **other: Any) -> MineConfig:
+    return MineConfig(
         source=trained.source,
         store_uri=trained.store_uri,
         findings_uri=str(folder / "findings"),
@@ -35,7 +41,7 @@ def mining(trained: Trained, folder: Path, run_id: str = "run", **other: Any) ->
     )
 
 
-def without_times(mined: Mined) -> dict[str, Any]:
+def without_times(mined: MineResult) -> dict[str, Any]:
     return {name: value for name, value in vars(mined).items() if name != "seconds"}
 
 
@@ -99,7 +105,7 @@ def test_a_run_cut_off_goes_on_with_what_is_missing(
 ) -> None:
     for name in ("cluster.data.rows.BATCH_ROWS", "cluster.io.shards.PART_ROWS"):
         monkeypatch.setattr(name, 100)  # so few rows would be one part
-    asked = {"selection": Selection(top=50), "inference": Inference(batch_rows=100)}
+    asked = {"selection": Selection(top=50), "inference": InferenceConfig(batch_rows=100)}
     whole = mining(trained, tmp_path, "whole", **asked)
     expected = mine(whole)
     # As a run leaves it that dies after some judged parts: the parts of another, less one.
@@ -122,23 +128,23 @@ def test_only_new_and_changed_rows_are_judged_again_and_the_same_is_found(
     trained: Trained, tmp_path: Path
 ) -> None:
     every = Selection(top=1000)
-    mine(mining(trained, tmp_path, "then", selection=every, keep_judgements=True))
+    mine(mining(trained, tmp_path, "then", selection=every, keep_predictions=True))
     later = _later_version(trained, tmp_path / "data")
     asked = replace(mining(trained, tmp_path, "whole", selection=every), source=later)
     expected = mine(asked)
-    since = replace(asked, run_id="since", since="then")
-    found = mine(since)
+    reuse_run = replace(asked, run_id="since", reuse_run="then")
+    found = mine(reuse_run)
     # Of the fit rows one is gone, one is new, ten have another label, one another content.
-    assert found.num_taken_over == found.num_scored - 1 - 10 - 1
+    assert found.num_reused == found.num_scored - 1 - 10 - 1
     assert (found.num_findings, found.rest) == (expected.num_findings, expected.rest)
     assert np.allclose(found.noise_matrix, expected.noise_matrix)
-    assert _suspicions(since) == pytest.approx(_suspicions(asked), abs=1e-6)
-    with pytest.raises(NotFound, match="keeps no judgements; mine whole with --keep-judgements"):
-        mine(replace(asked, run_id="more", since="whole"))
+    assert _suspicions(reuse_run) == pytest.approx(_suspicions(asked), abs=1e-6)
+    with pytest.raises(NotFound, match="keeps no predictions; mine whole with --keep-predictions"):
+        mine(replace(asked, run_id="more", reuse_run="whole"))
     with pytest.raises(InvalidInput, match="judged with predictions 'out-of-sample', not 'in-s"):
-        mine(replace(since, run_id="more", inference=Inference(Sampling.IN_SAMPLE)))
+        mine(replace(reuse_run, run_id="more", inference=InferenceConfig(Sampling.IN_SAMPLE)))
     with pytest.raises(InvalidInput, match="is this run"):
-        replace(since, since="since")
+        replace(reuse_run, reuse_run="since")
 
 
 def _later_version(trained: Trained, folder: Path) -> Source:
@@ -171,9 +177,9 @@ def test_rows_are_ranked_by_what_answers_have_taught(trained: Trained, tmp_path:
     told = [(dict(row["signals"]), row["human_label"]) for row in _findings(untaught)]
     signals = {name: np.array([one[name] for one, _ in told]) for name in told[0][0]}
     wrong = np.array([label != "sport" for _, label in told])
-    feedback = learn(evidence_of(signals, [label for _, label in told]), wrong)
+    feedback = learn(evidence_from(signals, [label for _, label in told]), wrong)
     taught = mining(trained, tmp_path, "taught", selection=Selection(top=30), feedback=feedback)
-    assert mine(replace(taught, keep_judgements=True)).num_answers == len(told)
+    assert mine(replace(taught, keep_predictions=True)).num_answers == len(told)
     found = _findings(taught)
     assert all(row["human_label"] != "sport" for row in found)
     assert any(row["human_label"] == "sport" for row in _findings(untaught)[:30])
@@ -182,26 +188,26 @@ def test_rows_are_ranked_by_what_answers_have_taught(trained: Trained, tmp_path:
         told_now, told_then = dict(row["signals"]), dict(before[row["id"]]["signals"])
         assert told_now == told_then
         assert told_now[BY_MODELS] == before[row["id"]]["suspicion"]
-        alone = evidence_of(
+        alone = evidence_from(
             {name: np.array([value]) for name, value in told_now.items()}, [row["human_label"]]
         )
         assert row["suspicion"] == pytest.approx(feedback.p_wrong(alone)[0])
     _doubts_are_suspicions_but_of_decided_rows(taught, str(tmp_path / "doubts"))
 
 
-def _doubts_are_suspicions_but_of_decided_rows(taught: Mining, uri: str) -> None:
+def _doubts_are_suspicions_but_of_decided_rows(taught: MineConfig, uri: str) -> None:
     found = _findings(taught)
     decided = frozenset((row["id"], "") for row in found[:5])
-    rest = doubt(replace(taught, decided=decided), uri)
+    rest = write_label_confidence(replace(taught, decided=decided), uri)
     assert sum(rest) == mine(taught).num_scored - 5
     told = p_right(uri, [*(row["id"] for row in found), "unknown"])
     assert told[:5].tolist() == [1.0] * 5
     assert told[5:-1] == pytest.approx([1 - row["suspicion"] for row in found[5:]], abs=1e-6)
     assert told[-1] == 1.0
-    forget(taught.findings_uri, taught.run_id)
-    assert doubt(taught, uri) == rest  # written already
+    delete_predictions(taught.findings_uri, taught.run_id)
+    assert write_label_confidence(taught, uri) == rest  # written already
     with pytest.raises(NotFound, match="kept no judgements; mine under another run id"):
-        doubt(taught, f"{uri}-more")
+        write_label_confidence(taught, f"{uri}-more")
 
 
 def test_in_sample_predictions_are_more_sure_of_wrong_labels(
@@ -214,7 +220,7 @@ def test_in_sample_predictions_are_more_sure_of_wrong_labels(
             tmp_path,
             sampling.value,
             selection=Selection(top=1000),
-            inference=Inference(sampling),
+            inference=InferenceConfig(sampling),
         )
         mine(settings)
         wrong[sampling] = [
@@ -266,13 +272,15 @@ def test_an_encoder_that_is_none_is_said_so_before_anything_runs(
     with pytest.raises(InvalidInput, match="encoder by hub id or local path"):
         mine(mining(trained, tmp_path, encoder=str(tmp_path / "nothing")))
     with pytest.raises(InvalidInput, match="has no use for it"):
-        mine(mining(trained, tmp_path, encoder="any", inference=Inference(Sampling.IN_SAMPLE)))
+        mine(
+            mining(trained, tmp_path, encoder="any", inference=InferenceConfig(Sampling.IN_SAMPLE))
+        )
 
 
 def test_a_training_that_is_not_there_is_said_so(trained: Trained, tmp_path: Path) -> None:
     settings = mining(trained, tmp_path)
     with pytest.raises(NotFound, match="no finished training"):
-        mine(Mining(**{**vars(settings), "store_uri": str(tmp_path / "none")}))
+        mine(MineConfig(**{**vars(settings), "store_uri": str(tmp_path / "none")}))
 
 
 @pytest.mark.parametrize("table", ["findings", "quarantine", "audit"])
@@ -289,7 +297,7 @@ def test_a_run_needs_a_name(trained: Trained, tmp_path: Path) -> None:
         mining(trained, tmp_path, "a/b")
 
 
-def _findings(settings: Mining) -> list[dict[str, Any]]:
+def _findings(settings: MineConfig) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = (
         delta.read_run(settings.findings_uri, settings.run_id)
         .select(["id", "rank", "suspicion", "human_label", "signals"])
@@ -298,15 +306,15 @@ def _findings(settings: Mining) -> list[dict[str, Any]]:
     return rows
 
 
-def _order(settings: Mining) -> list[tuple[int, str, str]]:
+def _order(settings: MineConfig) -> list[tuple[int, str, str]]:
     return [(row["rank"], row["id"], row["human_label"]) for row in _findings(settings)]
 
 
-def _suspicions(settings: Mining) -> dict[str, float]:
+def _suspicions(settings: MineConfig) -> dict[str, float]:
     return {row["id"]: row["suspicion"] for row in _findings(settings)}
 
 
-def _judge_only(settings: Mining, monkeypatch: pytest.MonkeyPatch) -> None:
+def _judge_only(settings: MineConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run until the judged parts are written, then end as a killed process would."""
 
     def die(*_: object) -> None:

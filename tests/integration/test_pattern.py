@@ -12,9 +12,9 @@ from deltalake import DeltaTable, write_deltalake
 
 from cluster.data.rows import Source, latest
 from cluster.mining.selection import Selection
-from cluster.similar.find import BadCase, Pattern, find
-from cluster.similar.similarity import Likeness
-from cluster.versions.merge import Merging, merge
+from cluster.similar.find import ExampleError, Pattern, find
+from cluster.similar.similarity import Similarity
+from cluster.versions.merge import MergeConfig, merge
 from jobs import pattern as job
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, NotFound
@@ -25,7 +25,7 @@ from tests.data import slices
 from tests.support.cross_fit import Rows, cross_fit
 from tests.support.servers import ServerProcess
 from tests.tasks.test_text_classification import TOPICS, planted, tiny_bert
-from tests.unit.test_consensus import results, vote
+from tests.unit.test_majority import results, vote
 
 TASK = "text_classification"
 NUM_WRONG, NUM_CASES = 60, 5
@@ -67,7 +67,7 @@ class Setting:
             write_deltalake(uri, self.table.slice(at, 140), mode="append")
         self.source = latest(Source(uri, TASK, ("text",), "label", "id"))
         self.cases = tuple(
-            BadCase(text, "sport", name)
+            ExampleError(text, "sport", name)
             for text, name in zip(texts[:NUM_CASES], names, strict=False)
         )
 
@@ -75,7 +75,7 @@ class Setting:
         settings = {
             "source": self.source,
             "cases": self.cases,
-            "likeness": Likeness.TOKENS,
+            "similarity_by": Similarity.TOKENS,
             "findings_uri": self.findings,
             "run_id": "transfers",
             "selection": Selection(top=80),
@@ -94,7 +94,7 @@ def mended(source: Source, table: pa.Table, findings: list[dict[str, Any]], fold
         for row in findings
     ]
     delta.append_once(str(folder / "results"), results(*votes), app_id="c")
-    merged = merge(Merging(source, str(folder / "results"), "c", str(folder / "lineage")))
+    merged = merge(MergeConfig(source, str(folder / "results"), "c", str(folder / "lineage")))
     assert merged.num_decided == len(findings)
     return merged.num_changed
 
@@ -121,7 +121,7 @@ def asked_and_merged(setting: Setting, server: ServerProcess) -> None:
         assert answer_all(client, campaign, gold) == 80
         client.finalize(campaign, results_uri=str(setting.folder / "results"))
     results_uri, lineage_uri = str(setting.folder / "results"), str(setting.folder / "lineage")
-    merging = Merging(setting.source, results_uri, "transfers", lineage_uri)
+    merging = MergeConfig(setting.source, results_uri, "transfers", lineage_uri)
     assert merge(merging).num_decided == 80
 
 
@@ -186,8 +186,10 @@ def test_rows_that_agree_or_are_decided_are_not_asked_about(tmp_path: Path) -> N
 
 def test_an_expression_finds_what_it_matches(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
-    case = BadCase(r"\b(fee|striker)\b", "sport", r"\b(fee|striker)\b")
-    found = find(setting.pattern(cases=(case,), likeness=Likeness.REGEX, selection=Selection()))
+    case = ExampleError(r"\b(fee|striker)\b", "sport", r"\b(fee|striker)\b")
+    found = find(
+        setting.pattern(cases=(case,), similarity_by=Similarity.REGEX, selection=Selection())
+    )
     texts = setting.table["text"].to_pylist()
     expected = [text for text in texts if {"fee", "striker"} & {*text.split()}]
     assert found.num_findings == len(expected) > 10
@@ -197,7 +199,7 @@ def test_an_expression_finds_what_it_matches(tmp_path: Path) -> None:
 def test_a_text_encoder_by_path_finds_texts_of_the_same_words(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     model = tiny_bert(tmp_path / "bert", setting.table["text"].to_pylist())
-    found = find(setting.pattern(likeness=Likeness.EMBEDDING, model=model))
+    found = find(setting.pattern(similarity_by=Similarity.EMBEDDING, model=model))
     assert found.num_findings == 80
     assert setting.found()[0]["suspicion"] == pytest.approx(1.0)
     best = [row["id"].startswith("transfer") for row in setting.found()[:40]]
@@ -213,14 +215,14 @@ def test_pictures_like_five_misnamed_ones_are_found_by_their_pixels(tmp_path: Pa
     source = latest(Source(uri, task.name, ("image",), "label", "id"))
     wrong = [row for row in table.to_pylist() if (row["gold"], row["label"]) == ("1", "7")]
     cases = tuple(
-        BadCase(task.read_content({"image": row["image"]}), "1", str(row["id"]))
+        ExampleError(task.read_content({"image": row["image"]}), "1", str(row["id"]))
         for row in wrong[:NUM_CASES]
     )
     found = find(
         Pattern(
             source=source,
             cases=cases,
-            likeness=Likeness.EMBEDDING,
+            similarity_by=Similarity.EMBEDDING,
             findings_uri=str(tmp_path / "findings"),
             run_id="ones",
             selection=Selection(top=2 * len(wrong)),
@@ -240,12 +242,12 @@ def test_classes_of_boxes_are_asked_about_one_by_one(tmp_path: Path) -> None:
     write_deltalake(uri, table)
     first = table.slice(0, 1).to_pylist()[0]
     content = task.read_content({"image": first["image"]})
-    case = BadCase(content, task.read_label(first["gold"], content), first["id"])
+    case = ExampleError(content, task.read_label(first["gold"], content), first["id"])
     find(
         Pattern(
             source=latest(Source(uri, task.name, ("image",), "label", "id")),
             cases=(case,),
-            likeness=Likeness.EMBEDDING,
+            similarity_by=Similarity.EMBEDDING,
             findings_uri=str(tmp_path / "findings"),
             run_id="scenes",
             selection=Selection(top=3),
@@ -270,7 +272,7 @@ def test_a_search_without_cases_is_refused(tmp_path: Path) -> None:
         Pattern(
             source=Source("data", TASK, ("text",), "label"),
             cases=(),
-            likeness=Likeness.TOKENS,
+            similarity_by=Similarity.TOKENS,
             findings_uri=str(tmp_path),
             run_id="r",
         )
@@ -278,7 +280,7 @@ def test_a_search_without_cases_is_refused(tmp_path: Path) -> None:
 
 def test_a_right_label_that_no_row_has_is_a_slip_unless_it_is_meant(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
-    slip = BadCase("a fee", "sprot", "a fee")
+    slip = ExampleError("a fee", "sprot", "a fee")
     with pytest.raises(InvalidInput, match=r"'sprot' is no class of .* money, sport, weather"):
         find(setting.pattern(cases=(slip,)))
     find(setting.pattern(cases=(slip,), new_classes=True))
@@ -290,8 +292,8 @@ def test_cases_are_typed_named_by_row_or_read_from_a_table(tmp_path: Path) -> No
     bad = str(tmp_path / "bad")
     one = setting.table.filter(pc.equal(setting.table["id"], "transfer-9"))
     write_deltalake(bad, one.drop_columns(["gold"]))
-    typed = job._typed(setting.source, ["a fee"], "sport", Likeness.TOKENS)
-    assert typed == [BadCase("a fee", "sport", "a fee")]
+    typed = job._typed(setting.source, ["a fee"], "sport", Similarity.TOKENS)
+    assert typed == [ExampleError("a fee", "sport", "a fee")]
     [of_row] = job._of_rows(setting.source, ["transfer-3"], "sport")
     assert (of_row.label, of_row.name) == ("sport", "transfer-3")
     [of_table] = job._of_table(setting.source, bad)
@@ -299,4 +301,4 @@ def test_cases_are_typed_named_by_row_or_read_from_a_table(tmp_path: Path) -> No
     with pytest.raises(NotFound, match="has no fit row 'nobody'"):
         job._of_rows(setting.source, ["nobody"], "sport")
     with pytest.raises(InvalidInput, match="say which label is right"):
-        job._typed(setting.source, ["a fee"], None, Likeness.TOKENS)
+        job._typed(setting.source, ["a fee"], None, Similarity.TOKENS)

@@ -10,18 +10,18 @@ from deltalake import DeltaTable, write_deltalake
 
 from cluster.data.rows import Source, latest
 from cluster.inference.evaluate import evaluate
-from cluster.inference.predict import Inference
+from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection
-from cluster.training.train import Training, train
+from cluster.training.train import TrainConfig, train
 from cluster.versions.policy import Rule
 from cluster.versions.write import Action
 from jobs.policy.search import KEEP, Search, search
-from jobs.self_refine import Refining, refine
+from jobs.self_refine import SelfRefineConfig, refine
 from relabel_service.tables import delta
 from tests.support.cross_fit import Rows
 from tests.tasks.test_text_classification import planted
 
-SETTINGS = Training(num_folds=2, epochs=6)
+SETTINGS = TrainConfig(num_folds=2, epochs=6)
 
 
 def table_of(rows: Rows) -> pa.Table:
@@ -72,8 +72,8 @@ def test_rows_that_weigh_nothing_teach_nothing(
     uri = str(tmp_path / "train.parquet")
     pq.write_table(table_of(planted(400, noise=0.6)), uri)
     source = source_of(uri, weight_column="trust")
-    train(source, Training(num_folds=0, epochs=12), str(tmp_path / "model"))
-    metrics = evaluate(str(tmp_path / "model"), {"test": source_of(test_uri)}, Inference())
+    train(source, TrainConfig(num_folds=0, epochs=12), str(tmp_path / "model"))
+    metrics = evaluate(str(tmp_path / "model"), {"test": source_of(test_uri)}, InferenceConfig())
     assert metrics["test"]["accuracy"] > 0.9
 
 
@@ -84,7 +84,7 @@ def test_a_search_writes_the_rule_that_dev_chose_once(
         source=source_of(noisy),
         out=str(tmp_path / "out"),
         training=SETTINGS,
-        inference=Inference(),
+        inference=InferenceConfig(),
         selection=Selection(threshold=0.0),
         rules=[Rule(Action.SET, outside_top=1)],
         dev=source_of(test_uri),
@@ -102,13 +102,13 @@ def test_a_search_writes_the_rule_that_dev_chose_once(
 def test_self_refine_tells_what_it_agrees_to_and_what_is_true(
     ray_cluster: None, tmp_path: Path, noisy: str, test_uri: str
 ) -> None:
-    asked = Refining(
+    asked = SelfRefineConfig(
         source=source_of(noisy),
         out=str(tmp_path / "out"),
         num_rounds=1,
         rule=Rule(Action.DROP, outside_top=1),
         training=SETTINGS,
-        inference=Inference(),
+        inference=InferenceConfig(),
         tests={"gold": source_of(test_uri, "gold")},
         gold_column="gold",
     )

@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 from cluster.data.folds import Folds
-from cluster.inference.predict import predictions_of
+from cluster.inference.predict import predict_rows
 from cluster.interfaces import Array, Learner
 from cluster.tasks import model_task
 from relabel_service.tasks import task_named
@@ -38,7 +38,7 @@ class Rows:
 class CrossFitted:
     """What mining would see: rows and units judged out of sample, and their suspicion."""
 
-    judged: pa.Table
+    scored: pa.Table
     suspicion: Array
     signals: dict[str, Array]
     classes: tuple[str, ...]
@@ -66,22 +66,22 @@ def fit(
     learner: Learner, contents: Sequence[str], labels: Sequence[str], *, seed: int = 0
 ) -> Learner:
     """Train by the learner's recipe, as cluster/fit.py does."""
-    recipe = learner.recipe
+    defaults = learner.defaults
     inputs, targets = learner.encode(contents), learner.encode_labels(labels, contents)
     module = cast(nn.Module, learner)
     optimizer = torch.optim.AdamW(
-        module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        module.parameters(), lr=defaults.learning_rate, weight_decay=defaults.weight_decay
     )
-    steps_an_epoch = -(-len(inputs) // recipe.batch_size)
+    steps_an_epoch = -(-len(inputs) // defaults.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, partial(recipe.rate, num_steps=steps_an_epoch * recipe.epochs)
+        optimizer, partial(defaults.rate, num_steps=steps_an_epoch * defaults.epochs)
     )
     randomness = np.random.default_rng(seed)
     module.train()
-    for _ in range(recipe.epochs):
+    for _ in range(defaults.epochs):
         order = randomness.permutation(len(inputs))
-        for at in range(0, len(order), recipe.batch_size):
-            places = order[at : at + recipe.batch_size]
+        for at in range(0, len(order), defaults.batch_size):
+            places = order[at : at + defaults.batch_size]
             batch = learner.collate([inputs[p] for p in places], [targets[p] for p in places])
             losses, observed = learner(batch)
             assert losses.shape == (len(places),)
@@ -99,7 +99,7 @@ def predict(
 ) -> list[Any]:
     """labels: those to be judged, for learners that weigh them."""
     cast(nn.Module, learner).eval()
-    return predictions_of(learner, contents, labels)
+    return predict_rows(learner, contents, labels)
 
 
 def cross_fit(
@@ -108,7 +108,7 @@ def cross_fit(
     *,
     model: str | None = None,
     num_folds: int = 3,
-    recipe: dict[str, Any] | None = None,
+    defaults: dict[str, Any] | None = None,
 ) -> CrossFitted:
     """Judge each row by a learner that has not seen it. recipe: what to change in the learner's."""
     task, classes = model_task(task_name), classes_of(task_name, rows.labels)
@@ -120,7 +120,7 @@ def cross_fit(
         for fold in range(num_folds):
             torch.manual_seed(fold)
             learner = task.start(folder, model=model, classes=classes, pretrained=True)
-            learner.recipe = replace(learner.recipe, **(recipe or {}))
+            learner.defaults = replace(learner.defaults, **(defaults or {}))
             rest, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             fit(learner, [rows.contents[r] for r in rest], [rows.labels[r] for r in rest])
             found = predict(
@@ -130,12 +130,12 @@ def cross_fit(
             )
             for place, one in zip(held_out, found, strict=True):
                 predictions[place] = one
-        judged = learner.judge(predictions, rows.labels, rows.contents)
-    sums = task.sums(judged, classes)
+        scored = learner.score(predictions, rows.labels, rows.contents)
+    sums = task.sums(scored, classes)
     return CrossFitted(
-        judged=judged,
-        suspicion=task.suspicion(judged, sums, classes),
-        signals=task.signals(judged, sums, classes),
+        scored=scored,
+        suspicion=task.suspicion(scored, sums, classes),
+        signals=task.signals(scored, sums, classes),
         classes=classes,
     )
 
@@ -146,7 +146,7 @@ def metrics_on(
     test: Rows,
     *,
     labels: Sequence[str],
-    recipe: dict[str, Any] | None = None,
+    defaults: dict[str, Any] | None = None,
 ) -> dict[str, float]:
     """Metrics on the test rows' gold of the built-in trained on all rows with these labels."""
     task, classes = model_task(task_name), classes_of(task_name, labels)
@@ -154,7 +154,7 @@ def metrics_on(
         task.prepare(Path(local), model=None, contents=train.contents, labels=labels)
         torch.manual_seed(0)
         learner = task.start(Path(local), model=None, classes=classes, pretrained=True)
-    learner.recipe = replace(learner.recipe, **(recipe or {}))
+    learner.defaults = replace(learner.defaults, **(defaults or {}))
     fit(learner, train.contents, labels)
     return task.metrics(learner.answers(predict(learner, test.contents)), test.gold)
 
@@ -166,9 +166,9 @@ def is_wrong(task_name: str, fitted: CrossFitted, rows: Rows) -> npt.NDArray[np.
         [
             task.unit_label(rows.gold[row], unit) != label
             for row, unit, label in zip(
-                fitted.judged["row"].to_pylist(),
-                fitted.judged["unit"].to_pylist(),
-                fitted.judged["label"].to_pylist(),
+                fitted.scored["row"].to_pylist(),
+                fitted.scored["unit"].to_pylist(),
+                fitted.scored["label"].to_pylist(),
                 strict=True,
             )
         ]

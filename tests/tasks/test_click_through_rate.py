@@ -121,7 +121,7 @@ def drawn(num_rows: int, *, noise: float, seed: int = 0) -> Rows:
 @pytest.fixture(scope="module")
 def planted() -> tuple[CrossFitted, Rows]:
     rows = drawn(3000, noise=0.04)
-    return cross_fit(TASK, rows, recipe={"batch_size": 64}), rows
+    return cross_fit(TASK, rows, defaults={"batch_size": 64}), rows
 
 
 def test_planted_false_and_lost_clicks_rank_high(planted: tuple[CrossFitted, Rows]) -> None:
@@ -140,7 +140,7 @@ def test_probabilities_are_calibrated(planted: tuple[CrossFitted, Rows]) -> None
 
 def test_the_other_label_is_always_suggested(planted: tuple[CrossFitted, Rows]) -> None:
     fitted, _ = planted
-    for suggestions in fitted.judged["suggestions"].to_pylist()[:50]:
+    for suggestions in fitted.scored["suggestions"].to_pylist()[:50]:
         assert {one["label"] for one in suggestions} == {"0", "1"}
         assert suggestions[0]["probability"] >= suggestions[1]["probability"]
 

@@ -35,7 +35,7 @@ def digits() -> training.Rows:
 
 @pytest.fixture(scope="module")
 def fitted(digits: training.Rows) -> training.CrossFitted:
-    return training.cross_fit(NAME, digits, num_folds=2, recipe={"epochs": 4})
+    return training.cross_fit(NAME, digits, num_folds=2, defaults={"epochs": 4})
 
 
 def test_a_picture_goes_over_the_wire_as_its_bytes() -> None:
@@ -72,7 +72,7 @@ def test_suggestions_of_wrong_labels_are_mostly_the_truth(
     digits: training.Rows, fitted: training.CrossFitted
 ) -> None:
     wrong = training.is_wrong(NAME, fitted, digits)
-    first = [row[0]["label"] for row in fitted.judged["suggestions"].to_pylist()]
+    first = [row[0]["label"] for row in fitted.scored["suggestions"].to_pylist()]
     assert np.mean(np.array(first)[wrong] == np.array(digits.gold)[wrong]) > 0.7
 
 

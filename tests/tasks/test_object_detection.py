@@ -22,15 +22,15 @@ from transformers import (
 
 from cluster.data.rows import Source, latest
 from cluster.tasks import box_errors, model_task
-from cluster.tasks.detection import Detections, judge, suppress
-from cluster.versions.merge import Merging, merge
+from cluster.tasks.detection import Detections, score, suppress
+from cluster.versions.merge import MergeConfig, merge
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
 from relabel_service.tasks import task_named
 from relabel_service.tasks.boxes import Box, read_boxes, write_boxes
 from tests.data import png, slices
 from tests.support import cross_fit as training
-from tests.unit.test_consensus import results, vote
+from tests.unit.test_majority import results, vote
 
 NAME = "object_detection"
 TASK = task_named(NAME)
@@ -114,7 +114,7 @@ def test_decisions_about_two_classes_of_an_image_become_one_row(tmp_path: Path) 
         for unit, human, label in decided
     ]
     delta.append_once(results_uri, results(*votes), app_id="c")
-    merged = merge(Merging(source, results_uri, "c", str(tmp_path / "lineage")))
+    merged = merge(MergeConfig(source, results_uri, "c", str(tmp_path / "lineage")))
     assert (merged.num_decided, merged.version) == (3, 1)
     after = DeltaTable(uri).to_pyarrow_table().sort_by("id")
     assert after.schema == DeltaTable(uri, version=0).to_pyarrow_table().schema
@@ -142,19 +142,19 @@ def test_each_fault_is_named_and_ranks_first(fault: str) -> None:
     classes = ("cat", "dog")
     labels = [write_boxes(SOUND)] * 50 + [write_boxes(label)]
     models = model_task(NAME)
-    judged = judge([SEEN] * 51, labels, classes, threshold=0.5)
-    sums = models.sums(judged, classes)
-    suspicion = models.suspicion(judged, sums, classes)
-    units = list(zip(judged["row"].to_pylist(), judged["unit"].to_pylist(), strict=True))
+    scored = score([SEEN] * 51, labels, classes, threshold=0.5)
+    sums = models.sums(scored, classes)
+    suspicion = models.suspicion(scored, sums, classes)
+    units = list(zip(scored["row"].to_pylist(), scored["unit"].to_pylist(), strict=True))
     worst = int(suspicion.argmax()) if fault != "swapped" else units.index((50, unit))
     assert units[worst] == (50, unit)
     assert suspicion[worst] > 2 * suspicion[:100].max()
-    signals = models.signals(judged, sums, classes)
+    signals = models.signals(scored, sums, classes)
     assert max(box_errors.FAULTS, key=lambda name: float(signals[name][worst])) == fault
-    reason = models.reasons(judged)[worst]
+    reason = models.reasons(scored)[worst]
     assert told in reason
     assert "IoU" in reason or fault == "swapped" or "none found" in reason
-    [suggestion] = judged["suggestions"][worst].as_py()
+    [suggestion] = scored["suggestions"][worst].as_py()
     if fault in ("spurious", "swapped"):
         assert suggestion["label"] == TASK.unit_label(write_boxes(SOUND), unit)
 
@@ -162,19 +162,19 @@ def test_each_fault_is_named_and_ranks_first(fault: str) -> None:
 def test_sums_of_parts_add_up_to_the_table_s() -> None:
     classes = ("cat", "dog")
     labels = [write_boxes(SOUND), write_boxes(SOUND[1:]), write_boxes([])]
-    parts = [judge([SEEN], [label], classes, threshold=0.5) for label in labels]
-    whole = box_errors.sums(judge([SEEN] * 3, labels, classes, threshold=0.5), classes)
+    parts = [score([SEEN], [label], classes, threshold=0.5) for label in labels]
+    whole = box_errors.sums(score([SEEN] * 3, labels, classes, threshold=0.5), classes)
     for name, value in whole.items():
         assert np.array_equal(value, sum(box_errors.sums(part, classes)[name] for part in parts))
 
 
 def test_a_label_without_boxes_and_an_image_without_detections_are_judged() -> None:
     nothing = Detections(np.empty((0, 4)), np.empty(0), np.empty(0, np.int64))
-    judged = judge([nothing], [write_boxes([])], ("cat",), threshold=0.5)
+    scored = score([nothing], [write_boxes([])], ("cat",), threshold=0.5)
     models = model_task(NAME)
-    sums = models.sums(judged, ("cat",))
-    assert models.suspicion(judged, sums, ("cat",)).tolist() == [0.0]
-    assert models.reasons(judged) == ["no box stands out"]
+    sums = models.sums(scored, ("cat",))
+    assert models.suspicion(scored, sums, ("cat",)).tolist() == [0.0]
+    assert models.reasons(scored) == ["no box stands out"]
 
 
 def test_the_lesser_of_two_boxes_on_one_object_is_dropped_within_a_class() -> None:
@@ -208,7 +208,7 @@ def scenes() -> training.Rows:
 
 @pytest.fixture(scope="module")
 def fitted(scenes: training.Rows) -> training.CrossFitted:
-    return training.cross_fit(NAME, scenes, num_folds=2, recipe={"epochs": 10})
+    return training.cross_fit(NAME, scenes, num_folds=2, defaults={"epochs": 10})
 
 
 def test_planted_faults_rank_high_class_by_class(
@@ -233,11 +233,11 @@ def test_suspicion_beats_objectlab_on_the_same_predictions(
 
 def _objectlab(fitted: training.CrossFitted, rows: training.Rows) -> np.ndarray[Any, Any]:
     """cleanlab's label quality of each image."""
-    classes, judged = fitted.classes, fitted.judged.to_pylist()
+    classes, scored = fitted.classes, fitted.scored.to_pylist()
     predictions = []
-    for at in range(0, len(judged), len(classes)):
+    for at in range(0, len(scored), len(classes)):
         found = np.empty(len(classes), object)
-        for place, unit in enumerate(judged[at : at + len(classes)]):
+        for place, unit in enumerate(scored[at : at + len(classes)]):
             corners = np.array(unit["found_corners"]).reshape(-1, 4)
             found[place] = np.column_stack([corners, unit["found_score"]])
         predictions.append(found)
@@ -301,8 +301,8 @@ def test_models_by_path_train_and_predict_without_it_afterwards(kind: str, tmp_p
         assert np.allclose(one.corners, other.corners, atol=1e-3)
         assert np.allclose(one.scores, other.scores, atol=1e-5)
     assert max(one.corners.max(initial=0.0) for one in predictions) <= 80
-    judged = again.judge(predictions, labels, contents)
-    assert judged.num_rows == 8
+    scored = again.score(predictions, labels, contents)
+    assert scored.num_rows == 8
 
 
 @pytest.mark.parametrize("model", ["/nowhere", "text"])

@@ -19,7 +19,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from cluster.interfaces import Disagreements, Recipe
+from cluster.interfaces import Disagreements, TrainingDefaults
 from cluster.mining.rank import Scoring
 from cluster.tasks import model_task
 from cluster.tasks.text_distance import DISAGREEMENTS, tokens
@@ -96,7 +96,7 @@ def phrases(num_rows: int, *, noise: float, seed: int = 0) -> Rows:
 @pytest.fixture(scope="module")
 def planted() -> tuple[CrossFitted, Rows]:
     rows = phrases(600, noise=0.1)
-    return cross_fit(TASK, rows, num_folds=2, recipe={"epochs": 12}), rows
+    return cross_fit(TASK, rows, num_folds=2, defaults={"epochs": 12}), rows
 
 
 def test_planted_wrong_targets_rank_high(planted: tuple[CrossFitted, Rows]) -> None:
@@ -113,7 +113,7 @@ def test_the_truth_is_among_the_suggestions_of_wrong_rows(
     planted: tuple[CrossFitted, Rows],
 ) -> None:
     fitted, rows = planted
-    suggested = fitted.judged["suggestions"].to_pylist()
+    suggested = fitted.scored["suggestions"].to_pylist()
     places = np.flatnonzero(is_wrong(TASK, fitted, rows)).tolist()
     found = [rows.gold[p] in [one["label"] for one in suggested[p]] for p in places]
     assert np.mean(found) > 0.8
@@ -128,7 +128,7 @@ def test_every_disagreement_can_be_ranked_by(planted: tuple[CrossFitted, Rows]) 
     assert isinstance(HEAVY, Disagreements)
     for name in HEAVY.disagreements:
         scoring = Scoring("", TASK, (), "run", disagreement=name)
-        found = scoring.suspicion(fitted.judged, {})
+        found = scoring.suspicion(fitted.scored, {})
         assert found.min() >= 0
         assert found.max() <= 1
 
@@ -215,17 +215,17 @@ def test_models_by_path_train_generate_and_weigh_labels(make: Any, tmp_path: Pat
     make(model, [*rows.contents, *rows.gold])
     HEAVY.prepare(prepared, model=str(model), contents=rows.contents, labels=rows.labels)
     learner = HEAVY.start(prepared, model=str(model), classes=(), pretrained=True)
-    learner.recipe = Recipe(epochs=12, batch_size=32, learning_rate=5e-3)
+    learner.defaults = TrainingDefaults(epochs=12, batch_size=32, learning_rate=5e-3)
     fit(learner, rows.contents, rows.labels)
     right, wrong = rows.gold[:20], [rows.gold[place - 7] for place in range(20)]
-    judged = [
-        learner.judge(predict(learner, rows.contents[:20], given), given, rows.contents[:20])
+    scored = [
+        learner.score(predict(learner, rows.contents[:20], given), given, rows.contents[:20])
         for given in (right, wrong)
     ]
-    unlikely = [np.mean(one["label_unlikelihood"].to_numpy()) for one in judged]
+    unlikely = [np.mean(one["label_unlikelihood"].to_numpy()) for one in scored]
     assert unlikely[0] < unlikely[1]
-    assert np.mean(judged[0]["edit_distance"].to_numpy()) < 0.6
-    assert all(one[0]["label"] for one in judged[0]["suggestions"].to_pylist())
+    assert np.mean(scored[0]["edit_distance"].to_numpy()) < 0.6
+    assert all(one[0]["label"] for one in scored[0]["suggestions"].to_pylist())
     fresh = HEAVY.start(prepared, model=str(model), classes=(), pretrained=False)
     fresh.load_state_dict(learner.state_dict())  # as inference does, without the model's path
 
@@ -281,14 +281,14 @@ def test_transcripts_are_sequences_whose_source_is_a_sound(tmp_path: Path) -> No
     tiny_whisper(model, labels)
     HEAVY.prepare(prepared, model=str(model), contents=contents, labels=labels)
     learner = HEAVY.start(prepared, model=str(model), classes=(), pretrained=True)
-    learner.recipe = Recipe(epochs=15, batch_size=8, learning_rate=5e-3)
+    learner.defaults = TrainingDefaults(epochs=15, batch_size=8, learning_rate=5e-3)
     fit(learner, contents, labels)
-    judged = learner.judge(predict(learner, contents, labels), labels, contents)
+    scored = learner.score(predict(learner, contents, labels), labels, contents)
     nonsense = ["nine the"] * len(labels)
-    other = learner.judge(predict(learner, contents, nonsense), nonsense, contents)
-    unlikely = [np.mean(one["label_unlikelihood"].to_numpy()) for one in (judged, other)]
+    other = learner.score(predict(learner, contents, nonsense), nonsense, contents)
+    unlikely = [np.mean(one["label_unlikelihood"].to_numpy()) for one in (scored, other)]
     assert unlikely[0] < unlikely[1]
-    assert judged["suggestions"][0][0]["label"].as_py().startswith("the ")
+    assert scored["suggestions"][0][0]["label"].as_py().startswith("the ")
 
 
 def test_sources_and_models_must_suit_each_other(tmp_path: Path) -> None:

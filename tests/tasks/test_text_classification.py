@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from cluster.tasks import model_task
-from cluster.tasks.classification import judge
+from cluster.tasks.classification import score
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from tests.data.slices import read
@@ -87,21 +87,21 @@ def test_gold_labels_train_a_better_model_than_noisy_ones() -> None:
 def test_planted_errors_stand_out_to_a_transformers_model(tmp_path: Path) -> None:
     rows = planted(400, noise=0.15)
     model = tiny_bert(tmp_path, rows.contents)
-    fitted = cross_fit(TASK, rows, model=model, recipe={"epochs": 8, "learning_rate": 5e-3})
+    fitted = cross_fit(TASK, rows, model=model, defaults={"epochs": 8, "learning_rate": 5e-3})
     assert auroc(fitted.suspicion, is_wrong(TASK, fitted, rows)) > 0.9
 
 
 def test_a_judgement_names_the_label_its_rivals_and_its_reason() -> None:
     rows = planted(200, noise=0.1)
-    judged = cross_fit(TASK, rows).judged
-    for row in judged.to_pylist():
+    scored = cross_fit(TASK, rows).scored
+    for row in scored.to_pylist():
         values = [one["probability"] for one in row["suggestions"]]
         assert values == sorted(values, reverse=True)
         assert sum(values) == pytest.approx(1, abs=1e-5)  # three classes, all suggested
         assert {one["label"]: one["probability"] for one in row["suggestions"]}[
             row["label"]
         ] == pytest.approx(row["p_label"])
-    assert len(model_task(TASK).reasons(judged)) == judged.num_rows
+    assert len(model_task(TASK).reasons(scored)) == scored.num_rows
 
 
 @given(st.integers(2, 12), st.integers(1, 40), st.integers(0, 2**32 - 1))
@@ -111,14 +111,14 @@ def test_parts_are_as_suspicious_as_the_whole_table(
     randomness = np.random.default_rng(seed)
     classes = [f"class-{place}" for place in range(num_classes)]
     probabilities = randomness.dirichlet(np.ones(num_classes), num_rows).astype(np.float32)
-    judged = judge(probabilities, randomness.integers(num_classes, size=num_rows), classes)
+    scored = score(probabilities, randomness.integers(num_classes, size=num_rows), classes)
     task, cut = model_task(TASK), num_rows // 2
-    parts = [part for part in (judged.slice(0, cut), judged.slice(cut)) if part.num_rows]
+    parts = [part for part in (scored.slice(0, cut), scored.slice(cut)) if part.num_rows]
     sums = {"belief": sum(task.sums(part, classes)["belief"] for part in parts)}
-    whole = task.sums(judged, classes)
+    whole = task.sums(scored, classes)
     assert np.allclose(sums["belief"], whole["belief"])
     found = np.concatenate([task.suspicion(part, whole, classes) for part in parts])
-    assert np.allclose(found, task.suspicion(judged, whole, classes))
+    assert np.allclose(found, task.suspicion(scored, whole, classes))
     assert found.min() >= 0
     assert found.max() <= 1
 

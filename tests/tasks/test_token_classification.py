@@ -28,18 +28,18 @@ from transformers import (
 from cluster.data.rows import Source, content_id, latest
 from cluster.tasks import model_task, tags
 from cluster.tasks.entity_errors import faults, reason
-from cluster.tasks.tagging import judge_row
-from cluster.versions.merge import Merging, merge
-from jobs.loop.rounds import wrong_parts
+from cluster.tasks.tagging import score_row
+from cluster.versions.merge import MergeConfig, merge
+from jobs.loop.rounds import wrong_keys
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
-from relabel_service.tables.lineage import decided_parts
+from relabel_service.tables.lineage import decided_keys
 from relabel_service.tasks import spans, task_named
 from relabel_service.tasks.spans import Span
 from relabel_service.v1 import labels_pb2
 from tests.data import slices
 from tests.support import cross_fit as training
-from tests.unit.test_consensus import results, vote
+from tests.unit.test_majority import results, vote
 
 NAME = "token_classification"
 TASK = task_named(NAME)
@@ -244,8 +244,8 @@ def test_suspicion_is_of_the_worst_token_of_the_class() -> None:
     seen[0] = [0.1, 0.0, 0.0, 0.9, 0.0]
     seen[1] = [0.7, 0.0, 0.0, 0.0, 0.3]
     seen[2] = [0.8, 0.2, 0.0, 0.0, 0.0]
-    judged = judge_row(0, seen, [Span(0, 2, "PER")], ["x", "y", "z"], CLASSES)
-    of_org, of_per = judged
+    scored = score_row(0, seen, [Span(0, 2, "PER")], ["x", "y", "z"], CLASSES)
+    of_org, of_per = scored
     assert (of_org["unit"], of_per["unit"]) == CLASSES
     assert of_per["p_label"] == pytest.approx(0.3)
     assert of_org["p_label"] == pytest.approx(0.8)
@@ -262,14 +262,14 @@ def test_an_entity_is_held_against_what_its_class_usually_gets() -> None:
         for unit, p_label in (("ORG", 0.05), ("ORG", 0.01), ("PER", 0.9), ("PER", 0.05))
     ]
     units, labels, p_label = zip(*rows, strict=True)
-    judged = pa.table({"unit": units, "label": labels, "p_label": p_label})
-    parts = [models.sums(part, CLASSES) for part in (judged.slice(0, 2), judged.slice(2))]
+    scored = pa.table({"unit": units, "label": labels, "p_label": p_label})
+    parts = [models.sums(part, CLASSES) for part in (scored.slice(0, 2), scored.slice(2))]
     sums = {name: parts[0][name] + parts[1][name] for name in parts[0]}
-    whole = models.sums(judged, CLASSES)
+    whole = models.sums(scored, CLASSES)
     assert {name: list(value) for name, value in sums.items()} == {
         name: pytest.approx(list(value)) for name, value in whole.items()
     }
-    nothing, usual, low, right, wrong = models.suspicion(judged, sums, CLASSES)
+    nothing, usual, low, right, wrong = models.suspicion(scored, sums, CLASSES)
     assert nothing == pytest.approx(0.1)
     assert usual == pytest.approx(0.03 / 0.08)
     assert wrong > low > usual > right
@@ -282,15 +282,15 @@ def wikinews() -> training.Rows:
 
 @pytest.fixture(scope="module")
 def fitted(wikinews: training.Rows) -> training.CrossFitted:
-    return training.cross_fit(NAME, wikinews, num_folds=2, recipe={"epochs": 8})
+    return training.cross_fit(NAME, wikinews, num_folds=2, defaults={"epochs": 8})
 
 
 def test_every_row_is_judged_once_for_each_class(
     wikinews: training.Rows, fitted: training.CrossFitted
 ) -> None:
-    assert fitted.judged.num_rows == len(wikinews.ids) * len(fitted.classes)
-    assert fitted.judged["unit"].to_pylist() == list(fitted.classes) * len(wikinews.ids)
-    assert all(fitted.judged["told"].to_pylist())
+    assert fitted.scored.num_rows == len(wikinews.ids) * len(fitted.classes)
+    assert fitted.scored["unit"].to_pylist() == list(fitted.classes) * len(wikinews.ids)
+    assert all(fitted.scored["told"].to_pylist())
 
 
 def test_planted_wrong_entities_rank_high(
@@ -370,7 +370,7 @@ def test_a_tagger_by_path_learns_long_rows_and_works_without_it_afterwards(
     models = model_task(NAME)
     models.prepare(folder, model=str(tagger_path), contents=contents, labels=labels)
     learner = models.start(folder, model=str(tagger_path), classes=("PER",), pretrained=True)
-    learner.recipe = replace(learner.recipe, epochs=60, learning_rate=0.01)
+    learner.defaults = replace(learner.defaults, epochs=60, learning_rate=0.01)
     training.fit(learner, contents, labels)
     predictions = training.predict(learner, contents)
     assert [one.shape for one in predictions] == [(32, 3), (2, 3)]
@@ -433,14 +433,14 @@ def test_answers_about_classes_merge_into_tags(tmp_path: Path, id_column: str | 
         row_id=name,
     )
     source = latest(Source(uri, NAME, ("tokens",), "label", id_column))
-    merged = merge(Merging(source, voted, "c", str(tmp_path / "lineage")))
+    merged = merge(MergeConfig(source, voted, "c", str(tmp_path / "lineage")))
     assert (merged.num_decided, merged.num_changed) == (3, 3)
     after = DeltaTable(uri).to_pyarrow_table().to_pylist()
     assert {row["id"]: row["label"] for row in after} == {
         "r": ["B-PER", "I-PER", "O", "B-LOC"],
         "other": ["O"],
     }
-    assert decided_parts(str(tmp_path / "lineage")) == {
+    assert decided_keys(str(tmp_path / "lineage")) == {
         (name, "LOC"),
         (name, "ORG"),
         (name, "PER"),
@@ -450,7 +450,7 @@ def test_answers_about_classes_merge_into_tags(tmp_path: Path, id_column: str | 
 def test_what_is_wrong_is_counted_class_by_class() -> None:
     given = {"a": text((0, 1, "PER"), (2, 3, "ORG")), "b": text((0, 1, "LOC"))}
     truth = {"a": text((0, 1, "LOC"), (2, 3, "ORG")), "b": text((0, 1, "LOC"))}
-    assert set(wrong_parts(TASK, given, truth)) == {("a", "PER"), ("a", "LOC")}
+    assert set(wrong_keys(TASK, given, truth)) == {("a", "PER"), ("a", "LOC")}
 
 
 def test_an_answer_beyond_the_tokens_is_refused_or_left_alone(tmp_path: Path) -> None:
@@ -462,7 +462,7 @@ def test_an_answer_beyond_the_tokens_is_refused_or_left_alone(tmp_path: Path) ->
         tmp_path, ("PER", "[]", text((0, 1, "PER"))), ("LOC", "[]", text((1, 3, "LOC")))
     )
     source = latest(Source(uri, NAME, ("tokens",), "label", "id"))
-    merging = Merging(source, voted, "c", str(tmp_path / "lineage"))
+    merging = MergeConfig(source, voted, "c", str(tmp_path / "lineage"))
     with pytest.raises(InvalidInput, match="'r': span 1-3 ends beyond the 2 tokens"):
         merge(merging)
     merged = merge(replace(merging, skip_changed=True))

@@ -11,12 +11,12 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from cluster.data.rows import Source, latest
-from cluster.versions.merge import Consensus, Merging, merge
+from cluster.versions.merge import Consensus, MergeConfig, merge
 from relabel_service.errors import Conflict, InvalidInput, NotFound
 from relabel_service.tables import delta, schemas
-from relabel_service.tables.lineage import decided_parts
+from relabel_service.tables.lineage import decided_keys
 from tests.support.campaigns import finding
-from tests.unit.test_consensus import results, vote
+from tests.unit.test_majority import results, vote
 
 
 class Setting:
@@ -40,9 +40,9 @@ class Setting:
     def finalize(self, *votes: dict[str, Any], campaign: str = "c") -> None:
         delta.append_once(self.results, results(*votes), app_id=campaign)
 
-    def merging(self, campaign: str = "c", *, skip_changed: bool = False) -> Merging:
+    def merging(self, campaign: str = "c", *, skip_changed: bool = False) -> MergeConfig:
         source = Source(self.uri, "text_classification", ("text",), "label", self.id_column)
-        return Merging(latest(source), self.results, campaign, self.lineage, skip_changed)
+        return MergeConfig(latest(source), self.results, campaign, self.lineage, skip_changed)
 
     def labels(self, version: int | None = None) -> list[str]:
         table = DeltaTable(self.uri, version=version).to_pyarrow_table().sort_by("text")
@@ -69,7 +69,7 @@ def test_a_majority_becomes_the_next_version_with_lineage(tmp_path: Path) -> Non
     assert (first["labelers"], dict(first["votes"])) == (["ann", "bob"], {"spam": 2})
     assert (first["dataset_version"], first["campaign"], first["run_id"]) == (1, "c", "run")
     assert (second["id"], second["changed"]) == ("b", False)
-    assert decided_parts(setting.lineage) == {("a", ""), ("b", "")}
+    assert decided_keys(setting.lineage) == {("a", ""), ("b", "")}
 
 
 def test_other_columns_and_rows_stay_as_they_were(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_confirmations_alone_make_no_version(tmp_path: Path) -> None:
     setting.finalize(vote("a", "ann", "ham", decision="confirm"))
     merged = merge(setting.merging())
     assert (merged.version_before, merged.version, merged.num_changed) == (0, 0, 0)
-    assert decided_parts(setting.lineage) == {("a", "")}
+    assert decided_keys(setting.lineage) == {("a", "")}
 
 
 def test_a_campaign_without_results_is_not_found(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_parquet_has_no_versions(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"], "label": ["x"]}), tmp_path / "data.parquet")
     source = Source(str(tmp_path / "data.parquet"), "text_classification", ("text",), "label")
     with pytest.raises(InvalidInput, match="no Delta table"):
-        merge(Merging(latest(source), "results", "c", "lineage"))
+        merge(MergeConfig(latest(source), "results", "c", "lineage"))
 
 
 def test_a_consensus_may_weigh_labelers_and_the_model(tmp_path: Path) -> None:

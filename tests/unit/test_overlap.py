@@ -38,9 +38,9 @@ def test_an_item_in_dispute_at_the_cap_goes_to_an_adjudicator(start: Start) -> N
     Person(service, "bob").answers("ham")
     assert stats(service).num_escalated == 1
     assert Person(service, "cyd").lease() == []
-    judge = Person(service, "judy", "adjudicator")
-    assert judge.lease() == []  # nothing to label
-    judge.answers("ham", adjudicate=True)
+    score = Person(service, "judy", "adjudicator")
+    assert score.lease() == []  # nothing to label
+    score.answers("ham", adjudicate=True)
     assert (stats(service).num_done, stats(service).num_escalated) == (1, 0)
 
 

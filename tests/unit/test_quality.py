@@ -6,14 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from cluster.mining.mine import Mined
+from cluster.mining.mine import MineResult
 from cluster.mining.unasked import histogram, middles
 from cluster.scores.feedback import Evidence, learn
 from jobs.loop import report
 from jobs.loop.quality import Answered, Pace, Quality, quality
 from jobs.loop.rounds import Round
 from relabel_service.votes.majority import decisions_of, majority
-from tests.unit.test_consensus import results, vote
+from tests.unit.test_majority import results, vote
 
 NUM_ROWS, NUM_ASKED, NUM_AUDIT = 4000, 400, 300
 
@@ -22,7 +22,7 @@ NUM_ROWS, NUM_ASKED, NUM_AUDIT = 4000, 400, 300
 class Campaign:
     """rest: what nobody has decided, by P(wrong) as the answers teach it. truth: errors there."""
 
-    mined: Mined
+    mined: MineResult
     rest: list[int]
     answered: Answered
     truth: int
@@ -43,7 +43,7 @@ def campaign(seed: int, *, num_audit: int = NUM_AUDIT, skew: float = 1.0) -> Cam
     order = np.argsort(-suspicion)
     asked, others = order[:NUM_ASKED], order[NUM_ASKED:]
     audited = rng.choice(others, num_audit, replace=False)
-    mined = Mined(
+    mined = MineResult(
         run_id="round-1",
         dataset_version=0,
         num_rows=NUM_ROWS,

@@ -58,17 +58,17 @@ class Queue(RuleBasedStateMachine):
             self.start_on.store.close()
             self.folder.cleanup()
 
-    def holders(self, rank: int, *, judge: bool) -> list[str]:
+    def holders(self, rank: int, *, score: bool) -> list[str]:
         now = self.clock()
         return [
             labeler
             for token, labeler, at, as_judge in self.given
-            if at == rank and as_judge is judge and self.expires.get(token, 0.0) > now
+            if at == rank and as_judge is score and self.expires.get(token, 0.0) > now
         ]
 
-    def lease_as(self, caller: Caller, max_items: int, *, judge: bool) -> list[leases_pb2.Lease]:
+    def lease_as(self, caller: Caller, max_items: int, *, score: bool) -> list[leases_pb2.Lease]:
         request = rpc.LeaseItemsRequest(
-            parent=CAMPAIGN, max_items=max_items, adjudicate=judge, request_id=request_id()
+            parent=CAMPAIGN, max_items=max_items, adjudicate=score, request_id=request_id()
         )
         try:
             taken = self.service.LeaseItems(request, caller).leases
@@ -82,31 +82,31 @@ class Queue(RuleBasedStateMachine):
         answered = {(who, at) for who, at, _, _ in self.accepted}
         for one in taken:
             rank = one.item.rank
-            assert caller.name not in self.holders(rank, judge=judge)
+            assert caller.name not in self.holders(rank, score=score)
             assert (caller.name, rank) not in answered
-            if not judge:
+            if not score:
                 assert self.kept_back.get(rank, 0.0) <= self.clock()
-            self.given.append((one.token, caller.name, rank, judge))
+            self.given.append((one.token, caller.name, rank, score))
             self.expires[one.token] = self.clock() + DURATION_S
         return list(taken)
 
     @rule(labeler=labelers, max_items=st.integers(1, NUM_ITEMS))
     def lease(self, labeler: str, max_items: int) -> None:
         skipped = {at for _, at, decision, _ in self.accepted if decision == NO_VOTES[0]}
-        for one in self.lease_as(Caller(labeler), max_items, judge=False):
+        for one in self.lease_as(Caller(labeler), max_items, score=False):
             assert not (self.never_again and one.item.rank in skipped)
 
     @rule(max_items=st.integers(1, NUM_ITEMS))
     def adjudicate(self, max_items: int) -> None:
-        judge = Caller("judy", frozenset({"adjudicator"}))
+        score = Caller("judy", frozenset({"adjudicator"}))
         voted = {at for _, at, _, as_judge in self.accepted if not as_judge}
-        for one in self.lease_as(judge, max_items, judge=True):
+        for one in self.lease_as(score, max_items, score=True):
             assert one.item.rank in voted  # somebody escalated it, or people disagree
 
     @precondition(lambda self: _started(self) and self.given)
     @rule(data=st.data(), decision=decisions)
     def submit(self, data: st.DataObject, decision: int) -> None:
-        token, labeler, rank, judge = data.draw(st.sampled_from(self.given))
+        token, labeler, rank, score = data.draw(st.sampled_from(self.given))
         result = leases_pb2.Result(token=token, decision=decision)  # type: ignore[arg-type]
         if decision == leases_pb2.DECISION_RELABEL:
             result.label.class_label.class_name = "spam"
@@ -121,7 +121,7 @@ class Queue(RuleBasedStateMachine):
             assert outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED
         if outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED:
             assert token in self.expires  # neither answered nor released before
-            self.accepted.append((labeler, rank, decision, judge))
+            self.accepted.append((labeler, rank, decision, score))
             del self.expires[token]
 
     @precondition(lambda self: _started(self) and self.given)
@@ -148,14 +148,14 @@ class Queue(RuleBasedStateMachine):
     @precondition(lambda self: _started(self) and self.given)
     @rule(data=st.data(), delay_s=st.sampled_from([0.0, 50.0, 400.0]))
     def release(self, data: st.DataObject, delay_s: float) -> None:
-        token, labeler, rank, judge = data.draw(st.sampled_from(self.given))
+        token, labeler, rank, score = data.draw(st.sampled_from(self.given))
         request = rpc.ReleaseLeasesRequest(
             parent=CAMPAIGN, tokens=[token], delay={"seconds": int(delay_s)},
             request_id=request_id(),
         )  # fmt: skip
         num_released = self.service.ReleaseLeases(request, Caller(labeler)).num_released
         assert num_released == 1 or self.expires.get(token, 0.0) <= self.clock()
-        if num_released and not judge and delay_s:
+        if num_released and not score and delay_s:
             self.kept_back[rank] = self.clock() + delay_s
         self.expires.pop(token, None)
 
@@ -181,13 +181,13 @@ class Queue(RuleBasedStateMachine):
         for rank in range(NUM_ITEMS if _started(self) else 0):
             votes = [
                 at
-                for _, at, decision, judge in self.accepted
-                if at == rank and not judge and decision not in NO_VOTES
+                for _, at, decision, score in self.accepted
+                if at == rank and not score and decision not in NO_VOTES
             ]
-            holders = self.holders(rank, judge=False)
+            holders = self.holders(rank, score=False)
             assert len(holders) + len(votes) <= self.most_votes
             assert len(set(holders)) == len(holders)
-            assert len(self.holders(rank, judge=True)) <= 1
+            assert len(self.holders(rank, score=True)) <= 1
 
     @invariant()
     def counts_add_up_and_nothing_confirmed_is_lost(self) -> None:

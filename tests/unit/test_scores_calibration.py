@@ -16,7 +16,7 @@ from relabel_service.errors import InvalidInput
 Array = npt.NDArray[Any]
 
 
-def judged(seed: int, num_rows: int = 2000, *, bias: float = 0.0) -> tuple[Array, Array]:
+def scored(seed: int, num_rows: int = 2000, *, bias: float = 0.0) -> tuple[Array, Array]:
     """P(wrong) as a model says, and what is wrong; bias shifts the model's logit."""
     rng = np.random.default_rng(seed)
     logit = rng.normal(-2, 1.5, num_rows)
@@ -28,7 +28,7 @@ def judged(seed: int, num_rows: int = 2000, *, bias: float = 0.0) -> tuple[Array
 def test_the_audits_interval_holds_the_truth_though_the_model_is_wrong(bias: float) -> None:
     covered, found, truth = 0, [], 0
     for seed in range(200):
-        p_wrong, wrong = judged(0, bias=bias)
+        p_wrong, wrong = scored(0, bias=bias)
         chances = calibration.audit_chances(p_wrong, 300)
         places = calibration.draw_audit(chances, seed)
         left = calibration.errors_left_by_audit(
@@ -44,7 +44,7 @@ def test_the_audits_interval_holds_the_truth_though_the_model_is_wrong(bias: flo
 
 
 def test_a_good_model_narrows_the_interval() -> None:
-    p_wrong, wrong = judged(1)
+    p_wrong, wrong = scored(1)
     flat = np.full_like(p_wrong, 0.5)
     width = []
     for one in (p_wrong, flat):
@@ -67,7 +67,7 @@ def test_audit_chances_sum_to_what_was_asked(p_wrong: list[float], data: st.Data
 
 
 def test_auditing_every_row_gives_the_count_itself() -> None:
-    p_wrong, wrong = judged(2, num_rows=50)
+    p_wrong, wrong = scored(2, num_rows=50)
     left = calibration.errors_left_by_audit(
         p_wrong, places=np.arange(50), wrong=wrong, chances=np.ones(50)
     )
@@ -75,7 +75,7 @@ def test_auditing_every_row_gives_the_count_itself() -> None:
 
 
 def test_without_an_audit_the_range_holds_the_models_sum() -> None:
-    p_wrong, _ = judged(3)
+    p_wrong, _ = scored(3)
     left = calibration.errors_left_by_model(p_wrong)
     assert not left.by_audit
     assert left.expected == pytest.approx(p_wrong.sum())
@@ -83,7 +83,7 @@ def test_without_an_audit_the_range_holds_the_models_sum() -> None:
 
 
 def test_reliability_counts_every_row_and_brackets_what_it_saw() -> None:
-    p_wrong, wrong = judged(5, num_rows=103)
+    p_wrong, wrong = scored(5, num_rows=103)
     curve = calibration.reliability(p_wrong, wrong)
     assert curve.num_rows.sum() == 103
     assert ((curve.low <= curve.observed + 1e-12) & (curve.observed <= curve.high + 1e-12)).all()

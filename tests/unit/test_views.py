@@ -10,15 +10,15 @@ import pytest
 
 from cluster.interfaces import EMBEDDING, FOLD, OBSERVED, Pools
 from cluster.io.folder import Folder
-from cluster.mining.rank import Scoring, known_of
+from cluster.mining.rank import Scoring, stats_of_rows
 from cluster.scores.combine import log_view
 from cluster.scores.compact import compact
 from cluster.scores.fold_ridge import FoldRidge, fold_moments
 from cluster.scores.ridge import Moments, Ridge
 from cluster.scores.views import log_view_of
 from cluster.tasks import model_task
-from cluster.tasks.classification import judge
-from cluster.training.dynamics import Observations
+from cluster.tasks.classification import score
+from cluster.training.dynamics import TrainingDynamics
 from relabel_service.errors import InvalidInput
 from tests.support.cross_fit import auroc
 
@@ -35,7 +35,7 @@ def rows(seed: int = 0, num_rows: int = 600) -> tuple[pa.Table, npt.NDArray[np.b
     logits = 0.8 * np.eye(3)[truth] + 0.6 * rng.normal(size=(num_rows, 3))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     vectors = rng.normal(size=(3, 6))[truth] + 0.7 * rng.normal(size=(num_rows, 6))
-    judged = judge(probabilities.astype(np.float32), given, CLASSES)
+    scored = score(probabilities.astype(np.float32), given, CLASSES)
     watched = np.where(wrong, 0.4, 0.7) + 0.2 * rng.random(num_rows)
     for name, values in {
         "id": pa.array([f"row-{place}" for place in range(num_rows)]),
@@ -43,36 +43,36 @@ def rows(seed: int = 0, num_rows: int = 600) -> tuple[pa.Table, npt.NDArray[np.b
         EMBEDDING: pa.array(list(vectors.astype(np.float32)), pa.list_(pa.float32())),
         f"{OBSERVED}p_label": pa.array(watched),
     }.items():
-        judged = judged.append_column(name, values)
-    return judged, wrong
+        scored = scored.append_column(name, values)
+    return scored, wrong
 
 
-def suspicion(judged: pa.Table, num_folds: int = NUM_FOLDS) -> Doubles:
+def suspicion(scored: pa.Table, num_folds: int = NUM_FOLDS) -> Doubles:
     scoring = Scoring("", TASK, CLASSES, "run", num_folds=num_folds)
-    known, seen = known_of(scoring, judged)
+    known, seen = stats_of_rows(scoring, scored)
     return scoring.suspicion(seen, known.sums)
 
 
 def test_the_hedge_is_better_than_the_model_alone() -> None:
-    judged, wrong = rows()
-    alone = auroc(suspicion(judged, num_folds=0), wrong)
-    views = auroc(suspicion(judged), wrong)
+    scored, wrong = rows()
+    alone = auroc(suspicion(scored, num_folds=0), wrong)
+    views = auroc(suspicion(scored), wrong)
     assert views > alone + 0.1
-    without = judged.drop_columns([EMBEDDING])
+    without = scored.drop_columns([EMBEDDING])
     assert alone < auroc(suspicion(without), wrong) < views
 
 
 def test_moments_and_sums_of_parts_add_up_to_those_of_the_whole() -> None:
-    judged, _ = rows()
+    scored, _ = rows()
     task = model_task(TASK)
     assert isinstance(task, Pools)
-    parts = [judged.slice(0, 100), judged.slice(100, 350), judged.slice(450)]
-    whole = task.moments(judged, CLASSES, NUM_FOLDS)
+    parts = [scored.slice(0, 100), scored.slice(100, 350), scored.slice(450)]
+    whole = task.moments(scored, CLASSES, NUM_FOLDS)
     by_part = [task.moments(part, CLASSES, NUM_FOLDS) for part in parts]
     for name, value in whole.items():
         assert np.allclose(sum(one[name] for one in by_part), value)
-    learned = task.learn(judged, whole, CLASSES)
-    seen = task.with_views(judged, learned, CLASSES)
+    learned = task.learn(scored, whole, CLASSES)
+    seen = task.with_views(scored, learned, CLASSES)
     sums = task.sums(seen, CLASSES)
     joined = []
     for part in parts:
@@ -82,14 +82,14 @@ def test_moments_and_sums_of_parts_add_up_to_those_of_the_whole() -> None:
 
 
 def test_signals_tell_each_view_and_stay_the_models_own() -> None:
-    judged, _ = rows()
+    scored, _ = rows()
     scoring = Scoring("", TASK, CLASSES, "run", num_folds=NUM_FOLDS)
-    known, seen = known_of(scoring, judged)
+    known, seen = stats_of_rows(scoring, scored)
     signals = model_task(TASK).signals(seen, known.sums, CLASSES)
     assert {"suspicion_model", "suspicion_encoder", "suspicion_dynamics", "suspicion_pool"} < set(
         signals
     )
-    assert np.array_equal(signals["p_label"], judged["p_label"].to_numpy())
+    assert np.array_equal(signals["p_label"], scored["p_label"].to_numpy())
     assert all(
         ((found >= 0) & (found <= 1)).all()
         for name, found in signals.items()
@@ -98,11 +98,11 @@ def test_signals_tell_each_view_and_stay_the_models_own() -> None:
 
 
 def test_a_row_that_training_never_saw_is_as_suspect_as_the_pool_has_it() -> None:
-    judged, _ = rows()
-    at = judged.column_names.index(f"{OBSERVED}p_label")
-    unseen = judged.set_column(at, f"{OBSERVED}p_label", pa.array(np.full(600, np.nan)))
+    scored, _ = rows()
+    at = scored.column_names.index(f"{OBSERVED}p_label")
+    unseen = scored.set_column(at, f"{OBSERVED}p_label", pa.array(np.full(600, np.nan)))
     scoring = Scoring("", TASK, CLASSES, "run", num_folds=NUM_FOLDS)
-    known, seen = known_of(scoring, unseen)
+    known, seen = stats_of_rows(scoring, unseen)
     signals = model_task(TASK).signals(seen, known.sums, CLASSES)
     assert np.array_equal(signals["suspicion_dynamics"], signals["suspicion_pool"])
 
@@ -155,7 +155,7 @@ def test_observations_are_the_mean_over_the_runs_that_saw_the_row(tmp_path: Path
             {"id": names, "num_epochs": pa.array(epochs, pa.int32()), "p_label": values}
         )
         pq.write_table(table, tmp_path / "observed" / f"{run}.parquet")
-    observed = Observations.read(Folder(str(tmp_path)))
+    observed = TrainingDynamics.read(Folder(str(tmp_path)))
     found = observed.of(["b", "x", "a", "c"])["p_label"]
     assert np.allclose(found, [0.8, np.nan, 0.2, np.nan], equal_nan=True)
-    assert Observations.read(Folder(str(tmp_path / "none"))).of(["a"]) == {}
+    assert TrainingDynamics.read(Folder(str(tmp_path / "none"))).of(["a"]) == {}

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.audio.waveform import resampled
 from cluster.models.convnet import ConvNet
 from cluster.tasks.classification import ClassLearner
@@ -28,7 +28,9 @@ HEARD = 0.95  # share of the sample's sounds that are heard whole
 MAX_LOOKED_AT = 500  # sounds of the sample that tell rate and duration
 SILENCE = 1e-6  # power below which a band is taken as silent
 FILE = "sounds.json"
-RECIPE = Recipe(epochs=30, batch_size=8, learning_rate=3e-3, weight_decay=0.05, warmup_share=0.1)
+DEFAULTS = TrainingDefaults(
+    epochs=30, batch_size=8, learning_rate=3e-3, weight_decay=0.05, warmup_share=0.1
+)
 
 LogMel = npt.NDArray[np.float16]
 
@@ -55,7 +57,7 @@ def start(folder: Path, classes: Sequence[str]) -> ClassLearner:
     return ClassLearner(
         _SoundNet(len(classes)),
         classes=classes,
-        recipe=RECIPE,
+        defaults=DEFAULTS,
         encode=encode,
         collate=lambda encoded: {"bands": torch.from_numpy(np.stack(encoded))},
         size=lambda _: 1,

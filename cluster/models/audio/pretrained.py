@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.audio.waveform import resampled
 from cluster.models.pretrained import Logits
 from cluster.tasks.classification import ClassLearner
@@ -18,7 +18,7 @@ from relabel_service.media import audio, fetch
 
 MAX_S = 30.0  # of a longer sound the beginning is heard
 MIN_S = 0.1  # a shorter one is followed by silence, lest convolutions find nothing
-RECIPE = Recipe(epochs=5, batch_size=16, learning_rate=3e-5, warmup_share=0.1)
+DEFAULTS = TrainingDefaults(epochs=5, batch_size=16, learning_rate=3e-5, warmup_share=0.1)
 
 
 def prepare(folder: Path, model: str) -> None:
@@ -64,7 +64,7 @@ def start(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool)
     return ClassLearner(
         Logits(network),
         classes=classes,
-        recipe=RECIPE,
+        defaults=DEFAULTS,
         # Files are kept, not samples, which would be several times as large.
         encode=lambda contents: [fetch.load(content) for content in contents],
         collate=collate,

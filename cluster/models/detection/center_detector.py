@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.detection.center_network import (
     CenterNetwork,
     box_loss,
@@ -29,13 +29,15 @@ from cluster.models.detection.center_network import (
     maps,
 )
 from cluster.models.detection.pixels import decode, resized
-from cluster.tasks.detection import LEAST_SCORE, Detections, judge, named, suppress
+from cluster.tasks.detection import LEAST_SCORE, Detections, named, score, suppress
 from relabel_service.media import fetch
 from relabel_service.media import images as media_images
 from relabel_service.tasks.boxes import read_boxes
 
 CONFIG_FILE = "detector.json"
-RECIPE = Recipe(epochs=40, batch_size=8, learning_rate=2e-3, weight_decay=0.01, warmup_share=0.1)
+DEFAULTS = TrainingDefaults(
+    epochs=40, batch_size=8, learning_rate=2e-3, weight_decay=0.01, warmup_share=0.1
+)
 MULTIPLE = 16  # of the input's sides
 MIN_SIDE, MAX_SIDE = 64, 256  # pixels of the longer side that the network may see
 MAX_LOOKED_AT = 2_000  # images of the sample that tell sizes
@@ -95,7 +97,7 @@ def start(folder: Path, classes: Sequence[str]) -> "CenterLearner":
 class CenterLearner(nn.Module):
     """CenterNetwork as a Learner."""
 
-    recipe = RECIPE
+    defaults = DEFAULTS
     observed: tuple[str, ...] = ("loss",)
 
     def __init__(self, config: Config, classes: Sequence[str]) -> None:
@@ -183,10 +185,10 @@ class CenterLearner(nn.Module):
             )
         ]  # fmt: skip
 
-    def judge(
+    def score(
         self, predictions: Sequence[Detections], labels: Sequence[str], contents: Sequence[str]
     ) -> pa.Table:
-        return judge(predictions, labels, self._classes, threshold=THRESHOLD)
+        return score(predictions, labels, self._classes, threshold=THRESHOLD)
 
     def answers(self, predictions: Sequence[Detections]) -> list[Mapping[str, Any]]:
         return [named(found, self._classes) for found in predictions]

@@ -18,15 +18,17 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.detection.pixels import decode
-from cluster.tasks.detection import LEAST_SCORE, Detections, judge, named, suppress
+from cluster.tasks.detection import LEAST_SCORE, Detections, named, score, suppress
 from relabel_service.errors import InvalidInput
 from relabel_service.media import fetch
 from relabel_service.media import images as media_images
 from relabel_service.tasks.boxes import read_boxes
 
-RECIPE = Recipe(epochs=20, batch_size=4, learning_rate=5e-5, weight_decay=1e-4, warmup_share=0.1)
+DEFAULTS = TrainingDefaults(
+    epochs=20, batch_size=4, learning_rate=5e-5, weight_decay=1e-4, warmup_share=0.1
+)
 PILLOW = "pil"  # the processors' backend that needs no torchvision
 THRESHOLD = 0.5  # score from which a box is suggested
 OVERLAP = 0.7  # IoU from which the lesser of two boxes of a class is dropped
@@ -81,7 +83,7 @@ def start(
 class PretrainedLearner(nn.Module):
     """A transformers detector as a Learner. Its loss is one of the batch: matching is joint."""
 
-    recipe = RECIPE
+    defaults = DEFAULTS
     observed: tuple[str, ...] = ()
 
     def __init__(self, network: nn.Module, processor: Any, classes: Sequence[str]) -> None:
@@ -140,10 +142,10 @@ class PretrainedLearner(nn.Module):
             for one, size in zip(found, batch["sizes"].tolist(), strict=True)
         ]
 
-    def judge(
+    def score(
         self, predictions: Sequence[Detections], labels: Sequence[str], contents: Sequence[str]
     ) -> pa.Table:
-        return judge(predictions, labels, self._classes, threshold=THRESHOLD)
+        return score(predictions, labels, self._classes, threshold=THRESHOLD)
 
     def answers(self, predictions: Sequence[Detections]) -> list[Mapping[str, Any]]:
         return [named(found, self._classes) for found in predictions]

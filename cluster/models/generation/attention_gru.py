@@ -25,7 +25,7 @@ from tokenizers import (
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.generation.generations import (
     IGNORED,
     NUM_BEAMS,
@@ -43,7 +43,7 @@ WIDTH = 128
 DROPOUT = 0.2
 MAX_TOKENS, SLACK = 512, 1.25  # of a target, as a multiple of the sample's longest
 TOKENIZER_FILE, LENGTHS_FILE = "tokenizer.json", "lengths.json"
-RECIPE = Recipe(epochs=20, batch_size=32, learning_rate=3e-3, warmup_share=0.05)
+DEFAULTS = TrainingDefaults(epochs=20, batch_size=32, learning_rate=3e-3, warmup_share=0.05)
 
 State = tuple[torch.Tensor, torch.Tensor]  # of the two decoder GRUs, [1, B, W] each
 
@@ -89,7 +89,7 @@ class AttentionGRU(nn.Module):
 class BuiltInGenerator(nn.Module):
     """The network and its tokenizer, as a Generator."""
 
-    recipe = RECIPE
+    defaults = DEFAULTS
 
     def __init__(self, tokenizer: Tokenizer, max_target: int) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 
 NUM_BEAMS, NUM_GENERATIONS = 4, 3
 TARGET = "labels"
@@ -29,7 +29,7 @@ class Generated:
 class Generator(Protocol):
     """An encoder-decoder module with the way into and out of it. B rows, T target tokens."""
 
-    recipe: Recipe
+    defaults: TrainingDefaults
 
     def encode(self, contents: Sequence[str]) -> list[Any]: ...
 

@@ -21,7 +21,7 @@ from transformers import (
     GenerationMixin,
 )
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.generation.generations import (
     IGNORED,
     NUM_BEAMS,
@@ -37,13 +37,13 @@ from relabel_service.tasks.sequence_generation import is_sound
 MAX_TOKENS = 512
 SLACK = 1.25  # of a target, as a multiple of the sample's longest
 LENGTHS_FILE = "lengths.json"
-RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=1e-4, warmup_share=0.1)
+DEFAULTS = TrainingDefaults(epochs=3, batch_size=16, learning_rate=1e-4, warmup_share=0.1)
 
 
 class EncoderDecoder(nn.Module):
     """A transformers model as a Generator."""
 
-    recipe = RECIPE
+    defaults = DEFAULTS
 
     def __init__(
         self, model: Any, tokenizer: Any, source: TextSource | SoundSource, *, max_target: int

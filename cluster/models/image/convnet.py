@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.convnet import ConvNet
 from cluster.tasks.classification import ClassLearner
 from relabel_service.media import fetch, images
@@ -16,7 +16,9 @@ from relabel_service.media import fetch, images
 SIDES = (8, 64)  # least and most pixels a side
 MAX_LOOKED_AT = 500  # pictures of the sample that tell size and brightness
 FILE = "pixels.json"
-RECIPE = Recipe(epochs=12, batch_size=64, learning_rate=3e-3, weight_decay=0.05, warmup_share=0.1)
+DEFAULTS = TrainingDefaults(
+    epochs=12, batch_size=64, learning_rate=3e-3, weight_decay=0.05, warmup_share=0.1
+)
 
 
 def prepare(folder: Path, contents: Sequence[str]) -> None:
@@ -48,7 +50,7 @@ def start(folder: Path, classes: Sequence[str]) -> ClassLearner:
     return ClassLearner(
         _PixelNet(told, num_classes=len(classes)),
         classes=classes,
-        recipe=RECIPE,
+        defaults=DEFAULTS,
         encode=encode,
         collate=_collate,
         size=lambda _: 1,

@@ -8,14 +8,16 @@ from typing import Any
 from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.pretrained import Logits
 from cluster.tasks.classification import ClassLearner
 from relabel_service.errors import InvalidInput
 from relabel_service.media import fetch
 
 PILLOW = "pil"  # the processors' backend that needs no torchvision
-RECIPE = Recipe(epochs=5, batch_size=32, learning_rate=5e-5, weight_decay=0.05, warmup_share=0.1)
+DEFAULTS = TrainingDefaults(
+    epochs=5, batch_size=32, learning_rate=5e-5, weight_decay=0.05, warmup_share=0.1
+)
 
 
 def prepare(folder: Path, model: str) -> None:
@@ -51,7 +53,7 @@ def start(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool)
     return ClassLearner(
         Logits(network),
         classes=classes,
-        recipe=RECIPE,
+        defaults=DEFAULTS,
         # Files are kept, not tensors, which would be a hundred times as large at 224 pixels a side.
         encode=lambda contents: [fetch.load(content) for content in contents],
         collate=collate,

@@ -16,14 +16,14 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.pretrained import Logits
 from cluster.tasks.tagging import MASK, TagLearner
 from relabel_service.errors import InvalidInput
 
 MAX_SUBWORDS = 512
 SHARED = 4  # a window shares one part in so many with the window before
-RECIPE = Recipe(epochs=5, batch_size=16, learning_rate=5e-5, warmup_share=0.1)
+DEFAULTS = TrainingDefaults(epochs=5, batch_size=16, learning_rate=5e-5, warmup_share=0.1)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def start(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool)
     return TagLearner(
         _TokenLogits(network),
         classes=classes,
-        recipe=RECIPE,
+        defaults=DEFAULTS,
         encode=lambda contents: [_encode(tokenizer, json.loads(c), longest) for c in contents],
         collate=collate,
         size=lambda row: sum(map(len, row.subwords)),

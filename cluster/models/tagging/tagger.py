@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.tasks.tagging import MASK, TagLearner
 
 MAX_FEATURES = 50_000
@@ -28,7 +28,9 @@ WIDTH = 64
 CHARACTERS = (2, 3, 4)  # lengths of character n-grams, within words
 DILATIONS = (1, 2, 4)
 DROPOUT = 0.4
-RECIPE = Recipe(epochs=15, batch_size=16, learning_rate=3e-3, weight_decay=0.01, warmup_share=0.1)
+DEFAULTS = TrainingDefaults(
+    epochs=15, batch_size=16, learning_rate=3e-3, weight_decay=0.01, warmup_share=0.1
+)
 
 Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]  # features; how many a token has
 
@@ -51,7 +53,7 @@ def start(folder: Path, classes: Sequence[str]) -> TagLearner:
     return TagLearner(
         ConvTagger(UNKNOWN + 1 + len(known), 1 + 2 * len(classes)),
         classes=classes,
-        recipe=RECIPE,
+        defaults=DEFAULTS,
         encode=lambda contents: [_encode(json.loads(content), known) for content in contents],
         collate=_collate,
         size=lambda encoded: len(encoded[1]),

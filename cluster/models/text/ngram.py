@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.tasks.classification import ClassLearner
 
 NUM_BUCKETS = 2**17
@@ -24,7 +24,7 @@ CHARACTERS = (2, 3, 4, 5)  # lengths of character n-grams, within words
 WORDS = (1, 2)  # lengths of word n-grams
 BLOCKS = (0.5, 1.0)  # length of the word and of the character part, before both become one unit
 IDF_FILE = "idf.npy"
-RECIPE = Recipe(epochs=6, batch_size=64, learning_rate=0.02, weight_decay=0.0)
+DEFAULTS = TrainingDefaults(epochs=6, batch_size=64, learning_rate=0.02, weight_decay=0.0)
 
 Encoded = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # buckets, weights; [n-grams]
 
@@ -67,7 +67,7 @@ def start(folder: Path, classes: Sequence[str]) -> ClassLearner:
     return ClassLearner(
         NGramClassifier(len(classes)),
         classes=classes,
-        recipe=RECIPE,
+        defaults=DEFAULTS,
         encode=encode,
         collate=_collate,
         size=lambda encoded: len(encoded[0]),

@@ -6,13 +6,13 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from cluster.interfaces import Recipe, Tensors
+from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.pretrained import Logits
 from cluster.tasks.classification import ClassLearner
 from relabel_service.errors import InvalidInput
 
 MAX_TOKENS = 512
-RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=5e-5, warmup_share=0.1)
+DEFAULTS = TrainingDefaults(epochs=3, batch_size=16, learning_rate=5e-5, warmup_share=0.1)
 
 
 def prepare(folder: Path, model: str) -> None:
@@ -50,5 +50,10 @@ def start(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool)
         return {name: padded[name] for name in ("input_ids", "attention_mask")}
 
     return ClassLearner(
-        Logits(network), classes=classes, recipe=RECIPE, encode=encode, collate=collate, size=len
+        Logits(network),
+        classes=classes,
+        defaults=DEFAULTS,
+        encode=encode,
+        collate=collate,
+        size=len,
     )

@@ -139,8 +139,8 @@ def test_weighing_labelers_and_model_beats_counting_votes() -> None:
 def test_an_adjudicator_outvotes_the_weights_too() -> None:
     votes, findings, truths = crowd(seed=1)
     wrong = next(name for name in CLASSES if name != truths["row-0"])
-    judged = results(*votes.to_pylist(), vote("row-0", "judy", wrong, role="adjudicator"))
-    decided, _ = crowdlab(judged, findings)
+    scored = results(*votes.to_pylist(), vote("row-0", "judy", wrong, role="adjudicator"))
+    decided, _ = crowdlab(scored, findings)
     assert {row["id"]: row["new_label"] for row in decided.to_pylist()}["row-0"] == wrong
 
 

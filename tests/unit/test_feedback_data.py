@@ -9,12 +9,12 @@ import pytest
 from deltalake import write_deltalake
 
 from cluster.data.rows import Source
-from cluster.inference.predict import Inference
-from cluster.mining.feedback_data import BY_MODELS, groups_of, learned
+from cluster.inference.predict import InferenceConfig
+from cluster.mining.feedback_data import BY_MODELS, groups_of, learn_from_lineage
 from cluster.mining.selection import Selection
 from cluster.scores.feedback import Evidence, Feedback, learn
-from cluster.training.train import Training
-from jobs.loop.rounds import Loop, Rounds
+from cluster.training.train import TrainConfig
+from jobs.loop.rounds import LoopConfig, Rounds
 from relabel_service.tables import delta, schemas
 
 TASK = "text_classification"
@@ -71,7 +71,7 @@ def expected() -> Feedback:
 
 
 def test_findings_and_audited_rows_that_people_decided_teach(lineage: str) -> None:
-    found = learned(lineage)
+    found = learn_from_lineage(lineage)
     assert found == expected()
     assert found.num_answers == 10
     assert found.groups["money"] > found.groups["sport"]  # 0, 6 of five; 3 of five
@@ -89,14 +89,14 @@ def test_policies_and_findings_that_are_gone_or_not_mined_teach_nothing(
     write(uri, patterns, schemas.FINDINGS, "pattern")
     asked = [decision(number, findings_uri=uri, run_id="pattern") for number in range(3)]
     write(lineage, asked, schemas.LINEAGE, "merge-3")
-    assert learned(lineage) == expected()
+    assert learn_from_lineage(lineage) == expected()
 
 
 def test_without_decisions_nothing_is_learned(tmp_path: Path) -> None:
-    assert learned(None) == Feedback()
-    assert learned(str(tmp_path / "none")) == Feedback()
+    assert learn_from_lineage(None) == Feedback()
+    assert learn_from_lineage(str(tmp_path / "none")) == Feedback()
     write(str(tmp_path / "lineage"), [], schemas.LINEAGE, "merge-1")
-    assert learned(str(tmp_path / "lineage")) == Feedback()
+    assert learn_from_lineage(str(tmp_path / "lineage")) == Feedback()
 
 
 def test_groups_are_units_or_classes_where_there_are_any() -> None:
@@ -111,13 +111,13 @@ def test_a_loop_mines_by_what_people_have_decided(
 ) -> None:
     data = str(tmp_path / "data")
     write_deltalake(data, pa.table({"id": ["a"], "text": ["b"], "label": ["c"]}))
-    loop = Loop(
+    loop = LoopConfig(
         source=Source(data, TASK, ("text",), "label", "id"),
         out=str(tmp_path),
         num_rounds=2,
-        training=Training(),
+        training=TrainConfig(),
         selection=Selection(),
-        inference=Inference(),
+        inference=InferenceConfig(),
         gold_column=None,
         tests={},
         feedback=feedback,

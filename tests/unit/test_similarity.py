@@ -4,7 +4,7 @@ import bm25s
 import numpy as np
 import pytest
 
-from cluster.similar.similarity import Counts, Likeness, bm25, measure_of, tokens, words
+from cluster.similar.similarity import Counts, Similarity, bm25, measure_of, tokens, words
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from tests.data import png
@@ -43,26 +43,28 @@ def test_words_are_found_with_and_without_spaces() -> None:
 
 
 def test_a_match_of_an_expression_is_all_or_nothing() -> None:
-    measure = measure_of(Likeness.REGEX, ["refund.*arrived", "app"], None, task=TASK, model=None)()
+    measure = measure_of(
+        Similarity.REGEX, ["refund.*arrived", "app"], None, task=TASK, model=None
+    )()
     assert measure(TEXTS).tolist() == [[1, 0], [0, 0], [0, 1], [0, 0], [0, 0]]
     assert measure([]).shape == (0, 2)
 
 
 @pytest.mark.parametrize(
-    ("likeness", "case", "task", "told"),
+    ("similarity_by", "case", "task", "told"),
     [
-        (Likeness.REGEX, "(", TASK, "'\\(' is no regular expression"),
-        (Likeness.EMBEDDING, "refund", TASK, "model: none is given, and text has no built-in"),
-        (Likeness.TOKENS, None, "image_classification", "image has no words"),
+        (Similarity.REGEX, "(", TASK, "'\\(' is no regular expression"),
+        (Similarity.EMBEDDING, "refund", TASK, "model: none is given, and text has no built-in"),
+        (Similarity.TOKENS, None, "image_classification", "image has no words"),
     ],
 )
 def test_likeness_that_does_not_suit_is_refused(
-    likeness: Likeness, case: str | None, task: str, told: str
+    similarity_by: Similarity, case: str | None, task: str, told: str
 ) -> None:
     picture = png.encode(np.zeros((8, 8), np.uint8))
     content = case or task_named(task).read_content({"image": picture})
     with pytest.raises(InvalidInput, match=told):
-        measure_of(likeness, [content], None, task=task, model=None)
+        measure_of(similarity_by, [content], None, task=task, model=None)
 
 
 def test_words_of_text_are_the_text() -> None:

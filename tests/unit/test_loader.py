@@ -10,7 +10,7 @@ import torch
 from cluster.engine.workers import Workers
 from cluster.interfaces import Tensors
 from cluster.training.loader import Batches
-from cluster.training.train import Training
+from cluster.training.train import TrainConfig
 from relabel_service.errors import InvalidInput
 
 ROWS = 10
@@ -84,6 +84,6 @@ def test_cpus_that_would_feed_no_gpu_are_refused() -> None:
 
 
 def test_training_goes_on_whatever_feeds_its_workers_but_not_with_other_workers() -> None:
-    alone = Training()
-    assert Training(workers=Workers(use_gpu=True, cpus_per_gpu=4)).told() == alone.told()
-    assert Training(workers=Workers(2)).told() != alone.told()  # twice the rows a step
+    alone = TrainConfig()
+    assert TrainConfig(workers=Workers(use_gpu=True, cpus_per_gpu=4)).told() == alone.told()
+    assert TrainConfig(workers=Workers(2)).told() != alone.told()  # twice the rows a step

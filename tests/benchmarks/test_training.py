@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from bench import duplicates, loop
 from bench.detection_product import ANSWERED, BEFORE, MINE, WITH_ENCODER, mined
-from bench.loop_orders import ORDERS, Known
+from bench.loop_orders import ORDERS, TableStats
 from bench.training import Rows, cross_fit, evidence, folds_of, train
 from cluster.interfaces import FOLD, OBSERVED
 from cluster.scores.feedback import Feedback
@@ -24,7 +24,7 @@ def rows(num_rows: int = 300, noise: float = 0.15, seed: int = 0) -> tuple[Rows,
     return Rows(TASK, found.ids, found.contents, found.labels), found.gold
 
 
-def settings(*decided_weights: float) -> loop.Settings:
+def settings(*reviewed_weights: float) -> loop.Settings:
     return loop.Settings(
         data=None,  # type: ignore[arg-type]
         out=None,  # type: ignore[arg-type]
@@ -34,16 +34,16 @@ def settings(*decided_weights: float) -> loop.Settings:
         num_rounds=2,
         share=0.15,
         error_rates=(0.0,),
-        decided_weights=decided_weights or (1.0,),
+        reviewed_weights=reviewed_weights or (1.0,),
     )
 
 
 def test_rows_are_judged_by_the_model_that_has_not_seen_them_and_watched_by_the_others() -> None:
     some, gold = rows()
-    judged = cross_fit(some, num_folds=3).judged
-    assert judged["id"].to_pylist() == some.ids
-    assert np.array_equal(judged[FOLD].to_numpy(), folds_of(some, 3))
-    watched = judged[f"{OBSERVED}p_label"].to_numpy()
+    scored = cross_fit(some, num_folds=3).scored
+    assert scored["id"].to_pylist() == some.ids
+    assert np.array_equal(scored[FOLD].to_numpy(), folds_of(some, 3))
+    watched = scored[f"{OBSERVED}p_label"].to_numpy()
     wrong = np.array(some.labels) != np.array(gold)
     assert ((watched >= 0) & (watched <= 1)).all()
     assert auroc(1 - watched, wrong) > 0.9
@@ -53,8 +53,8 @@ def test_every_order_but_chance_finds_planted_errors() -> None:
     some, gold = rows()
     wrong = np.array(some.labels) != np.array(gold)
     fitted = cross_fit(some)
-    told = evidence(some, fitted.judged, num_folds=5)
-    known = Known(some, fitted, told, Feedback(), np.random.default_rng(0))
+    told = evidence(some, fitted.scored, num_folds=5)
+    known = TableStats(some, fitted, told, Feedback(), np.random.default_rng(0))
     found = {name: auroc(order(known), wrong) for name, order in ORDERS.items()}
     assert found.pop("random") < 0.7
     assert all(one > 0.9 for one in found.values()), found
@@ -93,8 +93,14 @@ def test_the_loop_reaches_the_ceiling_sooner_if_rows_count_by_how_likely_they_ar
     one = loop.Set("planted", some, np.array(gold), test, dev=None)
     assert test.labels == truth
     alike, by_doubt = (
-        loop.run(one, "ours", error_rate=0.0, seed=0, settings=replace(settings(), doubts=doubts))
-        for doubts in (False, True)
+        loop.run(
+            one,
+            "ours",
+            error_rate=0.0,
+            seed=0,
+            settings=replace(settings(), label_confidence=label_confidence),
+        )
+        for label_confidence in (False, True)
     )
     assert alike[0] == by_doubt[0]
     assert alike[0] < alike[-1] < by_doubt[-1]

@@ -65,9 +65,9 @@ def test_what_lies_at_an_address_is_not_fetched_to_judge_an_answer() -> None:
     task = TASKS["object_detection"]
     boxes = task.label_from_wire(box(999, 999))
     for content in ("s3://nowhere/picture.png", data_uri(b"broken", "image/png")):
-        assert task.misfit(boxes, task.content_to_wire(content)) is None
+        assert task.incompatible_label(boxes, task.content_to_wire(content)) is None
 
 
 @pytest.mark.parametrize("task", [one for one in TASKS.values() if not one.refers_to_content])
 def test_labels_that_name_no_part_of_their_content_suit_any(task: Any) -> None:
-    assert task.misfit("label", items_pb2.Content()) is None
+    assert task.incompatible_label("label", items_pb2.Content()) is None

@@ -1,0 +1,1 @@
+"""Tests of what only benchmarks use: `make test-bench`."""
