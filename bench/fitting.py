@@ -29,8 +29,7 @@ from transformers import SwinConfig, SwinForImageClassification, ViTImageProcess
 
 from bench.mining import spread
 from cluster.data.rows import Source, latest
-from cluster.engine.devices import autocast, device, to_device
-from cluster.engine.workers import Workers
+from cluster.engine.devices import Workers, autocast, device, to_device
 from cluster.interfaces import Tensors
 from cluster.tasks import model_task
 from cluster.training.loop import MAX_GRADIENT_NORM

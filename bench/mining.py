@@ -23,7 +23,7 @@ import torch
 import typer
 
 from cluster.data.rows import Source, check, latest
-from cluster.engine.workers import Workers
+from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig, Predictor, Sampling
 from cluster.mining.mine import MineConfig, mine
 from cluster.mining.selection import Selection

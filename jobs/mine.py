@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cluster.data.rows import BATCH_ROWS
-from cluster.engine.workers import Workers
+from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.mining.feedback_data import learn_from_lineage
 from cluster.mining.mine import MineConfig, delete_predictions, mine, write_label_confidence

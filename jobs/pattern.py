@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import typer
 
 from cluster.data.rows import Source, latest, rows
-from cluster.engine.workers import Workers
+from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection, parse_budget
 from cluster.similar.find import ExampleError, Pattern, find

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.data.rows import Source, latest
-from cluster.engine.workers import Workers
+from cluster.engine.devices import Workers
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.io.folder import Folder

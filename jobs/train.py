@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.engine.workers import Workers
+from cluster.engine.devices import Workers
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
 from cluster.training.train import TrainConfig, train

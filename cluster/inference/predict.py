@@ -16,8 +16,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from torch import nn
 
 from cluster.data.rows import BATCH_ROWS
-from cluster.engine.devices import autocast, device, to_device
-from cluster.engine.workers import Workers
+from cluster.engine.devices import Workers, autocast, device, to_device
 from cluster.interfaces import Learner, ScoresGivenLabels
 from cluster.training.model_store import ALL, ModelStore, fold_run
 from relabel_service.errors import InvalidInput

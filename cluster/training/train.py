@@ -25,7 +25,7 @@ from ray.train.torch import TorchTrainer
 from cluster.data.folds import Folds
 from cluster.data.profile import TableProfile, profile_table
 from cluster.data.rows import BATCH_ROWS, Source, rows
-from cluster.engine.workers import Workers
+from cluster.engine.devices import Workers
 from cluster.mining import label_confidence
 from cluster.tasks import model_task
 from cluster.training.loop import fit_runs

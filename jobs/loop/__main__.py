@@ -23,7 +23,7 @@ import typer
 from rich.console import Console
 
 from cluster.data.rows import Source, latest
-from cluster.engine.workers import Workers
+from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig
 from cluster.io.folder import Folder
 from cluster.mining.selection import Selection, parse_budget

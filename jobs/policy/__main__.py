@@ -15,7 +15,7 @@ import pyarrow.dataset as pads
 import typer
 
 from cluster.data.rows import Source, check, latest
-from cluster.engine.workers import Workers
+from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection, parse_budget
 from cluster.training.train import TrainConfig
