@@ -140,13 +140,6 @@ def test_another_kind_of_database_is_refused(url: str) -> None:
         open_store(url)
 
 
-def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="folder"):
-        open_store(f"sqlite:///{tmp_path}/none/queue.db")
-    with pytest.raises(Unavailable, match="postgresql"):
-        open_store("postgresql+psycopg://relabel@127.0.0.1:1/queue")
-
-
 def test_on_postgresql_the_databases_clock_counts_and_no_hosts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
