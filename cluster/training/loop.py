@@ -55,7 +55,7 @@ class _Shard:
             batch_format="pyarrow", batch_size=None
         )
         table = pa.concat_tables(list(batches)).sort_by("id")
-        learner = store.start(manifest.source.task, manifest.model, manifest.classes)
+        learner = store.load_learner(manifest.source.task, manifest.model, manifest.classes)
         contents, labels = table["content"].to_pylist(), table["label"].to_pylist()
         self.ids = table["id"]
         self.folds = manifest.folds.of(table["id"])
@@ -83,7 +83,7 @@ class _Run:
         self._store, self._settings, self._shard = store, settings, shard
         self._run, self._number = run, number
         torch.manual_seed(settings.seed + number)
-        self._learner = store.start(
+        self._learner = store.load_learner(
             manifest.source.task, manifest.model, manifest.classes, pretrained=True
         )
         self._training_defaults = _training_defaults(self._learner.defaults, settings)
@@ -120,7 +120,7 @@ class _Run:
         # How often each row was seen, then sums of what was observed. On the device, as losses
         # are: fetching them would hold up each step until the one before it is over.
         self._observed = torch.zeros(
-            (len(shard.ids), 1 + len(self._learner.observed)), dtype=torch.float64, device=device()
+            (len(shard.ids), 1 + len(self._learner.dynamics)), dtype=torch.float64, device=device()
         )
         self._first_epoch = self._restore()
 
@@ -218,7 +218,7 @@ class _Run:
             {
                 "id": self._shard.ids.take(pa.array(self._rows)),
                 "num_epochs": counts.astype(np.int32),
-                **dict(zip(self._learner.observed, means.T, strict=True)),
+                **dict(zip(self._learner.dynamics, means.T, strict=True)),
             }
         )
         sink = pa.BufferOutputStream()
