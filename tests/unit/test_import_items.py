@@ -53,7 +53,7 @@ def test_an_import_goes_on_after_a_crash_in_a_step(
 
     with monkeypatch.context() as patched:
         patched.setattr(
-            "relabel_service.queue.campaigns.imported", crash
+            "relabel_service.queue.campaigns.add_imported", crash
         )  # after the items were inserted
         with pytest.raises(Unavailable):
             get(slow)

@@ -62,10 +62,10 @@ def test_only_whoever_has_a_lease_reads_the_item(service: LeaseService, start: S
     large = ann.lease(2)[1]
     with pytest.raises(NotFound, match="'bob' has no lease"):
         read(bob, large.item.name)
-    with pytest.raises(NotFound, match="holds no lease"):
+    with pytest.raises(NotFound, match="has no lease"):
         read(ann, f"{CAMPAIGN}/items/4")
     ann.say(large, "spam")
-    with pytest.raises(NotFound, match="holds no lease"):
+    with pytest.raises(NotFound, match="has no lease"):
         read(ann, large.item.name)
     with pytest.raises(InvalidInput, match="name"):
         read(ann, f"{CAMPAIGN}/items/../4")

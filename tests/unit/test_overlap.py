@@ -70,7 +70,7 @@ def test_an_adjudicators_lost_item_goes_to_the_next(start: Start) -> None:
 def test_only_an_adjudicator_adjudicates(start: Start) -> None:
     service = start(num_items=1)
     Person(service, "ann").label_next("escalate")
-    with pytest.raises(PermissionDenied, match="no adjudicator"):
+    with pytest.raises(PermissionDenied, match="not an adjudicator"):
         Person(service, "bob").lease(adjudicate=True)
 
 
