@@ -1,7 +1,7 @@
 """The queue's databases behind one Protocol: SQLite for one replica, PostgreSQL for several.
 
 A write transaction has its caller and its campaign to itself as far as it needs
-(see Store.writing), and one clock tells the time to all replicas. Whatever a
+(see Store.write_transaction), and one clock tells the time to all replicas. Whatever a
 database raises when it cannot be reached becomes Unavailable: the request may
 be sent again with the same request_id.
 """
@@ -35,10 +35,10 @@ class Store(Protocol):
     def max_replicas(self) -> int | None:
         """How many processes may open it at once; None: any number."""
 
-    def reading(self) -> AbstractContextManager[Moment]:
+    def read_transaction(self) -> AbstractContextManager[Moment]:
         """A transaction that sees one state of the database and changes nothing."""
 
-    def writing(
+    def write_transaction(
         self, *, caller: str = "", campaign: str = "", alone: bool = False
     ) -> AbstractContextManager[Moment]:
         """A transaction that no other one of the same caller overlaps.
@@ -51,18 +51,18 @@ class Store(Protocol):
         """Tell the query planner about the tables, as after a bulk load."""
 
     def close(self) -> None:
-        """Close the connections that no transaction holds."""
+        """Close the connections that no transaction uses."""
 
 
 class SqliteStore:
-    """One writer at a time, synchronous=FULL: a commit is on the disk before it is answered,
+    """One writer at a time, synchronous=FULL: a commit is on the disk before a call returns,
     so that OK survives SIGKILL and power loss (sqlite.org/pragma.html#pragma_synchronous)."""
 
     max_replicas = 1
 
     def __init__(self, url: str, clock: Clock | None = None) -> None:
         self._clock = clock or time.time
-        self._only = _lock_file(url)
+        self._lock = _lock_file(url)
         self._engine = create_engine(
             url, pool_size=POOL_SIZE, connect_args={"check_same_thread": False}
         )
@@ -73,24 +73,27 @@ class SqliteStore:
         _migrate(self)
 
     @contextmanager
-    def reading(self) -> Iterator[Moment]:
-        with _reached("sqlite"), self._reader.begin() as connection:
+    def read_transaction(self) -> Iterator[Moment]:
+        with _reaching("sqlite"), self._reader.begin() as connection:
             yield connection, self._clock()
 
     @contextmanager
-    def writing(
+    def write_transaction(
         self, *, caller: str = "", campaign: str = "", alone: bool = False
     ) -> Iterator[Moment]:
-        with _reached("sqlite"), self._writers.writing() as connection:
+        with (
+            _reaching("sqlite"),
+            self._writers.write_transaction() as connection,
+        ):
             yield connection, self._clock()
 
     def analyze(self) -> None:
-        with self.writing() as (connection, _):
+        with self.write_transaction() as (connection, _):
             connection.execute(text("PRAGMA optimize"))
 
     def close(self) -> None:
         self._engine.dispose()
-        self._only.close()
+        self._lock.close()
 
 
 class PostgresStore:
@@ -112,13 +115,13 @@ class PostgresStore:
         _migrate(self)
 
     @contextmanager
-    def reading(self) -> Iterator[Moment]:
-        with _reached("postgresql"), self._reader.begin() as connection:
+    def read_transaction(self) -> Iterator[Moment]:
+        with _reaching("postgresql"), self._reader.begin() as connection:
             now = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())"))
             yield connection, self._time(now.scalar_one())
 
     @contextmanager
-    def writing(
+    def write_transaction(
         self, *, caller: str = "", campaign: str = "", alone: bool = False
     ) -> Iterator[Moment]:
         # READ COMMITTED on purpose: each statement after the locks sees what was committed
@@ -129,11 +132,11 @@ class PostgresStore:
             "extract(epoch FROM clock_timestamp())"
         )
         names = {"caller": _key("caller", caller), "campaign": _key("campaign", campaign)}
-        with _reached("postgresql"), self._engine.begin() as connection:
+        with _reaching("postgresql"), self._engine.begin() as connection:
             yield connection, self._time(connection.execute(locks, names).one()[2])
 
     def analyze(self) -> None:
-        with self.writing() as (connection, _):
+        with self.write_transaction() as (connection, _):
             connection.execute(text("ANALYZE queue, items"))
 
     def close(self) -> None:
@@ -187,28 +190,28 @@ def absolute_url(url: str) -> str:
 
 
 def _lock_file(url: str) -> IO[bytes]:
-    """Held while the database is open, so that a second replica gets an error and is not let in.
+    """Locked while the database is open, so that a second replica is refused.
 
     Makes the database's folder.
     """
     path = Path(make_url(url).database or "")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = path.with_name(path.name + ".lock").open("wb")
+        lock = path.with_name(path.name + ".lock").open("wb")
     except OSError as error:
         raise Unavailable(
             f"the queue's folder {str(path.parent)!r} cannot be written ({error.strerror}); "
             "make it writable, or name another"
         ) from error
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however it ends
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however it ends
     except OSError:
-        held.close()
+        lock.close()
         raise WrongState(
             f"another replica has the queue {shown(url)}, and SQLite takes one; stop it, or use "
             "a postgresql+psycopg:// queue for several"
         ) from None
-    return held
+    return lock
 
 
 def _store_type(url: str) -> type[SqliteStore] | type[PostgresStore]:
@@ -219,7 +222,7 @@ def _store_type(url: str) -> type[SqliteStore] | type[PostgresStore]:
     if kind not in STORES:
         raise InvalidInput.of(
             "queue_url",
-            f"{shown(url)} is no queue database; use sqlite:///FILE or "
+            f"{shown(url)} is not a queue database; use sqlite:///FILE or "
             "postgresql+psycopg://USER@HOST/DATABASE",
         )
     return STORES[kind]
@@ -230,7 +233,7 @@ def shown(url: str) -> str:
     try:
         return repr(make_url(url).render_as_string(hide_password=True))
     except ArgumentError:
-        return "given"
+        return "that was given"
 
 
 def _migrate(store: SqliteStore | PostgresStore) -> None:
@@ -247,7 +250,7 @@ def _migrate(store: SqliteStore | PostgresStore) -> None:
 
 
 @contextmanager
-def _reached(database: str) -> Iterator[None]:
+def _reaching(database: str) -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
