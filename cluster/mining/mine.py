@@ -4,7 +4,7 @@
 
 Judged parts are small (no probability matrix) and are the units of progress: a
 run that is repeated judges only what is missing. Suspicion needs sums over the
-whole table, and weights of its views of a row, so it looks at the parts again. The
+whole table, and weights of the models that predict a row, so it looks at the parts again. The
 findings appear in one Delta commit, once, however often the run is repeated.
 """
 
@@ -22,7 +22,6 @@ from cluster.data.rows import Source, rows
 from cluster.engine.base import Engine
 from cluster.inference.embeddings import Embedder
 from cluster.inference.predict import InferenceConfig, Predictor, Sampling
-from cluster.interfaces import KnowsNoise
 from cluster.io.folder import Folder
 from cluster.io.run_folder import require_name, work_folder
 from cluster.io.shards import not_in_shards, read_shard, shard_names
@@ -63,8 +62,8 @@ class MineConfig:
     decided: id and unit of what people have decided already; scored, but not asked again.
     units: classes that findings may be about, for tasks that go class by class; all when empty.
     disagreement: the signal to rank by, where the task has several; None for its own suspicion.
-    encoder: Hugging Face id or local path of a network whose embeddings are a second view of
-    a row, for tasks that pool views; None goes without.
+    encoder: Hugging Face id or local path of a network whose embeddings give a second
+    model of a row, for tasks with an ensemble; None goes without.
     num_audit: random rows of those not asked about, to be written as findings of the table
     `<findings_uri>-audit`: what people find in them tells how many errors are left.
     feedback: what people's answers so far teach about suspicion (answers.learned).
@@ -142,7 +141,7 @@ class MineResult:
 
 
 class _Scorer:
-    """A Ray Data actor: ROWS -> judged rows, and what other views need where there are any."""
+    """A Ray Data actor: ROWS -> judged rows, and what an ensemble needs where there is one."""
 
     def __init__(self, store_uri: str, sampling: Sampling, beside: RowFeatureConfig | None) -> None:
         self._predictor = Predictor(store_uri, sampling)
@@ -288,11 +287,9 @@ def _num_rows(places: Mapping[str, pa.Table]) -> int:
 
 
 def _noise_matrix(scoring: Scoring, known: TableStats) -> list[list[float]]:
-    task = model_task(scoring.task)
-    if not isinstance(task, KnowsNoise) or not known.sums:
-        return []
-    matrix: list[list[float]] = task.noise_matrix(known.sums).tolist()
-    return matrix
+    matrix = model_task(scoring.task).noise_matrix(known.sums) if known.sums else None
+    rows: list[list[float]] = [] if matrix is None else matrix.tolist()
+    return rows
 
 
 def _units(mining: MineConfig, manifest: Manifest) -> frozenset[str]:
@@ -311,7 +308,7 @@ def _beside(
     engine: Engine, mining: MineConfig, manifest: Manifest, scoring: Scoring
 ) -> RowFeatureConfig | None:
     """Raises InvalidInput when there is an encoder and nothing that would use it."""
-    if scoring.pools is None:
+    if scoring.ensemble is None:
         if mining.encoder is not None:
             raise InvalidInput.of(
                 "encoder",

@@ -15,7 +15,7 @@ import ray
 from deltalake.transaction import AddAction
 
 from cluster.data.folds import id_keys
-from cluster.interfaces import Array, Disagreements, Pools
+from cluster.interfaces import Array, Ensemble
 from cluster.io.folder import Folder
 from cluster.io.shards import read_shard, write_shard
 from cluster.mining.feedback_data import BY_MODELS, evidence_from, groups_of
@@ -47,7 +47,7 @@ class Scoring:
     """What every task needs: where the parts are, and whose suspicion.
 
     disagreement: the signal to rank by; None for the task's own suspicion.
-    num_folds: of the training; 0 ranks by the trained model's view alone.
+    num_folds: of the training; 0 ranks by the trained model alone.
     feedback: what answers have taught about suspicion; a disagreement is ranked by as it is.
     """
 
@@ -62,8 +62,7 @@ class Scoring:
     def __post_init__(self) -> None:
         if self.disagreement is None:
             return
-        task = model_task(self.task)
-        known = task.disagreements if isinstance(task, Disagreements) else ()
+        known = model_task(self.task).ranking_signals
         if self.disagreement not in known:
             told = f"use one of {', '.join(known)}" if known else "leave it out"
             raise InvalidInput.of(
@@ -71,11 +70,10 @@ class Scoring:
             )
 
     @property
-    def pools(self) -> Pools | None:
-        """The task, where it weighs several views of a row and this run does."""
-        task = model_task(self.task)
+    def ensemble(self) -> Ensemble | None:
+        """The task's, where this run ranks by it."""
         asked = self.num_folds and self.disagreement is None
-        return task if asked and isinstance(task, Pools) else None
+        return model_task(self.task).ensemble if asked else None
 
     def suspicion(self, scored: pa.Table, sums: Sums) -> Array:
         """What rows are ranked by, [R]."""
@@ -100,7 +98,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class TableStats:
-    """What the whole table tells of a row. learned: weights of the views, if there are several."""
+    """What the whole table tells of a row. learned: the ensemble's weights, if there is one."""
 
     sums: Sums
     learned: Sums = field(default_factory=dict)
@@ -109,13 +107,13 @@ class TableStats:
 def compute_stats(scoring: Scoring, parts: Sequence[str], *, num_rows: int) -> TableStats:
     """Up to three looks at the parts: moments, a sample of rows, sums. num_rows: judged ones."""
     learned: Sums = {}
-    if (pools := scoring.pools) is not None and num_rows:
+    if (ensemble := scoring.ensemble) is not None and num_rows:
         moments = _added(ray.get([_moments.remote(scoring, part) for part in parts]))
         most = min(SAMPLE_ROWS, SAMPLE_CELLS // max(len(scoring.classes), 1))
         some = ray.get([_sample.remote(scoring, part, most / num_rows) for part in parts])
         sample = pa.concat_tables([one for one in some if one.num_rows])
         # By id, so that what is learned does not depend on how the rows fell into parts.
-        learned = pools.learn(sample.sort_by("id"), moments, scoring.classes)
+        learned = ensemble.learn(sample.sort_by("id"), moments, scoring.classes)
     shared = ray.put(learned)
     return TableStats(
         _added(ray.get([_sums.remote(scoring, part, shared) for part in parts])), learned
@@ -123,12 +121,12 @@ def compute_stats(scoring: Scoring, parts: Sequence[str], *, num_rows: int) -> T
 
 
 def stats_of_rows(scoring: Scoring, scored: pa.Table) -> tuple[TableStats, pa.Table]:
-    """look, of rows that are all at hand; and these rows with what the views say of them."""
+    """look, of rows that are all at hand; and these rows with the ensemble's predictions."""
     learned: Sums = {}
-    if (pools := scoring.pools) is not None:
-        moments = pools.moments(scored, scoring.classes, scoring.num_folds)
-        learned = pools.learn(scored, moments, scoring.classes)
-    scored = _with_views(scoring, scored, learned)
+    if (ensemble := scoring.ensemble) is not None:
+        moments = ensemble.moments(scored, scoring.classes, scoring.num_folds)
+        learned = ensemble.learn(scored, moments, scoring.classes)
+    scored = _with_predictions(scoring, scored, learned)
     return TableStats(model_task(scoring.task).sums(scored, scoring.classes), learned), scored
 
 
@@ -205,9 +203,9 @@ def _count(scoring: Scoring, part: str) -> dict[str, int]:
 @ray.remote
 def _moments(scoring: Scoring, part: str) -> Sums:
     scored, _ = scored_rows(scoring, part)
-    if scoring.pools is None or not scored.num_rows:
+    if scoring.ensemble is None or not scored.num_rows:
         return {}
-    return scoring.pools.moments(scored, scoring.classes, scoring.num_folds)
+    return scoring.ensemble.moments(scored, scoring.classes, scoring.num_folds)
 
 
 @ray.remote
@@ -264,7 +262,7 @@ def _write_findings(
     scoring: Scoring, part: str, chosen: pa.Table, known: TableStats, findings_uri: str
 ) -> tuple[str, int, int]:
     table = read_shard(Folder(scoring.work), part).take(chosen["place"])
-    table = _with_views(scoring, table, known.learned)
+    table = _with_predictions(scoring, table, known.learned)
     task = model_task(scoring.task)
     signals = scoring.signals(table, known.sums)
     num_rows = table.num_rows
@@ -310,18 +308,18 @@ def scored_rows(
 ) -> tuple[pa.Table, pa.Array]:
     """A part's judged rows without their contents, and their places in the part.
 
-    learned: weights of views, for rows with what the views say.
+    learned: the ensemble's weights, for rows with its predictions.
     """
     folder = Folder(scoring.work)
     table = read_shard(folder, part, leave_out=("content", "row", KEY))
     places = pa.array(np.flatnonzero(table["fault"].is_null()))
-    return _with_views(scoring, table.take(places), learned or {}), places
+    return _with_predictions(scoring, table.take(places), learned or {}), places
 
 
-def _with_views(scoring: Scoring, scored: pa.Table, learned: Sums) -> pa.Table:
-    if scoring.pools is None or not learned or not scored.num_rows:
+def _with_predictions(scoring: Scoring, scored: pa.Table, learned: Sums) -> pa.Table:
+    if scoring.ensemble is None or not learned or not scored.num_rows:
         return scored
-    return scoring.pools.with_views(scored, learned, scoring.classes)
+    return scoring.ensemble.add_predictions(scored, learned, scoring.classes)
 
 
 def _map(signals: Mapping[str, Array], num_rows: int) -> pa.MapArray:

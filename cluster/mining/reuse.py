@@ -15,7 +15,7 @@ import ray
 
 from cluster.data.folds import id_keys
 from cluster.engine.base import Batches
-from cluster.interfaces import OBSERVED
+from cluster.interfaces import DYNAMICS
 from cluster.io.folder import Folder
 from cluster.io.shards import read_shard, shard_names, write_shard
 from relabel_service.errors import InvalidInput, NotFound
@@ -89,6 +89,6 @@ def _copy(
 ) -> None:
     table = read_shard(reuse_run, part)
     table = table.filter(pc.is_in(table[KEY], value_set=wanted))
-    watched = [column for column in table.column_names if column.startswith(OBSERVED)]
+    watched = [column for column in table.column_names if column.startswith(DYNAMICS)]
     if table.num_rows:
         write_shard(into, name, table if observed else table.drop_columns(watched))
