@@ -21,9 +21,9 @@ from torch import nn
 
 from cluster.engine.devices import autocast, device, to_device
 from cluster.interfaces import Tensors, TrainingDefaults
-from cluster.mining import label_confidence
 from cluster.training.loader import Batches
 from cluster.training.model_store import ALL, Manifest, ModelStore, fold_run
+from cluster.training.sample_weights import sample_weights
 from relabel_service.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class _Shard:
         self.targets = learner.encode_labels(labels, contents)
         weights = table["weight"].to_numpy()
         if label_confidence_uri is not None:
-            weights = weights * label_confidence.p_right(label_confidence_uri, table["id"])
+            weights = weights * sample_weights(label_confidence_uri, table["id"])
         self.weights = torch.from_numpy(weights.astype(np.float32)).to(device())
 
 

@@ -26,10 +26,10 @@ from cluster.data.folds import Folds
 from cluster.data.profile import TableProfile, profile_table
 from cluster.data.rows import BATCH_ROWS, Source, rows
 from cluster.engine.devices import Workers
-from cluster.mining import label_confidence
 from cluster.tasks import model_task
 from cluster.training.loop import fit_runs
 from cluster.training.model_store import Manifest, ModelStore
+from cluster.training.sample_weights import require_written
 from relabel_service.errors import InvalidInput
 from relabel_service.tables.lineage import decided_keys
 from relabel_service.tasks import task_named
@@ -109,7 +109,7 @@ def train(source: Source, settings: TrainConfig, out: str) -> Manifest:
     if store.is_finished():
         return store.manifest()
     if settings.label_confidence_uri is not None:
-        label_confidence.rest(settings.label_confidence_uri)
+        require_written(settings.label_confidence_uri)
     seen = profile_table(source)
     _require(source, seen)
     manifest = Manifest(
