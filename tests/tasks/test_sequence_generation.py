@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from cluster.interfaces import Disagreements, TrainingDefaults
-from cluster.mining.rank import Scoring
+from cluster.mining.scoring import Scoring
 from cluster.tasks import model_task
 from cluster.tasks.text_distance import DISAGREEMENTS, tokens
 from relabel_service.errors import InvalidInput
@@ -127,17 +127,17 @@ def test_every_disagreement_can_be_ranked_by(planted: tuple[CrossFitted, Rows]) 
     fitted, _ = planted
     assert isinstance(HEAVY, Disagreements)
     for name in HEAVY.disagreements:
-        scoring = Scoring("", TASK, (), "run", disagreement=name)
+        scoring = Scoring(TASK, (), disagreement=name)
         found = scoring.suspicion(fitted.scored, {})
         assert found.min() >= 0
         assert found.max() <= 1
 
 
 def test_an_unknown_disagreement_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"'blue' is none of .*; use one of bleu_distance"):
-        Scoring("", TASK, (), "run", disagreement="blue")
+    with pytest.raises(InvalidInput, match=r"'blue' is not one of .*; use one of bleu_distance"):
+        Scoring(TASK, (), disagreement="blue")
     with pytest.raises(InvalidInput, match="leave it out"):
-        Scoring("", "text_classification", (), "run", disagreement="bleu_distance")
+        Scoring("text_classification", (), disagreement="bleu_distance")
 
 
 def test_metrics_are_perfect_for_the_truth_and_lower_for_less() -> None:
