@@ -30,7 +30,7 @@ from cleanlab.internal.object_detection_utils import softmin1d
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cluster.interfaces import Array
-from cluster.tasks.detection import SAME
+from cluster.models.detection.detections import SAME
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from relabel_service.tasks.boxes import match, read_boxes

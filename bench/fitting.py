@@ -122,7 +122,7 @@ def _bare(source: Source, model: str, *, batch_size: int, num_loaders: int) -> t
     task, table = model_task(source.task), pq.read_table(source.uri)
     with tempfile.TemporaryDirectory() as local:
         task.prepare(Path(local), model=model, contents=[], labels=[])
-        learner = task.start(Path(local), model=model, classes=CLASSES, pretrained=True)
+        learner = task.load(Path(local), model=model, classes=CLASSES, pretrained=True)
     contents = [data_uri(image, "image/jpeg") for image in table["image"].to_pylist()]
     labels = table["label"].to_pylist()
     inputs, targets = learner.encode(contents), learner.encode_labels(labels, contents)

@@ -24,7 +24,7 @@ import torch
 
 from bench.loop_orders import NUM_FOLDS, ORDERS, TableStats
 from bench.training import Rows, cross_fit, evidence, joined, predict, train
-from cluster.interfaces import Array, Learner, Pools
+from cluster.interfaces import Array, Learner
 from cluster.scores.feedback import Evidence, Feedback, learn
 from cluster.tasks import MODEL_TASKS, model_task
 from jobs.loop.__main__ import REVIEWED_WEIGHT
@@ -148,7 +148,7 @@ def _trained(
 
 
 def accuracy(model: Learner, test: Rows) -> float:
-    answers = model.answers(predict(model, test))
+    answers = model.decode(predict(model, test))
     return model_task(test.task).metrics(answers, test.labels)["accuracy"]
 
 
@@ -166,7 +166,7 @@ def _answers(
 
 def _sets(settings: Settings) -> Iterator[Set]:
     for task in MODEL_TASKS:
-        if not isinstance(model_task(task), Pools):
+        if model_task(task).ensemble is None:
             continue
         for path in sorted((settings.data / task).glob("*/train.parquet")):
             test = path.with_name("test.parquet")

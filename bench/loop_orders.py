@@ -9,9 +9,9 @@ from cleanlab.rank import get_label_quality_scores
 
 from bench.training import CrossFitted, Rows
 from cluster.interfaces import Array
+from cluster.scores.compact_table import read_compact
+from cluster.scores.ensemble import log_probabilities
 from cluster.scores.feedback import Evidence, Feedback
-from cluster.scores.views import log_view_of
-from cluster.tasks.class_views import read_compact
 
 NUM_FOLDS = 5
 
@@ -47,10 +47,10 @@ def cleanlab(known: TableStats) -> Array:
     On our model's out-of-sample probabilities.
     """
     compact = read_compact(known.fitted.scored)
-    probabilities = np.exp(log_view_of(compact, len(known.rows.classes)))
+    probabilities = np.exp(log_probabilities(compact, len(known.rows.classes)))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    flags = find_label_issues(compact.given, probabilities, n_jobs=1)
-    quality = get_label_quality_scores(compact.given, probabilities)
+    flags = find_label_issues(compact.labels, probabilities, n_jobs=1)
+    quality = get_label_quality_scores(compact.labels, probabilities)
     return np.asarray(flags + 1 - quality, np.float64)
 
 

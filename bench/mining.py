@@ -87,7 +87,7 @@ def _store(folder: Path, source: Source, model: str) -> str:
     store.folder.upload(prepared, "prepared")
     manifest = Manifest(source, model, CLASSES, num_folds=2, num_rows=0)
     for run in manifest.runs:
-        store.save_run(run, store.start(source.task, model, CLASSES, pretrained=True))
+        store.save_run(run, store.load_learner(source.task, model, CLASSES, pretrained=True))
     store.finish(manifest)
     return store.folder.uri
 

@@ -22,7 +22,7 @@ from torch import nn
 from cluster.data.folds import Folds, id_keys
 from cluster.data.near_duplicates import NUM_BANDS, band_keys, groups
 from cluster.inference.predict import predict_rows
-from cluster.interfaces import FOLD, OBSERVED, Array, Learner
+from cluster.interfaces import DYNAMICS, FOLD, Array, Learner
 from cluster.mining.feedback_data import evidence_from, groups_of
 from cluster.mining.scoring import Scoring
 from cluster.mining.table_stats import stats_of_rows
@@ -139,7 +139,7 @@ def cross_fit(
     scored = _judged(learner, predictions, rows)
     return CrossFitted(
         scored.append_column(FOLD, pa.array(fold)).append_column(
-            f"{OBSERVED}{learner.observed[0]}", pa.array(total / count)
+            f"{DYNAMICS}{learner.dynamics[0]}", pa.array(total / count)
         ),
         _judged(learner, said, rows),
     )
@@ -163,7 +163,10 @@ def joined(some: Sequence[Evidence]) -> Evidence:
     return Evidence(
         np.concatenate([one.suspicion for one in some]),
         [group for one in some for group in one.group],
-        {name: np.concatenate([one.members[name] for one in some]) for name in some[0].members},
+        {
+            name: np.concatenate([one.base_scores[name] for one in some])
+            for name in some[0].base_scores
+        },
     )
 
 
@@ -225,7 +228,7 @@ def _prepared(rows: Rows) -> Iterator[Any]:
 
         def start(seed: int) -> Learner:
             torch.manual_seed(seed)
-            return task.start(Path(local), model=None, classes=rows.classes, pretrained=True)
+            return task.load(Path(local), model=None, classes=rows.classes, pretrained=True)
 
         yield start
 

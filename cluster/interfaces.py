@@ -1,9 +1,13 @@
-"""The heavy side's protocols: what shared code asks of a task's models."""
+"""What shared code asks of a task's models: the Protocols Learner, ModelTask and Ensemble.
+
+Whatever differs between tasks is a field or a method here; shared code never branches on a task's
+name, and never asks for the type of what it holds.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +17,10 @@ import torch
 Array = npt.NDArray[np.float64]
 Tensors = dict[str, torch.Tensor]
 
-# Columns that mining adds to the judged rows of tasks that pool views (Pools).
+# Columns that mining adds to the scored rows of tasks that have an Ensemble.
 FOLD, EMBEDDING = "fold", "embedding"  # int64; list<float32>, where the run has an encoder
-OBSERVED = "observed_"  # float64, one for each quantity that training watched; NaN if it did not
+# Beginning of the columns of training dynamics, float64; NaN where no run trained on the row.
+DYNAMICS = "dynamics_"
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,10 @@ class Learner(Protocol):
     """A torch module of one task, with the way into and out of it. B rows a batch."""
 
     defaults: TrainingDefaults
-    observed: tuple[str, ...]
-    """Names of what training watches in each row: the columns of forward's second value."""
+    dynamics: tuple[str, ...]
+    """Names of the training dynamics of a row: the columns of forward's second value."""
+    needs_labels_to_score: bool
+    """Whether score takes predictions of batches that hold the labels' targets."""
 
     def encode(self, contents: Sequence[str]) -> list[Any]:
         """Model input of each row, to be cached; a row at a time must give the same."""
@@ -54,44 +61,61 @@ class Learner(Protocol):
         """How much work the row is (tokens, say); rows of like size are predicted together."""
 
     def collate(self, encoded: Sequence[Any], targets: Sequence[Any] | None = None) -> Tensors:
-        """One batch on the CPU; with targets when training."""
+        """One batch on the CPU; with targets when training, or where score needs them."""
 
     def __call__(self, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss of each row, [B], differentiable; and what is observed, [B, len(observed)]."""
+        """Loss of each row, [B], differentiable; and its dynamics, [B, len(dynamics)]."""
 
     def predict(self, batch: Tensors) -> list[Any]:
-        """What the model says of each row, on the CPU: input to judge and answers."""
+        """The model's prediction of each row, on the CPU: input to score and decode."""
 
     def score(
         self, predictions: Sequence[Any], labels: Sequence[str], contents: Sequence[str]
     ) -> pa.Table:
-        """Each row's label against its prediction.
+        """Scored rows: each row's label against its prediction.
 
-        One row for each row and unit, in order: `row` int64 (place in the batch),
-        `unit`, `label` (the unit's part), `suggestions` (tables.SUGGESTION, most
-        probable first) and columns of what the task's suspicion, signals and reasons need.
+        One row for each row and unit, in order: `row` int64 (index in the batch),
+        `unit`, `label` (the unit's part), `suggestions` (schemas.SUGGESTION, most
+        probable first) and the columns that the task's suspicion, signals and reasons need.
         """
 
-    def answers(self, predictions: Sequence[Any]) -> list[Any]:
-        """Plain predictions for ModelTask.metrics."""
+    def decode(self, predictions: Sequence[Any]) -> list[Any]:
+        """What the model says of each row, as ModelTask.metrics takes it (a class name, say)."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> Any: ...
 
 
-@runtime_checkable
-class ScoresGivenLabels(Protocol):
-    """A Learner whose judgement also needs what its own run's model makes of the label itself."""
+class Ensemble(Protocol):
+    """How a task averages the trained model's predictions with those of other models of a row.
 
-    def predict_given(self, batch: Tensors) -> list[Any]:
-        """As Learner.predict, of a batch with the targets of the labels to be judged."""
+    Mining calls moments on each shard of scored rows, learn once, and add_predictions on
+    each shard; the task's sums, suspicion and signals then find the added columns.
+    """
+
+    def moments(self, scored: pa.Table, classes: Sequence[str], num_folds: int) -> dict[str, Array]:
+        """What learn needs of the whole table; moments of shards add up."""
+
+    def learn(
+        self, sample: pa.Table, moments: Mapping[str, Array], classes: Sequence[str]
+    ) -> dict[str, Array]:
+        """The other models and the stacking weights, from a sample of the scored rows."""
+
+    def add_predictions(
+        self, scored: pa.Table, learned: Mapping[str, Array], classes: Sequence[str]
+    ) -> pa.Table:
+        """The scored rows with more columns: predictions of each model and of their average."""
 
 
 class ModelTask(Protocol):
     """What a task can do with models."""
 
     name: str
+    ranking_signals: tuple[str, ...]
+    """Signals that rows may be ranked by in place of suspicion: in [0, 1], higher is worse."""
+    ensemble: Ensemble | None
+    """None where suspicion is by the trained model alone."""
 
     def shingles(self, content: str) -> Iterable[bytes] | None:
         """Features whose overlap tells near-duplicate contents; None where that is not known."""
@@ -106,64 +130,29 @@ class ModelTask(Protocol):
         is not one of this task's.
         """
 
-    def start(
+    def load(
         self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
     ) -> Learner:
         """A learner from what prepare wrote; with the pretrained weights of `model` if asked."""
 
     def sums(self, scored: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
-        """What suspicion needs of the whole table; sums of parts add up."""
+        """What suspicion needs of the whole table; sums of shards add up."""
 
     def suspicion(
         self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
-        """How likely each judged label is wrong, shape [rows], in [0, 1]; higher is worse."""
+        """P(label is wrong) of each scored row, shape [rows], in [0, 1]; higher is worse."""
 
     def signals(
         self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> dict[str, Array]:
         """Named evidence behind the suspicion, each [rows]."""
 
+    def noise_matrix(self, sums: Mapping[str, Array]) -> Array | None:
+        """P(label | true class), rows sum to 1, [C, C]; None where labels are not classes."""
+
     def reasons(self, scored: pa.Table) -> list[str]:
-        """Why each row is in doubt, in words for the person who looks at it."""
+        """Why each row is suspected, in words for the person who looks at it."""
 
-    def metrics(self, answers: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
-        """How good answers are against true labels; the first is the headline. Higher is better."""
-
-
-@runtime_checkable
-class Pools(Protocol):
-    """A ModelTask that weighs the trained model's view of a row against others.
-
-    Mining calls moments on each part of the judged rows, learn once, and with_views on
-    each part; sums, suspicion and signals then see what with_views gave.
-    """
-
-    def moments(self, scored: pa.Table, classes: Sequence[str], num_folds: int) -> dict[str, Array]:
-        """What learn needs of the whole table; moments of parts add up."""
-
-    def learn(
-        self, sample: pa.Table, moments: Mapping[str, Array], classes: Sequence[str]
-    ) -> dict[str, Array]:
-        """How much each view counts, from a sample of the judged rows."""
-
-    def with_views(
-        self, scored: pa.Table, learned: Mapping[str, Array], classes: Sequence[str]
-    ) -> pa.Table:
-        """The judged rows and, in columns more, what the other views say of them."""
-
-
-@runtime_checkable
-class KnowsNoise(Protocol):
-    """A ModelTask that tells how labels go wrong class by class."""
-
-    def noise_matrix(self, sums: Mapping[str, Array]) -> Array:
-        """P(label | true class), rows sum to 1, [C, C] in the order of the classes."""
-
-
-@runtime_checkable
-class Disagreements(Protocol):
-    """A ModelTask that has more than one measure of disagreement to rank by."""
-
-    disagreements: tuple[str, ...]
-    """Signals that are suspicions in their own right: in [0, 1], higher is worse."""
+    def metrics(self, predicted: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
+        """Decoded predictions against true labels; the first is the headline. Higher is better."""

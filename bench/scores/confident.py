@@ -30,8 +30,8 @@ class ClassSums:
 
     @classmethod
     def of(cls, rows: Compact, num_classes: int) -> "ClassSums":
-        counts = np.bincount(rows.given, minlength=num_classes)
-        confidence = np.bincount(rows.given, weights=rows.p_label, minlength=num_classes)
+        counts = np.bincount(rows.labels, minlength=num_classes)
+        confidence = np.bincount(rows.labels, weights=rows.p_label, minlength=num_classes)
         return cls(counts, confidence.astype(np.float64))
 
     def __add__(self, other: "ClassSums") -> "ClassSums":
@@ -57,11 +57,11 @@ def confident_class(rows: Compact, thresholds: Floats) -> tuple[Ints, npt.NDArra
     1 / min(thresholds) others makes all certain.
     """
     best, least = rows.best, thresholds - SLACK
-    label_reaches = rows.p_label >= least[rows.given]
+    label_reaches = rows.p_label >= least[rows.labels]
     others_reach = rows.p_others >= least[rows.others]
     num_reaching = label_reaches + others_reach.sum(axis=1)
     first_other = rows.others[np.arange(len(best)), others_reach.argmax(axis=1)]
-    only = np.where(label_reaches, rows.given, first_other)
+    only = np.where(label_reaches, rows.labels, first_other)
     found = np.where(num_reaching > 1, best, np.where(num_reaching == 1, only, NONE))
     all_kept = rows.others.shape[1] + 1 == len(thresholds)
     certain = (
@@ -73,7 +73,7 @@ def confident_class(rows: Compact, thresholds: Floats) -> tuple[Ints, npt.NDArra
 def flags(rows: Compact, thresholds: Floats) -> npt.NDArray[np.bool_]:
     """Whether confident learning calls the label wrong: confidently another class, [R]."""
     found, _ = confident_class(rows, thresholds)
-    wrong: npt.NDArray[np.bool_] = (found != NONE) & (found != rows.given)
+    wrong: npt.NDArray[np.bool_] = (found != NONE) & (found != rows.labels)
     return wrong
 
 
@@ -82,7 +82,7 @@ def confident_joint(rows: Compact, thresholds: Floats) -> Ints:
     num_classes = len(thresholds)
     found, _ = confident_class(rows, thresholds)
     sure = found != NONE
-    cells = rows.given[sure] * num_classes + found[sure]
+    cells = rows.labels[sure] * num_classes + found[sure]
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 

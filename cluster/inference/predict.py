@@ -16,7 +16,7 @@ from torch import nn
 
 from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction
 from cluster.engine.devices import Workers, autocast, device, to_device
-from cluster.interfaces import Learner, ScoresGivenLabels
+from cluster.interfaces import Learner
 from cluster.training.model_store import ALL, ModelStore, fold_run
 from relabel_service.errors import InvalidInput
 
@@ -65,7 +65,7 @@ class Predictor:
     def predict(
         self, ids: Sequence[str], contents: Sequence[str], labels: Sequence[str] | None = None
     ) -> list[Any]:
-        """The learner's prediction of each row, in order; labels: those to be judged."""
+        """The learner's prediction of each row, in order; labels: those to be scored."""
         runs = self._runs_of(ids)
         found: list[Any] = [None] * len(ids)
         for number, learner in enumerate(self._learners):
@@ -80,7 +80,7 @@ class Predictor:
         return found
 
     def score(self, batch: pa.Table) -> pa.Table:
-        """ROWS -> one row for each row and unit, as Learner.judge gives it, with its columns.
+        """ROWS -> one row for each row and unit, as Learner.score gives it, with its columns.
 
         All columns of the batch but label and weight come along. Unfit rows follow with the
         judgement's columns null.
@@ -103,7 +103,7 @@ class Predictor:
     def answer(self, batch: pa.Table) -> list[Any]:
         """ROWS, all fit -> plain predictions for ModelTask.metrics."""
         predictions = self.predict(batch["id"].to_pylist(), batch["content"].to_pylist())
-        return self._learners[0].answers(predictions)
+        return self._learners[0].decode(predictions)
 
     def _runs_of(self, ids: Sequence[str]) -> npt.NDArray[np.int64]:
         if len(self._learners) == 1:
@@ -116,11 +116,12 @@ def predict_rows(
 ) -> list[Any]:
     """One learner's prediction of each row, in order; rows of like size go together.
 
-    labels: those to be judged, for learners that weigh them.
+    labels: those to be scored, for learners that need them.
     """
     inputs = learner.encode(contents)
-    weighs = labels is not None and isinstance(learner, ScoresGivenLabels)
-    targets = learner.encode_labels(labels, contents) if weighs and labels is not None else None
+    targets = None
+    if labels is not None and learner.needs_labels_to_score:
+        targets = learner.encode_labels(labels, contents)
     by_size = np.argsort([-learner.size(one) for one in inputs], kind="stable")
     found: list[Any] = [None] * len(inputs)
     for at in range(0, len(by_size), CHUNK_ROWS):
@@ -139,6 +140,4 @@ def predict_rows(
 def _predict(learner: Learner, inputs: list[Any], targets: list[Any] | None) -> list[Any]:
     batch = to_device(learner.collate(inputs, targets))
     with autocast():
-        if targets is not None and isinstance(learner, ScoresGivenLabels):
-            return learner.predict_given(batch)
         return learner.predict(batch)

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from cluster.data.profile import TableProfile, profile_table
 from cluster.engine.base import Engine
-from cluster.interfaces import KnowsNoise
 from cluster.io.folder import Folder
 from cluster.io.run_folder import run_folder
 from cluster.mining.config import MineConfig, MineResult
@@ -159,11 +158,9 @@ def _finish(config: MineConfig, run: Folder, stats: TableStats, result: MineResu
 
 
 def _noise_matrix(task_name: str, stats: TableStats) -> list[list[float]]:
-    task = model_task(task_name)
-    if not isinstance(task, KnowsNoise) or not stats.sums:
-        return []
-    matrix: list[list[float]] = task.noise_matrix(stats.sums).tolist()
-    return matrix
+    matrix = model_task(task_name).noise_matrix(stats.sums) if stats.sums else None
+    rows: list[list[float]] = [] if matrix is None else matrix.tolist()
+    return rows
 
 
 def _num_rows(of_shards: Sequence[pa.Table]) -> int:

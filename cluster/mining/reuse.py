@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from cluster.data.folds import id_keys
 from cluster.engine.base import Batches, Engine
-from cluster.interfaces import OBSERVED
+from cluster.interfaces import DYNAMICS
 from cluster.io.folder import Folder
 from cluster.io.shards import read_shard, write_shard
 from cluster.mining.config import MineConfig
@@ -101,7 +101,7 @@ def _copy(
     number, shard = numbered
     table = read_shard(reuse_run, shard)
     table = table.filter(pc.is_in(table[CONTENT_KEY], value_set=kept))
-    dynamics = [column for column in table.column_names if column.startswith(OBSERVED)]
+    dynamics = [column for column in table.column_names if column.startswith(DYNAMICS)]
     if table.num_rows:
         write_shard(
             run,

@@ -1,4 +1,4 @@
-"""What a worker adds to scored rows for tasks with an ensemble (interfaces.Pools).
+"""What a worker adds to scored rows for tasks with an ensemble (interfaces.Ensemble).
 
 The fold of each row, its embedding where the run has an encoder, and its training dynamics. Runs
 where the rows are predicted; a row of the same content is embedded once a batch.
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.inference.embeddings import Embedder
-from cluster.interfaces import EMBEDDING, FOLD, OBSERVED
+from cluster.interfaces import DYNAMICS, EMBEDDING, FOLD
 from cluster.training.dynamics import TrainingDynamics
 from cluster.training.model_store import ModelStore
 
@@ -44,7 +44,7 @@ class RowFeatures:
         scored = scored.append_column(FOLD, pa.array(self._folds.of(ids)))
         if self._dynamics is not None:
             for name, values in self._dynamics.of(ids).items():
-                scored = scored.append_column(f"{OBSERVED}{name}", pa.array(values))
+                scored = scored.append_column(f"{DYNAMICS}{name}", pa.array(values))
         if self._embedder is not None:
             scored = scored.append_column(EMBEDDING, self._embeddings(scored, self._embedder))
         return scored

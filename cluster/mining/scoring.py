@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from cluster.interfaces import Array, Disagreements, Pools
+from cluster.interfaces import Array, Ensemble
 from cluster.mining.feedback_data import BY_MODELS, evidence_from, groups_of
 from cluster.scores.feedback import Feedback
 from cluster.tasks import model_task
@@ -34,8 +34,7 @@ class Scoring:
     def __post_init__(self) -> None:
         if self.disagreement is None:
             return
-        task = model_task(self.task)
-        allowed = task.disagreements if isinstance(task, Disagreements) else ()
+        allowed = model_task(self.task).ranking_signals
         if self.disagreement not in allowed:
             next_step = f"use one of {', '.join(allowed)}" if allowed else "leave it out"
             raise InvalidInput.of(
@@ -43,11 +42,10 @@ class Scoring:
             )
 
     @property
-    def ensemble(self) -> Pools | None:
-        """The task, where it combines several models of a row and this run asks for that."""
-        task = model_task(self.task)
+    def ensemble(self) -> Ensemble | None:
+        """The task's, where this run ranks by it."""
         is_asked = self.num_folds and self.disagreement is None
-        return task if is_asked and isinstance(task, Pools) else None
+        return model_task(self.task).ensemble if is_asked else None
 
     def suspicion(self, scored: pa.Table, sums: Sums) -> Array:
         """How likely each label is wrong, [R], in [0, 1]; higher is worse."""

@@ -91,7 +91,7 @@ def stats_of_rows(scoring: Scoring, scored: pa.Table) -> tuple[TableStats, pa.Ta
     if (ensemble := scoring.ensemble) is not None:
         moments = ensemble.moments(scored, scoring.classes, scoring.num_folds)
         weights = ensemble.learn(scored, moments, scoring.classes)
-        scored = ensemble.with_views(scored, weights, scoring.classes)
+        scored = ensemble.add_predictions(scored, weights, scoring.classes)
     return TableStats(model_task(scoring.task).sums(scored, scoring.classes), weights), scored
 
 
@@ -115,7 +115,7 @@ def _apply_ensemble(shard: str, run: Folder, scoring: Scoring, weights: Sums) ->
     scored, _ = read_scored(run, shard)
     if scoring.ensemble is None or not scored.num_rows:
         return {}
-    by_models = scoring.ensemble.with_views(scored, weights, scoring.classes)
+    by_models = scoring.ensemble.add_predictions(scored, weights, scoring.classes)
     write_ensemble(run, shard, by_models.select(by_models.column_names[scored.num_columns :]))
     return model_task(scoring.task).sums(by_models, scoring.classes)
 

@@ -1,9 +1,7 @@
 """How many errors are left, whether probabilities mean what they say, and when to stop.
 
-Without gold the number of errors rests on the noise model's assumptions and no
-interval is honest; with a small audit (rows drawn by `audit_chances` and judged by
-people) it is design based: right whatever the model says, and the better the
-model, the narrower.
+Without an audit the number of errors rests on the noise model's assumptions and no interval is
+honest. P(label is wrong) is in [0, 1], higher is worse, [R].
 """
 
 from dataclasses import dataclass
@@ -17,9 +15,6 @@ from relabel_service.errors import InvalidInput
 
 Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-
-FLOOR = 1e-6  # probabilities are kept this far from 0 and 1
-LEAST_SHARE = 0.1  # an audit draws each row with at least this share of an even chance
 
 
 @dataclass(frozen=True)
@@ -43,68 +38,6 @@ def errors_left_by_model(p_wrong: Floats) -> ErrorsLeft:
     return ErrorsLeft(expected, low, min(2 * expected, float(len(p_wrong))), by_audit=False)
 
 
-def audit_chances(p_wrong: Floats, num_rows: int) -> Doubles:
-    """Chance with which an audit should draw each row, [R], in (0, 1], summing to num_rows.
-
-    Proportional to the standard deviation of "is wrong" (Neyman 1934), with a
-    floor for rows that the model is sure of. Raises InvalidInput when num_rows is
-    not in [1, R].
-    """
-    if not 1 <= num_rows <= len(p_wrong):
-        raise InvalidInput.of("num_rows", f"{num_rows}; audit 1 to {len(p_wrong)} rows")
-    size = np.sqrt(np.clip(p_wrong, FLOOR, 1 - FLOOR) * (1 - np.clip(p_wrong, FLOOR, 1 - FLOOR)))
-    size = np.maximum(size / size.mean(), LEAST_SHARE)
-    chances: Doubles = size * (num_rows / size.sum())
-    while chances.max() > 1 + 1e-9:  # those beyond certainty are drawn; the rest share what is left
-        sure = chances >= 1
-        rest = num_rows - sure.sum()
-        chances = np.where(sure, 1.0, size * (rest / size[~sure].sum()))
-    return np.minimum(chances, 1.0)
-
-
-def draw_audit(chances: Floats, seed: int) -> npt.NDArray[np.int64]:
-    """Places of the drawn rows, each by its own chance (Poisson sampling), ascending."""
-    drawn = np.random.default_rng(seed).random(len(chances)) < chances
-    return np.flatnonzero(drawn)
-
-
-def errors_left_by_audit(
-    p_wrong: Floats,
-    *,
-    places: npt.NDArray[np.int64],
-    wrong: Flags,
-    chances: Floats,
-    confidence: float = 0.95,
-) -> ErrorsLeft:
-    """Model's sum, corrected by how wrong it was on the audited rows (difference estimator).
-
-    p_wrong: all rows, [R]. places: audited rows, [A]; wrong: whether people found
-    their label wrong, [A]; chances: of being drawn, all rows, [R]. Saerndal et
-    al. 1992, section 6.3. Raises InvalidInput when nothing was audited.
-    """
-    if not len(places):
-        raise InvalidInput.of("places", "no row was audited; draw some with draw_audit")
-    chance = np.asarray(chances, np.float64)[places]
-    drawn_p = np.asarray(p_wrong, np.float64)[places]
-    surprise = (wrong - drawn_p) / chance
-    # Divided by the share that was drawn (Hajek), which Poisson sampling leaves to luck.
-    drawn_share = (1 / chance).sum() / len(p_wrong)
-    mean_surprise = surprise.sum() / drawn_share / len(p_wrong)
-    expected = float(p_wrong.sum() + mean_surprise * len(p_wrong))
-    residual = (wrong - drawn_p - mean_surprise) / chance / drawn_share
-    # A/(A-1) for the fitted mean; rows drawn for certain add no variance.
-    count = len(places)
-    variance = float(((1 - chance) * residual**2).sum()) * count / max(count - 1, 1)
-    reach = float(ndtri((1 + confidence) / 2)) * np.sqrt(variance)
-    found = float(np.sum(wrong))
-    return ErrorsLeft(
-        float(np.clip(expected, found, len(p_wrong))),
-        max(expected - reach, found),
-        min(expected + reach, float(len(p_wrong))),
-        by_audit=True,
-    )
-
-
 @dataclass(frozen=True)
 class Reliability:
     """A reliability curve: per bin mean P(wrong), share found wrong, its 95 % interval, rows."""
@@ -124,14 +57,15 @@ class Reliability:
 def reliability(p_wrong: Floats, wrong: Flags, num_bins: int = 10) -> Reliability:
     """Bins of about equal rows, from least to most suspect; intervals after Wilson 1927.
 
-    p_wrong, wrong: judged rows, [A]. Raises InvalidInput when there are none.
+    p_wrong: of rows that people reviewed; wrong: what they found, [A] each. Raises InvalidInput
+    when there are none.
     """
     if not len(p_wrong):
-        raise InvalidInput.of("p_wrong", "no judged rows; a reliability curve needs some")
+        raise InvalidInput.of("p_wrong", "no reviewed rows; a reliability curve needs some")
     bins = np.array_split(np.argsort(p_wrong, kind="stable"), min(num_bins, len(p_wrong)))
-    count = np.array([len(one) for one in bins])
-    predicted = np.array([p_wrong[one].mean() for one in bins])
-    observed = np.array([wrong[one].mean() for one in bins])
+    count = np.array([len(rows) for rows in bins])
+    predicted = np.array([p_wrong[rows].mean() for rows in bins])
+    observed = np.array([wrong[rows].mean() for rows in bins])
     z = float(ndtri(0.975))
     middle = (observed + z**2 / (2 * count)) / (1 + z**2 / count)
     reach = np.sqrt(observed * (1 - observed) / count + z**2 / (4 * count**2))

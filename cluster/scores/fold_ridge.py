@@ -22,11 +22,11 @@ Doubles = npt.NDArray[np.float64]
 
 
 def fold_moments(
-    embeddings: Floats, given: Ints, fold: Ints, *, num_folds: int, num_classes: int
+    embeddings: Floats, labels: Ints, fold: Ints, *, num_folds: int, num_classes: int
 ) -> dict[str, Doubles]:
     """Sums of each fold's rows: `second` [K, D+1, D+1] and `cross` [K, D+1, C]; add them up."""
     each = [
-        Moments.of(embeddings[fold == number], given[fold == number], num_classes)
+        Moments.of(embeddings[fold == number], labels[fold == number], num_classes)
         for number in range(num_folds)
     ]
     return {
@@ -45,7 +45,7 @@ class FoldRidge:
     def of(cls, sums: Mapping[str, Doubles]) -> "FoldRidge":
         """From merged fold_moments; one penalty for all folds, by held-out square error.
 
-        That error follows from the moments too, so the rows are not looked at again.
+        That error follows from the moments too, so the rows are not read again.
         Raises InvalidInput when a fold's model would learn from fewer than two rows.
         """
         second, cross = sums[SECOND], sums[CROSS]
@@ -62,7 +62,7 @@ class FoldRidge:
     def held_out(self, embeddings: Floats, fold: Ints) -> Doubles:
         """Scores of each row by the model that did not see its fold, [R, C].
 
-        About a probability in scale, but may leave [0, 1]; combine.fit mends that.
+        About a probability in scale, but may leave [0, 1]; stacking.fit makes them probabilities.
         """
         scores = np.empty((len(embeddings), self.weights.shape[2]))
         for number, weights in enumerate(self.weights):
@@ -72,7 +72,7 @@ class FoldRidge:
 
 
 def _weights(ridge: Ridge, penalty: float) -> Doubles:
-    """Ridge.leave_one_out's scores before anything is left out, as weights of [x, 1]."""
+    """The scores that a ridge gives a row, as weights of [x, 1]."""
     shrunk = ridge.rotated / (ridge.spectrum + penalty)[:, None]
     weights = ridge.basis @ shrunk / ridge.scale
     return np.concatenate([weights, (ridge.mean - ridge.center @ weights)[None]])

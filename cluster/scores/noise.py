@@ -31,9 +31,9 @@ def belief_sums(rows: Compact, num_classes: int) -> npt.NDArray[np.float64]:
     """Summed belief by (true class, label), float64 [C, C]; sums of other rows add up.
 
     A row's belief in its kept classes sums to 1 (what was not kept counts as
-    impossible), so column j sums to the number of rows given class j.
+    impossible), so column j sums to the number of rows labelled j.
     """
-    # No more cells than rows, lest adding blocks up cost more than going over their rows.
+    # No more cells than rows: otherwise adding blocks up costs more than going over their rows.
     blocks = rows.blocks(max(BLOCK_ROWS, num_classes**2))
     return reduce(add, (_belief_sums(block, num_classes) for block in blocks))
 
@@ -43,7 +43,7 @@ def _belief_sums(rows: Compact, num_classes: int) -> npt.NDArray[np.float64]:
     cells = _cells(rows, num_classes)
     shares = rows.p_others / total[:, None]
     sums = np.bincount(cells.ravel(), weights=shares.ravel(), minlength=num_classes**2)
-    own = np.bincount(rows.given, weights=rows.p_label / total, minlength=num_classes)
+    own = np.bincount(rows.labels, weights=rows.p_label / total, minlength=num_classes)
     by_class = sums.astype(np.float64, copy=False).reshape(num_classes, num_classes)
     by_class[np.diag_indices(num_classes)] += own
     return by_class
@@ -51,7 +51,7 @@ def _belief_sums(rows: Compact, num_classes: int) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """What the whole table tells about wrong labels.
+    """How the labels of the whole table go wrong.
 
     matrix: P(label = j | true class = i), rows sum to 1, [C, C]. weight: how much
     more a probability of each class counts for its rarity, [C].
@@ -65,7 +65,7 @@ class NoiseModel:
         """From merged belief_sums, [C, C].
 
         One row's worth of belief is added to each class, kept as labelled, so that
-        a class without rows does not divide by zero, or weigh without end.
+        a class without rows does not divide by zero, or get an infinite weight.
         """
         num_given = np.maximum(sums.sum(axis=0), 1.0)
         matrix = sums.copy()
@@ -76,7 +76,7 @@ class NoiseModel:
     def odds(self, rows: Compact) -> npt.NDArray[np.float64]:
         """P(wrong) / P(right) of each label, [R], in [0, inf); higher is worse."""
         kept = self.weight * np.diag(self.matrix)
-        own = np.maximum(rows.p_label, TINY) * kept[rows.given]
+        own = np.maximum(rows.p_label, TINY) * kept[rows.labels]
         taken = self.matrix.take(_cells(rows, len(self.matrix))) * self.weight.take(rows.others)
         others = _row_sums(rows.p_others * taken)
         odds: npt.NDArray[np.float64] = np.asarray(others / np.maximum(own, TINY**2), np.float64)
@@ -97,8 +97,8 @@ def noise_model(rows: Compact, num_classes: int, tau: float = TAU) -> NoiseModel
 
 
 def _cells(rows: Compact, num_classes: int) -> Ints:
-    """Flat place of (other class, label) in a [C, C] matrix, [R, M]."""
-    cells: Ints = rows.others * num_classes + rows.given[:, None]
+    """Flat index of (other class, label) in a [C, C] matrix, [R, M]."""
+    cells: Ints = rows.others * num_classes + rows.labels[:, None]
     return cells
 
 

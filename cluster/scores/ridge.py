@@ -1,9 +1,7 @@
-"""Ridge regression onto one-hot labels, with exact leave-one-out predictions in closed form.
+"""Ridge regression of one-hot labels on embeddings, in closed form (Hastie et al. 2009, 3.4.1).
 
-Each row's prediction is that of the model trained without it, for the price of
-one model: S = Y - (Y - H Y) / (1 - diag H), H = X (X'X + penalty I)^-1 X' (Allen
-1974; Hastie et al. 2009, section 7.10). X'X and X'Y are sums over rows: workers
-add them up, and any worker then scores its own rows.
+X'X and X'Y are sums over rows: workers add them up, and any worker then scores its own rows.
+R rows, D numbers of an embedding, C classes.
 """
 
 from dataclasses import dataclass
@@ -15,7 +13,6 @@ from cluster.scores.compact import Floats, Ints
 from relabel_service.errors import InvalidInput
 
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # per row of typical length
-MOST_LEVERAGE = 1 - 1e-6
 
 Doubles = npt.NDArray[np.float64]
 
@@ -28,10 +25,10 @@ class Moments:
     cross: Doubles
 
     @classmethod
-    def of(cls, embeddings: Floats, given: Ints, num_classes: int) -> "Moments":
+    def of(cls, embeddings: Floats, labels: Ints, num_classes: int) -> "Moments":
         rows = _extended(embeddings)
         cross = np.stack(
-            [rows.T @ (given == number).astype(np.float64) for number in range(num_classes)],
+            [rows.T @ (labels == number).astype(np.float64) for number in range(num_classes)],
             axis=1,
         )
         return cls(rows.T @ rows, cross)
@@ -69,57 +66,6 @@ class Ridge:
         cross = (moments.cross[:-1] - np.outer(total, mean)) / scale
         spectrum, basis = np.linalg.eigh(second / scale**2)
         return cls(center, scale, mean, basis, np.maximum(spectrum, 0), basis.T @ cross, num_rows)
-
-    def leave_one_out(
-        self, embeddings: Floats, given: Ints, penalty: float, group: Ints | None = None
-    ) -> Doubles:
-        """Scores of rows that the moments include, each without its own part: [R, C].
-
-        group: rows of one group are left out together, [R]; near-duplicates share
-        one, lest a copy with the same wrong label vouch for it. All rows of a group
-        must be among those given. Scores are about a probability in scale, but may
-        leave [0, 1]; combine.fit brings them to probabilities.
-        """
-        labels = np.eye(len(self.mean))[given] - self.mean
-        turned = (np.asarray(embeddings, np.float64) - self.center) @ self.basis / self.scale
-        shrunk = turned / (self.spectrum + penalty)
-        missed = labels - shrunk @ self.rotated
-        # 1 / num_rows: the mean that was taken off is a fitted parameter too.
-        leverage = np.minimum((shrunk * turned).sum(axis=1) + 1 / self.num_rows, MOST_LEVERAGE)
-        alone = missed / (1 - leverage)[:, None]
-        for places in _shared(group):
-            hat = shrunk[places] @ turned[places].T + 1 / self.num_rows
-            rest = np.eye(len(places)) - np.minimum(hat, MOST_LEVERAGE)
-            alone[places] = np.linalg.solve(rest, missed[places])
-        scores: Doubles = labels - alone + self.mean
-        return scores
-
-
-def leave_one_out(
-    embeddings: Floats, given: Ints, num_classes: int, group: Ints | None = None
-) -> tuple[Doubles, float]:
-    """Scores [R, C] and the penalty among PENALTIES with the least leave-one-out square error.
-
-    group: as in Ridge.leave_one_out.
-    """
-    ridge = Ridge.of(Moments.of(embeddings, given, num_classes))
-    truth = np.eye(num_classes)[given]
-
-    def error(penalty: float) -> float:
-        scores = ridge.leave_one_out(embeddings, given, penalty, group)
-        return float(((scores - truth) ** 2).mean())
-
-    best = min(PENALTIES, key=error)
-    return ridge.leave_one_out(embeddings, given, best, group), best
-
-
-def _shared(group: Ints | None) -> list[Ints]:
-    """Places of each group's rows, for groups of two or more."""
-    if group is None:
-        return []
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.append(True, np.diff(group[order]) != 0)) if len(group) else group
-    return [places for places in np.split(order, starts[1:]) if len(places) > 1]
 
 
 def _extended(embeddings: Floats) -> Doubles:

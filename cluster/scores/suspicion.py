@@ -1,4 +1,4 @@
-"""Suspicion: how likely a label is wrong, hedged over what cannot be known without gold.
+"""Suspicion: P(label is wrong), averaged over what cannot be known without gold.
 
 Two questions have no answer in the data, so each is answered both ways and the
 answers meet in the middle, as means of log-odds:
@@ -7,9 +7,10 @@ answers meet in the middle, as means of log-odds:
   (self-confidence). If classes are taken for one another, the noise model says
   (noise.py). Either alone loses much where the other holds (docs/detection.md).
 
-  Which view of a row is right? The one that predicts labels best, unless it has
-  learned the very rule that made the wrong ones. So the pool, whose weights
-  follow the labels (combine.py), counts as much as its members with equal weights.
+  Which model of a row is right? The one that predicts labels best, unless it has
+  learned the very rule that made the wrong ones. So the ensemble's average, whose
+  weights follow the labels (stacking.py), counts as much as its base scores together,
+  which have equal weights.
 """
 
 from collections.abc import Sequence
@@ -28,9 +29,9 @@ Doubles = npt.NDArray[np.float64]
 
 
 def suspicion(rows: Compact, model: NoiseModel) -> Doubles:
-    """How likely each label is wrong by one view or pool, [R], in [0, 1]; higher is worse.
+    """P(label is wrong) by one model or average, [R], in [0, 1]; higher is worse.
 
-    rows: compact predictions, out of sample. model: of the same view, whole table.
+    rows: compact predictions, out of sample. model: of the same predictions, whole table.
     """
     return np.concatenate([_suspicion(block, model) for block in rows.blocks(BLOCK_ROWS)])
 
@@ -41,17 +42,20 @@ def _suspicion(rows: Compact, model: NoiseModel) -> Doubles:
     odds *= 1 - rows.p_label
     odds /= np.maximum(rows.p_label, TINY)
     np.sqrt(odds, out=odds)
-    found: Doubles = odds / (1 + odds)
-    return found
+    p_wrong: Doubles = odds / (1 + odds)
+    return p_wrong
 
 
-def hedge(pool: Floats, members: Sequence[Floats]) -> Doubles:
-    """Suspicion by a pool of views and by each of its members alone, each [R], into one, [R]."""
-    return logit_mean([pool, logit_mean(members)])
+def average_with_base(average: Floats, base: Sequence[Floats]) -> Doubles:
+    """Suspicion by an ensemble's average and by each base score, each [R], into one, [R].
+
+    The average counts as much as all base scores together.
+    """
+    return logit_mean([average, logit_mean(base)])
 
 
 def logit_mean(probabilities: Sequence[Floats]) -> Doubles:
     """Mean of log-odds, as a probability: [R] each -> [R], in [0, 1]."""
-    odds = [logit(np.clip(np.asarray(one, np.float64), TINY, 1 - TINY)) for one in probabilities]
+    odds = [logit(np.clip(np.asarray(p, np.float64), TINY, 1 - TINY)) for p in probabilities]
     mean: Doubles = expit(np.mean(odds, axis=0))
     return mean

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cluster.models.audio import convnet as audio_convnet
-from cluster.tasks.classification import ClassLearner, ClassScores
+from cluster.models.class_learner import ClassLearner
+from cluster.tasks.classification import ClassScores
 
 
 class AudioClassificationModels(ClassScores):
@@ -27,13 +28,13 @@ class AudioClassificationModels(ClassScores):
 
             pretrained_audio.prepare(folder, model)
 
-    def start(
+    def load(
         self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
     ) -> ClassLearner:
         if model is None:
-            return audio_convnet.start(folder, classes)
+            return audio_convnet.load(folder, classes)
         from cluster.models.audio import (
             pretrained as pretrained_audio,  # transformers, only where asked for
         )
 
-        return pretrained_audio.start(folder, model, classes=classes, pretrained=pretrained)
+        return pretrained_audio.load(folder, model, classes=classes, pretrained=pretrained)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cluster.interfaces import Array
-from cluster.tasks.detection import SAME
+from cluster.models.detection.detections import SAME
 
 PRIOR = 0.1  # share of faulty boxes of a kind before the model is asked; 0.05 to 0.2 rank alike
 TOUCH = 0.1  # IoU from which a label box and a prediction may be about one object

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from cluster.models.class_learner import ClassLearner
 from cluster.models.image import convnet as image_convnet
-from cluster.tasks.classification import ClassLearner, ClassScores
+from cluster.tasks.classification import ClassScores
 
 
 class ImageClassificationModels(ClassScores):
@@ -27,13 +28,13 @@ class ImageClassificationModels(ClassScores):
 
             pretrained_image.prepare(folder, model)
 
-    def start(
+    def load(
         self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
     ) -> ClassLearner:
         if model is None:
-            return image_convnet.start(folder, classes)
+            return image_convnet.load(folder, classes)
         from cluster.models.image import (
             pretrained as pretrained_image,  # transformers, only where asked for
         )
 
-        return pretrained_image.start(folder, model, classes=classes, pretrained=pretrained)
+        return pretrained_image.load(folder, model, classes=classes, pretrained=pretrained)

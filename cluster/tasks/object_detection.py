@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cluster.interfaces import Array, Learner
+from cluster.interfaces import Array, Ensemble, Learner
 from cluster.models.detection import center_detector
 from cluster.tasks.box_errors import FAULTS, SWAPPED, Suspects, sums, suspects
 from cluster.tasks.box_metrics import mean_precision
@@ -24,7 +24,8 @@ NUM_REASONS = 3  # faults that a reason names, the likeliest
 
 class ObjectDetectionModels:
     name = "object_detection"
-    disagreements: tuple[str, ...] = FAULTS  # to rank by one kind of fault alone
+    ranking_signals: tuple[str, ...] = FAULTS  # to rank by one kind of fault alone
+    ensemble: Ensemble | None = None
 
     def shingles(self, content: str) -> Iterable[bytes]:
         """The image as one feature: copies share a fold."""
@@ -42,16 +43,16 @@ class ObjectDetectionModels:
 
             pretrained_detector.prepare(folder, model)
 
-    def start(
+    def load(
         self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
     ) -> Learner:
         if model is None:
-            return center_detector.start(folder, classes)
+            return center_detector.load(folder, classes)
         from cluster.models.detection import (
             pretrained as pretrained_detector,  # transformers, only where asked for
         )
 
-        return pretrained_detector.start(folder, model, classes=classes, pretrained=pretrained)
+        return pretrained_detector.load(folder, model, classes=classes, pretrained=pretrained)
 
     def sums(self, scored: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
         return sums(scored, classes)
@@ -77,6 +78,9 @@ class ObjectDetectionModels:
         overlaps = scored["given_iou"].to_pylist()
         return {**worst, "least_iou": np.array([min(row, default=1.0) for row in overlaps])}
 
+    def noise_matrix(self, sums: Mapping[str, Array]) -> None:
+        """None: a label is boxes."""
+
     def reasons(self, scored: pa.Table) -> list[str]:
         """The likeliest faults, each with its box, IoU and score."""
         # Shares within these rows alone order the faults of a row well enough for words.
@@ -90,8 +94,8 @@ class ObjectDetectionModels:
                 told[row].append((float(some.probability[one]), _tell(rows[row], some, one)))
         return [_joined(faults) for faults in told]
 
-    def metrics(self, answers: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
-        return mean_precision(answers, labels)
+    def metrics(self, predicted: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
+        return mean_precision(predicted, labels)
 
 
 def _tell(row: Mapping[str, Any], some: Suspects, one: int) -> str:

@@ -8,105 +8,31 @@ every distance there (0.47 at best); on pronunciations all were about alike.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
-from torch import nn
 
-from cluster.interfaces import Array, Tensors
+from cluster.interfaces import Array, Ensemble
 from cluster.models.generation import attention_gru
 from cluster.models.generation import pretrained as pretrained_generator
-from cluster.models.generation.generations import IGNORED, TARGET, Generated, Generator, padded
+from cluster.models.generation.sequence_learner import UNLIKELIHOOD, SequenceLearner
+from cluster.scores.text_distance import DISTANCES, tokens
 from cluster.tasks.shingles import shingles, words_alone
-from cluster.tasks.text_distance import DISAGREEMENTS, tokens
 from relabel_service.errors import InvalidInput
-from relabel_service.tables.schemas import SUGGESTION
 from relabel_service.tasks.sequence_generation import is_sound
 
-UNLIKELIHOOD = "label_unlikelihood"
 SHOWN = 60  # characters of a generation in a reason
-
-
-class SequenceLearner(nn.Module):
-    """A Generator as a Learner, which also weighs the label (seam.WeighsLabels)."""
-
-    observed: tuple[str, ...] = ("label_likelihood", "weakest_token")
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-        self.defaults = generator.defaults
-
-    def encode(self, contents: Sequence[str]) -> list[Any]:
-        return self.generator.encode(contents)
-
-    def encode_labels(self, labels: Sequence[str], contents: Sequence[str]) -> list[list[int]]:
-        return self.generator.encode_labels(labels)
-
-    def size(self, encoded: Any) -> int:
-        return self.generator.size(encoded)
-
-    def collate(
-        self, encoded: Sequence[Any], targets: Sequence[Sequence[int]] | None = None
-    ) -> Tensors:
-        batch = self.generator.collate(encoded)
-        if targets is not None:
-            batch[TARGET] = padded(targets, IGNORED)
-        return batch
-
-    def forward(self, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss: mean over the target's tokens, so that long targets do not count for more."""
-        found = self.generator(batch)
-        mean = _mean(found, batch)
-        told = found.detach()
-        return -mean, torch.stack([mean.detach().exp(), told.amin(dim=1).exp()], dim=1)
-
-    def predict(self, batch: Tensors) -> list[Generated]:
-        return self.generator.generate(batch)
-
-    def predict_given(self, batch: Tensors) -> list[Generated]:
-        likelihoods = _mean(self.generator(batch), batch).exp().cpu().tolist()
-        return [
-            replace(one, label_likelihood=likelihood)
-            for one, likelihood in zip(self.generator.generate(batch), likelihoods, strict=True)
-        ]
-
-    def score(
-        self, predictions: Sequence[Generated], labels: Sequence[str], contents: Sequence[str]
-    ) -> pa.Table:
-        pairs = list(zip(labels, predictions, strict=True))
-        columns = {
-            name: np.array([distance(label, one.texts[0]) for label, one in pairs])
-            for name, distance in DISAGREEMENTS.items()
-        }
-        return pa.table(
-            {
-                "row": np.arange(len(labels)),
-                "unit": [""] * len(labels),
-                "label": list(labels),
-                "suggestions": pa.array(
-                    [_suggestions(one) for one in predictions], pa.list_(SUGGESTION)
-                ),
-                **columns,
-                UNLIKELIHOOD: np.array([1.0 - one.label_likelihood for one in predictions]),
-                "best_likelihood": np.array([one.likelihoods[0] for one in predictions]),
-            }
-        )
-
-    def answers(self, predictions: Sequence[Generated]) -> list[str]:
-        return [one.texts[0] for one in predictions]
 
 
 class SequenceGenerationModels:
     name = "sequence_generation"
-    disagreements: tuple[str, ...] = (*DISAGREEMENTS, UNLIKELIHOOD)
+    ranking_signals: tuple[str, ...] = (*DISTANCES, UNLIKELIHOOD)
+    ensemble: Ensemble | None = None
 
     def shingles(self, content: str) -> Iterable[bytes] | None:
         """Runs of 5 characters, letter case and everything but words set aside; of texts alone."""
@@ -126,12 +52,12 @@ class SequenceGenerationModels:
         else:
             pretrained_generator.prepare(folder, model, contents, labels)
 
-    def start(
+    def load(
         self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
     ) -> SequenceLearner:
         if model is None:
-            return SequenceLearner(attention_gru.start(folder))
-        return SequenceLearner(pretrained_generator.start(folder, model, pretrained=pretrained))
+            return SequenceLearner(attention_gru.load(folder))
+        return SequenceLearner(pretrained_generator.load(folder, model, pretrained=pretrained))
 
     def sums(self, scored: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
         return {}
@@ -140,13 +66,18 @@ class SequenceGenerationModels:
         self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> Array:
         """One minus the geometric mean of the probabilities of the label's tokens, in [0, 1]."""
-        doubt: Array = np.clip(scored[UNLIKELIHOOD].to_numpy(), 0.0, 1.0)
-        return doubt
+        suspicion: Array = np.clip(scored[UNLIKELIHOOD].to_numpy(), 0.0, 1.0)
+        return suspicion
 
     def signals(
         self, scored: pa.Table, sums: Mapping[str, Array], classes: Sequence[str]
     ) -> dict[str, Array]:
-        return {name: scored[name].to_numpy() for name in (*self.disagreements, "best_likelihood")}
+        return {
+            name: scored[name].to_numpy() for name in (*self.ranking_signals, "best_likelihood")
+        }
+
+    def noise_matrix(self, sums: Mapping[str, Array]) -> None:
+        """None: a label is a text."""
 
     def reasons(self, scored: pa.Table) -> list[str]:
         return [
@@ -154,39 +85,27 @@ class SequenceGenerationModels:
             for row in scored.select(["suggestions", UNLIKELIHOOD]).to_pylist()
         ]
 
-    def metrics(self, answers: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
+    def metrics(self, predicted: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
         """Corpus BLEU and chrF in [0, 1]; one minus the token error rate; texts exactly right."""
-        answered, true = list(answers), list(labels)
+        written, true = list(predicted), list(labels)
         edits = sum(
-            Levenshtein.distance(tokens(answer), tokens(label))
-            for answer, label in zip(answered, true, strict=True)
+            Levenshtein.distance(tokens(text), tokens(label))
+            for text, label in zip(written, true, strict=True)
         )
         num_tokens = sum(len(tokens(label)) for label in true)
         return {
-            "bleu": BLEU().corpus_score(answered, [true]).score / 100,
-            "chrf": CHRF().corpus_score(answered, [true]).score / 100,
+            "bleu": BLEU().corpus_score(written, [true]).score / 100,
+            "chrf": CHRF().corpus_score(written, [true]).score / 100,
             "token_accuracy": max(0.0, 1.0 - edits / max(num_tokens, 1)),
-            "exact_match": float(np.mean([a == b for a, b in zip(answered, true, strict=True)])),
+            "exact_match": float(np.mean([a == b for a, b in zip(written, true, strict=True)])),
         }
 
 
-def _mean(found: torch.Tensor, batch: Tensors) -> torch.Tensor:
-    """Mean log-probability of a target's tokens, [B]."""
-    return found.sum(dim=1) / (batch[TARGET] != IGNORED).sum(dim=1).clamp(min=1)
-
-
-def _suggestions(one: Generated) -> list[dict[str, Any]]:
-    """Generations that a person could choose: not the empty text."""
-    return [
-        {"label": text, "probability": likelihood}
-        for text, likelihood in zip(one.texts, one.likelihoods, strict=True)
-        if text.strip()
-    ]
-
-
 def _reason(suggestions: Sequence[Mapping[str, Any]], label_likelihood: float) -> str:
-    told = f"gives the label {label_likelihood:.0%} a token"
+    likelihood = f"gives the label {label_likelihood:.0%} a token"
     if not suggestions:
-        return f"model writes nothing, {told}"
+        return f"model writes nothing, {likelihood}"
     best = suggestions[0]
-    return f"model writes {best['label'][:SHOWN]!r} ({best['probability']:.0%} a token), {told}"
+    return (
+        f"model writes {best['label'][:SHOWN]!r} ({best['probability']:.0%} a token), {likelihood}"
+    )

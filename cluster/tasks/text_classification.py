@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from cluster.models.class_learner import ClassLearner
 from cluster.models.text import ngram
-from cluster.tasks.classification import ClassLearner, ClassScores
+from cluster.tasks.classification import ClassScores
 from cluster.tasks.shingles import shingles, words_alone
 
 
@@ -27,13 +28,13 @@ class TextClassificationModels(ClassScores):
 
             pretrained_text.prepare(folder, model)
 
-    def start(
+    def load(
         self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
     ) -> ClassLearner:
         if model is None:
-            return ngram.start(folder, classes)
+            return ngram.load(folder, classes)
         from cluster.models.text import (
             pretrained as pretrained_text,  # transformers, only where asked for
         )
 
-        return pretrained_text.start(folder, model, classes=classes, pretrained=pretrained)
+        return pretrained_text.load(folder, model, classes=classes, pretrained=pretrained)

@@ -88,7 +88,7 @@ def fit(
     weights = rows.weights.to(device())
     # On the device, as losses are: to fetch them would hold up each step until the last is over.
     watched = torch.zeros(
-        (len(rows.inputs), 1 + len(learner.observed)), dtype=torch.float64, device=device()
+        (len(rows.inputs), 1 + len(learner.dynamics)), dtype=torch.float64, device=device()
     )
     parts: dict[str, Any] = {"learner": learner, "optimizer": optimizer, "schedule": schedule}
     first_epoch = 0 if checkpoint is None else _restore(checkpoint, parts, watched)

@@ -117,19 +117,19 @@ class ModelStore:
         """Learners with the weights of finished runs, on the CPU."""
         learners = {}
         for run in runs:
-            learner = self.start(manifest.source.task, manifest.model, manifest.classes)
+            learner = self.load_learner(manifest.source.task, manifest.model, manifest.classes)
             data = io.BytesIO(self.folder.read(_weights(run)))
             learner.load_state_dict(torch.load(data, map_location="cpu", weights_only=True))
             learners[run] = learner
         return learners
 
-    def start(
+    def load_learner(
         self, task: str, model: str | None, classes: tuple[str, ...], *, pretrained: bool = False
     ) -> Learner:
         """A learner from what the task prepared."""
         with tempfile.TemporaryDirectory() as local:
             self.folder.download(PREPARED, Path(local))
-            return model_task(task).start(
+            return model_task(task).load(
                 Path(local), model=model, classes=classes, pretrained=pretrained
             )
 

@@ -48,7 +48,9 @@ class RunFitter:
             self._fit(store, run, rows, table["id"], _indices(run, folds, manifest.num_folds))
 
     def _encoded(self, store: ModelStore, table: pa.Table) -> EncodedRows:
-        learner = store.start(self.manifest.source.task, self.manifest.model, self.manifest.classes)
+        learner = store.load_learner(
+            self.manifest.source.task, self.manifest.model, self.manifest.classes
+        )
         contents, labels = table["content"].to_pylist(), table["label"].to_pylist()
         weights = table["weight"].to_numpy()
         if self.config.label_confidence_uri is not None:
@@ -73,7 +75,7 @@ class RunFitter:
                 "num_workers", f"{config.workers.num} leaves a worker without rows; use fewer"
             )
         torch.manual_seed(config.seed + number)
-        learner = store.start(
+        learner = store.load_learner(
             manifest.source.task, manifest.model, manifest.classes, pretrained=True
         )
         watched = fit(
@@ -86,7 +88,7 @@ class RunFitter:
             num_loaders=config.workers.cpus_per_gpu - 1,
             checkpoint=FileCheckpoint(store.folder, run, config.checkpoint_interval_s),
         )
-        table = dynamics.means(ids.take(pa.array(indices)), watched[indices], learner.observed)
+        table = dynamics.means(ids.take(pa.array(indices)), watched[indices], learner.dynamics)
         write_shard(store.folder, f"{dynamics.FOLDER}/{run}-{rank()}.parquet", table)
         wait_for_all()  # a run is finished only when what every worker watched is kept
         if rank() == 0:

@@ -222,7 +222,7 @@ def _commit(config: WriteConfig, source: Source, updates: pa.Table) -> int:
         source_alias="new",
         target_alias="old",
         merge_schema=True,  # the weight column may be new
-        commit_properties=delta.once(config.app_id, **{MADE_KEY: config.app_id}),
+        commit_properties=delta.commit_once_properties(config.app_id, **{MADE_KEY: config.app_id}),
     )
     if config.action is Action.DROP:
         merger.when_matched_delete().execute()

@@ -11,7 +11,7 @@ from bench import duplicates, loop
 from bench.detection_product import ANSWERED, BEFORE, MINE, WITH_ENCODER, mined
 from bench.loop_orders import ORDERS, TableStats
 from bench.training import Rows, cross_fit, evidence, folds_of, train
-from cluster.interfaces import FOLD, OBSERVED
+from cluster.interfaces import DYNAMICS, FOLD
 from cluster.scores.feedback import Feedback
 from tests.support.cross_fit import auroc
 from tests.tasks.test_text_classification import planted
@@ -43,7 +43,7 @@ def test_rows_are_judged_by_the_model_that_has_not_seen_them_and_watched_by_the_
     scored = cross_fit(some, num_folds=3).scored
     assert scored["id"].to_pylist() == some.ids
     assert np.array_equal(scored[FOLD].to_numpy(), folds_of(some, 3))
-    watched = scored[f"{OBSERVED}p_label"].to_numpy()
+    watched = scored[f"{DYNAMICS}p_label"].to_numpy()
     wrong = np.array(some.labels) != np.array(gold)
     assert ((watched >= 0) & (watched <= 1)).all()
     assert auroc(1 - watched, wrong) > 0.9

@@ -85,7 +85,7 @@ def fit(
             batch = learner.collate([inputs[p] for p in places], [targets[p] for p in places])
             losses, observed = learner(batch)
             assert losses.shape == (len(places),)
-            assert observed.shape == (len(places), len(learner.observed))
+            assert observed.shape == (len(places), len(learner.dynamics))
             optimizer.zero_grad()
             losses.mean().backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -119,7 +119,7 @@ def cross_fit(
         task.prepare(folder, model=model, contents=rows.contents, labels=rows.labels)
         for fold in range(num_folds):
             torch.manual_seed(fold)
-            learner = task.start(folder, model=model, classes=classes, pretrained=True)
+            learner = task.load(folder, model=model, classes=classes, pretrained=True)
             learner.defaults = replace(learner.defaults, **(defaults or {}))
             rest, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             fit(learner, [rows.contents[r] for r in rest], [rows.labels[r] for r in rest])
@@ -153,10 +153,10 @@ def metrics_on(
     with tempfile.TemporaryDirectory() as local:
         task.prepare(Path(local), model=None, contents=train.contents, labels=labels)
         torch.manual_seed(0)
-        learner = task.start(Path(local), model=None, classes=classes, pretrained=True)
+        learner = task.load(Path(local), model=None, classes=classes, pretrained=True)
     learner.defaults = replace(learner.defaults, **(defaults or {}))
     fit(learner, train.contents, labels)
-    return task.metrics(learner.answers(predict(learner, test.contents)), test.gold)
+    return task.metrics(learner.decode(predict(learner, test.contents)), test.gold)
 
 
 def is_wrong(task_name: str, fitted: CrossFitted, rows: Rows) -> npt.NDArray[np.bool_]:

@@ -77,7 +77,7 @@ def test_sounds_of_any_duration_are_encoded_alike(duration_s: float, tmp_path: P
     models = model_task(NAME)
     contents = [TASK.read_content({"audio": tone(440, duration_s=s)}) for s in (0.4, 0.5, 0.6)]
     models.prepare(tmp_path, model=None, contents=contents, labels=["a", "b", "a"])
-    learner = models.start(tmp_path, model=None, classes=("a", "b"), pretrained=True)
+    learner = models.load(tmp_path, model=None, classes=("a", "b"), pretrained=True)
     other = TASK.read_content({"audio": tone(440, duration_s=duration_s)})
     [usual], [encoded] = learner.encode(contents[:1]), learner.encode([other])
     assert encoded.shape == usual.shape
@@ -141,11 +141,11 @@ def test_models_by_path_train_and_predict_without_it_afterwards(kind: str, tmp_p
     labels = ["low", "high"] * 3
     models = model_task(NAME)
     models.prepare(folder, model=str(path), contents=contents, labels=labels)
-    learner = models.start(folder, model=str(path), classes=("high", "low"), pretrained=True)
+    learner = models.load(folder, model=str(path), classes=("high", "low"), pretrained=True)
     training.fit(learner, contents, labels)
     predictions = training.predict(learner, contents)
     shutil.rmtree(path)
-    again = models.start(folder, model=str(path), classes=("high", "low"), pretrained=False)
+    again = models.load(folder, model=str(path), classes=("high", "low"), pretrained=False)
     again.load_state_dict(learner.state_dict())
     assert np.allclose(training.predict(again, contents), predictions, atol=1e-5)
     assert np.stack(predictions).shape == (6, 2)

@@ -81,7 +81,7 @@ def test_grey_and_colour_pictures_of_any_size_are_encoded(tmp_path: Path) -> Non
     for mode, num_channels in (("L", 1), ("RGB", 3)):
         contents = [TASK.read_content({"image": drawn(mode, size)}) for size in (10, 12, 300)]
         models.prepare(tmp_path, model=None, contents=contents, labels=["a", "b", "a"])
-        learner = models.start(tmp_path, model=None, classes=("a", "b"), pretrained=True)
+        learner = models.load(tmp_path, model=None, classes=("a", "b"), pretrained=True)
         assert {one.shape for one in learner.encode(contents)} == {(12, 12, num_channels)}
         [alone] = learner.encode(contents[2:])
         assert np.array_equal(alone, learner.encode(contents)[2])
@@ -131,11 +131,11 @@ def test_models_by_path_train_and_predict_without_it_afterwards(kind: str, tmp_p
     labels = ["grey", "red"] * 4
     models = model_task(NAME)
     models.prepare(folder, model=str(path), contents=contents, labels=labels)
-    learner = models.start(folder, model=str(path), classes=("grey", "red"), pretrained=True)
+    learner = models.load(folder, model=str(path), classes=("grey", "red"), pretrained=True)
     training.fit(learner, contents, labels)
     predictions = training.predict(learner, contents)
     shutil.rmtree(path)
-    again = models.start(folder, model=str(path), classes=("grey", "red"), pretrained=False)
+    again = models.load(folder, model=str(path), classes=("grey", "red"), pretrained=False)
     again.load_state_dict(learner.state_dict())
     assert np.allclose(training.predict(again, contents), predictions, atol=1e-6)
     assert np.stack(predictions).shape == (8, 2)

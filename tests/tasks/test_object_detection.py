@@ -21,8 +21,8 @@ from transformers import (
 )
 
 from cluster.data.rows import Source, latest
+from cluster.models.detection.detections import Detections, score, suppress
 from cluster.tasks import box_errors, model_task
-from cluster.tasks.detection import Detections, score, suppress
 from cluster.versions.merge import MergeConfig, merge
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
@@ -291,11 +291,11 @@ def test_models_by_path_train_and_predict_without_it_afterwards(kind: str, tmp_p
     labels = [TASK.read_label(one, CONTENT) for one in ([CAT, DOG], [], [DOG], [CAT])]
     models = model_task(NAME)
     models.prepare(folder, model=str(path), contents=contents, labels=labels)
-    learner = models.start(folder, model=str(path), classes=("cat", "dog"), pretrained=True)
+    learner = models.load(folder, model=str(path), classes=("cat", "dog"), pretrained=True)
     training.fit(learner, contents, labels)
     predictions = training.predict(learner, contents)
     shutil.rmtree(path)
-    again = models.start(folder, model=str(path), classes=("cat", "dog"), pretrained=False)
+    again = models.load(folder, model=str(path), classes=("cat", "dog"), pretrained=False)
     again.load_state_dict(learner.state_dict())
     for one, other in zip(training.predict(again, contents), predictions, strict=True):
         assert np.allclose(one.corners, other.corners, atol=1e-3)

@@ -19,10 +19,10 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from cluster.interfaces import Disagreements, TrainingDefaults
+from cluster.interfaces import TrainingDefaults
 from cluster.mining.scoring import Scoring
+from cluster.scores.text_distance import DISTANCES, tokens
 from cluster.tasks import model_task
-from cluster.tasks.text_distance import DISAGREEMENTS, tokens
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from relabel_service.tasks.sequence_generation import is_sound
@@ -63,9 +63,9 @@ def test_distance_counts_words() -> None:
     assert LIGHT.distance("a b", "c d") == 1
 
 
-@pytest.mark.parametrize("name", DISAGREEMENTS)
+@pytest.mark.parametrize("name", DISTANCES)
 def test_every_measure_runs_from_the_same_text_to_one_with_nothing_in_common(name: str) -> None:
-    measure = DISAGREEMENTS[name]
+    measure = DISTANCES[name]
     assert measure("the cat sat down", "the cat sat down") == pytest.approx(0, abs=1e-6)
     assert measure("the cat sat down", "XYZ QUV") == pytest.approx(1, abs=0.05)
     assert 0 <= measure("the cat sat down", "the cat ran") <= 1
@@ -123,17 +123,16 @@ def test_the_truth_is_among_the_suggestions_of_wrong_rows(
         assert chances == sorted(chances, reverse=True)
 
 
-def test_every_disagreement_can_be_ranked_by(planted: tuple[CrossFitted, Rows]) -> None:
+def test_every_ranking_signal_can_be_ranked_by(planted: tuple[CrossFitted, Rows]) -> None:
     fitted, _ = planted
-    assert isinstance(HEAVY, Disagreements)
-    for name in HEAVY.disagreements:
+    for name in HEAVY.ranking_signals:
         scoring = Scoring(TASK, (), disagreement=name)
         found = scoring.suspicion(fitted.scored, {})
         assert found.min() >= 0
         assert found.max() <= 1
 
 
-def test_an_unknown_disagreement_is_refused() -> None:
+def test_an_unknown_ranking_signal_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"'blue' is not one of .*; use one of bleu_distance"):
         Scoring(TASK, (), disagreement="blue")
     with pytest.raises(InvalidInput, match="leave it out"):
@@ -214,7 +213,7 @@ def test_models_by_path_train_generate_and_weigh_labels(make: Any, tmp_path: Pat
     torch.manual_seed(0)
     make(model, [*rows.contents, *rows.gold])
     HEAVY.prepare(prepared, model=str(model), contents=rows.contents, labels=rows.labels)
-    learner = HEAVY.start(prepared, model=str(model), classes=(), pretrained=True)
+    learner = HEAVY.load(prepared, model=str(model), classes=(), pretrained=True)
     learner.defaults = TrainingDefaults(epochs=12, batch_size=32, learning_rate=5e-3)
     fit(learner, rows.contents, rows.labels)
     right, wrong = rows.gold[:20], [rows.gold[place - 7] for place in range(20)]
@@ -226,7 +225,7 @@ def test_models_by_path_train_generate_and_weigh_labels(make: Any, tmp_path: Pat
     assert unlikely[0] < unlikely[1]
     assert np.mean(scored[0]["edit_distance"].to_numpy()) < 0.6
     assert all(one[0]["label"] for one in scored[0]["suggestions"].to_pylist())
-    fresh = HEAVY.start(prepared, model=str(model), classes=(), pretrained=False)
+    fresh = HEAVY.load(prepared, model=str(model), classes=(), pretrained=False)
     fresh.load_state_dict(learner.state_dict())  # as inference does, without the model's path
 
 
@@ -280,7 +279,7 @@ def test_transcripts_are_sequences_whose_source_is_a_sound(tmp_path: Path) -> No
     torch.manual_seed(0)
     tiny_whisper(model, labels)
     HEAVY.prepare(prepared, model=str(model), contents=contents, labels=labels)
-    learner = HEAVY.start(prepared, model=str(model), classes=(), pretrained=True)
+    learner = HEAVY.load(prepared, model=str(model), classes=(), pretrained=True)
     learner.defaults = TrainingDefaults(epochs=15, batch_size=8, learning_rate=5e-3)
     fit(learner, contents, labels)
     scored = learner.score(predict(learner, contents, labels), labels, contents)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
+from cluster.models.class_learner import score
 from cluster.tasks import model_task
-from cluster.tasks.classification import score
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from tests.data.slices import read

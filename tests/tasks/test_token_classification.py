@@ -26,9 +26,10 @@ from transformers import (
 )
 
 from cluster.data.rows import Source, content_id, latest
-from cluster.tasks import model_task, tags
-from cluster.tasks.entity_errors import faults, reason
-from cluster.tasks.tagging import score_row
+from cluster.models.tagging import tags
+from cluster.models.tagging.entity_errors import entity_errors, reason
+from cluster.models.tagging.tag_learner import score_row
+from cluster.tasks import model_task
 from cluster.versions.merge import MergeConfig, merge
 from jobs.loop.rounds import wrong_keys
 from relabel_service.errors import InvalidInput
@@ -195,7 +196,7 @@ def test_differences_are_named_class_by_class(
     seen: list[Span], of_per: list[str], of_org: list[str]
 ) -> None:
     for class_name, kinds in (("PER", of_per), ("ORG", of_org)):
-        assert [fault.kind for fault in faults(GIVEN, seen, class_name)] == kinds
+        assert [error.kind for error in entity_errors(GIVEN, seen, class_name)] == kinds
 
 
 @given(any_spans(), any_spans())
@@ -206,11 +207,11 @@ def test_a_class_has_a_difference_exactly_where_its_spans_differ(
         differs = TASK.unit_label(spans.to_text(left), class_name) != TASK.unit_label(
             spans.to_text(right), class_name
         )
-        assert bool(faults(left, right, class_name)) == differs
+        assert bool(entity_errors(left, right, class_name)) == differs
 
 
 def test_a_reason_quotes_the_words() -> None:
-    found = faults(GIVEN, [Span(0, 2, "ORG"), Span(5, 6, "PER")], "PER")
+    found = entity_errors(GIVEN, [Span(0, 2, "ORG"), Span(5, 6, "PER")], "PER")
     assert reason(found, list("abcdef")) == (
         "wrong type: 'a b' (PER, 0-1) is 'a b' (ORG, 0-1) for the model; "
         "missing: model sees 'f' (PER, 5-5)"
@@ -252,7 +253,7 @@ def test_suspicion_is_of_the_worst_token_of_the_class() -> None:
     assert of_per["num_wrong_boundary"] == 1
     assert of_per["suggestions"][0]["label"] == text((0, 1, "PER"))
     assert of_per["suggestions"][0]["probability"] == pytest.approx(0.7)
-    assert "least at 'z' (80%)" in of_org["told"]
+    assert "least at 'z' (80%)" in of_org["reason"]
 
 
 def test_an_entity_is_held_against_what_its_class_usually_gets() -> None:
@@ -290,7 +291,7 @@ def test_every_row_is_judged_once_for_each_class(
 ) -> None:
     assert fitted.scored.num_rows == len(wikinews.ids) * len(fitted.classes)
     assert fitted.scored["unit"].to_pylist() == list(fitted.classes) * len(wikinews.ids)
-    assert all(fitted.scored["told"].to_pylist())
+    assert all(fitted.scored["reason"].to_pylist())
 
 
 def test_planted_wrong_entities_rank_high(
@@ -316,7 +317,7 @@ def test_a_row_gets_the_same_alone_and_among_others(tmp_path: Path) -> None:
     models = model_task(NAME)
     contents = [json.dumps(list(word)) for word in ("a", "abcab", "cabcabcab")]
     models.prepare(tmp_path, model=None, contents=contents, labels=["[]"] * 3)
-    learner = models.start(tmp_path, model=None, classes=CLASSES, pretrained=True)
+    learner = models.load(tmp_path, model=None, classes=CLASSES, pretrained=True)
     together = training.predict(learner, contents)
     for content, among in zip(contents, together, strict=True):
         [alone] = training.predict(learner, [content])
@@ -369,22 +370,22 @@ def test_a_tagger_by_path_learns_long_rows_and_works_without_it_afterwards(
     labels = [text(*((place, place + 1, "PER") for place in range(0, 32, 4))), text((1, 2, "PER"))]
     models = model_task(NAME)
     models.prepare(folder, model=str(tagger_path), contents=contents, labels=labels)
-    learner = models.start(folder, model=str(tagger_path), classes=("PER",), pretrained=True)
+    learner = models.load(folder, model=str(tagger_path), classes=("PER",), pretrained=True)
     learner.defaults = replace(learner.defaults, epochs=60, learning_rate=0.01)
     training.fit(learner, contents, labels)
     predictions = training.predict(learner, contents)
     assert [one.shape for one in predictions] == [(32, 3), (2, 3)]
-    assert learner.answers(predictions) == labels
+    assert learner.decode(predictions) == labels
     shutil.rmtree(tagger_path)
-    again = models.start(folder, model=str(tagger_path), classes=("PER",), pretrained=False)
+    again = models.load(folder, model=str(tagger_path), classes=("PER",), pretrained=False)
     again.load_state_dict(learner.state_dict())
-    assert again.answers(training.predict(again, contents)) == labels
+    assert again.decode(training.predict(again, contents)) == labels
 
 
 def test_each_token_is_read_where_most_is_seen_around_it(tagger_path: Path, tmp_path: Path) -> None:
     models = model_task(NAME)
     models.prepare(tmp_path, model=str(tagger_path), contents=[], labels=[])
-    learner = models.start(tmp_path, model=str(tagger_path), classes=CLASSES, pretrained=True)
+    learner = models.load(tmp_path, model=str(tagger_path), classes=CLASSES, pretrained=True)
     [row] = learner.encode([json.dumps(["ab", "c", "def"] * 10)])
     assert len(row.subwords) > 1
     assert max(map(len, row.subwords)) <= 16

@@ -22,7 +22,7 @@ TASK = "text_classification"
 
 
 def finding(number: int, **other: Any) -> dict[str, Any]:
-    signals = {BY_MODELS: 0.1 + 0.05 * number, "suspicion_pool": 0.5, "p_label": 0.9}
+    signals = {BY_MODELS: 0.1 + 0.05 * number, "suspicion_ensemble": 0.5, "p_label": 0.9}
     return {
         "run_id": "round-1",
         "rank": number,
@@ -66,7 +66,7 @@ def expected() -> Feedback:
     evidence = Evidence(
         0.1 + 0.05 * numbers,
         ["sport" if number % 2 else "money" for number in numbers],
-        {"suspicion_pool": np.full(10, 0.5)},
+        {"suspicion_ensemble": np.full(10, 0.5)},
     )
     return learn(evidence, numbers % 3 == 0)
 

@@ -16,8 +16,8 @@ from torch import nn
 
 from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.audio.waveform import resampled
+from cluster.models.class_learner import ClassLearner
 from cluster.models.convnet import ConvNet
-from cluster.tasks.classification import ClassLearner
 from relabel_service.media import audio, fetch
 
 NUM_BANDS = 40
@@ -44,7 +44,7 @@ def prepare(folder: Path, contents: Sequence[str]) -> None:
     (folder / FILE).write_text(json.dumps({"rate": rate, "num_frames": num_frames}))
 
 
-def start(folder: Path, classes: Sequence[str]) -> ClassLearner:
+def load(folder: Path, classes: Sequence[str]) -> ClassLearner:
     """An untrained learner."""
     told = json.loads((folder / FILE).read_text())
 

@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 
 from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.audio.waveform import resampled
+from cluster.models.class_learner import ClassLearner
 from cluster.models.pretrained import Logits
-from cluster.tasks.classification import ClassLearner
 from relabel_service.errors import InvalidInput
 from relabel_service.media import audio, fetch
 
@@ -38,7 +38,7 @@ def prepare(folder: Path, model: str) -> None:
     config.save_pretrained(folder)
 
 
-def start(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> ClassLearner:
+def load(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> ClassLearner:
     """A learner with a fresh head; with the model's own other weights where `pretrained`."""
     extractor = _extractor(folder)
     rate, padding = extractor.sampling_rate, _padding(extractor)

@@ -28,8 +28,8 @@ from cluster.models.detection.center_network import (
     heat_loss,
     maps,
 )
+from cluster.models.detection.detections import LEAST_SCORE, Detections, named, score, suppress
 from cluster.models.detection.pixels import decode, resized
-from cluster.tasks.detection import LEAST_SCORE, Detections, named, score, suppress
 from relabel_service.media import fetch
 from relabel_service.media import images as media_images
 from relabel_service.tasks.boxes import read_boxes
@@ -88,7 +88,7 @@ def prepare(folder: Path, contents: Sequence[str], labels: Sequence[str]) -> Non
     (folder / CONFIG_FILE).write_text(json.dumps(asdict(config)))
 
 
-def start(folder: Path, classes: Sequence[str]) -> "CenterLearner":
+def load(folder: Path, classes: Sequence[str]) -> "CenterLearner":
     """An untrained learner."""
     told = json.loads((folder / CONFIG_FILE).read_text())
     return CenterLearner(Config(told["side"], tuple(told["log_half"])), classes)
@@ -98,7 +98,8 @@ class CenterLearner(nn.Module):
     """CenterNetwork as a Learner."""
 
     defaults = DEFAULTS
-    observed: tuple[str, ...] = ("loss",)
+    dynamics: tuple[str, ...] = ("loss",)
+    needs_labels_to_score = False
 
     def __init__(self, config: Config, classes: Sequence[str]) -> None:
         super().__init__()
@@ -190,8 +191,9 @@ class CenterLearner(nn.Module):
     ) -> pa.Table:
         return score(predictions, labels, self._classes, threshold=THRESHOLD)
 
-    def answers(self, predictions: Sequence[Detections]) -> list[Mapping[str, Any]]:
-        return [named(found, self._classes) for found in predictions]
+    def decode(self, predictions: Sequence[Detections]) -> list[Mapping[str, Any]]:
+        """Corners, scores and class names of each image's boxes."""
+        return [named(detections, self._classes) for detections in predictions]
 
 
 def _padded(images: Sequence[torch.Tensor]) -> torch.Tensor:

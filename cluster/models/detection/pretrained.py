@@ -19,8 +19,8 @@ from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection
 
 from cluster.interfaces import Tensors, TrainingDefaults
+from cluster.models.detection.detections import LEAST_SCORE, Detections, named, score, suppress
 from cluster.models.detection.pixels import decode
-from cluster.tasks.detection import LEAST_SCORE, Detections, named, score, suppress
 from relabel_service.errors import InvalidInput
 from relabel_service.media import fetch
 from relabel_service.media import images as media_images
@@ -59,7 +59,7 @@ def prepare(folder: Path, model: str) -> None:
         ) from None
 
 
-def start(
+def load(
     folder: Path, model: str, *, classes: Sequence[str], pretrained: bool
 ) -> "PretrainedLearner":
     """A learner with a fresh class head; with the model's own weights where `pretrained`."""
@@ -84,7 +84,8 @@ class PretrainedLearner(nn.Module):
     """A transformers detector as a Learner. Its loss is one of the batch: matching is joint."""
 
     defaults = DEFAULTS
-    observed: tuple[str, ...] = ()
+    dynamics: tuple[str, ...] = ()
+    needs_labels_to_score = False
 
     def __init__(self, network: nn.Module, processor: Any, classes: Sequence[str]) -> None:
         super().__init__()
@@ -147,8 +148,9 @@ class PretrainedLearner(nn.Module):
     ) -> pa.Table:
         return score(predictions, labels, self._classes, threshold=THRESHOLD)
 
-    def answers(self, predictions: Sequence[Detections]) -> list[Mapping[str, Any]]:
-        return [named(found, self._classes) for found in predictions]
+    def decode(self, predictions: Sequence[Detections]) -> list[Mapping[str, Any]]:
+        """Corners, scores and class names of each image's boxes."""
+        return [named(detections, self._classes) for detections in predictions]
 
 
 def _label(boxes: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -168,7 +168,7 @@ def prepare(folder: Path, contents: Sequence[str], labels: Sequence[str]) -> Non
     (folder / LENGTHS_FILE).write_text(json.dumps(told))
 
 
-def start(folder: Path) -> BuiltInGenerator:
+def load(folder: Path) -> BuiltInGenerator:
     """An untrained generator."""
     lengths = json.loads((folder / LENGTHS_FILE).read_text())
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))

@@ -123,7 +123,7 @@ def prepare(folder: Path, model: str, contents: Sequence[str], labels: Sequence[
     (folder / LENGTHS_FILE).write_text(json.dumps(lengths))
 
 
-def start(folder: Path, model: str, *, pretrained: bool) -> EncoderDecoder:
+def load(folder: Path, model: str, *, pretrained: bool) -> EncoderDecoder:
     """With the model's own weights where `pretrained`, else with fresh ones."""
     config = AutoConfig.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from cluster.interfaces import Tensors, TrainingDefaults
+from cluster.models.class_learner import ClassLearner
 from cluster.models.convnet import ConvNet
-from cluster.tasks.classification import ClassLearner
 from relabel_service.media import fetch, images
 
 SIDES = (8, 64)  # least and most pixels a side
@@ -36,7 +36,7 @@ def prepare(folder: Path, contents: Sequence[str]) -> None:
     (folder / FILE).write_text(json.dumps(told))
 
 
-def start(folder: Path, classes: Sequence[str]) -> ClassLearner:
+def load(folder: Path, classes: Sequence[str]) -> ClassLearner:
     """An untrained learner."""
     told = json.loads((folder / FILE).read_text())
     side, is_grey = told["side"], told["grey"]

@@ -9,8 +9,8 @@ from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 from cluster.interfaces import Tensors, TrainingDefaults
+from cluster.models.class_learner import ClassLearner
 from cluster.models.pretrained import Logits
-from cluster.tasks.classification import ClassLearner
 from relabel_service.errors import InvalidInput
 from relabel_service.media import fetch
 
@@ -34,7 +34,7 @@ def prepare(folder: Path, model: str) -> None:
         ) from None
 
 
-def start(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> ClassLearner:
+def load(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> ClassLearner:
     """A learner with a fresh head; with the model's own other weights where `pretrained`."""
     processor = _processor(folder)
     config = AutoConfig.from_pretrained(folder, num_labels=len(classes))

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokeni
 
 from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.pretrained import Logits
-from cluster.tasks.tagging import MASK, TagLearner
+from cluster.models.tagging.tag_learner import MASK, TagLearner
 from relabel_service.errors import InvalidInput
 
 MAX_SUBWORDS = 512
@@ -51,7 +51,7 @@ def prepare(folder: Path, model: str) -> None:
     config.save_pretrained(folder)
 
 
-def start(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> TagLearner:
+def load(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> TagLearner:
     """A learner with a fresh head; with the model's own other weights where `pretrained`."""
     tokenizer = _tokenizer(folder)
     config = AutoConfig.from_pretrained(folder, num_labels=1 + 2 * len(classes))

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from cluster.interfaces import Tensors, TrainingDefaults
-from cluster.tasks.tagging import MASK, TagLearner
+from cluster.models.tagging.tag_learner import MASK, TagLearner
 
 MAX_FEATURES = 50_000
 FILE = "features.json"
@@ -46,7 +46,7 @@ def prepare(folder: Path, contents: Sequence[str]) -> None:
     (folder / FILE).write_text(json.dumps(common))
 
 
-def start(folder: Path, classes: Sequence[str]) -> TagLearner:
+def load(folder: Path, classes: Sequence[str]) -> TagLearner:
     """An untrained learner."""
     names = json.loads((folder / FILE).read_text())
     known = {name: place for place, name in enumerate(names, UNKNOWN + 1)}

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from cluster.interfaces import Tensors, TrainingDefaults
-from cluster.tasks.classification import ClassLearner
+from cluster.models.class_learner import ClassLearner
 
 NUM_BUCKETS = 2**17
 CHARACTERS = (2, 3, 4, 5)  # lengths of character n-grams, within words
@@ -57,7 +57,7 @@ def prepare(folder: Path, contents: Sequence[str]) -> None:
     np.save(folder / IDF_FILE, np.where(seen > 1, idf, 0).astype(np.float32))
 
 
-def start(folder: Path, classes: Sequence[str]) -> ClassLearner:
+def load(folder: Path, classes: Sequence[str]) -> ClassLearner:
     """An untrained learner."""
     idf = np.load(folder / IDF_FILE)
 

@@ -7,8 +7,8 @@ from typing import Any
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from cluster.interfaces import Tensors, TrainingDefaults
+from cluster.models.class_learner import ClassLearner
 from cluster.models.pretrained import Logits
-from cluster.tasks.classification import ClassLearner
 from relabel_service.errors import InvalidInput
 
 MAX_TOKENS = 512
@@ -26,7 +26,7 @@ def prepare(folder: Path, model: str) -> None:
         ) from None
 
 
-def start(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> ClassLearner:
+def load(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> ClassLearner:
     """A learner with a fresh head; with the model's own encoder weights where `pretrained`."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config = AutoConfig.from_pretrained(folder, num_labels=len(classes))

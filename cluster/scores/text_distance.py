@@ -44,7 +44,7 @@ def no_common_token(label: str, generated: str) -> float:
     return float(not set(tokens(label)) & set(tokens(generated)))
 
 
-DISAGREEMENTS: dict[str, Callable[[str, str], float]] = {
+DISTANCES: dict[str, Callable[[str, str], float]] = {
     "bleu_distance": bleu,
     "chrf_distance": chrf,
     "edit_distance": edit_distance,

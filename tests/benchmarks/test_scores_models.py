@@ -1,22 +1,19 @@
-"""Neighbours, leave-one-out ridge, training dynamics and the pool of views."""
+"""Neighbours, leave-one-out ridge and training dynamics, which benchmarks compare with."""
 
-from collections.abc import Sequence
 from functools import reduce
 from operator import add
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from bench.scores import dynamics
+from bench.scores.leave_one_out import held_out, leave_one_out
 from bench.scores.neighbors import Reference, vote
-from cluster.scores import combine
-from cluster.scores.ridge import Moments, Ridge, leave_one_out
-from relabel_service.errors import InvalidInput
+from cluster.scores.ridge import Moments, Ridge
 
 Array = npt.NDArray[Any]
 
@@ -36,7 +33,7 @@ def clusters(
 def test_leave_one_out_equals_training_without_the_row(seed: int, penalty: float) -> None:
     embeddings, given = clusters(seed, num_rows=30, dim=5)
     ridge = Ridge.of(Moments.of(embeddings, given, 3))
-    scores = ridge.leave_one_out(embeddings, given, penalty)
+    scores = held_out(ridge, embeddings, given, penalty)
     centred = (embeddings - ridge.center) / ridge.scale
     design = np.concatenate([centred, np.ones((30, 1))], axis=1)
     no_penalty_on_intercept = penalty * np.diag([1.0] * 5 + [0.0])
@@ -53,7 +50,7 @@ def test_leaving_a_group_out_equals_training_without_it(seed: int) -> None:
     embeddings, given = clusters(seed, num_rows=30, dim=5)
     group = np.random.default_rng(seed).integers(20, size=30)
     ridge = Ridge.of(Moments.of(embeddings, given, 3))
-    scores = ridge.leave_one_out(embeddings, given, 1.0, group)
+    scores = held_out(ridge, embeddings, given, 1.0, group)
     design = np.concatenate([(embeddings - ridge.center) / ridge.scale, np.ones((30, 1))], axis=1)
     penalty = np.diag([1.0] * 5 + [0.0])
     for left in set(group):
@@ -87,8 +84,8 @@ def test_ridge_from_merged_moments_is_the_same(seed: int, num_parts: int) -> Non
     merged = Ridge.of(reduce(add, [Moments.of(rows, labels, 3) for rows, labels in parts]))
     whole = Ridge.of(Moments.of(embeddings, given, 3))
     np.testing.assert_allclose(
-        merged.leave_one_out(embeddings, given, 1.0),
-        whole.leave_one_out(embeddings, given, 1.0),
+        held_out(merged, embeddings, given, 1.0),
+        held_out(whole, embeddings, given, 1.0),
         atol=1e-8,
     )
 
@@ -99,11 +96,6 @@ def test_leave_one_out_does_not_believe_a_planted_label() -> None:
     given[:20] = (truth[:20] + 1) % 3
     scores, _ = leave_one_out(embeddings, given, 3)
     assert (scores.argmax(axis=1)[:20] == truth[:20]).mean() > 0.9
-
-
-def test_ridge_of_one_row_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="needs two"):
-        Ridge.of(Moments.of(np.ones((1, 2)), np.zeros(1, int), 2))
 
 
 def brute_vote(embeddings: Array, given: Array, num_classes: int, num_neighbors: int) -> Array:
@@ -165,46 +157,3 @@ def test_dynamics_on_a_hand_made_history() -> None:
     np.testing.assert_allclose(dynamics.mean_confidence(p_label), [0.4, 0.8, np.nan])
     np.testing.assert_allclose(dynamics.area_under_margin(margin), [-1, 2, 0, -4 / 3])
     np.testing.assert_array_equal(dynamics.forgetting(margin), [1, 0, 1, 3])
-
-
-def noisy_views(seed: int, sharpness: Sequence[float]) -> tuple[list[Array], Array, Array]:
-    """Log-probability views of 3 classes, each with its own signal, and noisy labels."""
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(3, size=1500)
-    given = np.where(rng.random(1500) < 0.15, rng.integers(3, size=1500), truth)
-    views = []
-    for strength in sharpness:
-        logits = rng.normal(size=(1500, 3)) + strength * np.eye(3)[truth]
-        views.append(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
-    return views, given, truth
-
-
-@for_all(
-    st.integers(0, 1000),
-    st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, 4.0]), min_size=1, max_size=4),
-)
-@settings(max_examples=20, deadline=None)
-def test_the_pool_fits_no_worse_than_its_best_member(seed: int, sharpness: Sequence[float]) -> None:
-    views, given, _ = noisy_views(seed, sharpness)
-    pool = combine.fit(views, given)
-    probabilities = pool.probabilities(views)
-    assert (pool.weights >= 0).all()
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    alone = [combine.fit([view], given).log_loss for view in views]
-    assert pool.log_loss <= min(alone) + 1e-3
-
-
-def test_a_useless_view_gets_hardly_any_weight_and_costs_nothing_on_new_rows() -> None:
-    views, given, truth = noisy_views(6, [3.0, 0.0])
-    half = slice(0, 750), slice(750, None)
-    pool = combine.fit([view[half[0]] for view in views], given[half[0]])
-    assert pool.weights[1] < 0.1 * pool.weights[0]
-    new = pool.probabilities([view[half[1]] for view in views]).argmax(axis=1)
-    alone = views[0][half[1]].argmax(axis=1)
-    assert (new == truth[half[1]]).mean() > (alone == truth[half[1]]).mean() - 0.01
-
-
-@pytest.mark.parametrize("views", [[], [np.zeros((3, 2)), np.zeros((3, 3))]])
-def test_views_that_do_not_fit_are_refused(views: list[Array]) -> None:
-    with pytest.raises(InvalidInput, match="views"):
-        combine.fit(views, np.zeros(3, int))
