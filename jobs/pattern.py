@@ -23,7 +23,7 @@ from cluster.engine.base import Engine
 from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection, parse_budget
-from cluster.similar.find import ExampleError, Pattern, find
+from cluster.similar.find import ExampleError, FindConfig, find
 from cluster.similar.similarity import Similarity
 from jobs.common import options
 from jobs.common.session import ray_session, run
@@ -95,9 +95,9 @@ def main(
             *(_of_table(engine, source, cases) if cases else []),
         ]
         found = find(
-            Pattern(
+            FindConfig(
                 source=source,
-                cases=tuple(known),
+                examples=tuple(known),
                 similarity_by=similarity_by,
                 findings_uri=findings,
                 run_id=run_id,

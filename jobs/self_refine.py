@@ -24,7 +24,8 @@ from cluster.engine.devices import Workers
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.io.folder import Folder
-from cluster.mining.mine import MineConfig, mine
+from cluster.mining.config import MineConfig
+from cluster.mining.mine import mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
 from cluster.training.config import TrainConfig
@@ -185,7 +186,7 @@ def main(
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
     cpus_per_gpu: options.CpusPerGpu = 1,
-    seed: int = 0,
+    seed: options.Seed = 0,
 ) -> None:
     """Refine; prints a table to stderr and JSON to stdout."""
     if action not in REFINING:

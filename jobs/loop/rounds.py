@@ -15,14 +15,10 @@ from cluster.engine.base import Engine
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
 from cluster.io.folder import Folder
+from cluster.mining.config import MineConfig, MineResult
 from cluster.mining.feedback_data import learn_from_lineage
-from cluster.mining.mine import (
-    MineConfig,
-    MineResult,
-    delete_predictions,
-    mine,
-    write_label_confidence,
-)
+from cluster.mining.label_confidence import write_label_confidence
+from cluster.mining.mine import delete_predictions, mine
 from cluster.mining.selection import Selection
 from cluster.scores.feedback import Feedback
 from cluster.training.config import TrainConfig
@@ -182,8 +178,8 @@ class Rounds:
             now = self.mining(number)
             if not loop.feedback:  # answers that do not rank still tell what is left
                 now = replace(now, feedback=learn_from_lineage(self._lineage))
-            rest = write_label_confidence(now, self._doubts(number + 1))
-            told = quality(mined, rest, Answered.of(results, decisions), loop.pace)
+            unasked = write_label_confidence(now, self._engine, self._label_confidence(number + 1))
+            told = quality(mined, unasked, Answered.of(results, decisions), loop.pace)
         leased = delta.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])
         asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))
         wrong = self._wrong_parts(source)
@@ -225,7 +221,7 @@ class Rounds:
         if number == 1:
             return training  # nobody has decided anything
         if self._loop.label_confidence:
-            training = replace(training, label_confidence_uri=self._doubts(number))
+            training = replace(training, label_confidence_uri=self._label_confidence(number))
         tried = [replace(training, reviewed_weight=one) for one in self._loop.reviewed_weights]
         if len(tried) == 1:
             return tried[0]
@@ -311,9 +307,9 @@ class Rounds:
         given = gold_labels(source, source.label_column)
         return frozenset(wrong_keys(task_named(source.task), given, truth))
 
-    def _doubts(self, number: int) -> str:
+    def _label_confidence(self, number: int) -> str:
         """Of the labels that the round starts from."""
-        return self._at(f"doubts/v{number}")
+        return self._at(f"label_confidence/v{number}")
 
     @property
     def _lineage(self) -> str:
@@ -349,7 +345,7 @@ def wrong_keys(
 def _audit(mined: MineResult) -> Audit | None:
     if not mined.num_audit:
         return None
-    return Audit(uri=mined.audit_uri, run_id=mined.run_id, population=sum(mined.rest))
+    return Audit(uri=mined.audit_uri, run_id=mined.run_id, population=sum(mined.unasked_histogram))
 
 
 def _share(some: Parts, among: Parts | None) -> float | None:

@@ -20,7 +20,8 @@ from cluster.inference.evaluate import Answered, answer
 from cluster.inference.predict import InferenceConfig
 from cluster.interfaces import ModelTask
 from cluster.io.folder import Folder
-from cluster.mining.mine import MineConfig, mine
+from cluster.mining.config import MineConfig
+from cluster.mining.mine import mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
 from cluster.training.config import TrainConfig
@@ -191,7 +192,13 @@ def _try(
     kept: Answered,
 ) -> Trial:
     decisions = decide(findings, rule)
-    rows = preview(engine, source, decisions, rule, folder.address(f"previews/{rule}"))
+    rows = preview(
+        engine,
+        source,
+        decisions=decisions,
+        rule=rule,
+        out=folder.address(f"previews/{rule}"),
+    )
     after, task = _dev_answers(engine, asked, folder, str(rule), rows), model_task(source.task)
     return Trial(
         policy=str(rule),
