@@ -29,7 +29,8 @@ from cluster.mining.selection import Selection
 from cluster.similar.similarity import Measure, Similarity, measure_of
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta, schemas
-from relabel_service.tasks import Task, task_named
+from relabel_service.tasks import task_named
+from relabel_service.tasks.base import Task
 
 DONE = "pattern.json"
 TOLD = 60  # characters of a case, or of its label, in a reason
@@ -185,7 +186,7 @@ def _alike(pattern: Pattern, task: Task, seen: TableProfile) -> tuple[pa.Table, 
     found = rows(pattern.source, repeated=seen.repeated)
     contents = [case.content for case in pattern.cases]
     limit = pattern.selection.limit(seen.num_rows - seen.num_faults)
-    carries_over = tuple(task.units(())) == ("",)
+    carries_over = not task.per_class
     wanted = _Wanted(
         labels=tuple(case.label if carries_over else None for case in pattern.cases),
         least=pattern.selection.least,
@@ -236,8 +237,7 @@ def _findings(
     found: list[dict[str, Any]] = []
     for one in alike.to_pylist():
         row, case = present[one["id"]], pattern.cases[one["case"]]
-        by_row = tuple(task.units(classes)) == ("",)
-        for unit in [""] if by_row else task.classes_in(case.label):
+        for unit in task.classes_in(case.label) if task.per_class else [""]:
             if (one["id"], unit) in pattern.decided:
                 continue
             found.append(
@@ -254,7 +254,7 @@ def _findings(
                     "reason": _reason(pattern.similarity_by, case, one["similarity"]),
                     "task": task.name,
                     "classes": classes,
-                    "preferred_label": case.label if by_row else None,
+                    "preferred_label": None if task.per_class else case.label,
                 }
             )
     return pa.Table.from_pylist(found, schema=schemas.FINDINGS)

@@ -9,7 +9,8 @@ from rich.prompt import Prompt
 from rich.text import Text
 
 from relabel_service.cli import render
-from relabel_service.client import Client, accept, confirm, escalate, relabel, skip
+from relabel_service.client import Client
+from relabel_service.decisions import accept, confirm, escalate, relabel, skip
 from relabel_service.v1 import items_pb2, leases_pb2
 
 KEYS = {

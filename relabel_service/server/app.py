@@ -53,8 +53,8 @@ from relabel_service.server.validation import campaign_of, check_message
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.errors import DETAILS_KEY, to_wire
+from relabel_service.wire.metadata import APPLICATION
 
-APPLICATION = "relabel"
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 ROUTED_WITHIN_S = 30.0
 POLL_S = 0.25  # how often a waiting call looks for free items

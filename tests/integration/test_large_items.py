@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from relabel_service.client import Client, accept
+from relabel_service import Client, accept
 from relabel_service.errors import NotFound
 from relabel_service.media.fetch import data_uri
 from relabel_service.tables import delta, schemas

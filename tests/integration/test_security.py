@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from relabel_service.client import Client, confirm
+from relabel_service import Client, confirm
 from relabel_service.errors import PermissionDenied, Unauthenticated
 from relabel_service.server.auth import mint
 from relabel_service.v1 import leases_pb2

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relabel_service.client import Client, confirm
+from relabel_service import Client, confirm
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.v1 import campaigns_pb2
 from tests.support.campaigns import write_findings

@@ -13,7 +13,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from relabel_service.client import Client, accept, confirm
+from relabel_service import Client, accept, confirm
 from relabel_service.errors import NotFound, Unauthenticated
 from relabel_service.v1 import leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from relabel_service.client import Client, relabel
+from relabel_service import Client, relabel
 from relabel_service.errors import RelabelError, WrongState
 from relabel_service.v1 import labels_pb2, leases_pb2
 

@@ -51,7 +51,7 @@ def test_a_sound_goes_over_the_wire_as_its_bytes() -> None:
 
 
 def test_a_sound_that_cannot_be_decoded_is_a_fault_of_its_row() -> None:
-    with pytest.raises(InvalidInput, match="voice: is no readable sound"):
+    with pytest.raises(InvalidInput, match="voice: is not a readable sound"):
         TASK.read_content({"voice": b"RIFF, or so it says"})
 
 

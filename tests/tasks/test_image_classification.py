@@ -46,7 +46,7 @@ def test_a_picture_goes_over_the_wire_as_its_bytes() -> None:
 
 
 def test_a_picture_that_cannot_be_decoded_is_a_fault_of_its_row() -> None:
-    with pytest.raises(InvalidInput, match="photo: is no readable picture"):
+    with pytest.raises(InvalidInput, match="photo: is not a readable picture"):
         TASK.read_content({"photo": PICTURE[:50]})
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
-from relabel_service.client import accept
+from relabel_service import accept
 from relabel_service.errors import InvalidInput
 from relabel_service.server.auth import Caller
 from relabel_service.tables import delta, schemas

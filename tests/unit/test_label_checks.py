@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from relabel_service.client import confirm, relabel
+from relabel_service import confirm, relabel
 from relabel_service.errors import InvalidInput
 from relabel_service.media.fetch import data_uri
 from relabel_service.server.service import LeaseService

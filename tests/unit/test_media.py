@@ -60,8 +60,8 @@ def test_an_address_stays_an_address(tmp_path: Path) -> None:
         (b"", "image: is empty"),
         ("", "image: is empty"),
         (7, "image: is int"),
-        (b"no picture", "image: is no readable picture"),
-        (PICTURE[:70], "image: is no readable picture"),
+        (b"no picture", "image: is not a readable picture"),
+        (PICTURE[:70], "image: is not a readable picture"),
         ("pictures/1.png", "image: 'pictures/1.png' is a relative path"),
         ("/nowhere/1.png", "image: '/nowhere/1.png' cannot be read"),
         ("gopher://host/1.png", "image: 'gopher://host/1.png' cannot be read"),
@@ -111,7 +111,7 @@ def test_sounds_of_any_container_become_one_channel(
 
 @pytest.mark.parametrize("data", [b"no sound", b"RIFF\x00\x00\x00\x00WAVE"])
 def test_a_broken_sound_is_refused(data: bytes) -> None:
-    with pytest.raises(InvalidInput, match="is no readable sound"):
+    with pytest.raises(InvalidInput, match="is not a readable sound"):
         audio.media_type(data)
 
 
