@@ -121,9 +121,6 @@ def serve(
         serve_until_stopped,
     )
 
-    prefix = "sqlite:///"
-    if queue.startswith(prefix):  # a replica's working folder is not this one
-        queue = prefix + str(Path(queue.removeprefix(prefix)).absolute())
     auth: AuthSettings | str = OPEN if is_open else LOCAL_ONLY
     if secret or public_key or jwks:
         auth = AuthSettings(

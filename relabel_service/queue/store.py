@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
 
 from relabel_service.errors import InvalidInput, Unavailable, WrongState
 from relabel_service.queue.group_commit import GroupCommit
@@ -156,9 +156,17 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
     """Open the queue database at a SQLAlchemy URL, brought to the newest schema.
 
     clock: seconds since the epoch, in place of the store's own; for tests.
-    Raises InvalidInput for a URL of another kind, Unavailable.
+    Makes a SQLite database's folder. Raises InvalidInput for a URL of another kind or of a driver
+    that is not installed, Unavailable.
     """
-    return _store_type(url)(url, clock)
+    try:
+        return _store_type(url)(url, clock)
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise InvalidInput.of(
+            "queue_url",
+            f"{shown(url)} needs a database driver that is not installed ({error}); "
+            "use postgresql+psycopg://USER@HOST/DATABASE",
+        ) from error
 
 
 def check_replicas(url: str, num_replicas: int) -> None:
@@ -173,15 +181,27 @@ def check_replicas(url: str, num_replicas: int) -> None:
         )
 
 
+def absolute_url(url: str) -> str:
+    """The same database for a process with another working folder, as a Serve replica is."""
+    prefix = "sqlite:///"
+    if not url.startswith(prefix):
+        return url
+    return prefix + str(Path(url.removeprefix(prefix)).absolute())
+
+
 def _lock_file(url: str) -> IO[bytes]:
-    """Locked while the database is open, so that a second replica is refused."""
+    """Locked while the database is open, so that a second replica is refused.
+
+    Makes the database's folder.
+    """
     path = Path(make_url(url).database or "")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".lock").open("wb")
     except OSError as error:
         raise Unavailable(
             f"the queue's folder {str(path.parent)!r} cannot be written ({error.strerror}); "
-            "make it, or name another"
+            "make it writable, or name another"
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however it ends
@@ -218,8 +238,12 @@ def shown(url: str) -> str:
 
 def _migrate(store: SqliteStore | PostgresStore) -> None:
     try:
-        with _reaching(store._engine.dialect.name):
-            migrate(store._engine)
+        migrate(store._engine)
+    except (OperationalError, InterfaceError) as error:
+        store.close()
+        reason = str(error.orig).partition("\n")[0]
+        url = store._engine.url.render_as_string()
+        raise Unavailable(f"the queue {shown(url)} cannot be opened: {reason}") from error
     except BaseException:
         store.close()
         raise

@@ -11,12 +11,13 @@ blocking store. Serve's proxy must be given servicers.SERVICERS.
 import asyncio
 import functools
 import logging
+import re
 import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import grpc
@@ -27,13 +28,14 @@ from google.protobuf.message import Message
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve import Application
 from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
 
 from relabel_service.errors import InvalidInput, RelabelError, Unavailable
-from relabel_service.queue.store import check_replicas, open_store, shown
+from relabel_service.queue.store import absolute_url, check_replicas, open_store, shown
 from relabel_service.server.auth import (
     ONE_KEY_RULE,
     Authenticator,
@@ -328,13 +330,36 @@ def run(settings: ServeSettings, *, host: str, port: int, http_port: int) -> Non
     """Serve from the Ray cluster this process is connected to.
 
     Serve 2.60 binds the gRPC port on all interfaces, whatever `host` says: it is HTTP's.
+    Raises Unavailable, with the reason, when the service does not start.
     """
-    serve.start(
-        http_options=HTTPOptions(host=host, port=http_port),
-        grpc_options=gRPCOptions(port=port, grpc_servicer_functions=SERVICERS),
-    )
-    # The proxy routes gRPC, too, only to an application that has a route prefix (Ray 2.60).
-    serve.run(application(settings), name=APPLICATION, route_prefix="/")
+    built = application(replace(settings, queue_url=absolute_url(settings.queue_url)))
+    try:
+        serve.start(
+            http_options=HTTPOptions(host=host, port=http_port),
+            grpc_options=gRPCOptions(port=port, grpc_servicer_functions=SERVICERS),
+        )
+        # The proxy routes gRPC, too, only to an application that has a route prefix (Ray 2.60).
+        serve.run(built, name=APPLICATION, route_prefix="/")
+    except (RayError, RuntimeError) as error:
+        raise Unavailable(f"the service did not start: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The sentence within what Serve raises when a port is taken or a replica does not start.
+
+    Of a replica Serve's error has only the name: its traceback is in the deployment's status,
+    and like any traceback ends with the error itself (Ray 2.60).
+    """
+    text = str(error)
+    if application := serve.status().applications.get(APPLICATION):
+        failed = [
+            deployment.message
+            for deployment in application.deployments.values()
+            if deployment.status.value == "DEPLOY_FAILED"
+        ]
+        text = "".join(failed) or text
+    last = [line for line in text.splitlines() if line and not line.startswith(" ")][-1]
+    return re.sub(r"^[\w.]+(Error|InvalidInput|Unavailable|WrongState): ", "", last)
 
 
 def wait_until_routed(address: str) -> None:

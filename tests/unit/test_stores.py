@@ -189,6 +189,21 @@ def drop_everything(engine: Engine) -> None:
             connection.execute(text(f'DROP TABLE "{name}"'))
 
 
+def test_a_sqlite_queue_makes_its_folder_or_says_why_it_cannot(tmp_path: Path) -> None:
+    open_store(f"sqlite:///{tmp_path}/a/new/folder/queue.db").close()
+    assert (tmp_path / "a/new/folder/queue.db").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match=rf"folder '{tmp_path}/file' cannot be written \(File e"):
+        open_store(f"sqlite:///{tmp_path}/file/queue.db")
+
+
+def test_a_queue_that_cannot_be_opened_says_why() -> None:
+    with pytest.raises(Unavailable, match=r"'postgresql.*' cannot be opened: .*refused"):
+        open_store("postgresql+psycopg://someone:secret@127.0.0.1:1/queue")
+    with pytest.raises(InvalidInput, match=r"psycopg2.*use postgresql"):
+        open_store("postgresql+psycopg2://127.0.0.1:1/queue")
+
+
 def test_replicas_that_start_together_migrate_once(tmp_path: Path) -> None:
     queue_url = postgres_server().create_database(f"queue_{uuid.uuid4().hex}")
     barrier = Barrier(3)
@@ -241,13 +256,6 @@ def test_a_second_replica_that_comes_all_the_same_is_told(tmp_path: Path) -> Non
 def test_another_kind_of_database_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match="sqlite:///FILE"):
         open_store(url)
-
-
-def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="folder"):
-        open_store(f"sqlite:///{tmp_path}/none/queue.db")
-    with pytest.raises(Unavailable, match="postgresql"):
-        open_store("postgresql+psycopg://relabel@127.0.0.1:1/queue")
 
 
 def test_on_postgresql_the_databases_clock_counts_and_no_hosts(
