@@ -114,12 +114,8 @@ def serve(
 
     Without a key it accepts only callers on this machine.
     """
-    from relabel_service.server.app import (  # Ray only where it is needed
-        LOCAL_ONLY,
-        OPEN,
-        ServeSettings,
-        serve_until_stopped,
-    )
+    from relabel_service.server.app import serve_until_stopped  # Ray only where it is needed
+    from relabel_service.server.settings import LOCAL_ONLY, OPEN, ServeSettings
 
     auth: AuthSettings | str = OPEN if is_open else LOCAL_ONLY
     if secret or public_key or jwks:

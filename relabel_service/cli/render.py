@@ -24,13 +24,13 @@ from relabel_service.v1 import items_pb2, labels_pb2
 NEEDS_MEDIA = "pip install 'relabel-service[media]' to see it here"
 
 
-def content(item: items_pb2.Item) -> Text:
+def content_text(item: items_pb2.Item) -> Text:
     """What is to be labelled."""
     payload = item.content.WhichOneof("payload")
     return CONTENT[payload](item.content) if payload else Text("(nothing to show)")
 
 
-def label(label: labels_pb2.Label, item: items_pb2.Item) -> str:
+def label_text(label: labels_pb2.Label, item: items_pb2.Item) -> str:
     """A label in words."""
     payload = label.WhichOneof("payload")
     if payload in LABEL:
@@ -41,7 +41,7 @@ def label(label: labels_pb2.Label, item: items_pb2.Item) -> str:
 def ask_label(
     item: items_pb2.Item, classes: Sequence[str], console: Console
 ) -> labels_pb2.Label | None:
-    """Another label, read from the person; None when what they typed is nlabel."""
+    """Another label, read from the person; None when what they typed is not a label."""
     ask = ASK.get(item.human_label.WhichOneof("payload") or "", _ask_json)
     try:
         return ask(item, classes, console)

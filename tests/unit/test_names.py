@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer
 from google.protobuf.message import Message
@@ -134,7 +136,9 @@ def test_tokens_are_for_campaigns_in_both_forms(tmp_path: Path) -> None:
     assert "--campaign: 'Demo!'" in str(refused.exception)
 
 
-def test_merging_takes_both_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_merging_takes_both_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data.parquet"
+    pq.write_table(pa.table({"id": ["a"], "text": ["hi"], "label": ["ham"]}), data)
     merged: list[str] = []
 
     def record(config: MergeConfig) -> None:
@@ -142,7 +146,7 @@ def test_merging_takes_both_forms(monkeypatch: pytest.MonkeyPatch) -> None:
         raise typer.Exit
 
     monkeypatch.setattr(merge_job, "merge", record)
-    options = ["--dataset", "d", "--results", "r", "--lineage", "l", "--content-column", "text"]
+    options = ["--dataset", str(data), "--results", "r", "--lineage", "l", "--text-column", "text"]
     for campaign in BOTH:
         done = CliRunner().invoke(merge_job.app, [*options, "--campaign", campaign])
         assert done.exit_code == 0, done
