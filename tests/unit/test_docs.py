@@ -53,11 +53,11 @@ def test_every_document_that_is_linked_exists() -> None:
 
 
 def test_every_job_and_command_is_documented() -> None:
-    told = "\n".join(document.read_text() for document in DOCUMENTS)
+    text = "\n".join(document.read_text() for document in DOCUMENTS)
     for job in jobs():
-        assert f"jobs.{job}" in told, job
+        assert f"jobs.{job}" in text, job
     for name in get_command(relabel).commands:  # type: ignore[attr-defined]
-        assert f"relabel {name}" in told, name
+        assert f"relabel {name}" in text, name
 
 
 def _options(line: str) -> set[str]:

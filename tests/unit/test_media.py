@@ -32,13 +32,13 @@ def test_bytes_survive_the_text_form_and_the_wire(data: bytes) -> None:
 
 def test_equal_files_have_equal_text_forms_however_they_are_given() -> None:
     text = base64.b64encode(PICTURE).decode()
-    given = [
+    values = [
         PICTURE,
         f"data:image/png;base64,{text}",
         f"data:image/jpeg;base64,{text}",  # the bytes say what they are, not the sender
         {"bytes": PICTURE, "path": "a.png"},
     ]
-    assert {fetch.read_media("image", one, images.media_type) for one in given} == {
+    assert {fetch.read_media("image", value, images.media_type) for value in values} == {
         f"data:image/png;base64,{text}"
     }
 
@@ -54,7 +54,7 @@ def test_an_address_stays_an_address(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (None, "image: is NoneType"),
         (b"", "image: is empty"),
@@ -70,10 +70,10 @@ def test_an_address_stays_an_address(tmp_path: Path) -> None:
         ({"bytes": None, "path": None}, "image: is NoneType"),
     ],
 )
-def test_media_of_no_use_is_refused_by_name(value: object, told: str) -> None:
+def test_media_of_no_use_is_refused_by_name(value: object, message: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         fetch.read_media("image", value, images.media_type)
-    assert str(refused.value).startswith(told)
+    assert str(refused.value).startswith(message)
     assert ";" in str(refused.value)  # a next step follows
 
 
