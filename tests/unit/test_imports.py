@@ -147,12 +147,7 @@ def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
     return sorted(map(list, groups))
 
 
-# Imports against the order that are still to be removed, by module.
-REMAINING: dict[str, set[str]] = {
-    "cluster.training.loop": {"cluster.mining.label_confidence", "cluster.training.train"},
-    "cluster.training.train": {"cluster.mining.label_confidence"},
-}
-EDGES = {module: dependencies(module) - REMAINING.get(module, set()) for module in MODULES}
+EDGES = {module: dependencies(module) for module in MODULES}
 
 
 def children_graph(folder: str) -> dict[str, set[str]]:

@@ -48,14 +48,12 @@ class Queue(RuleBasedStateMachine):
         self.most_votes = votes_required + more
         self.never_again = never_again
         self.state = "active"
-        self.leased: list[
-            tuple[str, str, int, bool]
-        ] = []  # token, labeler, rank, as an adjudicator
+        # Token, labeler, rank, whether as an adjudicator.
+        self.leased: list[tuple[str, str, int, bool]] = []
         self.expires: dict[str, float] = {}  # of leases not yet released or submitted
         self.kept_back: dict[int, float] = {}  # rank -> when it may be leased again
-        self.accepted: list[
-            tuple[str, int, int, bool]
-        ] = []  # labeler, rank, decision, as an adjudicator
+        # Labeler, rank, decision, whether as an adjudicator.
+        self.accepted: list[tuple[str, int, int, bool]] = []
 
     def teardown(self) -> None:
         if hasattr(self, "start_on"):
