@@ -65,8 +65,8 @@ def test_an_address_stays_an_address(tmp_path: Path) -> None:
         ("pictures/1.png", "image: 'pictures/1.png' is a relative path"),
         ("/nowhere/1.png", "image: '/nowhere/1.png' cannot be read"),
         ("gopher://host/1.png", "image: 'gopher://host/1.png' cannot be read"),
-        ("data:image/png,plain", "image: 'data:image/png,plain' is no data: URI"),
-        ("data:image/png;base64,@", "image: 'data:image/png;base64,@' is no data: URI"),
+        ("data:image/png,plain", "image: 'data:image/png,plain' is not a data: URI"),
+        ("data:image/png;base64,@", "image: 'data:image/png;base64,@' is not a data: URI"),
         ({"bytes": None, "path": None}, "image: is NoneType"),
     ],
 )
