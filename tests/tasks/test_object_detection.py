@@ -64,7 +64,7 @@ def test_boxes_come_back_as_they_were_in_any_order() -> None:
         ([box("cat", 9, 5, 5, 9)], "has no area"),
         ([box("cat", -3, 5, 5, 9)], "begins outside the image"),
         ([box("cat", 3, 5, 66, 9)], "leaves its image of 64x48 pixels"),
-        ([box("cat", 3, 5, 9, float("nan"))], "no finite number"),
+        ([box("cat", 3, 5, 9, float("nan"))], "not a finite number"),
         ([box("  ", 3, 5, 9, 9)], "has an empty class"),
         ([box("cat", 3, 5, True, 9)], "has corners"),
     ],
