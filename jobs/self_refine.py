@@ -186,7 +186,7 @@ def main(
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
     cpus_per_gpu: options.CpusPerGpu = 1,
-    seed: int = 0,
+    seed: options.Seed = 0,
 ) -> None:
     """Refine; prints a table to stderr and JSON to stdout."""
     if action not in REFINING:

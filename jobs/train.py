@@ -49,7 +49,7 @@ def main(
     checkpoint_interval_s: Annotated[
         float, typer.Option(help="seconds of work that a dead worker may cost")
     ] = 60.0,
-    seed: int = 0,
+    seed: options.Seed = 0,
     test: Annotated[str | None, typer.Option(help="table to evaluate the model on")] = None,
     gold_column: Annotated[str, typer.Option(help="column of the true label there")] = "gold",
 ) -> None:

@@ -111,7 +111,7 @@ def main(
     ] = None,
     port: Annotated[int, typer.Option(help="gRPC port of the service")] = 9000,
     http_port: Annotated[int, typer.Option(help="HTTP port of the service (health)")] = 8000,
-    seed: int = 0,
+    seed: options.Seed = 0,
 ) -> None:
     """Run the loop; prints a table, writes OUT/report.json and OUT/report.html."""
     if demo:

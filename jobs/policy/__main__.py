@@ -67,7 +67,7 @@ def main(
     num_workers: options.NumWorkers = 1,
     use_gpu: options.UseGpu = False,
     cpus_per_gpu: options.CpusPerGpu = 1,
-    seed: int = 0,
+    seed: options.Seed = 0,
 ) -> None:
     """Search; prints JSON."""
     source = options.source_of(
