@@ -398,7 +398,7 @@ def test_each_token_is_read_where_most_is_seen_around_it(tagger_path: Path, tmp_
 def test_a_model_that_tags_nothing_is_refused(tmp_path: Path) -> None:
     ViTConfig(hidden_size=8, num_attention_heads=1).save_pretrained(tmp_path / "vit")
     for path in ("vit", "nowhere"):
-        with pytest.raises(InvalidInput, match="is no tagger by hub id or local path"):
+        with pytest.raises(InvalidInput, match="is not a tagger by hub id or local path"):
             model_task(NAME).prepare(tmp_path, model=str(tmp_path / path), contents=[], labels=[])
 
 
