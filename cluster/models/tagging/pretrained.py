@@ -28,7 +28,7 @@ DEFAULTS = TrainingDefaults(epochs=5, batch_size=16, learning_rate=5e-5, warmup_
 
 @dataclass(frozen=True)
 class Windows:
-    """One row. subwords: ids of each window. position: window, and index in it, of a token, [T, 2]."""
+    """subwords: ids of each window of a row. position: window and index of each token, [T, 2]."""
 
     subwords: list[list[int]]
     position: npt.NDArray[np.int64]
