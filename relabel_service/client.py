@@ -1,12 +1,12 @@
-"""The Python client: lease, hold, answer.
+"""The Python client: lease, extend, submit.
 
     with Client("localhost:9000", labeler="ann") as client:
-        with client.hold("campaigns/demo", max_items=20) as leases:
+        with client.leases("campaigns/demo", max_items=20) as leases:
             for lease in leases:
                 client.submit("campaigns/demo", [confirm(lease)])
 
 Every call has a deadline. UNAVAILABLE is retried, and RESOURCE_EXHAUSTED where it
-says for how long, with the same request_id, so that a call whose answer was lost
+says for how long, with the same request_id, so that a call whose response was lost
 is not done twice.
 """
 
@@ -27,7 +27,7 @@ from relabel_service.errors import (
     NotFound,
     RelabelError,
     Unavailable,
-    of_reason,
+    error_of,
 )
 from relabel_service.v1 import (
     campaigns_pb2,
@@ -55,7 +55,7 @@ T = TypeVar("T")
 class Client:
     """Synchronous. One labeler a client; safe to use from several threads.
 
-    token says who answers; where the service has no keys, labeler does.
+    token proves who labels; where the service has no keys, labeler names them.
     tls: encrypt, with the system's root certificates, as a gateway expects.
     deadline_s bounds one attempt of one call. Calls raise RelabelError's family.
     """
@@ -108,7 +108,7 @@ class Client:
     ) -> campaigns_pb2.Campaign:
         """Return when its items can be leased. settings: other fields of Campaign.
 
-        Raises what stopped the import; get_campaign goes on with it when that is mended.
+        Raises what stopped the import; get_campaign goes on with it when that is repaired.
         """
         campaign = campaigns_pb2.Campaign(
             findings_uri=findings_uri,
@@ -121,12 +121,12 @@ class Client:
             campaign_id=campaign_id, campaign=campaign, request_id=_request_id()
         )
         response: rpc.CreateCampaignResponse = self._call("CreateCampaign", request)
-        made = response.campaign
-        while made.state == campaigns_pb2.CAMPAIGN_STATE_IMPORTING:
-            if made.HasField("failure"):
-                raise of_reason(made.failure.reason, made.failure.message)
-            made = self.get_campaign(made.name)  # which takes part in the import
-        return made
+        created = response.campaign
+        while created.state == campaigns_pb2.CAMPAIGN_STATE_IMPORTING:
+            if created.HasField("failure"):
+                raise error_of(created.failure.reason, created.failure.message)
+            created = self.get_campaign(created.name)  # which continues the import
+        return created
 
     def get_campaign(self, name: str) -> campaigns_pb2.Campaign:
         response: rpc.GetCampaignResponse = self._call(
@@ -159,7 +159,7 @@ class Client:
         """Worst first; empty when nothing is left for this labeler within wait_s.
 
         adjudicate: take items whose labelers escalated them or do not agree.
-        whole_items: read those that were too large for the answer; without it read_item does.
+        whole_items: read those that were too large for the response; without it, call read_item.
         """
         request = rpc.LeaseItemsRequest(
             parent=campaign,
@@ -175,10 +175,10 @@ class Client:
     def stream_leases(
         self, campaign: str, *, max_outstanding: int, duration_s: float | None = None
     ) -> Iterator[leases_pb2.Lease]:
-        """Leases as they become free, while this labeler holds fewer than max_outstanding.
+        """Leases as they become free, while this labeler has fewer than max_outstanding.
 
         Ends with the campaign, or when the caller closes it. A lost connection raises
-        Unavailable: call again, and what is still held counts as outstanding.
+        Unavailable: call again, and leases in force count as outstanding.
         """
         request = rpc.StreamLeasesRequest(
             parent=campaign,
@@ -189,15 +189,15 @@ class Client:
             yield from self._whole(response.leases)
 
     def read_item(self, name: str) -> items_pb2.Item:
-        """All of an item that this labeler holds, however large. Raises NotFound when it does not.
+        """An item that this labeler has a lease on, however large. Raises NotFound without one.
 
         For leases that were taken without whole_items and whose item has num_bytes.
         """
         request = rpc.ReadItemRequest(name=name)
 
         def read() -> bytes:
-            told = self._stream("ReadItem", request, timeout_s=self._deadline_s + READ_S)
-            return b"".join(one.chunk for one in told)
+            responses = self._stream("ReadItem", request, timeout_s=self._deadline_s + READ_S)
+            return b"".join(response.chunk for response in responses)
 
         return items_pb2.Item.FromString(self._retried(read))
 
@@ -214,7 +214,7 @@ class Client:
     def extend(
         self, campaign: str, tokens: Sequence[str], *, duration_s: float | None = None
     ) -> list[str]:
-        """The tokens that are still held."""
+        """The tokens whose leases are still in force."""
         request = rpc.ExtendLeasesRequest(
             parent=campaign,
             tokens=tokens,
@@ -222,10 +222,10 @@ class Client:
             request_id=_request_id(),
         )
         response: rpc.ExtendLeasesResponse = self._call("ExtendLeases", request)
-        return [one.token for one in response.outcomes if one.HasField("expire_time")]
+        return [outcome.token for outcome in response.outcomes if outcome.HasField("expire_time")]
 
     def release(self, campaign: str, tokens: Sequence[str], *, delay_s: float = 0.0) -> int:
-        """How many of the leases were still held. The items are offered again after delay_s."""
+        """How many of the leases were still in force. The items are offered again after delay_s."""
         request = rpc.ReleaseLeasesRequest(
             parent=campaign, tokens=tokens, delay=_duration(delay_s), request_id=_request_id()
         )
@@ -250,19 +250,19 @@ class Client:
 
     def watch(self, campaign: str) -> Iterator[rpc.WatchCampaignResponse]:
         """The campaign and its counts, now and after each change, until it is finalized."""
-        for told in self._stream("WatchCampaign", rpc.WatchCampaignRequest(name=campaign)):
-            if told.HasField("campaign"):  # else an error follows
-                yield told
+        for response in self._stream("WatchCampaign", rpc.WatchCampaignRequest(name=campaign)):
+            if response.HasField("campaign"):  # otherwise an error follows
+                yield response
 
     def pause(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
-        """Give out no more items; those held may still be answered."""
+        """Lease no more items; results on leased items are still accepted."""
         return self._move("Pause", campaign, etag)
 
     def resume(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
         return self._move("Resume", campaign, etag)
 
     def close_campaign(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
-        """Take no more answers, without publishing them yet."""
+        """Take no more results, without publishing them yet."""
         return self._move("Close", campaign, etag)
 
     def finalize(
@@ -278,7 +278,7 @@ class Client:
         return response.campaign
 
     @contextmanager
-    def hold(
+    def leases(
         self,
         campaign: str,
         *,
@@ -286,7 +286,7 @@ class Client:
         duration_s: float | None = None,
         adjudicate: bool = False,
     ) -> Iterator[list[leases_pb2.Lease]]:
-        """Leases that are extended in the background, and released if unanswered at the end."""
+        """Leases that are extended in the background, and released at the end if not submitted."""
         leases = self.lease(
             campaign, max_items=max_items, duration_s=duration_s, adjudicate=adjudicate
         )

@@ -12,7 +12,7 @@
     |-- Unavailable       the service cannot be reached         UNAVAILABLE
     `-- DeadlineExceeded  the service did not answer in time    DEADLINE_EXCEEDED
 
-wire_errors.py turns these into gRPC codes and back, for serve.py and client.py alone.
+wire/errors.py turns these into gRPC codes and back, for server/app.py and client.py alone.
 """
 
 import re
@@ -89,7 +89,7 @@ def reason_of(kind: type[RelabelError]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
 
 
-def of_reason(reason: str, message: str) -> RelabelError:
+def error_of(reason: str, message: str) -> RelabelError:
     """The error that reason_of named; a plain RelabelError where this version does not know it."""
     if reason == reason_of(InvalidInput):
         field, _, description = message.partition(": ")

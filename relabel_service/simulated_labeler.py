@@ -1,4 +1,4 @@
-"""An example labeler: answers from known gold labels, wrongly at a set rate.
+"""An example labeler: labels from known gold labels, wrongly at a set rate.
 
 It speaks through the client as any frontend does, so it also shows how to
 write one. Tests, the demo and measurements use it in place of people.
@@ -12,29 +12,30 @@ from relabel_service.tasks import Task, task_of_kind
 from relabel_service.v1 import leases_pb2
 
 BATCH = 50
+ACCEPTED = leases_pb2.RESULT_STATUS_ACCEPTED
 
 
-def answer_all(
+def label_all(
     client: Client,
     campaign: str,
     gold: Mapping[str, str],
     *,
     error_rate: float = 0.0,
     seed: int = 0,
-    on_answers: Callable[[int], None] = lambda num: None,
+    on_submitted: Callable[[int], None] = lambda num: None,
 ) -> int:
-    """Lease and answer until nothing is left for this labeler; how many results were accepted.
+    """Lease and submit until nothing is left for this labeler; how many results were accepted.
 
     gold: row id -> the row's true label in the task's text form; other rows are skipped.
-    error_rate: share of answers, in [0, 1], that are wrong, drawn evenly from the other
+    error_rate: share of labels, in [0, 1], that are wrong, drawn evenly from the other
     classes, or where the task has none from the human label and the suggestions.
     """
-    told = client.get_campaign(campaign)
-    task, classes = task_of_kind(told.task_kind), list(told.classes)
+    about = client.get_campaign(campaign)
+    task, classes = task_of_kind(about.task_kind), list(about.classes)
     randomness = random.Random(seed)
     num_accepted = 0
     while True:
-        with client.hold(campaign, max_items=BATCH) as leases:
+        with client.leases(campaign, max_items=BATCH) as leases:
             if not leases:
                 return num_accepted
             results = []
@@ -44,8 +45,8 @@ def answer_all(
                     label = randomness.choice(_wrong(lease, label, task, classes) or [label])
                 results.append(decide(lease, label, task))
             outcomes = client.submit(campaign, results)
-        num_accepted += sum(one.status == leases_pb2.RESULT_STATUS_ACCEPTED for one in outcomes)
-        on_answers(len(outcomes))
+        num_accepted += sum(outcome.status == ACCEPTED for outcome in outcomes)
+        on_submitted(len(outcomes))
 
 
 def decide(lease: leases_pb2.Lease, label: str | None, task: Task) -> leases_pb2.Result:
@@ -66,8 +67,8 @@ def _truth(lease: leases_pb2.Lease, gold: Mapping[str, str], task: Task) -> str 
 
 
 def _wrong(lease: leases_pb2.Lease, truth: str, task: Task, classes: Sequence[str]) -> list[str]:
-    """Labels that may be answered by mistake."""
+    """Labels that may be chosen by mistake."""
     if task.label_fault(truth, classes) is None and truth in classes:
         return [name for name in classes if name != truth]
-    shown = [lease.item.human_label, *(one.label for one in lease.item.suggestions)]
+    shown = [lease.item.human_label, *(s.label for s in lease.item.suggestions)]
     return sorted({task.label_from_wire(label) for label in shown} - {truth})

@@ -222,7 +222,9 @@ def _commit(writing: WriteConfig, source: Source, updates: pa.Table) -> int:
         source_alias="new",
         target_alias="old",
         merge_schema=True,  # the weight column may be new
-        commit_properties=delta.once(writing.app_id, **{MADE_KEY: writing.app_id}),
+        commit_properties=delta.commit_once_properties(
+            writing.app_id, **{MADE_KEY: writing.app_id}
+        ),
     )
     if writing.action is Action.DROP:
         merger.when_matched_delete().execute()

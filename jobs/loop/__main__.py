@@ -39,7 +39,7 @@ from jobs.loop.stages import Stages
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput
 from relabel_service.server import app as serve_app
-from relabel_service.simulated_labeler import answer_all
+from relabel_service.simulated_labeler import label_all
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -207,27 +207,27 @@ def _gold(
     assert loop.gold_column is not None
     gold = gold_labels(loop.source, loop.gold_column)
 
-    def answer(client: Client, campaign: str, on_answers: Callable[[int], None]) -> None:
+    def answer(client: Client, campaign: str, on_submitted: Callable[[int], None]) -> None:
         for number in range(loop.votes_required):
             with Client(address, labeler=f"gold-{number + 1}") as own:
-                answer_all(
+                label_all(
                     own,
                     campaign,
                     gold,
                     error_rate=error_rate,
                     seed=seed + number,
-                    on_answers=on_answers,
+                    on_submitted=on_submitted,
                 )
 
     return answer
 
 
-def _people(client: Client, campaign: str, on_answers: Callable[[int], None]) -> None:
+def _people(client: Client, campaign: str, on_submitted: Callable[[int], None]) -> None:
     """Wait for frontends to answer every item."""
     answered = 0
     while True:
         stats = client.stats(campaign)
-        on_answers(stats.num_results - answered)
+        on_submitted(stats.num_results - answered)
         answered = stats.num_results
         if not stats.num_open and not stats.num_leased:
             return

@@ -1,4 +1,4 @@
-"""A keyboard labeler for the terminal: one item a screen, one key a decision."""
+"""A keyboard labeler for the terminal: each item is a screen, each decision a key."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -30,15 +30,15 @@ OFFERED: Mapping[str, Callable[[items_pb2.Item], bool]] = {
 def label_in_terminal(
     client: Client, campaign: str, *, max_items: int, console: Console, adjudicate: bool = False
 ) -> int:
-    """Ask about items until none is left or the person quits; how many answers were accepted.
+    """Ask about items until none is left or the person quits; how many results were accepted.
 
-    Each answer is sent at once, so quitting or a lost terminal loses at most the
+    Each result is sent at once, so quitting or a lost terminal loses at most the
     item on the screen.
     """
     classes = client.get_campaign(campaign).classes
     num_accepted = 0
     while True:
-        with client.hold(campaign, max_items=max_items, adjudicate=adjudicate) as leases:
+        with client.leases(campaign, max_items=max_items, adjudicate=adjudicate) as leases:
             if not leases:
                 console.print("Nothing is left for you in this campaign.")
                 return num_accepted
@@ -51,7 +51,7 @@ def label_in_terminal(
                     num_accepted += 1
                 else:
                     status = leases_pb2.ResultStatus.Name(outcome.status)
-                    console.print(f"[yellow]Not taken: {status}[/yellow]")
+                    console.print(f"[yellow]Not accepted: {status}[/yellow]")
 
 
 def ask(
@@ -69,8 +69,8 @@ def ask(
             return accept(lease)
         case "p":
             preferred = lease.item.preferred_label
-            is_there = preferred == lease.item.human_label
-            return confirm(lease) if is_there else relabel(lease, preferred)
+            is_human_label = preferred == lease.item.human_label
+            return confirm(lease) if is_human_label else relabel(lease, preferred)
         case "o":
             label = render.ask_label(lease.item, classes, console)
             return ask(lease, classes, console) if label is None else relabel(lease, label)
@@ -87,8 +87,8 @@ def screen(item: items_pb2.Item) -> Panel:
     if item.HasField("preferred_label"):
         lines.append(Text(f"preferred    {render.label(item.preferred_label, item)}", "green"))
     lines += [
-        Text(f"model says   {render.label(one.label, item)}  {one.probability:.0%}", "cyan")
-        for one in item.suggestions
+        Text(f"model says   {render.label(s.label, item)}  {s.probability:.0%}", "cyan")
+        for s in item.suggestions
     ]
     about = f"{item.row_id} · {item.unit}" if item.unit else item.row_id
     title = f"{escape_markup(about)} · suspicion {item.suspicion:.2f}"

@@ -47,12 +47,12 @@ Address = Annotated[
 ]
 Labeler = Annotated[
     str,
-    typer.Option("--as", envvar="RELABEL_LABELER", help="who answers, where there are no keys"),
+    typer.Option("--as", envvar="RELABEL_LABELER", help="who labels, where there are no keys"),
 ]
 CampaignName = Annotated[str, typer.Argument(help="campaigns/{campaign}", show_default=False)]
-MaxItems = Annotated[int, typer.Option(help="how many items to hold at once")]
+MaxItems = Annotated[int, typer.Option(help="how many items to lease at once")]
 Adjudicate = Annotated[
-    bool, typer.Option("--adjudicate", help="judge items in dispute, as an adjudicator")
+    bool, typer.Option("--adjudicate", help="decide disputed items, as an adjudicator")
 ]
 
 
@@ -68,7 +68,7 @@ class Skipped(StrEnum):
 
 
 LOCAL = "localhost:9000"
-OPERATOR = "operator"  # who asks, where nobody answers items
+OPERATOR = "operator"  # who calls, where nobody labels
 
 
 @app.callback()
@@ -79,7 +79,7 @@ def connect(
     ] = "",
     tls: Annotated[bool, typer.Option("--tls", help="encrypt, as a gateway expects")] = False,
 ) -> None:
-    """Hand suspicious labels to people and take their answers."""
+    """Hand suspicious labels to people and take their decisions."""
     context.obj = {"token": token, "tls": tls}
 
 
@@ -104,12 +104,12 @@ def serve(
     issuer: Annotated[str, typer.Option(help="whose tokens are taken")] = DEFAULT_ISSUER,
     audience: Annotated[str, typer.Option(help="for whom the tokens must be")] = DEFAULT_AUDIENCE,
     is_open: Annotated[
-        bool, typer.Option("--open", help="answer everybody: a gateway authenticates")
+        bool, typer.Option("--open", help="accept everybody: a gateway authenticates")
     ] = False,
 ) -> None:
     """Serve campaigns over gRPC until interrupted.
 
-    Without a key it answers only callers on this machine.
+    Without a key it accepts only callers on this machine.
     """
     from relabel_service.server.app import (  # Ray only where it is needed
         LOCAL_ONLY,
@@ -118,9 +118,6 @@ def serve(
         serve_until_stopped,
     )
 
-    prefix = "sqlite:///"
-    if queue.startswith(prefix):  # a replica's working folder is not this one
-        queue = prefix + str(Path(queue.removeprefix(prefix)).absolute())
     auth: AuthSettings | str = OPEN if is_open else LOCAL_ONLY
     if secret or public_key or jwks:
         auth = AuthSettings(
@@ -166,10 +163,14 @@ def campaigns(context: typer.Context, address: Address = LOCAL) -> None:
     """List the campaigns."""
     table = Table("campaign", "state", "items", "votes", "findings", "run")
     with _client(context, address) as client:
-        for one in client.list_campaigns():
-            votes = str(one.votes_required)
+        for campaign in client.list_campaigns():
             table.add_row(
-                one.name, _state(one), str(one.num_items), votes, one.findings_uri, one.run_id
+                campaign.name,
+                _state(campaign),
+                str(campaign.num_items),
+                str(campaign.votes_required),
+                campaign.findings_uri,
+                campaign.run_id,
             )
     Console().print(table)
 
@@ -180,17 +181,17 @@ def create(
     campaign_id: Annotated[str, typer.Argument(help="[a-z0-9-], up to 63", show_default=False)],
     findings: Annotated[str, typer.Option(help="address of the findings table")],
     run_id: Annotated[str, typer.Option(help="the mine run within it")],
-    lease_duration: Annotated[float, typer.Option(help="seconds an item is held")] = 300.0,
+    lease_duration: Annotated[float, typer.Option(help="seconds a lease lasts")] = 300.0,
     votes_required: Annotated[int, typer.Option(help="votes an item needs")] = 1,
     max_votes: Annotated[int, typer.Option(help="votes while they do not agree")] = 0,
     min_agreement: Annotated[float, typer.Option(help="share of votes that must agree")] = 0.0,
-    order: Annotated[Order, typer.Option(help="in which items are handed out")] = Order.WORST_FIRST,
+    order: Annotated[Order, typer.Option(help="in which items are leased")] = Order.WORST_FIRST,
     skipped: Annotated[Skipped, typer.Option(help="who sees a skipped item")] = Skipped.OTHERS,
     blind_share: Annotated[float, typer.Option(help="share shown without suggestions")] = 0.0,
     gold: Annotated[str, typer.Option(help="address of items whose label is known")] = "",
     gold_run_id: Annotated[str, typer.Option(help="the run within it")] = "",
     gold_rate: Annotated[float, typer.Option(help="share of items that are gold")] = 0.1,
-    audit: Annotated[str, typer.Option(help="address of a random sample of the rest")] = "",
+    audit: Annotated[str, typer.Option(help="address of a sample of unsuspicious rows")] = "",
     audit_run_id: Annotated[str, typer.Option(help="the run within it")] = "",
     audit_population: Annotated[int, typer.Option(help="rows it was drawn from")] = 0,
     address: Address = LOCAL,
@@ -210,7 +211,7 @@ def create(
             uri=audit, run_id=audit_run_id, population=audit_population
         )
     with _client(context, address) as client:
-        made = client.create_campaign(
+        created = client.create_campaign(
             campaign_id,
             findings_uri=findings,
             run_id=run_id,
@@ -218,41 +219,41 @@ def create(
             lease_duration_s=lease_duration,
             **settings,
         )
-    print(f"{made.name}: {made.num_items} items")
+    print(f"{created.name}: {created.num_items} items")
 
 
 @app.command()
 def pause(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
-    """Give out no more items; those held may still be answered."""
+    """Lease no more items; results on leased items are still accepted."""
     with _client(context, address) as client:
         client.pause(campaign)
 
 
 @app.command()
 def resume(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
-    """Give out items again."""
+    """Lease items again."""
     with _client(context, address) as client:
         client.resume(campaign)
 
 
 @app.command()
 def close(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
-    """Take no more answers, for good, without publishing them yet."""
+    """Take no more results, for good, without publishing them yet."""
     with _client(context, address) as client:
         client.close_campaign(campaign)
 
 
 @app.command()
 def watch(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
-    """Tell the campaign's counts now and after each change, as JSON, until it is finalized."""
+    """Print the campaign's counts now and after each change, as JSON, until it is finalized."""
     with _client(context, address) as client:
-        for told in client.watch(campaign):
-            print(MessageToJson(told, indent=None), flush=True)
+        for response in client.watch(campaign):
+            print(MessageToJson(response, indent=None), flush=True)
 
 
 @app.command()
 def stats(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
-    """Count a campaign's items and answers."""
+    """Count a campaign's items and results."""
     with _client(context, address) as client:
         print(MessageToJson(client.stats(campaign), always_print_fields_with_no_presence=True))
 
@@ -267,18 +268,18 @@ def lease(
     adjudicate: Adjudicate = False,
     address: Address = LOCAL,
 ) -> None:
-    """Lease items; one lease a line, as JSON."""
+    """Lease items; prints each lease as a line of JSON."""
     with _client(context, address, labeler) as client:
-        found = client.lease(campaign, max_items=max_items, wait_s=wait, adjudicate=adjudicate)
-        for one in found:
-            print(MessageToJson(one, indent=None))
+        leases = client.lease(campaign, max_items=max_items, wait_s=wait, adjudicate=adjudicate)
+        for item_lease in leases:
+            print(MessageToJson(item_lease, indent=None))
 
 
 @app.command()
 def submit(
     context: typer.Context, campaign: CampaignName, labeler: Labeler = "", address: Address = LOCAL
 ) -> None:
-    """Submit results read from standard input; one result a line, as JSON."""
+    """Submit results from standard input, each a line of JSON."""
     results = [_result(number, line) for number, line in enumerate(sys.stdin, 1) if line.strip()]
     with _client(context, address, labeler) as client:
         for outcome in client.submit(campaign, results):
@@ -299,7 +300,7 @@ def label(
         num = label_in_terminal(
             client, campaign, max_items=max_items, console=Console(), adjudicate=adjudicate
         )
-    print(f"{num} answers accepted")
+    print(f"{num} results accepted")
 
 
 @app.command()
@@ -327,7 +328,7 @@ def main() -> None:
 def _client(context: typer.Context, address: str, labeler: str = OPERATOR) -> Client:
     connection = context.obj
     if not labeler and not connection["token"]:
-        raise InvalidInput.of("--as", "is not set; name who answers, or set RELABEL_TOKEN")
+        raise InvalidInput.of("--as", "is not set; name who labels, or set RELABEL_TOKEN")
     return Client(address, labeler=labeler, **connection)
 
 
@@ -343,7 +344,7 @@ def _result(number: int, line: str) -> leases_pb2.Result:
     try:
         return Parse(line, leases_pb2.Result())
     except ParseError as error:
-        raise InvalidInput([Violation(f"line {number}", f"is no result: {error}")]) from None
+        raise InvalidInput([Violation(f"line {number}", f"is not a result: {error}")]) from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Campaigns in the queue: create, fill, read, list, close, read out."""
+"""Campaigns in the queue: create, fill, read, list, close, read the results."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from relabel_service.errors import AlreadyExists, Conflict, NotFound, WrongState
 from relabel_service.queue import schema as db
 from relabel_service.queue import statements as sql
 
-STREAMED = 2000  # rows fetched at once while reading out
+STREAMED = 2000  # rows fetched at once while reading results
 FINDING, AUDIT, GOLD = "finding", "audit", "gold"  # kinds of items
 GOLD_SLOTS = 10**9
 LEASE_BYTES = 48  # of a message, about, that are not its item's
@@ -21,7 +21,7 @@ LEASE_BYTES = 48  # of a message, about, that are not its item's
 
 @dataclass(frozen=True)
 class Settings:
-    """How a campaign hands out items. Kept as JSON: a new setting needs only a default."""
+    """How a campaign leases its items. Kept as JSON: a new setting needs only a default."""
 
     votes_required: int = 1
     max_votes: int = 0
@@ -36,7 +36,7 @@ class Settings:
     audit_uri: str = ""
     audit_run_id: str = ""
     audit_population: int = 0
-    secret: str = ""  # what names and places of mixed items are drawn from; told to nobody
+    secret: str = ""  # what names and positions of mixed items are drawn from; never sent
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,16 @@ def create(connection: Connection, campaign: Campaign) -> Campaign:
 def add_items(
     connection: Connection, campaign: Campaign, items: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Store items: the columns of db.items but the campaign, and their `place`."""
+    """Store items: the columns of db.items but the campaign, and their `sort_key`."""
     if not items:
         return
     names = [column.name for column in db.items.columns if column.name != "campaign"]
     rows = [{name: item[name] for name in names} for item in items]
     connection.execute(insert(db.items), [{"campaign": campaign.campaign, **row} for row in rows])
-    connection.execute(insert(db.queue), [_waiting(campaign, item) for item in items])
+    connection.execute(insert(db.queue), [_queue_row(campaign, item) for item in items])
 
 
-def imported(connection: Connection, campaign: Campaign, num: int) -> Campaign:
+def add_imported(connection: Connection, campaign: Campaign, num: int) -> Campaign:
     """Count findings that are stored now."""
     num_imported = campaign.num_imported + num
     connection.execute(
@@ -96,16 +96,16 @@ def imported(connection: Connection, campaign: Campaign, num: int) -> Campaign:
 
 
 def start(connection: Connection, campaign: Campaign, *, num_items: int) -> Campaign:
-    """The items are all there: give them out."""
+    """The items are all there: lease them."""
     return _update(connection, campaign, state="active", num_items=num_items)
 
 
 def get(connection: Connection, campaign: str) -> Campaign:
     """Raises NotFound."""
-    found = sql.CAMPAIGN(connection, {"campaign": campaign})
-    if not found:
+    rows = sql.CAMPAIGN(connection, {"campaign": campaign})
+    if not rows:
         raise NotFound(f"no campaign {campaign!r}; list them with ListCampaigns")
-    return _campaign(dict(found[0]._mapping))
+    return _campaign(dict(rows[0]._mapping))
 
 
 def page(
@@ -146,7 +146,7 @@ def move(
 def begin_finalizing(
     connection: Connection, campaign: str, *, results_uri: str, revision: int | None
 ) -> Campaign:
-    """Take no more answers; `results_uri` is where they will be written.
+    """Take no more results; `results_uri` is where they will be written.
 
     Called again with the same address it changes nothing. Raises NotFound,
     Conflict when the revision is another, WrongState when closed with another address.
@@ -172,18 +172,18 @@ def mark_finalized(connection: Connection, campaign: str, *, now: float) -> Camp
     return _update(connection, present, state="finalized", finalize_time=now)
 
 
-def num_answers(connection: Connection, campaign: str) -> int:
-    """How many rows `answers` gives."""
+def num_results(connection: Connection, campaign: str) -> int:
+    """How many rows `results` gives."""
     query = select(func.count()).select_from(db.results).where(db.results.c.campaign == campaign)
     return int(connection.execute(query).scalar_one())
 
 
-def answers(connection: Connection, campaign: str) -> Iterator[Mapping[str, Any]]:
+def results(connection: Connection, campaign: str) -> Iterator[Mapping[str, Any]]:
     """Every accepted result with its item's columns, worst item first, as a stream."""
     item, result = db.items.c, db.results.c
-    about = [item[name] for name in ("kind", "row_id", "unit", "human_label", "gold_label")]
+    names = ("kind", "row_id", "unit", "human_label", "gold_label", "suspicion")
     query = (
-        select(db.results, *about, item.suspicion)
+        select(db.results, *(item[name] for name in names))
         .join(db.items, (item.campaign == result.campaign) & (item.rank == result.rank))
         .where(result.campaign == campaign)
         .order_by(result.rank, result.submit_time)
@@ -202,8 +202,8 @@ def _check_revision(present: Campaign, revision: int | None) -> None:
 
 
 def _campaign(row: Mapping[str, Any]) -> Campaign:
-    read = {"classes": _classes(row["classes"]), "settings": _settings(row["settings"])}
-    return Campaign(**{**row, **read})
+    parsed = {"classes": _classes(row["classes"]), "settings": _settings(row["settings"])}
+    return Campaign(**{**row, **parsed})
 
 
 @lru_cache(maxsize=256)
@@ -216,24 +216,24 @@ def _settings(text: str) -> Settings:
     return Settings(**json.loads(text))
 
 
-def _waiting(campaign: Campaign, item: Mapping[str, Any]) -> dict[str, Any]:
+def _queue_row(campaign: Campaign, item: Mapping[str, Any]) -> dict[str, Any]:
     """The queue's row of an item that nobody has seen."""
     is_gold = item["kind"] == GOLD
     return {
         "campaign": campaign.campaign,
         "rank": item["rank"],
         "kind": item["kind"],
-        "place": item["place"],
+        "sort_key": item["sort_key"],
         "state": GOLD if is_gold else "open",
-        "held_until": 0.0,
+        "leased_until": 0.0,
         "not_before": 0.0,
         "votes_needed": GOLD_SLOTS if is_gold else campaign.settings.votes_required,
         "num_votes": 0,
         "num_skips": 0,
         "num_attempts": 0,
-        "num_bytes": len(item["item"]) + len(item["hints"]) + LEASE_BYTES,
-        "holders": "",
-        "lapsed": "",
+        "num_bytes": len(item["item_bytes"]) + len(item["hint_bytes"]) + LEASE_BYTES,
+        "leases": "",
+        "expired_leases": "",
     }
 
 

@@ -20,12 +20,12 @@ def check_samples(settings: Settings, *, task: str, classes: Iterable[str]) -> N
         rows = _rows("campaign.gold", settings.gold_uri, settings.gold_run_id, [GOLD_LABEL])
         for row in rows:
             label = row[GOLD_LABEL]
-            known = label is not None and not task_named(task).label_fault(label, list(classes))
-            if not known:
+            valid = label is not None and not task_named(task).label_fault(label, list(classes))
+            if not valid:
                 raise InvalidInput.of(
                     "campaign.gold.uri",
-                    f"has {GOLD_LABEL} {label!r} in row {row['id']!r}, which is no label of the "
-                    "campaign; mend the row, or leave it out",
+                    f"has {GOLD_LABEL} {label!r} in row {row['id']!r}, which is not a label of "
+                    "the campaign; fix the row, or leave it out",
                 )
     if settings.audit_uri:
         _rows("campaign.audit", settings.audit_uri, settings.audit_run_id, [])
@@ -36,19 +36,19 @@ def sample(uri: str, run_id: str) -> list[dict[str, Any]]:
     return list(delta.read_run(uri, run_id).to_pylist()) if uri else []
 
 
-def _rows(field: str, uri: str, run_id: str, more: list[str]) -> list[dict[str, Any]]:
-    # No preferred label: among the findings it would tell these rows apart.
-    needed = [name for name in (*schemas.FINDINGS.names, *more) if name != "preferred_label"]
+def _rows(field: str, uri: str, run_id: str, extra: list[str]) -> list[dict[str, Any]]:
+    # No preferred label: it would set these rows apart from the findings.
+    needed = [name for name in (*schemas.FINDINGS.names, *extra) if name != "preferred_label"]
     try:
-        present = delta.read_run(uri, run_id)
+        table = delta.read_run(uri, run_id)
     except NotFound as error:
         raise InvalidInput.of(f"{field}.uri", str(error)) from error
-    if missing := sorted(set(needed) - set(present.column_names)):
+    if missing := sorted(set(needed) - set(table.column_names)):
         raise InvalidInput.of(
             f"{field}.uri",
             f"{uri!r} has no column {', '.join(missing)}; write the columns of the findings"
-            + (f" and {GOLD_LABEL}" if more else ""),
+            + (f" and {GOLD_LABEL}" if extra else ""),
         )
-    if not present.num_rows:
-        raise InvalidInput.of(f"{field}.run_id", f"run {run_id!r} of {uri!r} holds no rows")
-    return list(present.select(["id", *more]).to_pylist())
+    if not table.num_rows:
+        raise InvalidInput.of(f"{field}.run_id", f"run {run_id!r} of {uri!r} has no rows")
+    return list(table.select(["id", *extra]).to_pylist())

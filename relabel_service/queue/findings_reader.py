@@ -51,22 +51,22 @@ class FindingsRun:
     def batches(self) -> Iterator[pa.Table]:
         """STEP rows at a time, or fewer of about STEP_BYTES; the last may have fewer."""
         size = self._step
-        held: list[pa.Table] = []
+        pending: list[pa.Table] = []
         for table in self._read(self._dataset.schema.names):
-            held.append(table)
-            while sum(one.num_rows for one in held) >= size:
-                joined = pa.concat_tables(held)
+            pending.append(table)
+            while sum(table.num_rows for table in pending) >= size:
+                joined = pa.concat_tables(pending)
                 yield joined.slice(0, size)
-                held = [joined.slice(size)]
-        if sum(one.num_rows for one in held):
-            yield pa.concat_tables(held)
+                pending = [joined.slice(size)]
+        if sum(table.num_rows for table in pending):
+            yield pa.concat_tables(pending)
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Rows of the run; a column that a file does not have, yet, is null."""
         schema = pa.schema([self._dataset.schema.field(name) for name in columns])
         # By path: the log's order of one version's files may change when it is compacted.
         for fragment in sorted(
-            self._dataset.get_fragments(filter=self._is_run), key=lambda one: one.path
+            self._dataset.get_fragments(filter=self._is_run), key=lambda fragment: fragment.path
         ):
             may_match = [group.id for group in fragment.subset(self._is_run).row_groups]
             with (

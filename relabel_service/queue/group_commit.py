@@ -2,7 +2,7 @@
 
 SQLite has one writer, and a durable commit waits for the disk longer than a batch of
 leases takes to compute. So while others wait their turn the transaction stays open for
-them, each in a savepoint of its own, and nobody is answered before the commit that
+them, each in a savepoint of its own, and no call returns before the commit that
 they share. PostgreSQL does the same inside (commit_siblings).
 """
 
@@ -21,7 +21,7 @@ GONE = (
     "the queue's sqlite database took a transaction back that several calls shared; look at its "
     "disk, and send the request again, with the same request_id"
 )
-MAX_WRITERS = 64  # of one commit, so that the first does not wait for ever
+MAX_WRITERS = 64  # of one commit, so that the first does not wait without end
 
 
 @dataclass
@@ -46,7 +46,7 @@ class GroupCommit:
         self._open: _Shared | None = None  # changed only by whose turn it is
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def write_transaction(self) -> Iterator[Connection]:
         """A transaction: durable when the block ends, or without trace when it raises."""
         shared = self._enter()
         try:
@@ -87,7 +87,7 @@ class GroupCommit:
                 shared.transaction.commit()
             except Exception as error:
                 shared.error = error
-                shared.connection.invalidate(error)  # whatever it still holds open goes with it
+                shared.connection.invalidate(error)  # whatever it still has open goes with it
             finally:
                 shared.connection.close()
                 shared.done.set()

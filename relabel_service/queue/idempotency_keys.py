@@ -1,4 +1,4 @@
-"""Requests already answered: sent again, they get the first answer (AIP-155)."""
+"""Responses to earlier requests: a request that is sent again gets the stored one (AIP-155)."""
 
 import zlib
 
@@ -11,22 +11,22 @@ KEPT_S = 24 * 3600.0  # a request may be sent again for so long
 SWEEP_EVERY = 256  # of the requests, one deletes those that are too old
 
 
-def first_answer(
+def cached_response(
     connection: Connection, *, labeler: str, request_id: str, fingerprint: str
 ) -> bytes | None:
     """The stored response, or None. Raises InvalidInput when the content was another."""
-    found = sql.FIRST_ANSWER(connection, {"labeler": labeler, "request_id": request_id})
-    if not found:
+    rows = sql.CACHED_RESPONSE(connection, {"labeler": labeler, "request_id": request_id})
+    if not rows:
         return None
-    [row] = found
+    [row] = rows
     if row.fingerprint != fingerprint:
         raise InvalidInput.of(
             "request_id", f"{request_id!r} was used for another request; make a new UUID"
         )
-    return zlib.decompress(row.response)
+    return zlib.decompress(row.cached_response)
 
 
-def remember(
+def store_response(
     connection: Connection,
     *,
     labeler: str,
@@ -39,9 +39,9 @@ def remember(
         "labeler": labeler,
         "request_id": request_id,
         "fingerprint": fingerprint,
-        "response": zlib.compress(response, level=1),
+        "cached_response": zlib.compress(response, level=1),
         "create_time": now,
     }
-    sql.REMEMBER(connection, values)
+    sql.STORE_RESPONSE(connection, values)
     if int(fingerprint[:8], 16) % SWEEP_EVERY == 0:
-        sql.FORGET_REQUESTS(connection, {"before": now - KEPT_S})
+        sql.DELETE_OLD_RESPONSES(connection, {"before": now - KEPT_S})

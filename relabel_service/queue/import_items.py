@@ -16,13 +16,13 @@ from relabel_service.queue import campaigns
 from relabel_service.queue.campaigns import AUDIT, FINDING, GOLD, Campaign
 from relabel_service.queue.control_items import GOLD_LABEL, sample
 from relabel_service.queue.findings_reader import FindingsRun
-from relabel_service.queue.item_bytes import item_parts
-from relabel_service.queue.ordering import Placer
-from relabel_service.queue.ordering_cache import Placers
+from relabel_service.queue.item_bytes import serialize_item
+from relabel_service.queue.ordering import Ordering
+from relabel_service.queue.ordering_cache import OrderingCache
 from relabel_service.queue.store import Store
 from relabel_service.tables import delta
 
-_placers = Placers()  # of this process
+_orderings = OrderingCache()  # of this process
 
 
 def describe(findings_uri: str, run_id: str) -> dict[str, Any]:
@@ -32,14 +32,15 @@ def describe(findings_uri: str, run_id: str) -> dict[str, Any]:
     """
     if not delta.is_committed(findings_uri, run_id):
         raise NotFound(
-            f"findings table {findings_uri!r} holds no run {run_id!r}; give the run_id mine told"
+            f"findings table {findings_uri!r} has no run {run_id!r}; use the one that mine printed"
         )
     version = delta.open_table(findings_uri).version()
     run = FindingsRun(findings_uri, run_id, version)
     first = run.first(["task", "classes"])
     if first is None:
         raise InvalidInput.of(
-            "campaign.run_id", f"run {run_id!r} found nothing to ask people about"
+            "campaign.run_id",
+            f"run {run_id!r} has no findings, so there is nothing to ask people about",
         )
     return {
         "task": first["task"],
@@ -55,52 +56,53 @@ def fill(store: Store, campaign: str, *, within_s: float) -> Campaign:
     Raises NotFound when the campaign, or a table it names, is not there.
     """
     ends = time.monotonic() + within_s
-    with store.reading() as (connection, _):
+    with store.read_transaction() as (connection, _):
         present = campaigns.get(connection, campaign)
     if present.state != "importing":
         return present
     run = FindingsRun(present.findings_uri, present.run_id, present.findings_version)
-    placer = _placers.get(present, run, within_s=within_s)
-    if placer is None:
+    ordering = _orderings.get(present, run, within_s=within_s)
+    if ordering is None:
         return present
     end = 0
     for batch in run.batches():
         start, end = end, end + batch.num_rows
         # Steps of whoever was here before may have ended anywhere.
         while present.num_imported < end:
-            present = _step(store, present, batch.slice(present.num_imported - start), placer)
+            present = _step(store, present, batch.slice(present.num_imported - start), ordering)
             if time.monotonic() > ends:
                 return present
-    present = _finish(store, present, placer)
-    _placers.forget(present)
+    present = _finish(store, present, ordering)
+    _orderings.evict(present)
     return present
 
 
-def _step(store: Store, present: Campaign, batch: pa.Table, placer: Placer) -> Campaign:
+def _step(store: Store, present: Campaign, batch: pa.Table, ordering: Ordering) -> Campaign:
     """Store the next rows, unless somebody else has by now; the campaign as it is then."""
-    items = [_item(present, row, FINDING, row["rank"], placer(row)) for row in batch.to_pylist()]
-    with store.writing(campaign=present.campaign, alone=True) as (connection, _):
-        found = campaigns.get(connection, present.campaign)
-        if found.num_imported != present.num_imported:
-            return found
-        campaigns.add_items(connection, found, items)
-        return campaigns.imported(connection, found, batch.num_rows)
+    items = [_item(present, row, FINDING, row["rank"], ordering(row)) for row in batch.to_pylist()]
+    with store.write_transaction(campaign=present.campaign, alone=True) as (connection, _):
+        stored = campaigns.get(connection, present.campaign)
+        if stored.num_imported != present.num_imported:
+            return stored
+        campaigns.add_items(connection, stored, items)
+        return campaigns.add_imported(connection, stored, batch.num_rows)
 
 
-def _finish(store: Store, present: Campaign, placer: Placer) -> Campaign:
+def _finish(store: Store, present: Campaign, ordering: Ordering) -> Campaign:
     settings, num_findings = present.settings, present.num_items
     chance = random.Random(f"{present.campaign}/{settings.secret}")
     audit = sample(settings.audit_uri, settings.audit_run_id)
     gold = sample(settings.gold_uri, settings.gold_run_id)
     rows = [(row, AUDIT) for row in audit] + [(row, GOLD) for row in gold]
-    with store.writing(campaign=present.campaign, alone=True) as (connection, _):
+    with store.write_transaction(campaign=present.campaign, alone=True) as (connection, _):
         present = campaigns.get(connection, present.campaign)
         if present.state != "importing":
             return present
         items = []
-        for number, (row, kind) in enumerate(rows, num_findings):
-            like = {**row, "rank": chance.randrange(num_findings)}  # somewhere among the findings
-            items.append(_item(present, row, kind, number, placer(like)))
+        for rank, (row, kind) in enumerate(rows, num_findings):
+            # Its sort key is that of a random finding, so it comes somewhere among them.
+            sort_key = ordering({**row, "rank": chance.randrange(num_findings)})
+            items.append(_item(present, row, kind, rank, sort_key))
         campaigns.add_items(connection, present, items)
         present = campaigns.start(connection, present, num_items=num_findings + len(audit))
     store.analyze()
@@ -108,10 +110,10 @@ def _finish(store: Store, present: Campaign, placer: Placer) -> Campaign:
 
 
 def _item(
-    campaign: Campaign, row: dict[str, Any], kind: str, rank: int, place: int
+    campaign: Campaign, row: dict[str, Any], kind: str, rank: int, sort_key: int
 ) -> dict[str, Any]:
-    suggestions = [(one["label"], one["probability"]) for one in row["suggestions"] or ()]
-    told = {
+    suggestions = [(s["label"], s["probability"]) for s in row["suggestions"] or ()]
+    shown = {
         **row,
         "rank": rank,
         "row_id": row["id"],
@@ -119,17 +121,17 @@ def _item(
         "suggestions": suggestions,
         "reason": row["reason"] or "",
     }
-    item, hints = item_parts(campaign, told)
+    item_bytes, hint_bytes = serialize_item(campaign, shown)
     return {
         "rank": rank,
         "kind": kind,
-        "place": place,
-        "row_id": told["row_id"],
-        "unit": told["unit"],
+        "sort_key": sort_key,
+        "row_id": shown["row_id"],
+        "unit": shown["unit"],
         "human_label": row["human_label"],
         "suggestion": suggestions[0][0] if suggestions else None,
         "gold_label": row.get(GOLD_LABEL) if kind == GOLD else None,
         "suspicion": row["suspicion"],
-        "item": item,
-        "hints": hints,
+        "item_bytes": item_bytes,
+        "hint_bytes": hint_bytes,
     }

@@ -1,8 +1,8 @@
 """Items as labelers get them, made once when they are imported: serialized, in two halves.
 
 A serialized message followed by another of its kind is the two merged, and a repeated field
-is its elements one after another (protobuf's encoding). So what a lease answers is put together
-from stored bytes: an Item from its halves, a list of leases from its leases.
+is its elements one after another (protobuf's encoding). So the response to a lease request is
+put together from stored bytes: an Item from its halves, a list of leases from its leases.
 """
 
 import hashlib
@@ -11,20 +11,20 @@ from functools import lru_cache
 from typing import Any
 
 from relabel_service.queue.campaigns import Campaign, Settings
-from relabel_service.queue.lease import Lease, LeftOut
+from relabel_service.queue.lease import LargeItem, Lease
 from relabel_service.tasks import task_named
 from relabel_service.v1 import items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.values import timestamp
 
-_TOKEN = leases_pb2.Lease.TOKEN_FIELD_NUMBER << 3 | 2  # 2: what has a length
+_TOKEN = leases_pb2.Lease.TOKEN_FIELD_NUMBER << 3 | 2  # 2: length-delimited
 _ITEM = leases_pb2.Lease.ITEM_FIELD_NUMBER << 3 | 2
 _LEASES = rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER << 3 | 2
 assert rpc.StreamLeasesResponse.LEASES_FIELD_NUMBER == rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER
 
 
-def item_parts(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    """What everybody sees of a finding, and what blind answers do without.
+def serialize_item(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """item_bytes, what everybody sees of a finding, and hint_bytes, left out of blind labelling.
 
     row: rank, row_id, unit, content, human_label, suggestions as pairs of label and
     probability, suspicion, reason; preferred_label, where there is one (older findings have
@@ -52,10 +52,10 @@ def item_parts(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, bytes
     return item.SerializeToString(), hints.SerializeToString()
 
 
-def leases_bytes(leases: Sequence[Lease], campaign: Campaign) -> bytes:
+def serialize_leases(leases: Sequence[Lease], campaign: Campaign) -> bytes:
     """A serialized LeaseItemsResponse, which reads as a StreamLeasesResponse, too."""
     return b"".join(
-        _field(_LEASES, _head(lease) + _field(_ITEM, _shown(lease.item, campaign)))
+        _field(_LEASES, _head(lease) + _field(_ITEM, _item_bytes(lease.item, campaign)))
         for lease in leases
     )
 
@@ -65,12 +65,12 @@ def item_name(campaign: Campaign, rank: int) -> str:
     item_id = str(rank)
     if _mixes(campaign.settings):
         name = f"{campaign.campaign}/{campaign.create_time}/{rank}".encode()
-        secret = bytes.fromhex(campaign.settings.secret)  # else anybody could try every rank
+        secret = bytes.fromhex(campaign.settings.secret)  # without it anybody could try every rank
         item_id = hashlib.blake2b(name, digest_size=8, key=secret).hexdigest()
     return f"campaigns/{campaign.campaign}/items/{item_id}"
 
 
-def _shown(item: bytes | LeftOut, campaign: Campaign) -> bytes:
+def _item_bytes(item: bytes | LargeItem, campaign: Campaign) -> bytes:
     if isinstance(item, bytes):
         return item
     return items_pb2.Item(
@@ -84,12 +84,12 @@ def _shown(item: bytes | LeftOut, campaign: Campaign) -> bytes:
 def _head(lease: Lease) -> bytes:
     """A Lease without its item."""
     token = _field(_TOKEN, lease.token.encode())
-    return token + _rest(lease.expire_time, lease.num_earlier_attempts)
+    return token + _tail(lease.expire_time, lease.num_earlier_attempts)
 
 
 @lru_cache(maxsize=1024)
-def _rest(expire_time: float, num_earlier_attempts: int) -> bytes:
-    """The same for most of a batch."""
+def _tail(expire_time: float, num_earlier_attempts: int) -> bytes:
+    """The same for most leases of a response."""
     return leases_pb2.Lease(
         expire_time=timestamp(expire_time), num_earlier_attempts=num_earlier_attempts
     ).SerializeToString()
@@ -102,12 +102,12 @@ def _field(tag: int, message: bytes) -> bytes:
 def _varint(number: int) -> bytes:
     if number < 0x80:
         return bytes((number,))
-    parts = bytearray()
+    encoded = bytearray()
     while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
+        encoded.append(number & 0x7F | 0x80)
         number >>= 7
-    parts.append(number)
-    return bytes(parts)
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def _mixes(settings: Settings) -> bool:

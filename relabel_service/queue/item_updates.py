@@ -1,131 +1,138 @@
-"""Locked rows of `queue`: what is known of their items, and storing where those stand now.
+"""Locked rows of `queue`: what is known of their items, and storing the items' new state.
 
-Items of one batch mostly share their history. So rows are grouped by all that decides where
-their items stand, and a whole group is judged once and stored with one statement.
+Items of one lease group mostly share their history. So rows are grouped by all that decides
+their state, the state is computed once for a whole group, and stored with one statement.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from relabel_service.queue import item_leases as holding
+from relabel_service.queue import item_leases
 from relabel_service.queue import statements as sql
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.item_leases import ADJUDICATOR, LABELER, Hold
-from relabel_service.queue.item_state import VOTES, Facts, standing
+from relabel_service.queue.item_leases import ADJUDICATOR, LABELER, ItemLease
+from relabel_service.queue.item_state import VOTES, ItemFacts, item_state
 
 NUM_COLUMNS = 11  # of statements._ROW
-UNANSWERED = ("open", "held")  # unless somebody voted or skipped
+WITHOUT_RESULTS = ("open", "leased")  # unless somebody voted or skipped
 
-Result = tuple[str, str, str | None]  # role, decision, label
+
+class RoleDecision(NamedTuple):
+    """What one result says, as far as the item's state depends on it."""
+
+    role: str
+    decision: str
+    label: str | None
 
 
 @dataclass
-class Alike:
-    """Items that stand alike. What is changed here is stored by settle()."""
+class ItemGroup:
+    """Items in one state. What is changed here is stored by update()."""
 
     row: Any
-    """Of `queue`, as it was when locked: true of all of them but for rank and sizes."""
+    """Of `queue`, as it was when locked: true of all the items except for rank and sizes."""
     ranks: list[int]
-    holds: dict[str, Hold]
-    """Leases that may still answer, expired or not, by labeler."""
-    results: list[Result]
+    leases: dict[str, ItemLease]
+    """Leases that may still submit, expired or not, by labeler."""
+    results: list[RoleDecision]
     not_before: float
 
 
-def alike(
+def group_items(
     connection: Connection,
     campaign: Campaign,
     rows: Collection[Any],
     *,
-    added: Mapping[int, Result] = MappingProxyType({}),
-) -> list[Alike]:
+    added: Mapping[int, RoleDecision] = MappingProxyType({}),
+) -> list[ItemGroup]:
     """Locked rows in groups. added: by rank, a result that is not stored yet, and counts.
 
-    Nothing is read of items that were never given.
+    Nothing is read of items that were never leased.
     """
     stored = _results(connection, campaign, rows)
     groups: dict[Hashable, list[Any]] = defaultdict(list)
     for row in rows:
         rank = row[0]
         groups[(row[3:NUM_COLUMNS], stored.get(rank), added.get(rank))].append(row)
-    return [_alike(members, stored, added) for members in groups.values()]
+    return [_group(members, stored, added) for members in groups.values()]
 
 
-def settle(
+def update(
     connection: Connection,
     campaign: Campaign,
-    group: Alike,
+    group: ItemGroup,
     *,
     now: float,
-    num_attempts: int = 0,
-    num_places: int = 0,
+    num_new_attempts: int = 0,
+    setback: int = 0,
 ) -> None:
-    """Store where the items stand at `now`, num_places further back."""
-    where = standing(_facts(group, now=now), campaign.settings, now=now)
-    holders, lapsed = holding.write(group.holds, now=now)
+    """Store the items' state at `now`. setback: what is added to their sort keys."""
+    state = item_state(_facts(group, now=now), campaign.settings, now=now)
+    leases, expired_leases = item_leases.write(group.leases, now=now)
     values = {
-        **vars(where),
+        **vars(state),
         "campaign": campaign.campaign,
         "ranks": group.ranks,
         "not_before": group.not_before,
-        "attempts": num_attempts,
-        "places": num_places,
-        "holders": holders,
-        "lapsed": lapsed,
+        "num_new_attempts": num_new_attempts,
+        "setback": setback,
+        "leases": leases,
+        "expired_leases": expired_leases,
     }
-    sql.SETTLE(connection, values)
+    sql.UPDATE_ITEMS(connection, values)
 
 
 def _results(
     connection: Connection, campaign: Campaign, rows: Collection[Any]
-) -> Mapping[int, tuple[Result, ...]]:
-    answered = [
+) -> Mapping[int, tuple[RoleDecision, ...]]:
+    ranks = [
         row.rank
         for row in rows
-        if row.num_attempts and (row.num_votes or row.num_skips or row.state not in UNANSWERED)
+        if row.num_attempts and (row.num_votes or row.num_skips or row.state not in WITHOUT_RESULTS)
     ]
-    found: dict[int, tuple[Result, ...]] = {}
-    if answered:
-        values = {"campaign": campaign.campaign, "ranks": answered}
+    results: dict[int, tuple[RoleDecision, ...]] = {}
+    if ranks:
+        values = {"campaign": campaign.campaign, "ranks": ranks}
         for rank, role, decision, label in sql.RESULTS(connection, values):
-            found[rank] = (*found.get(rank, ()), (role, decision, label))
-    return found
+            results[rank] = (*results.get(rank, ()), RoleDecision(role, decision, label))
+    return results
 
 
-def _alike(
+def _group(
     members: Sequence[Any],
-    stored: Mapping[int, tuple[Result, ...]],
-    added: Mapping[int, Result],
-) -> Alike:
+    stored: Mapping[int, tuple[RoleDecision, ...]],
+    added: Mapping[int, RoleDecision],
+) -> ItemGroup:
     first = members[0]
     results = list(stored.get(first.rank, ()))
     if first.rank in added:
         results.append(added[first.rank])
-    return Alike(
+    return ItemGroup(
         row=first,
         ranks=[row[0] for row in members],
-        holds=dict(holding.read(first.holders, first.lapsed)),
+        leases=dict(item_leases.read(first.leases, first.expired_leases)),
         results=results,
         not_before=first.not_before,
     )
 
 
-def _facts(group: Alike, *, now: float) -> Facts:
-    facts = Facts(group.row.kind, group.not_before)
+def _facts(group: ItemGroup, *, now: float) -> ItemFacts:
+    facts = ItemFacts(group.row.kind, group.not_before)
     for role, decision, label in group.results:
         if role == ADJUDICATOR:
-            facts.is_judged |= decision in VOTES
+            facts.is_adjudicated |= decision in VOTES
         elif decision in VOTES:
             facts.labels.append(str(label))
         facts.is_escalated |= decision == "escalate"
         facts.num_skips += decision == "skip" and role == LABELER
-    for one in group.holds.values():
-        if one.in_force(now):
-            judges = one.role == ADJUDICATOR
-            (facts.judge_expire_times if judges else facts.expire_times).append(one.expire_time)
+    for lease in group.leases.values():
+        if lease.in_force(now):
+            is_adjudicator = lease.role == ADJUDICATOR
+            times = facts.adjudicator_expire_times if is_adjudicator else facts.expire_times
+            times.append(lease.expire_time)
     return facts

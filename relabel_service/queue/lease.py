@@ -1,8 +1,8 @@
-"""Handing out: the next items in their order, to a labeler who may answer them.
+"""Leasing: the next items in their order, to a labeler who may decide on them.
 
 An item has a slot for each vote it needs. A lease or a vote fills one; a lease that
 expired fills its slot until somebody needs it, and then it is superseded in the transaction
-that hands the slot on.
+that leases the slot anew.
 """
 
 import hashlib
@@ -18,21 +18,21 @@ from relabel_service.errors import Exhausted, WrongState
 from relabel_service.queue import item_leases, lease_groups
 from relabel_service.queue import statements as sql
 from relabel_service.queue.campaigns import GOLD, Campaign
-from relabel_service.queue.item_leases import ADJUDICATOR, LABELER, Hold
-from relabel_service.queue.item_updates import Alike, alike, settle
-from relabel_service.queue.ordering import LOST_PLACES
+from relabel_service.queue.item_leases import ADJUDICATOR, LABELER, ItemLease
+from relabel_service.queue.item_updates import ItemGroup, group_items, update
+from relabel_service.queue.ordering import SETBACK
 
-# From the state in which items wait for a role to that in which all their slots are held.
+# From the state in which items wait for a role to that in which all their slots are leased.
 WAITING = {LABELER: "open", ADJUDICATOR: "escalated"}
-HELD = {LABELER: "held", ADJUDICATOR: "judging"}
-MAX_FREED = 1000  # about so many expired items are taken back by one call; later calls do the rest
+LEASED = {LABELER: "leased", ADJUDICATOR: "adjudicating"}
+MAX_FREED = 1000  # about so many expired items are freed by one call; later calls do the others
 
 LEASE_BYTES = 400  # of a lease without its item, or with what it takes to read it
-MAX_DUE = 100  # batches looked at for them
+MAX_GROUPS = 100  # expired groups that one call looks at
 
 
 @dataclass(frozen=True)
-class Wish:
+class LeaseRequest:
     """What a labeler asks for. role: as a labeler, or as an adjudicator of unclear items."""
 
     labeler: str
@@ -42,12 +42,12 @@ class Wish:
     max_leases: int = 2000
     max_bytes: int = 3 * 2**20
     max_item_bytes: int = 2**20
-    """Of an item that is told with its lease; a larger one is read by itself."""
+    """Of an item that travels with its lease; a larger one is read by itself."""
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """An item too large to travel with its lease. num_bytes: of all that is known of it."""
+class LargeItem:
+    """An item too large to travel with its lease. num_bytes: of the whole item."""
 
     rank: int
     row_id: str
@@ -60,43 +60,45 @@ class Lease:
     """expire_time in seconds since the epoch."""
 
     token: str
-    item: "bytes | LeftOut"
-    """What the labeler sees, as a serialized Item (item_parts.py)."""
+    item: "bytes | LargeItem"
+    """What the labeler sees, as a serialized Item (item_bytes.py)."""
     expire_time: float
     num_earlier_attempts: int
 
 
-def take(connection: Connection, campaign: Campaign, wish: Wish, *, now: float) -> list[Lease]:
-    """Lease up to wish.limit items with a free slot, in the campaign's order.
+def take(
+    connection: Connection, campaign: Campaign, request: LeaseRequest, *, now: float
+) -> list[Lease]:
+    """Lease up to request.limit items with a free slot, in the campaign's order.
 
-    Leaves out items the labeler holds or has answered. Gives fewer where the
-    labeler would hold more than max_leases, or what is shown of the items would
+    Leaves out items that the labeler has a lease on or has decided on. Gives fewer where the
+    labeler would have more than max_leases, or what is shown of the items would
     have more than max_bytes, not counting items above max_item_bytes. Raises WrongState when the
-    campaign gives out nothing, Exhausted when the labeler holds max_leases.
+    campaign leases nothing, Exhausted when the labeler has max_leases.
     """
     if campaign.state != "active":
         raise WrongState(f"campaign {campaign.campaign!r} is {campaign.state}; it leases nothing")
-    num_held = lease_groups.count_held(connection, campaign, labeler=wish.labeler, now=now)
-    if num_held >= wish.max_leases:
+    num_leased = lease_groups.count_leased(connection, campaign, labeler=request.labeler, now=now)
+    if num_leased >= request.max_leases:
         raise Exhausted(
-            f"{wish.labeler!r} holds {num_held} items of campaign {campaign.campaign!r}; "
-            f"submit or release some: {wish.max_leases} are allowed"
+            f"{request.labeler!r} has {num_leased} leases in campaign {campaign.campaign!r}; "
+            f"submit or release some: {request.max_leases} are allowed"
         )
-    _free_expired(connection, campaign, wish.role, now=now)
-    limit = min(wish.limit, wish.max_leases - num_held)
-    rows = _fitting(_chosen(connection, campaign, wish, limit=limit, now=now), wish)
+    _free_expired(connection, campaign, request.role, now=now)
+    limit = min(request.limit, request.max_leases - num_leased)
+    rows = _within_max_bytes(_next_rows(connection, campaign, request, limit, now=now), request)
     if not rows:
         return []
-    hold = Hold(lease_groups.new_batch(), wish.role, now + wish.duration_s)
-    for group in alike(connection, campaign, rows):
-        _make_room(group, wish, now=now)
-        group.holds[wish.labeler] = hold
-        settle(connection, campaign, group, now=now, num_attempts=1)
+    lease = ItemLease(lease_groups.new_group_id(), request.role, now + request.duration_s)
+    for group in group_items(connection, campaign, rows):
+        _supersede_expired(group, request, now=now)
+        group.leases[request.labeler] = lease
+        update(connection, campaign, group, now=now, num_new_attempts=1)
     ranks = [row.rank for row in rows]
-    lease_groups.give(
-        connection, campaign, ranks, labeler=wish.labeler, hold=hold, num_live=len(ranks)
+    lease_groups.add(
+        connection, campaign, ranks, labeler=request.labeler, lease=lease, num_live=len(ranks)
     )
-    return _leases(connection, campaign, rows, wish, hold)
+    return _leases(connection, campaign, rows, request, lease)
 
 
 def is_blind(campaign: Campaign, rank: int, *, labeler: str, role: str) -> bool:
@@ -109,117 +111,134 @@ def is_blind(campaign: Campaign, rank: int, *, labeler: str, role: str) -> bool:
 
 
 def _free_expired(connection: Connection, campaign: Campaign, role: str, *, now: float) -> None:
-    """Take back the slots whose leases have expired. No sweeper to die: whoever asks, sweeps."""
-    values = {"campaign": campaign.campaign, "role": role, "now": now, "limit": MAX_DUE}
+    """Free the slots whose leases have expired. No sweeper to die: whoever asks, sweeps."""
+    values = {"campaign": campaign.campaign, "role": role, "now": now, "limit": MAX_GROUPS}
     num_seen = 0
-    for due in sql.DUE(connection, values):
-        ranks = json.loads(due.ranks)
+    for expired in sql.EXPIRED_GROUPS(connection, values):
+        ranks = json.loads(expired.ranks)
         num_seen += len(ranks)
         if num_seen > MAX_FREED and num_seen > len(ranks):
             break
-        rows = sql.UNLOCKED_ROWS(connection, {"campaign": campaign.campaign, "ranks": ranks})
-        lost = [row for row in rows if _is_lost(row, due, now=now)]
-        for group in alike(connection, campaign, lost):
-            _give_back(connection, campaign, group, due, role, now=now)
-        if len(rows) == len(ranks):  # else somebody is at one of the items; a later call looks
-            sql.FREED(connection, {"batch": due.batch, "expire_time": due.expire_time})
-            if due.labeler == lease_groups.NOBODY:
-                sql.FORGET(connection, {"batches": [due.batch]})
+        items = {"campaign": campaign.campaign, "ranks": ranks}
+        rows = sql.LOCK_ROWS_SKIP_LOCKED(connection, items)
+        lost = [row for row in rows if _is_lost(row, expired, now=now)]
+        for group in group_items(connection, campaign, lost):
+            _free(connection, campaign, group, expired, role, now=now)
+        if len(rows) == len(ranks):  # otherwise an item is locked; a later call frees it
+            key = {"group_id": expired.group_id, "expire_time": expired.expire_time}
+            sql.MARK_EXPIRED(connection, key)
+            if expired.labeler == lease_groups.NOBODY:
+                sql.DELETE_EMPTY_GROUPS(connection, {"group_ids": [expired.group_id]})
 
 
-def _is_lost(row: Any, due: Any, *, now: float) -> bool:
-    if due.labeler == lease_groups.NOBODY:
+def _is_lost(row: Any, expired: Any, *, now: float) -> bool:
+    if expired.labeler == lease_groups.NOBODY:
         return True
-    hold = item_leases.read(row.holders, row.lapsed).get(due.labeler)
-    return hold is not None and hold.batch == due.batch and hold.expire_time <= now
+    lease = item_leases.read(row.leases, row.expired_leases).get(expired.labeler)
+    return lease is not None and lease.group_id == expired.group_id and lease.expire_time <= now
 
 
-def _give_back(
-    connection: Connection, campaign: Campaign, group: Alike, due: Any, role: str, *, now: float
+def _free(
+    connection: Connection,
+    campaign: Campaign,
+    group: ItemGroup,
+    expired: Any,
+    role: str,
+    *,
+    now: float,
 ) -> None:
     """The worst items still come first, but one that was lost while nobody else could have it
-    goes back: an item that everybody lets expire cannot keep the others waiting."""
-    was_kept = due.labeler == lease_groups.NOBODY or group.row.not_before >= due.expire_time
-    goes_back = group.row.state == HELD[role] and not was_kept
-    num_places = LOST_PLACES[campaign.settings.item_order] if goes_back else 0
-    if due.labeler == lease_groups.NOBODY:
+    is set back: an item that everybody lets expire cannot keep the others waiting."""
+    was_delayed = (
+        expired.labeler == lease_groups.NOBODY or group.row.not_before >= expired.expire_time
+    )
+    is_set_back = group.row.state == LEASED[role] and not was_delayed
+    setback = SETBACK[campaign.settings.item_order] if is_set_back else 0
+    if expired.labeler == lease_groups.NOBODY:
         group.not_before = 0.0  # has passed, whatever slower transactions take the time to be
-    settle(connection, campaign, group, now=now, num_places=num_places)
+    update(connection, campaign, group, now=now, setback=setback)
 
 
-def _chosen(
-    connection: Connection, campaign: Campaign, wish: Wish, *, limit: int, now: float
+def _next_rows(
+    connection: Connection, campaign: Campaign, request: LeaseRequest, limit: int, *, now: float
 ) -> list[Any]:
-    """Rows of the items to give, locked; gold ones among them."""
+    """Rows of the items to lease, locked; gold ones among them."""
 
-    def free(state: str, num: int) -> list[Any]:
+    def waiting(state: str, num: int) -> list[Any]:
         values = {
             "campaign": campaign.campaign,
-            "labeler": wish.labeler,
-            "holder": item_leases.holder(wish.labeler),
+            "labeler": request.labeler,
+            "labeler_key": item_leases.labeler_key(request.labeler),
             "limit": num,
         }
-        return sql.FREE[state](connection, values)
+        return sql.NEXT_ITEMS[state](connection, values)
 
-    chosen = free(WAITING[wish.role], limit)
+    rows = waiting(WAITING[request.role], limit)
     rate = campaign.settings.gold_rate
-    if rate and wish.role == LABELER:
-        # Drawn anew for each batch, so that neither number nor places of gold tell anything.
-        chance = random.Random(f"{campaign.settings.secret}/{wish.labeler}/{now}")
-        gold = free(GOLD, sum(chance.random() < rate for _ in chosen))
-        chosen = chosen[: len(chosen) - len(gold)]
-        for one in gold:
-            chosen.insert(chance.randint(0, len(chosen)), one)
-    return chosen
+    if rate and request.role == LABELER:
+        # Drawn anew for each call, so that neither number nor positions of gold tell anything.
+        chance = random.Random(f"{campaign.settings.secret}/{request.labeler}/{now}")
+        gold = waiting(GOLD, sum(chance.random() < rate for _ in rows))
+        rows = rows[: len(rows) - len(gold)]
+        for row in gold:
+            rows.insert(chance.randint(0, len(rows)), row)
+    return rows
 
 
-def _fitting(rows: Sequence[Any], wish: Wish) -> list[Any]:
+def _within_max_bytes(rows: Sequence[Any], request: LeaseRequest) -> list[Any]:
     """The first rows whose items together have at most max_bytes; at least one."""
     kept: list[Any] = []
     num_bytes = 0
     for row in rows:
-        num_bytes += LEASE_BYTES + (0 if _is_large(row, wish) else row.num_bytes)
-        if kept and num_bytes > wish.max_bytes:
+        num_bytes += LEASE_BYTES + (0 if _is_large(row, request) else row.num_bytes)
+        if kept and num_bytes > request.max_bytes:
             break
         kept.append(row)
     return kept
 
 
-def _make_room(group: Alike, wish: Wish, *, now: float) -> None:
-    """Supersede expired leases until the item's slots hold one more: the labeler's own first."""
-    filled = {name: one for name, one in group.holds.items() if one.role == wish.role}
-    num_over = len(filled)  # an adjudicator's item has one slot
-    if wish.role == LABELER:
+def _supersede_expired(group: ItemGroup, request: LeaseRequest, *, now: float) -> None:
+    """Supersede expired leases until the items have a free slot: the labeler's own first."""
+    of_role = {
+        labeler: lease for labeler, lease in group.leases.items() if lease.role == request.role
+    }
+    num_over = len(of_role)  # an adjudicator's item has one slot
+    if request.role == LABELER:
         num_over += group.row.num_votes + 1 - group.row.votes_needed
-    expired = [name for name, one in filled.items() if not one.in_force(now)]
-    expired.sort(key=lambda name: (name != wish.labeler, filled[name].expire_time))
-    for name in expired[: max(num_over, wish.labeler in expired)]:
-        del group.holds[name]
+    expired = [labeler for labeler, lease in of_role.items() if not lease.in_force(now)]
+    expired.sort(key=lambda labeler: (labeler != request.labeler, of_role[labeler].expire_time))
+    for labeler in expired[: max(num_over, request.labeler in expired)]:
+        del group.leases[labeler]
 
 
 def _leases(
-    connection: Connection, campaign: Campaign, rows: Sequence[Any], wish: Wish, hold: Hold
+    connection: Connection,
+    campaign: Campaign,
+    rows: Sequence[Any],
+    request: LeaseRequest,
+    lease: ItemLease,
 ) -> list[Lease]:
-    large = [row.rank for row in rows if _is_large(row, wish)]
-    ranks = [row.rank for row in rows if not _is_large(row, wish)]
-    shown: dict[int, bytes | LeftOut] = {}
-    for rank, item, hints in sql.PARTS(connection, {"campaign": campaign.campaign, "ranks": ranks}):
-        blind = is_blind(campaign, rank, labeler=wish.labeler, role=wish.role)
-        shown[rank] = item if blind else item + hints
+    large = [row.rank for row in rows if _is_large(row, request)]
+    small = [row.rank for row in rows if not _is_large(row, request)]
+    shown: dict[int, bytes | LargeItem] = {}
+    values = {"campaign": campaign.campaign, "ranks": small}
+    for rank, item_bytes, hint_bytes in sql.ITEM_BYTES(connection, values):
+        blind = is_blind(campaign, rank, labeler=request.labeler, role=request.role)
+        shown[rank] = item_bytes if blind else item_bytes + hint_bytes
     if large:
         values = {"campaign": campaign.campaign, "ranks": large}
-        for one in sql.LEFT_OUT(connection, values):
-            shown[one.rank] = LeftOut(*one)
+        for item in sql.LARGE_ITEMS(connection, values):
+            shown[item.rank] = LargeItem(*item)
     return [
         Lease(
-            lease_groups.token(hold.batch, place),
+            lease_groups.token(lease.group_id, index),
             shown[row.rank],
-            hold.expire_time,
+            lease.expire_time,
             row.num_attempts,
         )
-        for place, row in enumerate(rows)
+        for index, row in enumerate(rows)
     ]
 
 
-def _is_large(row: Any, wish: Wish) -> bool:
-    return int(row.num_bytes) > min(wish.max_item_bytes, wish.max_bytes)
+def _is_large(row: Any, request: LeaseRequest) -> bool:
+    return int(row.num_bytes) > min(request.max_item_bytes, request.max_bytes)

@@ -1,7 +1,7 @@
-"""Batches: the leases that one call gave, which are told apart by their places in it.
+"""Lease groups: the leases that one call gave, told apart by their index in the group.
 
-Owns tokens, and the count of what a labeler holds. A batch says which items it was given
-for; whether one of its leases may still answer, only the item's row says (holds.py).
+Owns tokens, and the count of a labeler's leases. A group says which items it was given for;
+whether one of its leases may still submit, only the item's row says (item_leases.py).
 """
 
 import json
@@ -15,93 +15,109 @@ from sqlalchemy import Connection
 
 from relabel_service.queue import statements as sql
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.item_leases import LABELER, Hold
+from relabel_service.queue.item_leases import LABELER, ItemLease
 
 NUM_RANDOM_BYTES = 16
-_PLACES = ["".join(pair) for pair in product(ascii_letters + digits + "-_", repeat=2)]
-_PLACE_OF = {text: place for place, text in enumerate(_PLACES)}
+NUM_INDEX_CHARACTERS = 2
+_SUFFIXES = [
+    "".join(pair) for pair in product(ascii_letters + digits + "-_", repeat=NUM_INDEX_CHARACTERS)
+]
+_INDEX_OF = {suffix: index for index, suffix in enumerate(_SUFFIXES)}
 NOBODY = ""
 
 
-def new_batch() -> str:
+def new_group_id() -> str:
     return secrets.token_urlsafe(NUM_RANDOM_BYTES)
 
 
-def token(batch: str, place: int) -> str:
-    return batch + _PLACES[place]
+def token(group_id: str, index: int) -> str:
+    return group_id + _SUFFIXES[index]
 
 
-def give(
+def add(
     connection: Connection,
     campaign: Campaign,
     ranks: Sequence[int],
     *,
     labeler: str,
-    hold: Hold,
+    lease: ItemLease,
     num_live: int,
 ) -> None:
-    """Count leases that the labeler holds until hold.expire_time; a lease's place is its rank's."""
+    """Count leases that the labeler has until lease.expire_time, one for each rank."""
     values = {
-        "batch": hold.batch,
-        "expire_time": hold.expire_time,
+        "group_id": lease.group_id,
+        "expire_time": lease.expire_time,
         "campaign": campaign.campaign,
         "labeler": labeler,
-        "role": hold.role,
+        "role": lease.role,
         "ranks": json.dumps(ranks),
         "num_live": num_live,
     }
-    sql.GIVE(connection, values)
+    sql.INSERT_GROUP(connection, values)
 
 
-def keep_back(
+def add_delay(
     connection: Connection, campaign: Campaign, ranks: Sequence[int], *, not_before: float
 ) -> None:
-    """Look at the items again at not_before, as if a batch of nobody's expired then."""
-    hold = Hold(new_batch(), LABELER, not_before)
-    give(connection, campaign, ranks, labeler=NOBODY, hold=hold, num_live=0)
+    """Look at the items again at not_before, as if leases of nobody expired then."""
+    lease = ItemLease(new_group_id(), LABELER, not_before)
+    add(connection, campaign, ranks, labeler=NOBODY, lease=lease, num_live=0)
 
 
-def count_held(connection: Connection, campaign: Campaign, *, labeler: str, now: float) -> int:
+def count_leased(connection: Connection, campaign: Campaign, *, labeler: str, now: float) -> int:
     """The labeler's leases in force."""
     values = {"campaign": campaign.campaign, "labeler": labeler, "now": now}
-    [[num]] = sql.COUNT_HELD(connection, values)
+    [[num]] = sql.COUNT_LEASED(connection, values)
     return int(num)
 
 
-def given(
+def look_up(
     connection: Connection, campaign: Campaign, tokens: Collection[str], *, labeler: str
 ) -> dict[str, tuple[int, str]]:
-    """Rank and batch of each token that was given to the labeler in the campaign."""
-    known = sql.BATCHES(connection, {"batches": list({one[:-2] for one in tokens})})
+    """Rank and group of each token that the labeler got in the campaign; others are left out."""
+    split = {lease_token: _split(lease_token) for lease_token in tokens}
+    group_ids = list({group_id for group_id, _ in split.values()})
     ranks_of = {
-        row.batch: json.loads(row.ranks)
-        for row in known
+        row.group_id: json.loads(row.ranks)
+        for row in sql.LEASE_GROUPS(connection, {"group_ids": group_ids})
         if (row.campaign, row.labeler) == (campaign.campaign, labeler)
     }
-    found = {}
-    for one in tokens:
-        ranks, place = ranks_of.get(one[:-2], ()), _PLACE_OF.get(one[-2:], len(_PLACES))
-        if place < len(ranks):
-            found[one] = ranks[place], one[:-2]
-    return found
+    rank_and_group = {}
+    for lease_token, (group_id, index) in split.items():
+        ranks = ranks_of.get(group_id, ())
+        if index < len(ranks):
+            rank_and_group[lease_token] = ranks[index], group_id
+    return rank_and_group
 
 
-def extend(connection: Connection, holds: Iterable[Hold], *, expire_time: float) -> None:
+def extend(connection: Connection, leases: Iterable[ItemLease], *, expire_time: float) -> None:
     """Count leases under their new expiry."""
-    held = list(holds)
-    for (batch, before), num in _counted(held).items():
-        values = {"batch": batch, "expire_time": before, "to_expire_time": expire_time, "num": num}
-        sql.EXTEND(connection, values)
-    spend(connection, held)
+    extended = list(leases)
+    for (group_id, before), num in _counts(extended).items():
+        values = {
+            "group_id": group_id,
+            "expire_time": before,
+            "to_expire_time": expire_time,
+            "num": num,
+        }
+        sql.EXTEND_GROUP(connection, values)
+    remove(connection, extended)
 
 
-def spend(connection: Connection, holds: Iterable[Hold]) -> None:
-    """Count leases no longer; a batch without any is forgotten, and its tokens are unknown."""
-    counts = _counted(holds)
-    for (batch, expire_time), num in counts.items():
-        sql.SPEND(connection, {"batch": batch, "expire_time": expire_time, "num": num})
-    sql.FORGET(connection, {"batches": list({batch for batch, _ in counts})})
+def remove(connection: Connection, leases: Iterable[ItemLease]) -> None:
+    """Count leases no longer; a group without any is deleted, and its tokens are unknown."""
+    counts = _counts(leases)
+    for (group_id, expire_time), num in counts.items():
+        values = {"group_id": group_id, "expire_time": expire_time, "num": num}
+        sql.SHRINK_GROUP(connection, values)
+    sql.DELETE_EMPTY_GROUPS(connection, {"group_ids": list({group_id for group_id, _ in counts})})
 
 
-def _counted(holds: Iterable[Hold]) -> Counter[tuple[str, float]]:
-    return Counter((one.batch, one.expire_time) for one in holds)
+def _split(lease_token: str) -> tuple[str, int]:
+    """Group and index; an index beyond every group where the token has none."""
+    group_id, suffix = lease_token[:-NUM_INDEX_CHARACTERS], lease_token[-NUM_INDEX_CHARACTERS:]
+    return group_id, _INDEX_OF.get(suffix, len(_SUFFIXES))
+
+
+def _counts(leases: Iterable[ItemLease]) -> Counter[tuple[str, float]]:
+    return Counter((lease.group_id, lease.expire_time) for lease in leases)

@@ -1,4 +1,4 @@
-"""The items that one labeler holds, read outside of any change. Takes no locks."""
+"""The items that one labeler has leases on, read outside of any change. Takes no locks."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,36 +11,36 @@ from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.lease import is_blind
 
 
-def given_ranks(connection: Connection, campaign: Campaign, *, labeler: str) -> Iterator[int]:
-    """Ranks of items that were given to the labeler; some are held no more."""
+def leased_ranks(connection: Connection, campaign: Campaign, *, labeler: str) -> Iterator[int]:
+    """Ranks of items that were leased to the labeler; some of those leases are over."""
     values = {"campaign": campaign.campaign, "labeler": labeler}
-    for (ranks,) in sql.HELD_RANKS(connection, values):
+    for (ranks,) in sql.LEASED_RANKS(connection, values):
         yield from json.loads(ranks)
 
 
-def held_item(
+def leased_item(
     connection: Connection, campaign: Campaign, rank: int, *, labeler: str
 ) -> bytes | None:
-    """An item as the labeler's lease shows it (item_parts.py); None without one that may answer."""
+    """An item as the labeler's lease shows it (item_bytes.py); None without a live lease."""
     values = {"campaign": campaign.campaign, "ranks": [rank]}
-    for row in sql.HOLDS(connection, values):
-        hold = item_leases.read(row.holders, row.lapsed).get(labeler)
-        if hold is None:
+    for row in sql.ITEM_LEASES(connection, values):
+        lease = item_leases.read(row.leases, row.expired_leases).get(labeler)
+        if lease is None:
             return None
-        [(_, item, hints)] = sql.PARTS(connection, values)
-        blind = is_blind(campaign, rank, labeler=labeler, role=hold.role)
-        return bytes(item) if blind else bytes(item) + bytes(hints)
+        [(_, item_bytes, hint_bytes)] = sql.ITEM_BYTES(connection, values)
+        blind = is_blind(campaign, rank, labeler=labeler, role=lease.role)
+        return bytes(item_bytes) if blind else bytes(item_bytes) + bytes(hint_bytes)
     return None
 
 
-def items_of(
+def items_by_token(
     connection: Connection, campaign: Campaign, tokens: Sequence[str], *, labeler: str
 ) -> Mapping[str, bytes]:
-    """By token, the item that it was given to the labeler for, without the model's view."""
-    given = lease_groups.given(connection, campaign, tokens, labeler=labeler)
-    ranks = sorted({rank for rank, _ in given.values()})
+    """The items that the labeler's tokens are about, without the model's view."""
+    rank_and_group = lease_groups.look_up(connection, campaign, tokens, labeler=labeler)
+    ranks = sorted({rank for rank, _ in rank_and_group.values()})
     if not ranks:
         return {}
     values = {"campaign": campaign.campaign, "ranks": ranks}
-    items = {rank: bytes(item) for rank, item, _ in sql.PARTS(connection, values)}
-    return {token: items[rank] for token, (rank, _) in given.items()}
+    items = {rank: bytes(item_bytes) for rank, item_bytes, _ in sql.ITEM_BYTES(connection, values)}
+    return {token: items[rank] for token, (rank, _) in rank_and_group.items()}

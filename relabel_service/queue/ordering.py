@@ -1,7 +1,7 @@
-"""Places in the queue: worst first, by class, or alike items together.
+"""The order in which a campaign's items are leased: worst first, by class, or alike together.
 
-A place is a number; the lowest is handed out first. Groups follow each other in
-the order of their worst items, and so do items within their group.
+An ordering gives each row its sort key; the lowest is leased first. Groups follow each other
+in the order of their worst items, and so do items within their group.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,20 +10,20 @@ from typing import Any
 
 from datasketch import MinHash, MinHashLSH
 
-GROUP = 2**31  # places of one group; more than there are ranks
+GROUP = 2**31  # sort keys of one group; more than there are ranks
 NUM_HASHES = 64
 ALIKE = 0.6  # Jaccard similarity of the contents' word pairs
 SEED = 1
 
-Row = Mapping[str, Any]  # rank, and what the order looks at
-Placer = Callable[[Row], int]
+Row = Mapping[str, Any]  # rank, and the columns that the ordering reads
+Ordering = Callable[[Row], int]
 
 
-def worst_first(rows: Iterable[Row]) -> Placer:
+def worst_first(rows: Iterable[Row]) -> Ordering:
     return lambda row: int(row["rank"])
 
 
-def by_class(rows: Iterable[Row]) -> Placer:
+def by_class(rows: Iterable[Row]) -> Ordering:
     """By unit, or by human label where there is no unit."""
     worst: dict[str, int] = {}
     for row in rows:
@@ -32,32 +32,33 @@ def by_class(rows: Iterable[Row]) -> Placer:
     return lambda row: turn[_class(row)] * GROUP + int(row["rank"])
 
 
-def alike_together(rows: Iterable[Row]) -> Placer:
-    """An item joins the worst earlier one whose content is alike (MinHash and banding)."""
+def alike_together(rows: Iterable[Row]) -> Ordering:
+    """An item joins the worst earlier item whose content is alike (MinHash and banding)."""
     index = MinHashLSH(threshold=ALIKE, num_perm=NUM_HASHES)
     leader: dict[int, int] = {}
     for row in sorted(rows, key=lambda row: row["rank"]):
         sketch = MinHash(num_perm=NUM_HASHES, seed=SEED)
         sketch.update_batch(_shingles(row["content"]))
-        found = [leader[rank] for rank in index.query(sketch)]
-        leader[row["rank"]] = min(found, default=row["rank"])
+        leaders = [leader[rank] for rank in index.query(sketch)]
+        leader[row["rank"]] = min(leaders, default=row["rank"])
         index.insert(row["rank"], sketch)
     return lambda row: leader[row["rank"]] * GROUP + int(row["rank"])
 
 
-ORDERS: dict[str, Callable[[Iterable[Row]], Placer]] = {
+ORDERINGS: dict[str, Callable[[Iterable[Row]], Ordering]] = {
     "worst_first": worst_first,
     "by_class": by_class,
     "alike_together": alike_together,
 }
-LOOKS_AT = {
+# Columns of all rows that an ordering reads before it can give the first sort key.
+COLUMNS = {
     "worst_first": [],
     "by_class": ["rank", "unit", "human_label"],
     "alike_together": ["rank", "content"],
 }
-# How many places back an item goes whose lease was lost: behind so many others,
+# What is added to the sort key of an item whose lease expired: it goes behind so many others,
 # or, where alike items are together, behind so many groups.
-LOST_PLACES = {"worst_first": 1000, "by_class": 1000, "alike_together": 1000 * GROUP}
+SETBACK = {"worst_first": 1000, "by_class": 1000, "alike_together": 1000 * GROUP}
 
 
 def _class(row: Row) -> str:

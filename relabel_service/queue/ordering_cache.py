@@ -1,7 +1,7 @@
-"""Placers of the imports that go on in this process: each is made once, however long it takes.
+"""Orderings of the imports that go on in this process: each is computed once.
 
-An order may need to look at all of a campaign's rows before it can place the first. That
-may take longer than one call, so it goes on in a thread of its own, and calls come to look.
+An ordering may need to read all of a campaign's rows before it can give the first sort key.
+That may take longer than one call, so it goes on in a thread of its own, and calls come to look.
 """
 
 import threading
@@ -10,66 +10,66 @@ from concurrent.futures import Future
 
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.findings_reader import FindingsRun
-from relabel_service.queue.ordering import LOOKS_AT, ORDERS, Placer
+from relabel_service.queue.ordering import COLUMNS, ORDERINGS, Ordering
 
-MAX_KEPT = 4  # campaigns that are imported at a time; one that is forgotten is looked at anew
+MAX_KEPT = 4  # campaigns that are imported at a time; an evicted ordering is computed again
 
 Key = tuple[str, float, str, str, int]
 
 
-class Placers:
+class OrderingCache:
     """Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: OrderedDict[Key, Future[Placer]] = OrderedDict()
+        self._futures: OrderedDict[Key, Future[Ordering]] = OrderedDict()
 
-    def get(self, campaign: Campaign, run: FindingsRun, *, within_s: float) -> Placer | None:
-        """The campaign's placer, or None where it is still being made when the time is up.
+    def get(self, campaign: Campaign, run: FindingsRun, *, within_s: float) -> Ordering | None:
+        """The campaign's ordering, or None where it is still computed when the time is up.
 
-        Raises what making it raised; the next call tries again.
+        Raises what computing it raised; the next call tries again.
         """
         key = _key(campaign)
         with self._lock:
-            made = self._made.get(key)
-            if made is None:
-                made = self._made[key] = self._start(campaign.settings.item_order, run)
-            if len(self._made) > MAX_KEPT:
-                self._made.popitem(last=False)
+            future = self._futures.get(key)
+            if future is None:
+                future = self._futures[key] = self._start(campaign.settings.item_order, run)
+            if len(self._futures) > MAX_KEPT:
+                self._futures.popitem(last=False)
         try:
-            return made.result(timeout=within_s)
+            return future.result(timeout=within_s)
         except TimeoutError:
-            if not made.done():
+            if not future.done():
                 return None
-            self.forget(campaign)
+            self.evict(campaign)
             raise
         except Exception:
-            self.forget(campaign)
+            self.evict(campaign)
             raise
 
-    def forget(self, campaign: Campaign) -> None:
+    def evict(self, campaign: Campaign) -> None:
         """It is needed no longer."""
         with self._lock:
-            self._made.pop(_key(campaign), None)
+            self._futures.pop(_key(campaign), None)
 
-    def _start(self, order: str, run: FindingsRun) -> Future[Placer]:
-        future: Future[Placer] = Future()
-        if not LOOKS_AT[order]:
-            future.set_result(ORDERS[order](()))
+    def _start(self, item_order: str, run: FindingsRun) -> Future[Ordering]:
+        future: Future[Ordering] = Future()
+        if not COLUMNS[item_order]:
+            future.set_result(ORDERINGS[item_order](()))
             return future
 
-        def make() -> None:
+        def compute() -> None:
             try:
-                future.set_result(ORDERS[order](run.rows(LOOKS_AT[order])))
-            except BaseException as error:  # told to whoever asks for the placer
+                future.set_result(ORDERINGS[item_order](run.rows(COLUMNS[item_order])))
+            except BaseException as error:  # raised to whoever asks for the ordering
                 future.set_exception(error)
 
-        threading.Thread(target=make, name=f"place-{order}", daemon=True).start()
+        threading.Thread(target=compute, name=f"order-{item_order}", daemon=True).start()
         return future
 
 
 def _key(campaign: Campaign) -> Key:
-    """What a placer follows from; a name may come again in another queue."""
+    """All that an ordering depends on; a name may come again in another queue."""
     return (
         campaign.campaign, campaign.create_time, campaign.findings_uri, campaign.run_id,
         campaign.findings_version,

@@ -55,78 +55,84 @@ items = Table(
     Column("suggestion", Text),  # the model's first
     Column("gold_label", Text),  # what is right, where it is known
     Column("suspicion", Float, nullable=False),
-    # As labelers get it: two halves of a serialized Item (item_parts.py).
-    Column("item", LargeBinary, nullable=False),
-    Column("hints", LargeBinary, nullable=False),  # left out of blind answers
+    # As labelers get it: two halves of a serialized Item (item_bytes.py).
+    Column("item_bytes", LargeBinary, nullable=False),
+    Column("hint_bytes", LargeBinary, nullable=False),  # left out where a labeler labels blind
     PrimaryKeyConstraint("campaign", "rank"),
 )
 
-# Where each item stands: what its leases and results come to (standing.py), kept
-# so that the next items are found by an index, however many there are.
+# The state of each item, which follows from its leases and results (item_state.py). It is
+# kept so that the next items are found by an index, however many there are.
 queue = Table(
     "queue",
     metadata,
     Column("campaign", Text),
     Column("rank", Integer),
     Column("kind", Text, nullable=False),
-    Column("place", BigInteger, nullable=False),  # lowest is handed out first
-    Column("state", Text, nullable=False),  # see standing.py
-    Column("held_until", Float, nullable=False),  # by labelers, as when last written
-    Column("not_before", Float, nullable=False),  # when a release with delay lets it go
+    Column("sort_key", BigInteger, nullable=False),  # the lowest is leased first (ordering.py)
+    Column("state", Text, nullable=False),  # see item_state.py
+    Column("leased_until", Float, nullable=False),  # by labelers, as of the last write
+    Column("not_before", Float, nullable=False),  # a release with delay keeps it back until then
     Column("votes_needed", Integer, nullable=False),
     Column("num_votes", Integer, nullable=False),
     Column("num_skips", Integer, nullable=False),
     Column("num_attempts", Integer, nullable=False),  # leases ever given
     Column("num_bytes", Integer, nullable=False),  # of what is shown of the item
-    # The leases that may still answer (holds.py): in force, and expired but not superseded.
-    Column("holders", Text, nullable=False),
-    Column("lapsed", Text, nullable=False),
+    # The leases that may still submit (item_leases.py): in force, and expired but not superseded.
+    Column("leases", Text, nullable=False),
+    Column("expired_leases", Text, nullable=False),
     PrimaryKeyConstraint("campaign", "rank"),
     sqlite_with_rowid=False,
 )
 
-# Only waiting items are ordered, so that taking and answering one changes the index once.
+# Only waiting items are indexed, so that leasing an item and submitting its result change the
+# index once.
 # Terms as queries write them: SQLite uses a partial index where one of its terms is asked for.
-WAITS = text("state = 'open' OR state = 'escalated' OR state = 'gold'")
+WAITING = text("state = 'open' OR state = 'escalated' OR state = 'gold'")
 
 Index(
-    "queue_by_place",
+    "queue_by_sort_key",
     queue.c.campaign,
     queue.c.state,
-    queue.c.place,
+    queue.c.sort_key,
     queue.c.rank,
-    sqlite_where=WAITS,
-    postgresql_where=WAITS,
+    sqlite_where=WAITING,
+    postgresql_where=WAITING,
 )
 
 # The leases of one call, which expire together; those that were extended alone follow with
-# their own expire_time. One labeler's, so that only one transaction at a time counts here.
-batches = Table(
-    "batches",
+# their own expire_time. A group is one labeler's, so only one transaction at a time counts here.
+lease_groups = Table(
+    "lease_groups",
     metadata,
-    Column("batch", Text),  # random; a lease's token is this and its place in ranks
+    Column("group_id", Text),  # random; a lease's token is this and its index in ranks
     Column("expire_time", Float),
     Column("campaign", Text, nullable=False),
-    Column("labeler", Text, nullable=False),  # empty: items that were given back with delay
-    Column("role", Text, nullable=False),  # labeler or adjudicator: in which the items were taken
+    Column("labeler", Text, nullable=False),  # empty: items that were released with delay
+    Column("role", Text, nullable=False),  # labeler or adjudicator: in which the items were leased
     Column("ranks", Text, nullable=False),  # JSON list
-    Column("num_live", Integer, nullable=False),  # neither answered nor given back
-    # running, or over: it has expired, and the items' slots were freed
+    Column("num_live", Integer, nullable=False),  # neither submitted nor released
+    # active, or expired: then the items' slots were freed
     Column("state", Text, nullable=False),
-    PrimaryKeyConstraint("batch", "expire_time"),
+    PrimaryKeyConstraint("group_id", "expire_time"),
     sqlite_with_rowid=False,
 )
 
-RUNNING = text("state = 'running'")
+ACTIVE = text("state = 'active'")
 
-Index("batches_by_labeler", batches.c.campaign, batches.c.labeler, batches.c.expire_time)
 Index(
-    "batches_by_expire_time",
-    batches.c.campaign,
-    batches.c.role,
-    batches.c.expire_time,
-    sqlite_where=RUNNING,
-    postgresql_where=RUNNING,
+    "lease_groups_by_labeler",
+    lease_groups.c.campaign,
+    lease_groups.c.labeler,
+    lease_groups.c.expire_time,
+)
+Index(
+    "lease_groups_by_expire_time",
+    lease_groups.c.campaign,
+    lease_groups.c.role,
+    lease_groups.c.expire_time,
+    sqlite_where=ACTIVE,
+    postgresql_where=ACTIVE,
 )
 
 results = Table(
@@ -137,7 +143,7 @@ results = Table(
     Column("labeler", Text),
     Column("token", Text, nullable=False),
     Column("role", Text, nullable=False),
-    Column("blind", Boolean, nullable=False),  # answered without seeing the suggestions
+    Column("blind", Boolean, nullable=False),  # labelled without seeing the suggestions
     Column("decision", Text, nullable=False),  # confirm, accept, relabel, skip, escalate
     Column("label", Text),  # what the decision comes to; null for skip and escalate
     Column("comment", Text, nullable=False),
@@ -146,20 +152,20 @@ results = Table(
     sqlite_with_rowid=False,
 )
 
-# First answers, to be given again when a request is sent again (AIP-155).
-requests = Table(
-    "requests",
+# Responses, returned again when a request is sent again (AIP-155).
+idempotency_keys = Table(
+    "idempotency_keys",
     metadata,
     Column("labeler", Text),
     Column("request_id", Text),
     Column("fingerprint", Text, nullable=False),
-    Column("response", LargeBinary, nullable=False),  # zlib
+    Column("cached_response", LargeBinary, nullable=False),  # zlib
     Column("create_time", Float, nullable=False),
     PrimaryKeyConstraint("labeler", "request_id"),
-    Index("requests_by_time", "create_time"),
+    Index("idempotency_keys_by_time", "create_time"),
 )
 
-# How far an import or publishing is, and why it stopped (operations.py).
+# How far an import or publishing is, and why it stopped (progress.py).
 operations = Table(
     "operations",
     metadata,

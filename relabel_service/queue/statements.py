@@ -19,20 +19,20 @@ class Statement:
         self._sqlite, self._postgresql = _for_sqlite(template), _for_postgresql(template)
 
     def __call__(self, connection: Connection, values: Mapping[str, Any]) -> list[Any]:
-        """Its rows, where it returns some."""
+        """The rows that the statement returns; empty for one that returns none."""
         if connection.dialect.name == "sqlite":
-            found = connection.exec_driver_sql(self._sqlite, _listed(values))
+            cursor = connection.exec_driver_sql(self._sqlite, _lists_as_json(values))
         else:
-            found = connection.exec_driver_sql(self._postgresql, dict(values))
-        return list(found.fetchall()) if found.returns_rows else []
+            cursor = connection.exec_driver_sql(self._postgresql, dict(values))
+        return list(cursor.fetchall()) if cursor.returns_rows else []
 
     def each(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Once for each row; a statement that returns none, with parameters that are no lists."""
+        """Run once for each row; for statements that return no rows and take no lists."""
         text = self._sqlite if connection.dialect.name == "sqlite" else self._postgresql
         connection.exec_driver_sql(text, rows)
 
 
-def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
+def _lists_as_json(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: json.dumps(value) if isinstance(value, list) else value
         for name, value in values.items()
@@ -40,29 +40,33 @@ def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _for_sqlite(template: str) -> str:
-    """It has one writer, which needs to lock no row."""
+    """SQLite has one writer, which needs to lock no row."""
     unlocked = re.sub(r"FOR UPDATE.*", "", template)
     return re.sub(r"IN (:\w+)", r"IN (SELECT value FROM json_each(\1))", unlocked)
 
 
 def _for_postgresql(template: str) -> str:
-    listed = re.sub(r"IN (:\w+)", r"= ANY(\1)", template.replace("instr(", "strpos("))
-    return re.sub(r":(\w+)", r"%(\1)s", listed)
+    with_arrays = re.sub(r"IN (:\w+)", r"= ANY(\1)", template.replace("instr(", "strpos("))
+    return re.sub(r":(\w+)", r"%(\1)s", with_arrays)
 
 
-FIRST_ANSWER = Statement("""
-    SELECT fingerprint, response FROM requests
+# Idempotency keys.
+
+CACHED_RESPONSE = Statement("""
+    SELECT fingerprint, cached_response FROM idempotency_keys
     WHERE labeler = :labeler AND request_id = :request_id
 """)
 
-REMEMBER = Statement("""
-    INSERT INTO requests (labeler, request_id, fingerprint, response, create_time)
-    VALUES (:labeler, :request_id, :fingerprint, :response, :create_time)
+STORE_RESPONSE = Statement("""
+    INSERT INTO idempotency_keys (labeler, request_id, fingerprint, cached_response, create_time)
+    VALUES (:labeler, :request_id, :fingerprint, :cached_response, :create_time)
 """)
 
-FORGET_REQUESTS = Statement("""
-    DELETE FROM requests WHERE create_time < :before
+DELETE_OLD_RESPONSES = Statement("""
+    DELETE FROM idempotency_keys WHERE create_time < :before
 """)
+
+# Campaigns.
 
 CAMPAIGN = Statement("""
     SELECT campaign, task, findings_uri, run_id, classes, settings, state, create_time,
@@ -70,29 +74,17 @@ CAMPAIGN = Statement("""
     FROM campaigns WHERE campaign = :campaign
 """)
 
-# What rows.py knows of an item. Those that are equal from `kind` on stand alike.
+# Items: what item_updates.py reads of a row. Rows that are equal from `kind` on are in one state.
 _ROW = """rank, num_bytes, num_attempts,
-    queue.kind, state, not_before, votes_needed, num_votes, num_skips, holders, lapsed"""
+    queue.kind, state, not_before, votes_needed, num_votes, num_skips, leases, expired_leases"""
 
-COUNT_HELD = Statement("""
-    SELECT coalesce(sum(num_live), 0) FROM batches
-    WHERE campaign = :campaign AND labeler = :labeler AND expire_time > :now
-""")
-
-DUE = Statement("""
-    SELECT batch, expire_time, labeler, ranks FROM batches
-    WHERE campaign = :campaign AND role = :role AND state = 'running' AND expire_time <= :now
-    ORDER BY expire_time LIMIT :limit
-    FOR UPDATE SKIP LOCKED
-""")
-
-# Who waits for an item never waits for a batch, and the other way round: no deadlock.
-UNLOCKED_ROWS = Statement(f"""
+# Who waits for an item never waits for a group, and the other way round: no deadlock.
+LOCK_ROWS_SKIP_LOCKED = Statement(f"""
     SELECT {_ROW} FROM queue WHERE campaign = :campaign AND rank IN :ranks
     FOR UPDATE SKIP LOCKED
 """)
 
-# With what an answer may come to: by an item's own columns, which never change.
+# The labels that a decision may stand for are columns of `items`, which never change.
 LOCK_ROWS = Statement(f"""
     SELECT {_ROW}, row_id, human_label, suggestion FROM queue JOIN items USING (campaign, rank)
     WHERE campaign = :campaign AND rank IN :ranks
@@ -101,64 +93,61 @@ LOCK_ROWS = Statement(f"""
 """)
 
 
-def _free(state: str) -> Statement:
-    """Items with a free slot for the labeler, in their places, locked.
+def _next_items(state: str) -> Statement:
+    """Items with a free slot for the labeler, in their order, locked.
 
-    holder: how `holders` names the labeler. The state is a literal, since a partial index
+    labeler_key: how `leases` names the labeler. The state is a literal, since a partial index
     serves only statements whose text implies its condition.
     """
     return Statement(f"""
         SELECT {_ROW} FROM queue
         WHERE campaign = :campaign AND state = '{state}' AND (
             num_attempts = 0 OR (
-                instr(holders, :holder) = 0 AND NOT EXISTS (
+                instr(leases, :labeler_key) = 0 AND NOT EXISTS (
                     SELECT 1 FROM results
                     WHERE results.campaign = queue.campaign AND results.rank = queue.rank
                     AND results.labeler = :labeler
                 )
             )
         )
-        ORDER BY place, rank LIMIT :limit
+        ORDER BY sort_key, rank LIMIT :limit
         FOR UPDATE OF queue SKIP LOCKED
     """)
 
 
-FREE = {state: _free(state) for state in ("open", "escalated", "gold")}
+NEXT_ITEMS = {state: _next_items(state) for state in ("open", "escalated", "gold")}
 
-SETTLE = Statement("""
+UPDATE_ITEMS = Statement("""
     UPDATE queue SET
-        state = :state, held_until = :held_until, not_before = :not_before,
+        state = :state, leased_until = :leased_until, not_before = :not_before,
         votes_needed = :votes_needed, num_votes = :num_votes, num_skips = :num_skips,
-        num_attempts = num_attempts + :attempts, place = place + :places,
-        holders = :holders, lapsed = :lapsed
+        num_attempts = num_attempts + :num_new_attempts, sort_key = sort_key + :setback,
+        leases = :leases, expired_leases = :expired_leases
     WHERE campaign = :campaign AND rank IN :ranks
 """)
+
+ITEM_LEASES = Statement("""
+    SELECT rank, leases, expired_leases FROM queue WHERE campaign = :campaign AND rank IN :ranks
+""")
+
+ITEM_BYTES = Statement("""
+    SELECT rank, item_bytes, hint_bytes FROM items WHERE campaign = :campaign AND rank IN :ranks
+""")
+
+# What is shown of items that are too large to travel with their leases.
+LARGE_ITEMS = Statement("""
+    SELECT rank, row_id, unit, num_bytes FROM items JOIN queue USING (campaign, rank)
+    WHERE campaign = :campaign AND rank IN :ranks
+""")
+
+# Results.
 
 RESULTS = Statement("""
     SELECT rank, role, decision, label FROM results
     WHERE campaign = :campaign AND rank IN :ranks
 """)
 
-# What is told of items that are read by themselves.
-LEFT_OUT = Statement("""
-    SELECT rank, row_id, unit, num_bytes FROM items JOIN queue USING (campaign, rank)
-    WHERE campaign = :campaign AND rank IN :ranks
-""")
-
-# The items of all batches of a labeler, whatever became of the leases.
-HELD_RANKS = Statement("""
-    SELECT DISTINCT ranks FROM batches WHERE campaign = :campaign AND labeler = :labeler
-""")
-
-HOLDS = Statement("""
-    SELECT rank, holders, lapsed FROM queue WHERE campaign = :campaign AND rank IN :ranks
-""")
-
-PARTS = Statement("""
-    SELECT rank, item, hints FROM items WHERE campaign = :campaign AND rank IN :ranks
-""")
-
-ACCEPT = Statement("""
+INSERT_RESULT = Statement("""
     INSERT INTO results (
         campaign, rank, labeler, token, role, blind, decision, label, comment, submit_time
     ) VALUES (
@@ -166,33 +155,59 @@ ACCEPT = Statement("""
     )
 """)
 
-BATCHES = Statement("""
-    SELECT DISTINCT batch, campaign, labeler, ranks FROM batches WHERE batch IN :batches
+# Lease groups.
+
+COUNT_LEASED = Statement("""
+    SELECT coalesce(sum(num_live), 0) FROM lease_groups
+    WHERE campaign = :campaign AND labeler = :labeler AND expire_time > :now
 """)
 
-GIVE = Statement("""
-    INSERT INTO batches (batch, expire_time, campaign, labeler, role, ranks, num_live, state)
-    VALUES (:batch, :expire_time, :campaign, :labeler, :role, :ranks, :num_live, 'running')
+EXPIRED_GROUPS = Statement("""
+    SELECT group_id, expire_time, labeler, ranks FROM lease_groups
+    WHERE campaign = :campaign AND role = :role AND state = 'active' AND expire_time <= :now
+    ORDER BY expire_time LIMIT :limit
+    FOR UPDATE SKIP LOCKED
 """)
 
-# Leases that were extended: as many of the batch with another expiry.
-EXTEND = Statement("""
-    INSERT INTO batches (batch, expire_time, campaign, labeler, role, ranks, num_live, state)
-    SELECT batch, :to_expire_time, campaign, labeler, role, ranks, :num, 'running' FROM batches
-    WHERE batch = :batch AND expire_time = :expire_time
-    ON CONFLICT (batch, expire_time) DO UPDATE
-    SET num_live = batches.num_live + excluded.num_live, state = 'running'
+# The items of all groups of a labeler, whatever became of the leases.
+LEASED_RANKS = Statement("""
+    SELECT DISTINCT ranks FROM lease_groups WHERE campaign = :campaign AND labeler = :labeler
 """)
 
-SPEND = Statement("""
-    UPDATE batches SET num_live = num_live - :num
-    WHERE batch = :batch AND expire_time = :expire_time
+LEASE_GROUPS = Statement("""
+    SELECT DISTINCT group_id, campaign, labeler, ranks FROM lease_groups
+    WHERE group_id IN :group_ids
 """)
 
-FORGET = Statement("""
-    DELETE FROM batches WHERE batch IN :batches AND num_live <= 0
+INSERT_GROUP = Statement("""
+    INSERT INTO lease_groups (
+        group_id, expire_time, campaign, labeler, role, ranks, num_live, state
+    ) VALUES (
+        :group_id, :expire_time, :campaign, :labeler, :role, :ranks, :num_live, 'active'
+    )
 """)
 
-FREED = Statement("""
-    UPDATE batches SET state = 'over' WHERE batch = :batch AND expire_time = :expire_time
+# Extended leases move to a row of the same group with another expiry.
+EXTEND_GROUP = Statement("""
+    INSERT INTO lease_groups (
+        group_id, expire_time, campaign, labeler, role, ranks, num_live, state
+    )
+    SELECT group_id, :to_expire_time, campaign, labeler, role, ranks, :num, 'active'
+    FROM lease_groups WHERE group_id = :group_id AND expire_time = :expire_time
+    ON CONFLICT (group_id, expire_time) DO UPDATE
+    SET num_live = lease_groups.num_live + excluded.num_live, state = 'active'
+""")
+
+SHRINK_GROUP = Statement("""
+    UPDATE lease_groups SET num_live = num_live - :num
+    WHERE group_id = :group_id AND expire_time = :expire_time
+""")
+
+DELETE_EMPTY_GROUPS = Statement("""
+    DELETE FROM lease_groups WHERE group_id IN :group_ids AND num_live <= 0
+""")
+
+MARK_EXPIRED = Statement("""
+    UPDATE lease_groups SET state = 'expired'
+    WHERE group_id = :group_id AND expire_time = :expire_time
 """)

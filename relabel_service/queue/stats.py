@@ -1,4 +1,4 @@
-"""Counts of one campaign: where items stand, what labelers answered, how far to believe it."""
+"""Counts of one campaign: items by state, results by labeler, and how far to believe them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from relabel_service.queue import schema as db
 from relabel_service.queue.campaigns import FINDING, GOLD
 
 # An adjudicator outvotes any number of labelers.
-JUDGE_WEIGHT = 10**6
+ADJUDICATOR_WEIGHT = 10**6
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,20 @@ class Report:
 def report(connection: Connection, campaign: str, *, now: float) -> Report:
     """Raises NotFound. Reads all of the campaign's items and results once, and pairs of results."""
     present = campaigns.get(connection, campaign)
-    standing = _standing(connection, campaign, now=now)
-    by_state = {state: num for state, num, _ in standing}
-    num_leased = sum(held for _, _, held in standing)
+    states = _states(connection, campaign, now=now)
+    by_state = {state: num for state, num, _ in states}
+    num_leased = sum(num_leased for _, _, num_leased in states)
     tallies = _tallies(connection, campaign)
-    counted = [one for one in tallies if one.kind != GOLD]
+    counted = [tally for tally in tallies if tally.kind != GOLD]
     return Report(
         num_items=present.num_items,
-        num_open=by_state.get("open", 0) + by_state.get("held", 0) - num_leased,
+        num_open=by_state.get("open", 0) + by_state.get("leased", 0) - num_leased,
         num_leased=num_leased,
         num_done=by_state.get("done", 0),
         num_skipped=by_state.get("skipped", 0),
-        num_escalated=by_state.get("escalated", 0) + by_state.get("judging", 0),
-        num_results=sum(one.num_results for one in counted),
-        num_changed=sum(one.num_changed for one in counted),
+        num_escalated=by_state.get("escalated", 0) + by_state.get("adjudicating", 0),
+        num_results=sum(tally.num_results for tally in counted),
+        num_changed=sum(tally.num_changed for tally in counted),
         labelers=_labelers(connection, campaign, tallies),
         agree=_agree(tallies),
         wrong=_wrong(connection, campaign),
@@ -73,16 +73,18 @@ def report(connection: Connection, campaign: str, *, now: float) -> Report:
     )
 
 
-def _standing(connection: Connection, campaign: str, *, now: float) -> list[tuple[str, int, int]]:
+def _states(connection: Connection, campaign: str, *, now: float) -> list[tuple[str, int, int]]:
     """State, items, and those unfinished items with at least one labeler's lease in force."""
     row = db.queue.c
-    is_held = and_(row.state.in_(["open", "held"]), row.held_until > now)
+    is_leased = and_(row.state.in_(["open", "leased"]), row.leased_until > now)
     query = (
-        select(row.state, func.count(), func.sum(case((is_held, 1), else_=0)))
+        select(row.state, func.count(), func.sum(case((is_leased, 1), else_=0)))
         .where(row.campaign == campaign, row.kind != GOLD)
         .group_by(row.state)
     )
-    return [(state, int(num), int(held)) for state, num, held in connection.execute(query)]
+    return [
+        (state, int(num), int(num_leased)) for state, num, num_leased in connection.execute(query)
+    ]
 
 
 @dataclass(frozen=True)
@@ -133,22 +135,22 @@ def _labelers(
     connection: Connection, campaign: str, tallies: Sequence[_Tally]
 ) -> dict[str, LabelerCounts]:
     agree = _agree_others(connection, campaign)
-    found = {}
-    for name in sorted({one.labeler for one in tallies}):
-        own = [one for one in tallies if one.labeler == name]
-        gold = [one for one in own if one.kind == GOLD]
-        found[name] = LabelerCounts(
-            num_results=sum(one.num_results for one in own),
+    counts = {}
+    for name in sorted({tally.labeler for tally in tallies}):
+        own = [tally for tally in tallies if tally.labeler == name]
+        gold = [tally for tally in own if tally.kind == GOLD]
+        counts[name] = LabelerCounts(
+            num_results=sum(tally.num_results for tally in own),
             gold_right=Count(
-                sum(one.num_gold_right for one in gold), sum(one.num_labels for one in gold)
+                sum(tally.num_gold_right for tally in gold), sum(tally.num_labels for tally in gold)
             ),
             agree_others=agree.get(name, Count()),
         )
-    return found
+    return counts
 
 
 def _agree_others(connection: Connection, campaign: str) -> dict[str, Count]:
-    """By labeler: of the pairs of labels with others on the same item, those that are equal."""
+    """By labeler: pairs of labels with others on the same item; num counts those that are equal."""
     result, others = db.results.c, db.results.alias("others")
     pairs = and_(
         others.c.campaign == result.campaign,
@@ -165,21 +167,23 @@ def _agree_others(connection: Connection, campaign: str) -> dict[str, Count]:
 
 
 def _agree(tallies: Sequence[_Tally]) -> dict[bool, Count]:
-    found = {}
+    counts = {}
     for blind in (False, True):
         own = [
-            one for one in tallies if (one.kind, one.role, one.blind) == (FINDING, "labeler", blind)
+            tally
+            for tally in tallies
+            if (tally.kind, tally.role, tally.blind) == (FINDING, "labeler", blind)
         ]
-        total = sum(one.num_acceptable for one in own)
+        total = sum(tally.num_acceptable for tally in own)
         if total:
-            found[blind] = Count(sum(one.num_accepted for one in own), total)
-    return found
+            counts[blind] = Count(sum(tally.num_accepted for tally in own), total)
+    return counts
 
 
 def _wrong(connection: Connection, campaign: str) -> dict[str, Count]:
-    """Of the items with a majority, those whose majority is not the human label."""
+    """By kind: items with a majority; num counts those whose majority is not the human label."""
     result, item = db.results.c, db.items.c
-    weight = func.sum(case((result.role == "adjudicator", JUDGE_WEIGHT), else_=1))
+    weight = func.sum(case((result.role == "adjudicator", ADJUDICATOR_WEIGHT), else_=1))
     by_label = (
         select(
             item.kind,
@@ -202,7 +206,7 @@ def _wrong(connection: Connection, campaign: str) -> dict[str, Count]:
 
 
 def _number(condition: Any) -> Any:
-    """How many rows it holds of; null counts as not."""
+    """How many rows meet the condition; null counts as not."""
     return func.sum(case((condition, 1), else_=0))
 
 

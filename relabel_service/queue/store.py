@@ -1,7 +1,7 @@
 """The queue's databases behind one Protocol: SQLite for one replica, PostgreSQL for several.
 
 A write transaction has its caller and its campaign to itself as far as it needs
-(see Store.writing), and one clock tells the time to all replicas. Whatever a
+(see Store.write_transaction), and one clock tells the time to all replicas. Whatever a
 database raises when it cannot be reached becomes Unavailable: the request may
 be sent again with the same request_id.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
 
 from relabel_service.errors import InvalidInput, Unavailable, WrongState
 from relabel_service.queue.group_commit import GroupCommit
@@ -35,10 +35,10 @@ class Store(Protocol):
     def max_replicas(self) -> int | None:
         """How many processes may open it at once; None: any number."""
 
-    def reading(self) -> AbstractContextManager[Moment]:
+    def read_transaction(self) -> AbstractContextManager[Moment]:
         """A transaction that sees one state of the database and changes nothing."""
 
-    def writing(
+    def write_transaction(
         self, *, caller: str = "", campaign: str = "", alone: bool = False
     ) -> AbstractContextManager[Moment]:
         """A transaction that no other one of the same caller overlaps.
@@ -51,18 +51,18 @@ class Store(Protocol):
         """Tell the query planner about the tables, as after a bulk load."""
 
     def close(self) -> None:
-        """Close the connections that no transaction holds."""
+        """Close the connections that no transaction uses."""
 
 
 class SqliteStore:
-    """One writer at a time, synchronous=FULL: a commit is on the disk before it is answered,
+    """One writer at a time, synchronous=FULL: a commit is on the disk before a call returns,
     so that OK survives SIGKILL and power loss (sqlite.org/pragma.html#pragma_synchronous)."""
 
     max_replicas = 1
 
     def __init__(self, url: str, clock: Clock | None = None) -> None:
         self._clock = clock or time.time
-        self._only = _lock_file(url)
+        self._lock = _lock_file(url)
         self._engine = create_engine(
             url, pool_size=POOL_SIZE, connect_args={"check_same_thread": False}
         )
@@ -73,24 +73,27 @@ class SqliteStore:
         _migrate(self)
 
     @contextmanager
-    def reading(self) -> Iterator[Moment]:
-        with _reached("sqlite"), self._reader.begin() as connection:
+    def read_transaction(self) -> Iterator[Moment]:
+        with _reaching("sqlite"), self._reader.begin() as connection:
             yield connection, self._clock()
 
     @contextmanager
-    def writing(
+    def write_transaction(
         self, *, caller: str = "", campaign: str = "", alone: bool = False
     ) -> Iterator[Moment]:
-        with _reached("sqlite"), self._writers.writing() as connection:
+        with (
+            _reaching("sqlite"),
+            self._writers.write_transaction() as connection,
+        ):
             yield connection, self._clock()
 
     def analyze(self) -> None:
-        with self.writing() as (connection, _):
+        with self.write_transaction() as (connection, _):
             connection.execute(text("PRAGMA optimize"))
 
     def close(self) -> None:
         self._engine.dispose()
-        self._only.close()
+        self._lock.close()
 
 
 class PostgresStore:
@@ -112,13 +115,13 @@ class PostgresStore:
         _migrate(self)
 
     @contextmanager
-    def reading(self) -> Iterator[Moment]:
-        with _reached("postgresql"), self._reader.begin() as connection:
+    def read_transaction(self) -> Iterator[Moment]:
+        with _reaching("postgresql"), self._reader.begin() as connection:
             now = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())"))
             yield connection, self._time(now.scalar_one())
 
     @contextmanager
-    def writing(
+    def write_transaction(
         self, *, caller: str = "", campaign: str = "", alone: bool = False
     ) -> Iterator[Moment]:
         # READ COMMITTED on purpose: each statement after the locks sees what was committed
@@ -129,11 +132,11 @@ class PostgresStore:
             "extract(epoch FROM clock_timestamp())"
         )
         names = {"caller": _key("caller", caller), "campaign": _key("campaign", campaign)}
-        with _reached("postgresql"), self._engine.begin() as connection:
+        with _reaching("postgresql"), self._engine.begin() as connection:
             yield connection, self._time(connection.execute(locks, names).one()[2])
 
     def analyze(self) -> None:
-        with self.writing() as (connection, _):
+        with self.write_transaction() as (connection, _):
             connection.execute(text("ANALYZE queue, items"))
 
     def close(self) -> None:
@@ -153,9 +156,17 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
     """Open the queue database at a SQLAlchemy URL, brought to the newest schema.
 
     clock: seconds since the epoch, in place of the store's own; for tests.
-    Raises InvalidInput for a URL of another kind, Unavailable.
+    Makes a SQLite database's folder. Raises InvalidInput for a URL of another kind or of a driver
+    that is not installed, Unavailable.
     """
-    return _store_type(url)(url, clock)
+    try:
+        return _store_type(url)(url, clock)
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise InvalidInput.of(
+            "queue_url",
+            f"{shown(url)} needs a database driver that is not installed ({error}); "
+            "use postgresql+psycopg://USER@HOST/DATABASE",
+        ) from error
 
 
 def check_replicas(url: str, num_replicas: int) -> None:
@@ -170,25 +181,37 @@ def check_replicas(url: str, num_replicas: int) -> None:
         )
 
 
+def absolute_url(url: str) -> str:
+    """The same database for a process with another working folder, as a Serve replica is."""
+    prefix = "sqlite:///"
+    if not url.startswith(prefix):
+        return url
+    return prefix + str(Path(url.removeprefix(prefix)).absolute())
+
+
 def _lock_file(url: str) -> IO[bytes]:
-    """Held while the database is open, so that a second replica is told, and not let in."""
+    """Locked while the database is open, so that a second replica is refused.
+
+    Makes the database's folder.
+    """
     path = Path(make_url(url).database or "")
     try:
-        held = path.with_name(path.name + ".lock").open("wb")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(path.name + ".lock").open("wb")
     except OSError as error:
         raise Unavailable(
             f"the queue's folder {str(path.parent)!r} cannot be written ({error.strerror}); "
-            "make it, or name another"
+            "make it writable, or name another"
         ) from error
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however it ends
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however it ends
     except OSError:
-        held.close()
+        lock.close()
         raise WrongState(
             f"another replica has the queue {shown(url)}, and SQLite takes one; stop it, or use "
             "a postgresql+psycopg:// queue for several"
         ) from None
-    return held
+    return lock
 
 
 def _store_type(url: str) -> type[SqliteStore] | type[PostgresStore]:
@@ -199,7 +222,7 @@ def _store_type(url: str) -> type[SqliteStore] | type[PostgresStore]:
     if kind not in STORES:
         raise InvalidInput.of(
             "queue_url",
-            f"{shown(url)} is no queue database; use sqlite:///FILE or "
+            f"{shown(url)} is not a queue database; use sqlite:///FILE or "
             "postgresql+psycopg://USER@HOST/DATABASE",
         )
     return STORES[kind]
@@ -210,20 +233,24 @@ def shown(url: str) -> str:
     try:
         return repr(make_url(url).render_as_string(hide_password=True))
     except ArgumentError:
-        return "given"
+        return "that was given"
 
 
 def _migrate(store: SqliteStore | PostgresStore) -> None:
     try:
-        with _reached(store._engine.dialect.name):
-            migrate(store._engine)
+        migrate(store._engine)
+    except (OperationalError, InterfaceError) as error:
+        store.close()
+        reason = str(error.orig).partition("\n")[0]
+        url = store._engine.url.render_as_string()
+        raise Unavailable(f"the queue {shown(url)} cannot be opened: {reason}") from error
     except BaseException:
         store.close()
         raise
 
 
 @contextmanager
-def _reached(database: str) -> Iterator[None]:
+def _reaching(database: str) -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:

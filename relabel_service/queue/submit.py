@@ -1,11 +1,12 @@
-"""Leases in force: the fenced right to answer for an item, extended, given back or used.
+"""What a labeler does with leases: extend them, release them, or submit a result.
 
-A result is accepted only from a lease that nobody superseded, judged in the transaction that
-stores it: so each slot is answered at most once (Kleppmann, "How to do distributed locking",
-2016, on fencing tokens), and a slow labeler whose item nobody else took loses nothing.
+A lease is the fenced right to submit a result on an item. A result is accepted only from a
+lease that nobody superseded, checked in the transaction that stores it: so each slot is filled
+at most once (Kleppmann, "How to do distributed locking", 2016, on fencing tokens), and a slow
+labeler whose item nobody else took loses nothing.
 
-Whoever changes an item's leases or results first locks its row in `queue`, and stores where
-it stands last. Each step is one statement for the whole batch (statements.py).
+Whoever changes an item's leases or results first locks its row in `queue`, and stores its
+state last. Each step is one statement for the whole request (statements.py).
 """
 
 from collections.abc import Collection, Sequence
@@ -18,16 +19,16 @@ from relabel_service.errors import InvalidInput
 from relabel_service.queue import item_leases, lease_groups
 from relabel_service.queue import statements as sql
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.item_leases import Hold
-from relabel_service.queue.item_updates import alike, settle
+from relabel_service.queue.item_leases import ItemLease
+from relabel_service.queue.item_updates import RoleDecision, group_items, update
 from relabel_service.queue.lease import is_blind
 
-TAKING_ANSWERS = ("active", "paused")
+TAKES_RESULTS = ("active", "paused")  # states of a campaign
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One submitted result. label is given with the decision relabel and only then."""
+class Result:
+    """One submitted result. label is set with the decision relabel and only then."""
 
     token: str
     decision: str
@@ -43,7 +44,7 @@ class _Locked:
     """Those whose lease is still live, by rank."""
     ranks: dict[str, int]
     """Of the tokens whose leases are live."""
-    holds: dict[int, Hold]
+    leases: dict[int, ItemLease]
     """The labeler's live leases by rank."""
 
 
@@ -57,17 +58,17 @@ def extend(
     now: float,
 ) -> dict[str, float]:
     """New expiry of each lease that is still live and the labeler's; the others are left out."""
-    if campaign.state not in TAKING_ANSWERS:
+    if campaign.state not in TAKES_RESULTS:
         return {}
     locked = _lock(connection, campaign, tokens, labeler=labeler)
     expire_time = now + duration_s
-    for group in alike(connection, campaign, locked.rows.values()):
-        group.holds[labeler] = replace(
-            group.holds[labeler], expire_time=expire_time, is_lapsed=False
+    for group in group_items(connection, campaign, locked.rows.values()):
+        group.leases[labeler] = replace(
+            group.leases[labeler], expire_time=expire_time, is_expired=False
         )
-        settle(connection, campaign, group, now=now)
+        update(connection, campaign, group, now=now)
     if locked.rows:
-        lease_groups.extend(connection, locked.holds.values(), expire_time=expire_time)
+        lease_groups.extend(connection, locked.leases.values(), expire_time=expire_time)
     return dict.fromkeys(locked.ranks, expire_time)
 
 
@@ -80,21 +81,21 @@ def release(
     delay_s: float = 0.0,
     now: float,
 ) -> int:
-    """Give items back unanswered; how many leases were still live and the labeler's.
+    """Return items without a result; how many leases were still live and the labeler's.
 
     The items are offered again when delay_s has passed.
     """
     locked = _lock(connection, campaign, tokens, labeler=labeler)
-    for group in alike(connection, campaign, locked.rows.values()):
-        del group.holds[labeler]
+    for group in group_items(connection, campaign, locked.rows.values()):
+        del group.leases[labeler]
         if delay_s:
             group.not_before = now + delay_s
-        settle(connection, campaign, group, now=now)
+        update(connection, campaign, group, now=now)
     if locked.rows:
-        lease_groups.spend(connection, locked.holds.values())
+        lease_groups.remove(connection, locked.leases.values())
         if delay_s:
-            lease_groups.keep_back(
-                connection, campaign, list(locked.holds), not_before=now + delay_s
+            lease_groups.add_delay(
+                connection, campaign, list(locked.leases), not_before=now + delay_s
             )
     return len(locked.ranks)
 
@@ -102,91 +103,95 @@ def release(
 def submit(
     connection: Connection,
     campaign: Campaign,
-    answers: Sequence[Answer],
+    results: Sequence[Result],
     *,
     labeler: str,
     now: float,
 ) -> list[str]:
-    """Store the answers whose leases are live; "accepted", "stale" or "closed" for each.
+    """Store the results whose leases are live; "accepted", "stale" or "closed" for each.
 
-    Raises InvalidInput when an answer does not suit its item.
+    Raises InvalidInput when a result does not suit its item.
     """
-    if campaign.state not in TAKING_ANSWERS:
-        return ["closed"] * len(answers)
-    locked = _lock(connection, campaign, [one.token for one in answers], labeler=labeler)
+    if campaign.state not in TAKES_RESULTS:
+        return ["closed"] * len(results)
+    locked = _lock(connection, campaign, [result.token for result in results], labeler=labeler)
     if locked.rows:
-        accepted = _accepted(campaign, answers, locked, labeler=labeler, now=now)
-        told = {row["rank"]: (row["role"], row["decision"], row["label"]) for row in accepted}
-        groups = alike(connection, campaign, locked.rows.values(), added=told)
-        sql.ACCEPT.each(connection, accepted)
+        accepted = _accepted_rows(campaign, results, locked, labeler=labeler, now=now)
+        added = {
+            row["rank"]: RoleDecision(row["role"], row["decision"], row["label"])
+            for row in accepted
+        }
+        groups = group_items(connection, campaign, locked.rows.values(), added=added)
+        sql.INSERT_RESULT.each(connection, accepted)
         for group in groups:
-            del group.holds[labeler]
-            settle(connection, campaign, group, now=now)
-        lease_groups.spend(connection, locked.holds.values())
-    return ["accepted" if one.token in locked.ranks else "stale" for one in answers]
+            del group.leases[labeler]
+            update(connection, campaign, group, now=now)
+        lease_groups.remove(connection, locked.leases.values())
+    return ["accepted" if result.token in locked.ranks else "stale" for result in results]
 
 
 def _lock(
     connection: Connection, campaign: Campaign, tokens: Collection[str], *, labeler: str
 ) -> _Locked:
-    """The lock is granted before it is read who holds what: a slot handed on meanwhile is seen."""
-    given = lease_groups.given(connection, campaign, tokens, labeler=labeler)
-    if not given:
+    """The lock is granted before the leases are read: a slot that was leased anew meanwhile
+    is seen."""
+    rank_and_group = lease_groups.look_up(connection, campaign, tokens, labeler=labeler)
+    if not rank_and_group:
         return _Locked({}, {}, {})
-    asked = {pair: token for token, pair in given.items()}
-    values = {"campaign": campaign.campaign, "ranks": sorted({rank for rank, _ in asked})}
+    token_of = {pair: token for token, pair in rank_and_group.items()}
+    values = {"campaign": campaign.campaign, "ranks": sorted({rank for rank, _ in token_of})}
     locked = _Locked({}, {}, {})
     for row in sql.LOCK_ROWS(connection, values):
-        hold = item_leases.read(row.holders, row.lapsed).get(labeler)
-        token = asked.get((row.rank, hold.batch)) if hold else None
-        if hold and token:
+        lease = item_leases.read(row.leases, row.expired_leases).get(labeler)
+        token = token_of.get((row.rank, lease.group_id)) if lease else None
+        if lease and token:
             locked.rows[row.rank] = row
-            locked.ranks[token], locked.holds[row.rank] = row.rank, hold
+            locked.ranks[token], locked.leases[row.rank] = row.rank, lease
     return locked
 
 
-def _accepted(
+def _accepted_rows(
     campaign: Campaign,
-    answers: Sequence[Answer],
+    results: Sequence[Result],
     locked: _Locked,
     *,
     labeler: str,
     now: float,
 ) -> list[dict[str, Any]]:
-    """The rows of the answers whose leases are live."""
+    """Rows of the table `results`, for the results whose leases are live."""
     rows = []
-    for place, answer in enumerate(answers):
-        rank = locked.ranks.get(answer.token)
+    for index, result in enumerate(results):
+        rank = locked.ranks.get(result.token)
         if rank is None:
             continue
-        role = locked.holds[rank].role
+        role = locked.leases[rank].role
         blind = is_blind(campaign, rank, labeler=labeler, role=role)
         rows.append(
             {
                 "campaign": campaign.campaign,
                 "rank": rank,
                 "labeler": labeler,
-                "token": answer.token,
+                "token": result.token,
                 "role": role,
                 "blind": blind,
-                "decision": answer.decision,
-                "label": _label(place, answer, locked.rows[rank], blind=blind),
-                "comment": answer.comment,
+                "decision": result.decision,
+                "label": _label(index, result, locked.rows[rank], blind=blind),
+                "comment": result.comment,
                 "submit_time": now,
             }
         )
     return rows
 
 
-def _label(place: int, answer: Answer, item: Any, *, blind: bool) -> str | None:
-    """What the decision comes to. Raises InvalidInput when it does not suit the item."""
-    if answer.decision == "confirm":
-        return str(item.human_label)
-    if answer.decision != "accept":
-        return answer.label
-    if blind or item.suggestion is None:
+def _label(index: int, result: Result, row: Any, *, blind: bool) -> str | None:
+    """The label that the decision stands for. Raises InvalidInput when the item has none."""
+    if result.decision == "confirm":
+        return str(row.human_label)
+    if result.decision != "accept":
+        return result.label
+    if blind or row.suggestion is None:
         raise InvalidInput.of(
-            f"results[{place}].decision",
-            f"item {item.row_id!r} has no suggestion to accept; relabel it",
+            f"results[{index}].decision",
+            f"item {row.row_id!r} has no suggestion to accept; relabel it",
         )
-    return str(item.suggestion)
+    return str(row.suggestion)

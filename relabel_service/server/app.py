@@ -11,12 +11,13 @@ blocking store. Serve's proxy must be given servicers.SERVICERS.
 import asyncio
 import functools
 import logging
+import re
 import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import grpc
@@ -27,15 +28,16 @@ from google.protobuf.message import Message
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve import Application
 from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
 
 from relabel_service.errors import InvalidInput, RelabelError, Unavailable
-from relabel_service.queue.store import check_replicas, open_store, shown
+from relabel_service.queue.store import absolute_url, check_replicas, open_store, shown
 from relabel_service.server.auth import (
-    ONE_KEY,
+    ONE_KEY_RULE,
     Authenticator,
     AuthSettings,
     Caller,
@@ -59,7 +61,7 @@ SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 ROUTED_WITHIN_S = 30.0
 POLL_S = 0.25  # how often a waiting call looks for free items
 WATCH_S = 1.0
-WATCH_SHARE = 0.05  # of one thread's time is what a watcher may take: counting a million takes long
+WATCH_SHARE = 0.05  # of one thread's time: counting a million results takes long
 NUM_THREADS = 32
 
 LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
@@ -72,13 +74,13 @@ logger = logging.getLogger("ray.serve")
 
 
 class RelabelService:
-    """Answers each RPC of relabel_service.proto, and grpc.health.v1's, on a thread."""
+    """Each RPC of relabel_service.proto, and grpc.health.v1's, on a thread."""
 
     def __init__(self, queue_url: str, auth: AuthSettings | str, limits: Limits) -> None:
         self._authenticator = _authenticator(auth)
         self._limits = limits
         self._rate = Rate(limits)
-        self._threads = ThreadPoolExecutor(NUM_THREADS)  # that many writers may share a commit
+        self._threads = ThreadPoolExecutor(NUM_THREADS)  # as many writers may share a commit
         self._service = LeaseService(open_store(queue_url), limits=limits)
 
     async def _on_thread(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
@@ -101,12 +103,12 @@ class RelabelService:
         """grpc.health.v1: the same, now and after each change."""
         last = None
         while True:
-            found = health_pb2.HealthCheckResponse(status="SERVICE_UNKNOWN")
+            health = health_pb2.HealthCheckResponse(status="SERVICE_UNKNOWN")
             if _is_known(request):
-                found = await self._health()
-            if found != last:
-                yield found
-            last = found
+                health = await self._health()
+            if health != last:
+                yield health
+            last = health
             await asyncio.sleep(WATCH_S)
 
     async def _health(self) -> health_pb2.HealthCheckResponse:
@@ -123,14 +125,14 @@ class RelabelService:
         """Asks again while nothing is free and the request would wait."""
         try:
             began = time.monotonic()
-            caller, found = await self._on_thread(self._first_leases, request, grpc_context)
+            caller, response = await self._on_thread(self._first_leases, request, grpc_context)
             ends = began + _wait_s(request)
-            while not found.leases and (left_s := ends - time.monotonic()) > 0:
+            while not response.leases and (left_s := ends - time.monotonic()) > 0:
                 await asyncio.sleep(min(left_s, POLL_S))
                 is_last = time.monotonic() >= ends
                 lease = self._service.LeaseItems
-                found = await self._on_thread(lease, request, caller, may_wait=not is_last)
-            return found
+                response = await self._on_thread(lease, request, caller, may_wait=not is_last)
+            return response
         except Exception as error:
             _refuse("LeaseItems", error, grpc_context)
         return rpc.LeaseItemsResponse()
@@ -148,9 +150,9 @@ class RelabelService:
         try:
             caller = await self._on_thread(self._admitted, "StreamLeases", request, grpc_context)
             next_leases = self._service.next_leases
-            while (found := await self._on_thread(next_leases, request, caller)) is not None:
-                if found.leases:
-                    yield found
+            while (response := await self._on_thread(next_leases, request, caller)) is not None:
+                if response.leases:
+                    yield response
                 else:
                     await asyncio.sleep(POLL_S)
         except Exception as error:
@@ -162,8 +164,8 @@ class RelabelService:
     ) -> AsyncIterator[rpc.ReadItemResponse]:
         try:
             caller = await self._on_thread(self._admitted, "ReadItem", request, grpc_context)
-            found = await self._on_thread(self._service.read_item, request, caller)
-            for chunk in in_chunks(found):
+            encoded = await self._on_thread(self._service.read_item, request, caller)
+            for chunk in in_chunks(encoded):
                 yield rpc.ReadItemResponse(chunk=chunk)
         except Exception as error:
             _refuse("ReadItem", error, grpc_context)
@@ -177,18 +179,18 @@ class RelabelService:
             caller = await self._on_thread(self._admitted, "WatchCampaign", request, grpc_context)
             while last is None or last.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
                 began = time.monotonic()
-                found = await self._on_thread(self._service.watch, request, caller)
+                response = await self._on_thread(self._service.watch, request, caller)
                 took_s = time.monotonic() - began
-                if found != last:
-                    yield found
-                last = found
-                if found.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
+                if response != last:
+                    yield response
+                last = response
+                if response.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
                     await asyncio.sleep(max(WATCH_S, took_s / WATCH_SHARE))
         except Exception as error:
             _refuse("WatchCampaign", error, grpc_context)
             yield rpc.WatchCampaignResponse()  # what carries the status (Ray 2.60)
 
-    async def _answer(
+    async def _respond(
         self, method: str, request: Message, context: RayServegRPCContext, empty: M
     ) -> M:
         """Run the blocking call on a thread; on failure set the code and send `empty`.
@@ -241,7 +243,7 @@ def _handler(method: MethodDescriptor) -> Callable[..., Awaitable[Message]]:
     async def handle(
         self: RelabelService, request: Message, grpc_context: RayServegRPCContext
     ) -> Message:
-        return await self._answer(method.name, request, grpc_context, response_type())
+        return await self._respond(method.name, request, grpc_context, response_type())
 
     handle.__name__ = method.name
     return handle
@@ -269,7 +271,7 @@ class ServeSettings:
             raise InvalidInput.of(
                 "auth",
                 "is not set, and HAProxy hides which callers are on this machine; "
-                f"{ONE_KEY}, or auth: {OPEN} behind a gateway that authenticates",
+                f"{ONE_KEY_RULE}, or auth: {OPEN} behind a gateway that authenticates",
             )
 
 
@@ -278,12 +280,12 @@ def app(args: Mapping[str, Any]) -> Application:
 
     queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
     this machine, the default), or "open" (a gateway authenticates); limits: fields of
-    limits.Limits. Raises InvalidInput, for one when SQLite is to serve several replicas:
-    it has one writer, and OK must mean one durable truth.
+    rate_limits.Limits. Raises InvalidInput, among others where several replicas would share an
+    SQLite queue: it has one writer, and OK must mean one durable truth.
     """
-    known = {"queue_url", "replicas", "auth", "limits"}
-    if unknown := sorted(set(args) - known):
-        raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(known))}")
+    names = {"queue_url", "replicas", "auth", "limits"}
+    if unknown := sorted(set(args) - names):
+        raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(names))}")
     if not args.get("queue_url"):
         raise InvalidInput.of("args.queue_url", "is not set; name the queue database's URL")
     auth = args.get("auth", LOCAL_ONLY)
@@ -306,10 +308,10 @@ def application(settings: ServeSettings) -> Application:
     return deployment(RelabelService).bind(settings.queue_url, settings.auth, settings.limits)
 
 
-def _built(kind: type[S], field: str, values: Mapping[str, Any]) -> S:
-    known = [one.name for one in fields(kind)]
-    if unknown := sorted(set(values) - set(known)):
-        raise InvalidInput.of(f"{field}.{unknown[0]}", f"is not known; use {', '.join(known)}")
+def _built(kind: type[S], path: str, values: Mapping[str, Any]) -> S:
+    names = [field.name for field in fields(kind)]
+    if unknown := sorted(set(values) - set(names)):
+        raise InvalidInput.of(f"{path}.{unknown[0]}", f"is not known; use {', '.join(names)}")
     return kind(**values)
 
 
@@ -328,13 +330,36 @@ def run(settings: ServeSettings, *, host: str, port: int, http_port: int) -> Non
     """Serve from the Ray cluster this process is connected to.
 
     Serve 2.60 binds the gRPC port on all interfaces, whatever `host` says: it is HTTP's.
+    Raises Unavailable, with the reason, when the service does not start.
     """
-    serve.start(
-        http_options=HTTPOptions(host=host, port=http_port),
-        grpc_options=gRPCOptions(port=port, grpc_servicer_functions=SERVICERS),
-    )
-    # The proxy routes gRPC, too, only to an application that has a route prefix (Ray 2.60).
-    serve.run(application(settings), name=APPLICATION, route_prefix="/")
+    built = application(replace(settings, queue_url=absolute_url(settings.queue_url)))
+    try:
+        serve.start(
+            http_options=HTTPOptions(host=host, port=http_port),
+            grpc_options=gRPCOptions(port=port, grpc_servicer_functions=SERVICERS),
+        )
+        # The proxy routes gRPC, too, only to an application that has a route prefix (Ray 2.60).
+        serve.run(built, name=APPLICATION, route_prefix="/")
+    except (RayError, RuntimeError) as error:
+        raise Unavailable(f"the service did not start: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The sentence within what Serve raises when a port is taken or a replica does not start.
+
+    Of a replica Serve's error has only the name: its traceback is in the deployment's status,
+    and like any traceback ends with the error itself (Ray 2.60).
+    """
+    text = str(error)
+    if application := serve.status().applications.get(APPLICATION):
+        failed = [
+            deployment.message
+            for deployment in application.deployments.values()
+            if deployment.status.value == "DEPLOY_FAILED"
+        ]
+        text = "".join(failed) or text
+    last = [line for line in text.splitlines() if line and not line.startswith(" ")][-1]
+    return re.sub(r"^[\w.]+(Error|InvalidInput|Unavailable|WrongState): ", "", last)
 
 
 def wait_until_routed(address: str) -> None:
@@ -361,8 +386,8 @@ def wait_until_routed(address: str) -> None:
 def serve_until_stopped(settings: ServeSettings, *, host: str, port: int, http_port: int) -> None:
     """Start a Ray node of its own and serve until SIGINT or SIGTERM.
 
-    The node ends with this process; what was answered OK is in the queue database.
-    Raises InvalidInput when callers from elsewhere are expected and could not be told apart.
+    The node ends with this process; what was accepted is in the queue database.
+    Raises InvalidInput when callers from other machines are expected and cannot be identified.
     """
     if settings.auth == LOCAL_ONLY and not is_loopback(host):
         raise InvalidInput.of(

@@ -4,8 +4,8 @@ A caller's name is the token's subject and nothing else. Claims: sub, iss, aud a
 exp are required; role is labeler (when left out), adjudicator or admin; campaigns,
 a list of campaign ids, narrows the token to those.
 
-Without keys a service answers only callers on its own machine, and believes the
-name they give.
+Without keys a service accepts only callers on its own machine, and believes the
+name they send.
 """
 
 import ipaddress
@@ -26,15 +26,15 @@ DEFAULT_AUDIENCE = "relabel-service"
 MIN_SECRET_BYTES = 32  # RFC 7518, 3.2: a key as long as the hash
 LEEWAY_S = 10.0  # clocks of issuer and service may differ by so much
 MAX_NAME = 256
-ONE_KEY = "set exactly one of secret_file, secret_env, public_key_file and jwks"
-MAKE_ONE = "make one with (umask 077; openssl rand -hex 32 > FILE)"
+ONE_KEY_RULE = "set exactly one of secret_file, secret_env, public_key_file and jwks"
+SECRET_HINT = "make one with (umask 077; openssl rand -hex 32 > FILE)"
 
 SHARED = ("HS256", "HS384", "HS512")
 PUBLIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
 
 LABELER, ADJUDICATOR, ADMIN = "labeler", "adjudicator", "admin"
 ROLES = (LABELER, ADJUDICATOR, ADMIN)
-ANSWERING = frozenset({LABELER, ADJUDICATOR})
+LABELING = frozenset({LABELER, ADJUDICATOR})
 EVERYBODY = frozenset(ROLES)
 
 # Who may call what. A test holds that every RPC is here.
@@ -42,12 +42,12 @@ ALLOWED: dict[str, frozenset[str]] = {
     "CreateCampaign": frozenset({ADMIN}),
     "GetCampaign": EVERYBODY,
     "ListCampaigns": EVERYBODY,
-    "LeaseItems": ANSWERING,
-    "StreamLeases": ANSWERING,
-    "ReadItem": ANSWERING,
-    "ExtendLeases": ANSWERING,
-    "ReleaseLeases": ANSWERING,
-    "SubmitResults": ANSWERING,
+    "LeaseItems": LABELING,
+    "StreamLeases": LABELING,
+    "ReadItem": LABELING,
+    "ExtendLeases": LABELING,
+    "ReleaseLeases": LABELING,
+    "SubmitResults": LABELING,
     "GetCampaignStats": EVERYBODY,
     "WatchCampaign": EVERYBODY,
     "PauseCampaign": frozenset({ADMIN}),
@@ -88,7 +88,7 @@ class AuthSettings:
     def __post_init__(self) -> None:
         sources = [self.secret_file, self.secret_env, self.public_key_file, self.jwks]
         if sum(map(bool, sources)) != 1:
-            raise InvalidInput.of("auth", f"names {sum(map(bool, sources))} keys; {ONE_KEY}")
+            raise InvalidInput.of("auth", f"names {sum(map(bool, sources))} keys; {ONE_KEY_RULE}")
 
 
 class Authenticator(Protocol):
@@ -136,14 +136,14 @@ class LocalAuthenticator:
     def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
         if not is_loopback(_host(peer)):
             raise Unauthenticated(
-                "this service has no keys, so it answers only callers on its own machine; "
+                "this service has no keys, so it accepts only callers on its own machine; "
                 "start it with an auth key"
             )
         return named_caller(metadata)
 
 
 class OpenAuthenticator:
-    """No keys and told to answer everybody, as behind a gateway that sets who is calling."""
+    """No keys, and open to everybody, as behind a gateway that sets who is calling."""
 
     def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
         return named_caller(metadata)
@@ -154,8 +154,8 @@ def named_caller(metadata: Mapping[str, str]) -> Caller:
     name = metadata.get(LABELER_KEY, "")
     if not 0 < len(name) <= MAX_NAME:
         raise Unauthenticated(
-            f"call metadata names no {LABELER_KEY} of up to {MAX_NAME} characters; "
-            "send who is answering"
+            f"call metadata has no {LABELER_KEY} of up to {MAX_NAME} characters; "
+            "send who is labeling"
         )
     return Caller(name, EVERYBODY)
 
@@ -186,7 +186,7 @@ def mint(
 ) -> str:
     """A token that TokenAuthenticator takes, for development and tests. campaigns empty: all."""
     if role not in ROLES:
-        raise InvalidInput.of("role", f"{role!r} is no role; use one of {', '.join(ROLES)}")
+        raise InvalidInput.of("role", f"{role!r} is not a role; use one of {', '.join(ROLES)}")
     now = time.time()
     claims: dict[str, Any] = {
         "sub": name, "iss": issuer, "aud": audience, "role": role,
@@ -215,8 +215,10 @@ def _read(field: str, path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        reason = error.strerror or "is no file"
-        raise InvalidInput.of(field, f"{path!r} cannot be read ({reason}); {MAKE_ONE}") from error
+        reason = error.strerror or "is not a file"
+        raise InvalidInput.of(
+            field, f"{path!r} cannot be read ({reason}); {SECRET_HINT}"
+        ) from error
 
 
 def _checked(field: str, name: str, secret: bytes) -> bytes:
@@ -224,7 +226,7 @@ def _checked(field: str, name: str, secret: bytes) -> bytes:
         raise InvalidInput.of(
             field,
             f"{name!r} holds {len(secret)} bytes, and {MIN_SECRET_BYTES} or more are needed; "
-            f"{MAKE_ONE}",
+            f"{SECRET_HINT}",
         )
     return secret
 
@@ -250,11 +252,11 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
     if role not in ROLES:
         raise Unauthenticated(f"the token's role {role!r} is none of {', '.join(ROLES)}")
     if campaigns is not None and not (
-        isinstance(campaigns, list) and all(isinstance(one, str) for one in campaigns)
+        isinstance(campaigns, list) and all(isinstance(campaign, str) for campaign in campaigns)
     ):
-        raise Unauthenticated("the token's campaigns are no list of campaign ids")
+        raise Unauthenticated("the token's campaigns are not a list of campaign ids")
     name = claims["sub"]
     if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME and "\x00" not in name):
-        raise Unauthenticated(f"the token's subject is no name of up to {MAX_NAME} characters")
+        raise Unauthenticated(f"the token's subject is not a name of up to {MAX_NAME} characters")
     scope = None if campaigns is None else frozenset(campaigns)
     return Caller(name, frozenset({role}), scope)

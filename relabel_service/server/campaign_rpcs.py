@@ -15,7 +15,7 @@ from relabel_service.queue.import_items import describe
 from relabel_service.queue.stats import report
 from relabel_service.queue.store import Store
 from relabel_service.server.auth import ADMIN, Caller
-from relabel_service.server.idempotency import once
+from relabel_service.server.idempotency import idempotent
 from relabel_service.server.import_export import begin_publishing, import_further, publish
 from relabel_service.server.messages import campaign_message, stats_message, with_operation
 from relabel_service.server.results_stream import readable
@@ -23,12 +23,12 @@ from relabel_service.server.validation import Checks, campaign_settings
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
-FILL_S = 10.0  # how long one call takes part in an import
+IMPORT_S = 10.0  # how long one call continues an import
 DEFAULT_PAGE_SIZE = 50
 
 
-class CampaignCalls:
-    """Answers from one queue database. Safe to call from several threads."""
+class CampaignRpcs:
+    """Works on one queue database. Safe to call from several threads."""
 
     _store: Store
 
@@ -38,8 +38,8 @@ class CampaignCalls:
         check = Checks()
         check.campaign_id("campaign_id", request.campaign_id)
         asked = request.campaign
-        check.given("campaign.findings_uri", asked.findings_uri)
-        check.given("campaign.run_id", asked.run_id)
+        check.required("campaign.findings_uri", asked.findings_uri)
+        check.required("campaign.run_id", asked.run_id)
         settings = campaign_settings(check, asked)
         check.request_id(request.request_id)
         check.finish()
@@ -63,14 +63,14 @@ class CampaignCalls:
             made = campaign_message(campaign, for_admin=True)
             return rpc.CreateCampaignResponse(campaign=made).SerializeToString()
 
-        once(self._store, request, caller, request.campaign_id, create)
-        return rpc.CreateCampaignResponse(campaign=self._filled(request.campaign_id, caller))
+        idempotent(self._store, request, caller, request.campaign_id, create)
+        return rpc.CreateCampaignResponse(campaign=self._imported(request.campaign_id, caller))
 
     def GetCampaign(
         self, request: rpc.GetCampaignRequest, caller: Caller
     ) -> rpc.GetCampaignResponse:
         campaign_id = _campaign_id("name", request.name)
-        return rpc.GetCampaignResponse(campaign=self._filled(campaign_id, caller))
+        return rpc.GetCampaignResponse(campaign=self._imported(campaign_id, caller))
 
     def ListCampaigns(
         self, request: rpc.ListCampaignsRequest, caller: Caller
@@ -80,25 +80,25 @@ class CampaignCalls:
         after = check.page_token(request.page_token)
         check.finish()
         size = min(request.page_size or DEFAULT_PAGE_SIZE, Checks.MAX_BATCH)
-        with self._store.reading() as (connection, _):
-            found = campaigns.page(connection, after=after, limit=size + 1, among=caller.campaigns)
-            told = progress.of(connection, [campaign.campaign for campaign in found])
-        more = len(found) > size
+        with self._store.read_transaction() as (connection, _):
+            page = campaigns.page(connection, after=after, limit=size + 1, among=caller.campaigns)
+            operations = progress.operations(connection, [campaign.campaign for campaign in page])
+        has_more = len(page) > size
         return rpc.ListCampaignsResponse(
             campaigns=[
                 with_operation(
                     campaign_message(campaign, for_admin=ADMIN in caller.roles),
-                    told.get(campaign.campaign),
+                    operations.get(campaign.campaign),
                 )
-                for campaign in found[:size]
+                for campaign in page[:size]
             ],
-            next_page_token=Checks.token_after(found[size - 1].campaign) if more else "",
+            next_page_token=Checks.token_after(page[size - 1].campaign) if has_more else "",
         )
 
     def watch(self, request: rpc.WatchCampaignRequest, caller: Caller) -> rpc.WatchCampaignResponse:
         """One step of WatchCampaign."""
         campaign_id = _campaign_id("name", request.name)
-        campaign = self._filled(campaign_id, caller)
+        campaign = self._imported(campaign_id, caller)
         return rpc.WatchCampaignResponse(campaign=campaign, stats=self._stats(campaign_id, caller))
 
     def GetCampaignStats(
@@ -135,7 +135,7 @@ class CampaignCalls:
         """
         check = Checks()
         campaign_id = check.campaign_name("name", request.name)
-        check.given("results_uri", request.results_uri)
+        check.required("results_uri", request.results_uri)
         revision = check.etag(request.etag)
         check.request_id(request.request_id)
         check.finish()
@@ -144,18 +144,18 @@ class CampaignCalls:
         )
         if campaign.state != "finalized":
             publish(self._store, campaign)
-        return rpc.FinalizeCampaignResponse(campaign=self._filled(campaign_id, caller))
+        return rpc.FinalizeCampaignResponse(campaign=self._imported(campaign_id, caller))
 
-    def _filled(self, campaign_id: str, caller: Caller) -> campaigns_pb2.Campaign:
-        """The campaign, after taking part in its import for a while where it still goes on."""
-        campaign, operation = import_further(self._store, campaign_id, within_s=FILL_S)
+    def _imported(self, campaign_id: str, caller: Caller) -> campaigns_pb2.Campaign:
+        """The campaign, after continuing its import for a while where that is not finished."""
+        campaign, operation = import_further(self._store, campaign_id, within_s=IMPORT_S)
         message = campaign_message(campaign, for_admin=ADMIN in caller.roles)
         return with_operation(message, operation)
 
     def _stats(self, campaign_id: str, caller: Caller) -> campaigns_pb2.CampaignStats:
-        with self._store.reading() as (connection, now):
-            found = report(connection, campaign_id, now=now)
-        return stats_message(found, for_admin=ADMIN in caller.roles, caller=caller.name)
+        with self._store.read_transaction() as (connection, now):
+            counts = report(connection, campaign_id, now=now)
+        return stats_message(counts, for_admin=ADMIN in caller.roles, caller=caller.name)
 
     def _moved(self, request: Any, *, to: str, among: list[str]) -> campaigns_pb2.Campaign:
         check = Checks()
@@ -163,7 +163,7 @@ class CampaignCalls:
         revision = check.etag(request.etag)
         check.request_id(request.request_id)
         check.finish()
-        with self._store.writing(campaign=campaign_id, alone=True) as (connection, _):
+        with self._store.write_transaction(campaign=campaign_id, alone=True) as (connection, _):
             moved = campaigns.move(connection, campaign_id, to=to, among=among, revision=revision)
         return campaign_message(moved, for_admin=True)
 

@@ -1,4 +1,4 @@
-"""One answer for one request, however often it is sent (AIP-155)."""
+"""One response for one request, however often it is sent (AIP-155)."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,31 +11,31 @@ from relabel_service.queue.store import Store
 from relabel_service.server.auth import Caller
 
 
-def once(
+def idempotent(
     store: Store,
     request: Any,
     caller: Caller,
     campaign: str,
-    answer: Callable[[Connection, float], bytes | None],
+    respond: Callable[[Connection, float], bytes | None],
 ) -> bytes:
-    """Answer within a transaction, or give the first answer again; a serialized response.
+    """A serialized response: computed within a transaction, or the one stored earlier.
 
-    None from `answer` is an empty response that does not count as the first answer.
+    None from `respond` is an empty response that is not stored.
     """
     fingerprint = hashlib.sha256(
         f"{type(request).__name__}:".encode() + request.SerializeToString(deterministic=True)
     ).hexdigest()
-    mark = {
+    key = {
         "labeler": caller.name,
         "request_id": request.request_id,
         "fingerprint": fingerprint,
     }
-    with store.writing(caller=caller.name, campaign=campaign) as (connection, now):
-        stored = idempotency_keys.first_answer(connection, **mark)
+    with store.write_transaction(caller=caller.name, campaign=campaign) as (connection, now):
+        stored = idempotency_keys.cached_response(connection, **key)
         if stored is not None:
             return stored
-        response = answer(connection, now)
+        response = respond(connection, now)
         if response is None:
             return b""
-        idempotency_keys.remember(connection, **mark, response=response, now=now)
+        idempotency_keys.store_response(connection, **key, response=response, now=now)
         return response

@@ -7,25 +7,25 @@ from sqlalchemy import Connection
 from relabel_service.errors import NotFound
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.item_bytes import item_name
-from relabel_service.queue.leased_items import given_ranks, held_item
+from relabel_service.queue.leased_items import leased_item, leased_ranks
 
-CHUNK_BYTES = 2**20  # a gRPC client takes 4 MiB unless told otherwise
+CHUNK_BYTES = 2**20  # a gRPC client takes 4 MiB by default
 
 
 def named_item(connection: Connection, campaign: Campaign, name: str, *, labeler: str) -> bytes:
     """The encoded item as the labeler's lease shows it.
 
-    Raises NotFound when the labeler holds none.
+    Raises NotFound when the labeler has none.
     """
-    # A name need not tell the rank, so it is looked for among those the labeler was given.
-    for rank in given_ranks(connection, campaign, labeler=labeler):
+    # A name need not reveal the rank, so it is looked for among the labeler's leases.
+    for rank in leased_ranks(connection, campaign, labeler=labeler):
         if item_name(campaign, rank) == name:
-            item = held_item(connection, campaign, rank, labeler=labeler)
+            item = leased_item(connection, campaign, rank, labeler=labeler)
             if item is not None:
                 return item
-    raise NotFound(f"{labeler!r} holds no lease on {name}; lease items, and read those")
+    raise NotFound(f"{labeler!r} has no lease on {name}; lease items, and read those")
 
 
 def in_chunks(encoded: bytes) -> Iterator[bytes]:
     """An encoded message in pieces of CHUNK_BYTES, the last one shorter."""
-    return (encoded[at : at + CHUNK_BYTES] for at in range(0, len(encoded), CHUNK_BYTES))
+    return (encoded[start : start + CHUNK_BYTES] for start in range(0, len(encoded), CHUNK_BYTES))

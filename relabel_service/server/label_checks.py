@@ -1,4 +1,4 @@
-"""Whether answers suit the items they are about, as far as the contents tell."""
+"""Whether submitted labels suit the items they are about, as far as the contents tell."""
 
 from collections.abc import Sequence
 
@@ -6,31 +6,29 @@ from sqlalchemy import Connection
 
 from relabel_service.errors import InvalidInput, Violation
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.leased_items import items_of
-from relabel_service.queue.submit import Answer
+from relabel_service.queue.leased_items import items_by_token
+from relabel_service.queue.submit import Result
 from relabel_service.tasks import task_named
 from relabel_service.v1 import items_pb2
 
 
-def check_fit(
-    connection: Connection, campaign: Campaign, answers: Sequence[Answer], *, labeler: str
+def check_labels(
+    connection: Connection, campaign: Campaign, results: Sequence[Result], *, labeler: str
 ) -> None:
-    """Raises InvalidInput naming every answer whose label is none of its item's."""
+    """Raises InvalidInput naming every result whose label does not suit its item."""
     task = task_named(campaign.task)
-    named = [one for one in answers if one.label is not None] if task.refers_to_content else []
-    if not named:
-        return  # most answers: no content is read
-    found = items_of(connection, campaign, [one.token for one in named], labeler=labeler)
-    violations = [
-        Violation(f"results[{place}].label", fault)
-        for place, one in enumerate(answers)
-        if one.label is not None
-        and one.token in found
-        and (
-            fault := task.incompatible_label(
-                one.label, items_pb2.Item.FromString(found[one.token]).content
-            )
-        )
-    ]
+    if not task.refers_to_content:
+        return
+    tokens = [result.token for result in results if result.label is not None]
+    if not tokens:
+        return  # as in most requests: no content is read
+    items = items_by_token(connection, campaign, tokens, labeler=labeler)
+    violations = []
+    for index, result in enumerate(results):
+        if result.label is None or result.token not in items:
+            continue
+        content = items_pb2.Item.FromString(items[result.token]).content
+        if fault := task.incompatible_label(result.label, content):
+            violations.append(Violation(f"results[{index}].label", fault))
     if violations:
         raise InvalidInput(violations)

@@ -10,13 +10,13 @@ from relabel_service.queue import campaigns, lease_groups
 from relabel_service.queue import lease as leasing
 from relabel_service.queue import submit as submitting
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.item_bytes import leases_bytes
+from relabel_service.queue.item_bytes import serialize_leases
 from relabel_service.queue.item_leases import ADJUDICATOR, LABELER
 from relabel_service.queue.store import Store
 from relabel_service.server.auth import Caller
-from relabel_service.server.idempotency import once
+from relabel_service.server.idempotency import idempotent
 from relabel_service.server.item_stream import named_item
-from relabel_service.server.label_checks import check_fit
+from relabel_service.server.label_checks import check_labels
 from relabel_service.server.rate_limits import Limits
 from relabel_service.server.validation import MAX_LEASE_DURATION_S, MAX_WAIT_S, Checks
 from relabel_service.tasks import task_named
@@ -31,8 +31,8 @@ STATUS = {
 }
 
 
-class LeaseCalls:
-    """Answers from one queue database. Safe to call from several threads."""
+class LeaseRpcs:
+    """Works on one queue database. Safe to call from several threads."""
 
     _store: Store
     _limits: Limits
@@ -40,7 +40,7 @@ class LeaseCalls:
     def LeaseItems(
         self, request: rpc.LeaseItemsRequest, caller: Caller, *, may_wait: bool = False
     ) -> rpc.LeaseItemsResponse:
-        """With may_wait, an empty answer is not the request's answer yet: ask again."""
+        """With may_wait, an empty response is not stored as the request's response: ask again."""
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
         check.between("max_items", request.max_items, 0, Checks.MAX_BATCH)
@@ -52,44 +52,49 @@ class LeaseCalls:
 
         def lease(connection: Connection, now: float) -> bytes | None:
             campaign = campaigns.get(connection, campaign_id)
-            wish = self._wish(campaign, caller, role, request.max_items or 1, duration_s)
-            taken = leasing.take(connection, campaign, wish, now=now)
-            return None if may_wait and not taken else leases_bytes(taken, campaign)
+            wanted = self._lease_request(campaign, caller, role, request.max_items or 1, duration_s)
+            taken = leasing.take(connection, campaign, wanted, now=now)
+            return None if may_wait and not taken else serialize_leases(taken, campaign)
 
-        response = once(self._store, request, caller, campaign_id, lease)
+        response = idempotent(self._store, request, caller, campaign_id, lease)
         return rpc.LeaseItemsResponse.FromString(response)
 
     def next_leases(
         self, request: rpc.StreamLeasesRequest, caller: Caller
     ) -> rpc.StreamLeasesResponse | None:
-        """One step of StreamLeases: what more the caller may hold, or nothing; None at the end."""
+        """One step of StreamLeases: more leases up to max_outstanding, or none; None at the end."""
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
         check.between("max_outstanding", request.max_outstanding, 1, Checks.MAX_BATCH)
         duration_s = check.lease_duration("lease_duration", request, "lease_duration")
         check.finish()
         role = _role(caller, adjudicate=request.adjudicate)
-        with self._store.writing(caller=caller.name, campaign=campaign_id) as (connection, now):
+        with self._store.write_transaction(caller=caller.name, campaign=campaign_id) as (
+            connection,
+            now,
+        ):
             campaign = campaigns.get(connection, campaign_id)
             if campaign.state not in ("active", "paused"):
                 return None
-            num_held = lease_groups.count_held(connection, campaign, labeler=caller.name, now=now)
-            room = request.max_outstanding - num_held
+            num_leased = lease_groups.count_leased(
+                connection, campaign, labeler=caller.name, now=now
+            )
+            room = request.max_outstanding - num_leased
             if room <= 0 or campaign.state == "paused":
                 return rpc.StreamLeasesResponse()
-            wish = self._wish(campaign, caller, role, room, duration_s)
-            taken = leasing.take(connection, campaign, wish, now=now)
-            return rpc.StreamLeasesResponse.FromString(leases_bytes(taken, campaign))
+            wanted = self._lease_request(campaign, caller, role, room, duration_s)
+            taken = leasing.take(connection, campaign, wanted, now=now)
+            return rpc.StreamLeasesResponse.FromString(serialize_leases(taken, campaign))
 
     def read_item(self, request: rpc.ReadItemRequest, caller: Caller) -> bytes:
         """What ReadItem streams: an encoded Item.
 
-        Raises NotFound when the caller holds no lease on it.
+        Raises NotFound when the caller has no lease on it.
         """
         check = Checks()
         campaign_id = check.item_name("name", request.name)
         check.finish()
-        with self._store.reading() as (connection, _):
+        with self._store.read_transaction() as (connection, _):
             campaign = campaigns.get(connection, campaign_id)
             return named_item(connection, campaign, request.name, labeler=caller.name)
 
@@ -105,7 +110,7 @@ class LeaseCalls:
 
         def extend(connection: Connection, now: float) -> bytes:
             campaign = campaigns.get(connection, campaign_id)
-            kept = submitting.extend(
+            extended = submitting.extend(
                 connection,
                 campaign,
                 request.tokens,
@@ -117,13 +122,13 @@ class LeaseCalls:
                 outcomes=[
                     leases_pb2.ExtendOutcome(
                         token=token,
-                        expire_time=timestamp(kept[token]) if token in kept else None,
+                        expire_time=timestamp(extended[token]) if token in extended else None,
                     )
                     for token in request.tokens
                 ]
             ).SerializeToString()
 
-        response = once(self._store, request, caller, campaign_id, extend)
+        response = idempotent(self._store, request, caller, campaign_id, extend)
         return rpc.ExtendLeasesResponse.FromString(response)
 
     def ReleaseLeases(
@@ -148,7 +153,7 @@ class LeaseCalls:
             )
             return rpc.ReleaseLeasesResponse(num_released=num_released).SerializeToString()
 
-        response = once(self._store, request, caller, campaign_id, release)
+        response = idempotent(self._store, request, caller, campaign_id, release)
         return rpc.ReleaseLeasesResponse.FromString(response)
 
     def SubmitResults(
@@ -156,36 +161,36 @@ class LeaseCalls:
     ) -> rpc.SubmitResultsResponse:
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
-        check.tokens("results", [result.token for result in request.results], "token")
+        check.tokens("results", [result.token for result in request.results], subfield="token")
         check.request_id(request.request_id)
         check.finish()
 
         def submit(connection: Connection, now: float) -> bytes:
             campaign = campaigns.get(connection, campaign_id)
-            answers = _answers(request, campaign)
-            check_fit(connection, campaign, answers, labeler=caller.name)
+            results = _results(request, campaign)
+            check_labels(connection, campaign, results, labeler=caller.name)
             statuses = submitting.submit(
-                connection, campaign, answers, labeler=caller.name, now=now
+                connection, campaign, results, labeler=caller.name, now=now
             )
             return rpc.SubmitResultsResponse(
                 outcomes=[
-                    leases_pb2.ResultOutcome(token=answer.token, status=STATUS[status])
-                    for answer, status in zip(answers, statuses, strict=True)
+                    leases_pb2.ResultOutcome(token=result.token, status=STATUS[status])
+                    for result, status in zip(results, statuses, strict=True)
                 ]
             ).SerializeToString()
 
-        response = once(self._store, request, caller, campaign_id, submit)
+        response = idempotent(self._store, request, caller, campaign_id, submit)
         return rpc.SubmitResultsResponse.FromString(response)
 
-    def _wish(
+    def _lease_request(
         self,
         campaign: Campaign,
         caller: Caller,
         role: str,
         limit: int,
         duration_s: float | None,
-    ) -> leasing.Wish:
-        return leasing.Wish(
+    ) -> leasing.LeaseRequest:
+        return leasing.LeaseRequest(
             labeler=caller.name,
             role=role,
             limit=limit,
@@ -197,23 +202,23 @@ class LeaseCalls:
 
 
 def _role(caller: Caller, *, adjudicate: bool) -> str:
-    """In which role the caller takes items. Raises PermissionDenied."""
+    """The role in which the caller leases items. Raises PermissionDenied."""
     role = ADJUDICATOR if adjudicate else LABELER
     if adjudicate and ADJUDICATOR not in caller.roles:
         raise PermissionDenied(
-            f"{caller.name!r} is no adjudicator; ask with an adjudicator's token, or for items "
-            "to label"
+            f"{caller.name!r} is not an adjudicator; ask with an adjudicator's token, or for "
+            "items to label"
         )
     return role
 
 
-def _answers(request: rpc.SubmitResultsRequest, campaign: Campaign) -> list[submitting.Answer]:
+def _results(request: rpc.SubmitResultsRequest, campaign: Campaign) -> list[submitting.Result]:
     """Raises InvalidInput naming every result that breaks a rule."""
     check = Checks()
     task = task_named(campaign.task)
-    answers = [
-        check.answer(place, result, task, campaign.classes)
-        for place, result in enumerate(request.results)
+    results = [
+        check.result(index, result, task, campaign.classes)
+        for index, result in enumerate(request.results)
     ]
     check.finish()
-    return answers
+    return results

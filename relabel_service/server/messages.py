@@ -8,7 +8,7 @@ from relabel_service.v1 import campaigns_pb2
 from relabel_service.votes import intervals
 from relabel_service.wire.values import duration, timestamp
 
-PLAIN = (
+COUNTS = (
     "num_items",
     "num_open",
     "num_leased",
@@ -21,7 +21,7 @@ PLAIN = (
 
 
 def campaign_message(campaign: Campaign, *, for_admin: bool) -> campaigns_pb2.Campaign:
-    """Gold and audit are the admin's alone: who knew their share would know more of an item."""
+    """Gold and audit are the admin's alone: knowing their share would tell of single items."""
     settings = campaign.settings
     message = campaigns_pb2.Campaign(
         name=f"campaigns/{campaign.campaign}",
@@ -56,7 +56,7 @@ def campaign_message(campaign: Campaign, *, for_admin: bool) -> campaigns_pb2.Ca
 def with_operation(
     message: campaigns_pb2.Campaign, operation: Operation | None
 ) -> campaigns_pb2.Campaign:
-    """The campaign's message, with what is told of its import or of publishing it."""
+    """The campaign's message, with the progress of its import or of publishing it."""
     if operation is not None:
         message.num_answers, message.num_published = operation.num_total, operation.num_done
         if operation.reason:
@@ -67,12 +67,12 @@ def with_operation(
 
 def stats_message(report: Report, *, for_admin: bool, caller: str) -> campaigns_pb2.CampaignStats:
     """A labeler sees its own line without gold, and no estimate that gold or audit give."""
-    message = campaigns_pb2.CampaignStats(**{name: getattr(report, name) for name in PLAIN})
+    message = campaigns_pb2.CampaignStats(**{name: getattr(report, name) for name in COUNTS})
     for name, counts in report.labelers.items():
         if for_admin or name == caller:
             message.labelers.append(_labeler_message(name, counts, for_admin=for_admin))
     if for_admin:
-        _add_honesty(message, report)
+        _add_quality(message, report)
     return message
 
 
@@ -86,7 +86,7 @@ def _labeler_message(
     return message
 
 
-def _add_honesty(message: campaigns_pb2.CampaignStats, report: Report) -> None:
+def _add_quality(message: campaigns_pb2.CampaignStats, report: Report) -> None:
     shown, blind = report.agree.get(False, Count()), report.agree.get(True, Count())
     message.agree_shown.CopyFrom(_share(shown))
     message.agree_blind.CopyFrom(_share(blind))
@@ -100,8 +100,8 @@ def _add_honesty(message: campaigns_pb2.CampaignStats, report: Report) -> None:
         message.errors_left.CopyFrom(campaigns_pb2.Estimate(**vars(left)))
         num_found = report.wrong.get(FINDING, Count()).num
         if num_found or left.value:
-            found = intervals.recall(num_found, left)
-            message.recall.CopyFrom(campaigns_pb2.Estimate(**vars(found)))
+            recall = intervals.recall(num_found, left)
+            message.recall.CopyFrom(campaigns_pb2.Estimate(**vars(recall)))
 
 
 def _estimate(count: Count) -> intervals.Estimate:

@@ -21,7 +21,7 @@ class Limits:
     """Leases in force in one campaign."""
     max_request_bytes: int = 4 * 2**20
     max_response_bytes: int = 3 * 2**20
-    """Of the leases in one answer; a gRPC client refuses more than 4 MiB unless told otherwise."""
+    """Of the leases in one response; a gRPC client refuses more than 4 MiB by default."""
     max_item_bytes: int = 2**20
     """Of an item that travels with its lease; a larger one is streamed by ReadItem."""
 

@@ -17,25 +17,25 @@ BATCH = 5000
 
 
 def results_reader(
-    answers: Iterable[Mapping[str, Any]], campaign: Campaign
+    results: Iterable[Mapping[str, Any]], campaign: Campaign
 ) -> pa.RecordBatchReader:
-    """tables.RESULTS, a batch at a time."""
-    rows = (_row(answer, campaign) for answer in answers)
+    """schemas.RESULTS, a batch at a time."""
+    rows = (_row(result, campaign) for result in results)
     batches = (
-        pa.RecordBatch.from_pylist(some, schema=schemas.RESULTS)
-        for some in iter(lambda: list(islice(rows, BATCH)), [])
+        pa.RecordBatch.from_pylist(batch, schema=schemas.RESULTS)
+        for batch in iter(lambda: list(islice(rows, BATCH)), [])
     )
     return pa.RecordBatchReader.from_batches(schemas.RESULTS, batches)
 
 
-def _row(answer: Mapping[str, Any], campaign: Campaign) -> dict[str, Any]:
+def _row(result: Mapping[str, Any], campaign: Campaign) -> dict[str, Any]:
     row = {
-        **answer,
+        **result,
         "run_id": campaign.run_id,
         "findings_uri": campaign.findings_uri,
         "task": campaign.task,
-        "id": answer["row_id"],
-        "submit_time": datetime.fromtimestamp(answer["submit_time"], UTC),
+        "id": result["row_id"],
+        "submit_time": datetime.fromtimestamp(result["submit_time"], UTC),
     }
     return {name: row[name] for name in schemas.RESULTS.names}
 
@@ -47,5 +47,5 @@ def readable(field: str, uri: object) -> Iterator[None]:
         yield
     except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
         raise InvalidInput.of(
-            field, f"{uri!r} is no Delta table that can be used here: {str(error)[:200]}"
+            field, f"{uri!r} is not a Delta table that can be used here: {str(error)[:200]}"
         ) from error

@@ -1,6 +1,6 @@
 """What each RPC does: validate the whole request, then change the queue in one transaction.
 
-Knows messages and the queue, not the transport: serve.py gives it a caller's
+Knows messages and the queue, not the transport: app.py gives it a caller's
 name and turns the errors it raises into gRPC codes. The methods are the RPCs of
 relabel_service.proto, one each.
 """
@@ -8,13 +8,13 @@ relabel_service.proto, one each.
 from sqlalchemy import select
 
 from relabel_service.queue.store import Store
-from relabel_service.server.campaign_rpcs import CampaignCalls
-from relabel_service.server.lease_rpcs import LeaseCalls
+from relabel_service.server.campaign_rpcs import CampaignRpcs
+from relabel_service.server.lease_rpcs import LeaseRpcs
 from relabel_service.server.rate_limits import DEFAULT_LIMITS, Limits
 
 
-class LeaseService(CampaignCalls, LeaseCalls):
-    """Answers every RPC from one queue database. Safe to call from several threads."""
+class LeaseService(CampaignRpcs, LeaseRpcs):
+    """Every RPC, on one queue database. Safe to call from several threads."""
 
     def __init__(self, store: Store, *, limits: Limits = DEFAULT_LIMITS) -> None:
         self._store = store
@@ -22,5 +22,5 @@ class LeaseService(CampaignCalls, LeaseCalls):
 
     def check_health(self) -> None:
         """Raises whatever the queue database raises when it does not answer."""
-        with self._store.reading() as (connection, _):
+        with self._store.read_transaction() as (connection, _):
             connection.execute(select(1))

@@ -1,6 +1,6 @@
-"""What Serve's gRPC proxy is told of the services: its grpc_servicer_functions.
+"""The functions that register the services with Serve's gRPC proxy: grpc_servicer_functions.
 
-Bytes that are no message of the method's kind would end a call as INTERNAL in the
+Bytes that do not parse as the method's message would end a call as INTERNAL in the
 proxy; here they travel on to the replica, which refuses them as INVALID_ARGUMENT.
 """
 
@@ -19,7 +19,7 @@ SERVICERS = [
 
 
 class Undecodable:
-    """Stands for a request whose bytes are no message."""
+    """Stands for a request whose bytes do not parse."""
 
 
 def add_relabel_service(servicer: Any, server: Any) -> None:

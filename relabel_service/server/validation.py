@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from relabel_service.errors import Exhausted, InvalidInput, Violation
 from relabel_service.queue.campaigns import Settings
-from relabel_service.queue.submit import Answer
+from relabel_service.queue.submit import Result
 from relabel_service.server.rate_limits import Limits
 from relabel_service.tasks import Task
 from relabel_service.v1 import campaigns_pb2, leases_pb2
@@ -39,9 +39,11 @@ def campaign_of(request: Message) -> str:
 
 
 def check_message(request: object, method: str, limits: Limits) -> None:
-    """Raises InvalidInput for bytes that are no message, Exhausted for too many of them."""
+    """Raises InvalidInput for bytes that do not parse, Exhausted for too many of them."""
     if not isinstance(request, Message):
-        raise InvalidInput.of("request", f"its bytes are no {method}Request; see the .proto files")
+        raise InvalidInput.of(
+            "request", f"its bytes are not a {method}Request; see the .proto files"
+        )
     if request.ByteSize() > limits.max_request_bytes:
         raise Exhausted(
             f"the request has {request.ByteSize()} bytes; send at most {limits.max_request_bytes}, "
@@ -56,12 +58,12 @@ def campaign_settings(check: "Checks", asked: campaigns_pb2.Campaign) -> Setting
     check.share("campaign.min_agreement", asked.min_agreement)
     check.share("campaign.blind_share", asked.blind_share)
     if asked.HasField("gold"):
-        check.given("campaign.gold.uri", asked.gold.uri)
-        check.given("campaign.gold.run_id", asked.gold.run_id)
+        check.required("campaign.gold.uri", asked.gold.uri)
+        check.required("campaign.gold.run_id", asked.gold.run_id)
         check.share("campaign.gold.rate", asked.gold.rate)
     if asked.HasField("audit"):
-        check.given("campaign.audit.uri", asked.audit.uri)
-        check.given("campaign.audit.run_id", asked.audit.run_id)
+        check.required("campaign.audit.uri", asked.audit.uri)
+        check.required("campaign.audit.run_id", asked.audit.run_id)
         check.between("campaign.audit.population", asked.audit.population, 1, None)
     duration_s = check.lease_duration("campaign.lease_duration", asked, "lease_duration")
     return Settings(
@@ -69,10 +71,12 @@ def campaign_settings(check: "Checks", asked: campaigns_pb2.Campaign) -> Setting
         max_votes=asked.max_votes,
         min_agreement=asked.min_agreement,
         lease_duration_s=duration_s or Settings.lease_duration_s,
-        skip_policy=check.known(
+        skip_policy=check.enum_value(
             "campaign.skip_policy", asked.skip_policy, campaigns_pb2.SkipPolicy
         ),
-        item_order=check.known("campaign.item_order", asked.item_order, campaigns_pb2.ItemOrder),
+        item_order=check.enum_value(
+            "campaign.item_order", asked.item_order, campaigns_pb2.ItemOrder
+        ),
         blind_share=asked.blind_share,
         gold_uri=asked.gold.uri,
         gold_run_id=asked.gold.run_id,
@@ -96,7 +100,7 @@ class Checks:
         if self._violations:
             raise InvalidInput(self._violations)
 
-    def given(self, field: str, value: str) -> None:
+    def required(self, field: str, value: str) -> None:
         if not value:
             self._broken(field, "is empty; it is required")
         self.text(field, value)
@@ -106,7 +110,7 @@ class Checks:
         if len(value) > MAX_TEXT:
             self._broken(field, f"has {len(value)} characters; send at most {MAX_TEXT}")
         if "\x00" in value:
-            self._broken(field, "contains NUL, which is no text; leave it out")
+            self._broken(field, "contains NUL; leave it out")
 
     def between(self, field: str, value: int, low: int, high: int | None) -> None:
         if value < low or (high is not None and value > high):
@@ -129,7 +133,7 @@ class Checks:
         """The id of the campaign that the item's resource name names."""
         match = re.fullmatch(f"campaigns/(?P<id>{CAMPAIGN_ID})/items/{ITEM_ID}", value)
         if match is None:
-            self._broken(field, f"{value[:80]!r} is not an item's name; send the one a lease gave")
+            self._broken(field, f"{value[:80]!r} is not an item's name; send the name in a lease")
             return ""
         return match["id"]
 
@@ -143,8 +147,8 @@ class Checks:
         if not 0 <= value <= 1:  # refuses NaN, too
             self._broken(field, f"{value} is out of range; use 0 to 1")
 
-    def known(self, field: str, value: int, kind: Any) -> str:
-        """An enum's value in the queue's words; the first named one when unset."""
+    def enum_value(self, field: str, value: int, kind: Any) -> str:
+        """An enum's value in the queue's words; the first named value when unset."""
         if value not in kind.values():
             self._broken(field, f"{value} is none of {', '.join(kind.keys()[1:])}")
             return ""
@@ -169,27 +173,27 @@ class Checks:
             self._broken(field, f"{duration_s:g} s is out of range; use 1 s to 24 h")
         return duration_s
 
-    def tokens(self, field: str, tokens: Sequence[str], part: str = "") -> None:
-        """From 1 to MAX_BATCH tokens, none empty, none twice."""
+    def tokens(self, field: str, tokens: Sequence[str], *, subfield: str = "") -> None:
+        """From 1 to MAX_BATCH tokens, none empty, none repeated."""
         if not 1 <= len(tokens) <= self.MAX_BATCH:
-            self._broken(field, f"holds {len(tokens)}; send from 1 to {self.MAX_BATCH}")
+            self._broken(field, f"has {len(tokens)} tokens; send from 1 to {self.MAX_BATCH}")
         first: dict[str, int] = {}
-        for place, token in enumerate(tokens):
-            if first.setdefault(token, place) == place and _TOKEN.fullmatch(token):
+        for index, token in enumerate(tokens):
+            if first.setdefault(token, index) == index and _TOKEN.fullmatch(token):
                 continue
-            where = f"{field}[{place}]" + (f".{part}" if part else "")
+            path = f"{field}[{index}]" + (f".{subfield}" if subfield else "")
             if not token:
-                self._broken(where, "is empty; it is required")
+                self._broken(path, "is empty; it is required")
             elif not _TOKEN.fullmatch(token):
-                self._broken(where, f"{token[:80]!r} is no token; send one that LeaseItems gave")
-            if first[token] != place:
-                self._broken(where, f"repeats {field}[{first[token]}]; send each token once")
+                self._broken(path, f"{token[:80]!r} is not a lease's token; send that")
+            if first[token] != index:
+                self._broken(path, f"repeats {field}[{first[token]}]; send each token once")
 
     def etag(self, value: str) -> int | None:
         if not value:
             return None
         if not re.fullmatch("[0-9]{1,9}", value):
-            self._broken("etag", f"{value!r} is not an etag; send the one GetCampaign gave")
+            self._broken("etag", f"{value!r} is not an etag; send GetCampaign's")
             return None
         return int(value)
 
@@ -200,7 +204,7 @@ class Checks:
         except ValueError:
             after = "?"
         if after and not re.fullmatch(CAMPAIGN_ID, after):
-            self._broken("page_token", f"{value!r} is no token; send next_page_token, or none")
+            self._broken("page_token", f"{value!r} is not a page token; send next_page_token")
             return ""
         return after
 
@@ -208,26 +212,26 @@ class Checks:
     def token_after(campaign_id: str) -> str:
         return base64.urlsafe_b64encode(campaign_id.encode()).decode()
 
-    def answer(
-        self, place: int, result: leases_pb2.Result, task: Task, classes: Sequence[str]
-    ) -> Answer:
+    def result(
+        self, index: int, result: leases_pb2.Result, task: Task, classes: Sequence[str]
+    ) -> Result:
         """One result in the queue's words."""
         decision, comment = _DECISIONS.get(result.decision), result.comment
         if decision is None:
             self._broken(
-                f"results[{place}].decision", f"{result.decision} is not a decision; set one"
+                f"results[{index}].decision", f"{result.decision} is not a decision; set one"
             )
-            return Answer(result.token, "", None, "")
+            return Result(result.token, "", None, "")
         if comment:
-            self.text(f"results[{place}].comment", comment)
+            self.text(f"results[{index}].comment", comment)
         label = None
         if decision == "relabel":
-            label = self._label(f"results[{place}].label", result, task, classes)
+            label = self._label(f"results[{index}].label", result, task, classes)
         elif result.HasField("label"):
             self._broken(
-                f"results[{place}].label", f"goes with DECISION_RELABEL, not with {decision}"
+                f"results[{index}].label", f"goes with DECISION_RELABEL, not with {decision}"
             )
-        return Answer(result.token, decision, label, comment)
+        return Result(result.token, decision, label, comment)
 
     def _label(
         self, field: str, result: leases_pb2.Result, task: Task, classes: Sequence[str]

@@ -1,6 +1,6 @@
-"""Delta tables that pass between the parts: commits that happen once, and reads by run.
+"""Delta tables that pass between the parts: idempotent commits, and reads by run.
 
-Every write names an application (a run, a campaign) and is kept once however
+Every write names an application (a run, a campaign) and is committed once however
 often it is sent: Delta's transaction identifiers remember the application.
 """
 
@@ -23,7 +23,7 @@ MAX_ATTEMPTS = 10
 
 
 def is_delta(uri: str) -> bool:
-    """Whether a Delta table lies at `uri`; a plain file is none."""
+    """Whether a Delta table lies at `uri`; a plain file is not one."""
     if Path(uri).is_file():
         return False  # deltalake 1.6 would raise OSError
     return DeltaTable.is_deltatable(uri)
@@ -47,7 +47,7 @@ def is_committed(uri: str, app_id: str) -> bool:
     return is_delta(uri) and DeltaTable(uri).transaction_version(app_id) == FIRST_VERSION
 
 
-def once(app_id: str, **metadata: str) -> CommitProperties:
+def commit_once_properties(app_id: str, **metadata: str) -> CommitProperties:
     """Commit properties that mark the application's one write."""
     return CommitProperties(
         custom_metadata=metadata, app_transactions=[Transaction(app_id, FIRST_VERSION)]
@@ -84,7 +84,9 @@ def append_once(
             table = DeltaTable.create(uri, data.schema, mode="ignore")
             if table.transaction_version(app_id) == FIRST_VERSION:
                 return False
-            write_deltalake(table, data, mode="append", commit_properties=once(app_id))
+            write_deltalake(
+                table, data, mode="append", commit_properties=commit_once_properties(app_id)
+            )
         except CommitFailedError:
             continue
         return True
@@ -110,7 +112,10 @@ def commit_files_once(
             return False
         try:
             table.create_write_transaction(
-                list(files), mode="append", schema=table.schema(), commit_properties=once(app_id)
+                list(files),
+                mode="append",
+                schema=table.schema(),
+                commit_properties=commit_once_properties(app_id),
             )
         except CommitFailedError:
             continue
@@ -121,20 +126,22 @@ def commit_files_once(
 def read_run(uri: str, run_id: str, *, columns: Sequence[str] | None = None) -> pa.Table:
     """One mine run's findings, worst first. Raises NotFound when the run is not there."""
     if not is_committed(uri, run_id):
-        raise NotFound(f"findings table {uri!r} holds no run {run_id!r}; give the run_id mine told")
+        raise NotFound(
+            f"findings table {uri!r} has no run {run_id!r}; use the one that mine printed"
+        )
     rows = read_where(uri, {"run_id": run_id}, columns=columns)
     return rows.sort_by("rank")
 
 
 def audit_of(findings_uri: str) -> str:
-    """Where a mine run puts the random rows that are to be judged beside its findings."""
+    """Where a mine run puts a random sample of the rows that are not among its findings."""
     return f"{findings_uri.rstrip('/')}-audit"
 
 
 def read_where(
     uri: str, equals: Mapping[str, Any], *, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Rows of a Delta table whose columns have the given values. Raises NotFound."""
+    """Rows of a Delta table whose columns equal these values. Raises NotFound."""
     return open_table(uri).to_pyarrow_table(
         filters=[(name, "=", value) for name, value in equals.items()] or None,
         columns=list(columns) if columns else None,

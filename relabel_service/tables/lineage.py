@@ -1,4 +1,4 @@
-"""What lineage tables tell: which labels people have decided already, and how."""
+"""Reads lineage tables: which labels people have decided on already."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from relabel_service.tables import delta, schemas
 
 
 def decisions_of_people(uri: str | None, columns: Sequence[str]) -> pa.Table:
-    """These columns of tables.LINEAGE, without what policies decided; no rows without a table."""
+    """These columns of schemas.LINEAGE, without what policies decided; no rows without a table."""
     if uri is None or not delta.is_delta(uri):
         return schemas.LINEAGE.empty_table().select(list(columns))
-    told = delta.read_where(uri, {}, columns=[*columns, "policy"])
-    return told.filter(told["policy"].is_null()).select(list(columns))
+    lineage = delta.read_where(uri, {}, columns=[*columns, "policy"])
+    return lineage.filter(lineage["policy"].is_null()).select(list(columns))
 
 
 def decided_keys(uri: str | None) -> frozenset[tuple[str, str]]:

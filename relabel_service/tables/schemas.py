@@ -5,8 +5,8 @@ import pyarrow as pa
 SUGGESTION = pa.struct([("label", pa.string()), ("probability", pa.float64())])
 
 # One row of a data set, or one unit of it (an entity class, a box class), whose
-# label is in doubt. suspicion in [0, 1], higher is worse; rank 0 is the worst.
-# preferred_label: what whoever asks thinks right, for the unit; null where nobody has said.
+# label is suspicious. suspicion in [0, 1], higher is worse; rank 0 is the worst.
+# preferred_label: what whoever started the run thinks right for the unit; null without a view.
 FINDINGS = pa.schema(
     [
         pa.field("run_id", pa.string()),
@@ -25,7 +25,7 @@ FINDINGS = pa.schema(
     ]
 )
 
-# A row that breaks the task's schema; `row` is its text form, for the person who mends it.
+# A row that breaks the task's schema; `row` is its text form, for the person who repairs it.
 QUARANTINE = pa.schema(
     [
         pa.field("run_id", pa.string()),
@@ -35,7 +35,7 @@ QUARANTINE = pa.schema(
     ]
 )
 
-# One answer of one labeler. label is null where the decision gives none (skip, escalate).
+# One result of one labeler. label is null for the decisions skip and escalate.
 RESULTS = pa.schema(
     [
         pa.field("campaign", pa.string()),
@@ -49,8 +49,8 @@ RESULTS = pa.schema(
         pa.field("suspicion", pa.float64()),
         pa.field("labeler", pa.string()),
         pa.field("role", pa.string()),  # labeler or adjudicator
-        pa.field("kind", pa.string()),  # finding, audit (a random row) or gold (a known one)
-        pa.field("blind", pa.bool_()),  # answered without seeing the model's view
+        pa.field("kind", pa.string()),  # finding, audit (a random row) or gold (its label is known)
+        pa.field("blind", pa.bool_()),  # labelled without seeing the model's view
         pa.field("gold_label", pa.string()),
         pa.field("decision", pa.string()),
         pa.field("label", pa.string()),

@@ -64,7 +64,7 @@ def test_whatever_was_half_done_is_completed_once(
     with opened(queue_url) as service, monkeypatch.context() as patched:
         if point.startswith("import"):
             patched.setattr(findings_reader, "STEP", STEP)
-            patched.setattr(campaign_rpcs, "FILL_S", 0.0)
+            patched.setattr(campaign_rpcs, "IMPORT_S", 0.0)
         made = service.CreateCampaign(create_request(write_findings(tmp_path, NUM_ITEMS)), ADMIN)
         if made.campaign.state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE:
             ann = Person(service, "ann")

@@ -18,7 +18,7 @@ from cluster.versions.merge import MergeConfig, merge
 from jobs import pattern as job
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, NotFound
-from relabel_service.simulated_labeler import answer_all
+from relabel_service.simulated_labeler import label_all
 from relabel_service.tables import delta
 from relabel_service.tasks import task_named
 from tests.data import slices
@@ -112,13 +112,13 @@ def asked_and_merged(setting: Setting, server: ServerProcess) -> None:
         campaign = client.create_campaign(
             "transfers", findings_uri=setting.findings, run_id="transfers"
         ).name
-        with client.hold(campaign, max_items=5) as leases:
+        with client.leases(campaign, max_items=5) as leases:
             assert all(not lease.item.suggestions for lease in leases)
             assert all("right label is sport" in lease.item.reason for lease in leases)
             preferred = {lease.item.preferred_label.class_label.class_name for lease in leases}
             assert preferred == {"sport"}
             client.release(campaign, [lease.token for lease in leases])
-        assert answer_all(client, campaign, gold) == 80
+        assert label_all(client, campaign, gold) == 80
         client.finalize(campaign, results_uri=str(setting.folder / "results"))
     results_uri, lineage_uri = str(setting.folder / "results"), str(setting.folder / "lineage")
     merging = MergeConfig(setting.source, results_uri, "transfers", lineage_uri)

@@ -64,7 +64,7 @@ def test_labelers_at_once_never_get_the_same_item(server: ServerProcess, campaig
 
 def test_held_items_come_back_when_let_go_unanswered(server: ServerProcess, campaign: str) -> None:
     with Client(server.address, labeler="ann") as client:
-        with client.hold(campaign, max_items=5) as leases:
+        with client.leases(campaign, max_items=5) as leases:
             client.submit(campaign, [accept(leases[0])])
             assert client.stats(campaign).num_leased == 4
         assert client.stats(campaign).num_open == NUM_ITEMS - 1

@@ -1,7 +1,7 @@
 """Calls of a service that die by SIGKILL on the way, each in a process of its own.
 
 python -m tests.support.killed reads [POINT, QUEUE_URL, RESULTS_URI], as JSON, a line each, and
-prints for each the exit code that subprocess.Popen would tell. It forks before it opens
+prints for each the exit code that subprocess.Popen would report. It forks before it opens
 anything, so that the libraries are loaded once.
 """
 
@@ -22,7 +22,7 @@ from tests.support.campaigns import ADMIN, CAMPAIGN, request_id
 STEP = 4
 # Where to die: which module's function, and with which of its calls.
 POINTS: dict[str, tuple[Any, str, int]] = {
-    "import within a step": (campaigns, "imported", 1),
+    "import within a step": (campaigns, "add_imported", 1),
     "import between steps": (import_items, "_step", 2),
     "finalize while writing": (results_stream, "_row", 3),
     "finalize before marking": (campaigns, "mark_finalized", 1),
@@ -33,12 +33,12 @@ def fatal(function: Callable[..., Any], at_call: int) -> Callable[..., Any]:
     """The function, but that its call of that number kills this process."""
     left = at_call
 
-    def call(*given: Any, **named: Any) -> Any:
+    def call(*arguments: Any, **named: Any) -> Any:
         nonlocal left
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return function(*given, **named)
+        return function(*arguments, **named)
 
     return call
 
@@ -47,7 +47,7 @@ def main(point: str, queue_url: str, results_uri: str) -> None:
     module, name, at_call = POINTS[point]
     setattr(module, name, fatal(getattr(module, name), at_call))
     findings_reader.STEP = STEP
-    campaign_rpcs.FILL_S = 60.0
+    campaign_rpcs.IMPORT_S = 60.0
     service = LeaseService(open_store(queue_url))
     if point.startswith("import"):
         service.GetCampaign(rpc.GetCampaignRequest(name=CAMPAIGN), ADMIN)

@@ -11,6 +11,7 @@ from relabel_service.v1 import relabel_service_pb2 as rpc
 from tests.support.campaigns import ADMIN, CAMPAIGN, request_id
 
 ACCEPTED = leases_pb2.RESULT_STATUS_ACCEPTED
+STALE = leases_pb2.RESULT_STATUS_STALE
 
 
 class Person:
@@ -31,18 +32,19 @@ class Person:
         request = rpc.SubmitResultsRequest(
             parent=CAMPAIGN, results=results, request_id=request_id()
         )
-        return [one.status for one in self.service.SubmitResults(request, self.caller).outcomes]
+        outcomes = self.service.SubmitResults(request, self.caller).outcomes
+        return [outcome.status for outcome in outcomes]
 
-    def say(self, lease: leases_pb2.Lease, answer: str) -> int:
-        """Answer with a class, or "skip", "escalate" or "confirm"; the status."""
-        given = {"skip": skip, "escalate": escalate, "confirm": confirm}.get(answer)
-        [status] = self.submit([given(lease) if given else relabel(lease, class_label(answer))])
+    def say(self, lease: leases_pb2.Lease, decision: str) -> int:
+        """Submit a class, or "skip", "escalate" or "confirm"; the status."""
+        decide = {"skip": skip, "escalate": escalate, "confirm": confirm}.get(decision)
+        [status] = self.submit([decide(lease) if decide else relabel(lease, class_label(decision))])
         return status
 
-    def answers(self, answer: str, **fields: Any) -> leases_pb2.Lease:
-        """Lease the next item and have `answer` accepted for it."""
+    def label_next(self, decision: str, **fields: Any) -> leases_pb2.Lease:
+        """Lease the next item and have `decision` accepted for it."""
         [lease] = self.lease(**fields)
-        assert self.say(lease, answer) == ACCEPTED
+        assert self.say(lease, decision) == ACCEPTED
         return lease
 
     def release(self, leases: Sequence[leases_pb2.Lease], **fields: Any) -> int:

@@ -36,7 +36,7 @@ def test_those_who_wait_share_the_commit_and_one_failure_is_its_own(engine: Engi
     inside, go_on = Event(), Event()
 
     def write(number: int) -> int:
-        with writers.writing() as connection:
+        with writers.write_transaction() as connection:
             connection.execute(text("INSERT INTO t VALUES (:n)"), {"n": number})
             if number == 0:
                 inside.set()
@@ -66,7 +66,7 @@ def test_where_sqlite_takes_the_transaction_back_nobody_is_told_ok(engine: Engin
     inside, go_on = Event(), Event()
 
     def write(number: int) -> None:
-        with writers.writing() as connection:
+        with writers.write_transaction() as connection:
             connection.execute(text("INSERT INTO t VALUES (:n)"), {"n": number})
             inside.set()
             go_on.wait()
@@ -85,7 +85,7 @@ def test_where_sqlite_takes_the_transaction_back_nobody_is_told_ok(engine: Engin
             first.result()
         with pytest.raises(OSError, match="disk full"):
             second.result()
-    with writers.writing() as connection:
+    with writers.write_transaction() as connection:
         connection.execute(text("INSERT INTO t VALUES (2)"))
     assert stored(engine) == [2]
 
@@ -97,10 +97,10 @@ def test_a_commit_that_fails_fails_for_all(engine: Engine) -> None:
         raise OSError("disk full")
 
     event.listen(engine, "commit", refuse)
-    with pytest.raises(OSError, match="disk full"), writers.writing() as connection:
+    with pytest.raises(OSError, match="disk full"), writers.write_transaction() as connection:
         connection.execute(text("INSERT INTO t VALUES (1)"))
     event.remove(engine, "commit", refuse)
     assert stored(engine) == []
-    with writers.writing() as connection:
+    with writers.write_transaction() as connection:
         connection.execute(text("INSERT INTO t VALUES (2)"))
     assert stored(engine) == [2]

@@ -37,7 +37,7 @@ ACTIVE, IMPORTING, CLOSED, FINALIZED = (
 def slow(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LeaseService:
     """A service of whose import each call does one step of 4 rows; 10 rows in all."""
     monkeypatch.setattr(findings_reader, "STEP", 4)
-    monkeypatch.setattr(campaign_rpcs, "FILL_S", 0.0)
+    monkeypatch.setattr(campaign_rpcs, "IMPORT_S", 0.0)
     service = LeaseService(start.store)
     service.CreateCampaign(create_request(write_findings(tmp_path, 10)), ADMIN)
     return service
@@ -91,11 +91,13 @@ def test_an_import_goes_on_when_the_log_lists_the_files_in_another_order(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(findings_reader, "STEP", 1)
-    monkeypatch.setattr(campaign_rpcs, "FILL_S", 0.0)
+    monkeypatch.setattr(campaign_rpcs, "IMPORT_S", 0.0)
     uri = str(tmp_path / "findings")
     for rank in range(4):  # a file each
         rows = pa.Table.from_pylist([finding(rank)], schemas.FINDINGS)
-        write_deltalake(uri, rows, mode="append", commit_properties=delta.once("run"))
+        write_deltalake(
+            uri, rows, mode="append", commit_properties=delta.commit_once_properties("run")
+        )
     service = LeaseService(start.store)
     service.CreateCampaign(create_request(uri), ADMIN)
     assert get(service).num_imported == 2
@@ -109,7 +111,7 @@ def test_rows_as_large_as_pictures_are_imported_a_few_at_a_time(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(findings_reader, "STEP_BYTES", 1)
-    monkeypatch.setattr(campaign_rpcs, "FILL_S", 0.0)
+    monkeypatch.setattr(campaign_rpcs, "IMPORT_S", 0.0)
     service = LeaseService(start.store)
     made = service.CreateCampaign(create_request(write_findings(tmp_path, 3)), ADMIN).campaign
     assert made.num_imported == 1
@@ -131,7 +133,7 @@ def test_what_stops_publishing_is_raised_and_told(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = start()
-    Person(service, "ann").answers("spam")
+    Person(service, "ann").label_next("spam")
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError("no space left on device")
@@ -195,6 +197,6 @@ def test_gold_and_audit_tables_are_looked_at_before_a_campaign_is_made(
 
 @pytest.mark.parametrize("error", [NotFound("gone"), Unavailable("x"), InvalidInput.of("a.b", "c")])
 def test_a_failure_that_was_kept_is_raised_as_what_it_was(error: errors.RelabelError) -> None:
-    again = errors.of_reason(errors.reason_of(type(error)), str(error))
+    again = errors.error_of(errors.reason_of(type(error)), str(error))
     assert (type(again), str(again)) == (type(error), str(error))
-    assert type(errors.of_reason("LATER_KIND", "why")) is errors.RelabelError
+    assert type(errors.error_of("LATER_KIND", "why")) is errors.RelabelError

@@ -25,7 +25,7 @@ ACTIVE = campaigns_pb2.CAMPAIGN_STATE_ACTIVE
 def slow(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LeaseService:
     """A service of whose import each call does one step of 4 rows; 10 rows in all."""
     monkeypatch.setattr(findings_reader, "STEP", 4)
-    monkeypatch.setattr(campaign_rpcs, "FILL_S", 0.0)
+    monkeypatch.setattr(campaign_rpcs, "IMPORT_S", 0.0)
     service = LeaseService(start.store)
     made = service.CreateCampaign(create_request(write_findings(tmp_path, 10)), ADMIN).campaign
     assert (made.state, made.num_imported, made.num_items) == (IMPORTING, 4, 10)
@@ -53,11 +53,11 @@ def test_an_import_goes_on_after_a_crash_in_a_step(
 
     with monkeypatch.context() as patched:
         patched.setattr(
-            "relabel_service.queue.campaigns.imported", crash
+            "relabel_service.queue.campaigns.add_imported", crash
         )  # after the items were inserted
         with pytest.raises(Unavailable):
             get(slow)
-    monkeypatch.setattr(campaign_rpcs, "FILL_S", 10.0)
+    monkeypatch.setattr(campaign_rpcs, "IMPORT_S", 10.0)
     assert get(slow).state == ACTIVE
     assert stats(slow).num_open == 10
 
@@ -95,7 +95,7 @@ def test_finalizing_goes_on_after_a_crash_at_each_point(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = start()
-    Person(service, "ann").answers("spam")
+    Person(service, "ann").label_next("spam")
 
     def crash(*_: Any, **__: Any) -> None:
         raise Unavailable("as if killed")
@@ -121,7 +121,7 @@ def test_results_are_published_in_batches(
     service = start(num_items=5)
     ann = Person(service, "ann")
     for _ in range(5):
-        ann.answers("spam")
+        ann.label_next("spam")
     finalize(service, tmp_path)
     ranks = DeltaTable(tmp_path / "results").to_pyarrow_table()["rank"].to_pylist()
     assert sorted(ranks) == [0, 1, 2, 3, 4]

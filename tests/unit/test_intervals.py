@@ -76,8 +76,8 @@ def test_gold_items_are_mixed_in_and_measure_labelers(start: Start, tmp_path: Pa
 
 def test_labelers_are_not_told_what_measures_them(start: Start, tmp_path: Path) -> None:
     service = start(num_items=4, gold=gold(tmp_path, 2), votes_required=2)
-    Person(service, "ann").answers("spam")
-    Person(service, "bob").answers("spam")
+    Person(service, "ann").label_next("spam")
+    Person(service, "bob").label_next("spam")
     told = stats(service, Caller("ann"))
     assert [one.labeler for one in told.labelers] == ["ann"]
     assert not told.labelers[0].HasField("gold_right")

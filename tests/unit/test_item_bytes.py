@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relabel_service.queue.campaigns import Campaign, Settings
-from relabel_service.queue.item_bytes import item_parts, leases_bytes
+from relabel_service.queue.item_bytes import serialize_item, serialize_leases
 from relabel_service.queue.lease import Lease
 from relabel_service.v1 import items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -29,15 +29,15 @@ def row(content: str = "text", rank: int = 7) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def read(*parts: bytes) -> items_pb2.Item:
-    return items_pb2.Item.FromString(b"".join(parts))
+def read(*halves: bytes) -> items_pb2.Item:
+    return items_pb2.Item.FromString(b"".join(halves))
 
 
-def test_the_halves_are_the_item_and_blind_answers_get_the_first() -> None:
-    item, hints = item_parts(campaign(), row())
+def test_the_halves_are_the_item_and_blind_labelers_get_the_first() -> None:
+    item, hints = serialize_item(campaign(), row())
     whole, blind = read(item, hints), read(item)
     assert (whole.content.text.text, whole.human_label.class_label.class_name) == ("text", "ham")
-    assert [one.label.class_label.class_name for one in whole.suggestions] == ["spam", "ham"]
+    assert [s.label.class_label.class_name for s in whole.suggestions] == ["spam", "ham"]
     assert (whole.suspicion, whole.rank, whole.reason) == (0.8, 7, "why")
     assert (blind.name, blind.content) == (whole.name, whole.content)
     assert (list(blind.suggestions), blind.suspicion, blind.rank, blind.reason) == ([], 0, 0, "")
@@ -45,17 +45,17 @@ def test_the_halves_are_the_item_and_blind_answers_get_the_first() -> None:
 
 
 def test_no_label_is_preferred_where_nobody_has_said() -> None:
-    whole = read(*item_parts(campaign(), row() | {"preferred_label": None}))
+    whole = read(*serialize_item(campaign(), row() | {"preferred_label": None}))
     assert not whole.HasField("preferred_label")
 
 
 def test_where_gold_is_mixed_in_nothing_tells_the_rank() -> None:
-    whole = read(*item_parts(campaign(gold_uri="gold"), row()))
+    whole = read(*serialize_item(campaign(gold_uri="gold"), row()))
     assert (whole.suspicion, whole.rank, whole.reason) == (0, 0, "")
     assert not whole.HasField("preferred_label")
     assert whole.name.removeprefix("campaigns/test/items/") != "7"
     assert len(whole.suggestions) == 2
-    other = read(*item_parts(campaign(gold_uri="gold", secret="ab"), row()))
+    other = read(*serialize_item(campaign(gold_uri="gold", secret="ab"), row()))
     assert other.name != whole.name  # what is public does not give the name away
 
 
@@ -68,20 +68,20 @@ def test_where_gold_is_mixed_in_nothing_tells_the_rank() -> None:
 def test_a_list_of_leases_reads_as_protobuf_writes_it(
     leases: list[tuple[int, float, int]],
 ) -> None:
-    given, items = [], []
+    queued, items = [], []
     for number, (size, expire_time, attempts) in enumerate(leases):
-        item = b"".join(item_parts(campaign(), row("x" * size)))
+        item = b"".join(serialize_item(campaign(), row("x" * size)))
         items.append(item)
-        given.append(Lease(f"token-{number}", item, expire_time, attempts))
+        queued.append(Lease(f"token-{number}", item, expire_time, attempts))
     expected = [
         leases_pb2.Lease(
-            token=one.token,
+            token=lease.token,
             item=read(item),
-            expire_time=timestamp(one.expire_time),
-            num_earlier_attempts=one.num_earlier_attempts,
+            expire_time=timestamp(lease.expire_time),
+            num_earlier_attempts=lease.num_earlier_attempts,
         )
-        for one, item in zip(given, items, strict=True)
+        for lease, item in zip(queued, items, strict=True)
     ]
-    encoded = leases_bytes(given, campaign())
+    encoded = serialize_leases(queued, campaign())
     assert list(rpc.LeaseItemsResponse.FromString(encoded).leases) == expected
     assert list(rpc.StreamLeasesResponse.FromString(encoded).leases) == expected

@@ -57,15 +57,15 @@ def test_a_large_item_neither_breaks_nor_cuts_its_batch(service: LeaseService) -
     assert whole[0].suspicion == pytest.approx(0.899)
 
 
-def test_only_whoever_holds_the_item_reads_it(service: LeaseService, start: Start) -> None:
+def test_only_whoever_has_a_lease_reads_the_item(service: LeaseService, start: Start) -> None:
     ann, bob = Person(service, "ann"), Person(service, "bob")
     large = ann.lease(2)[1]
-    with pytest.raises(NotFound, match="'bob' holds no lease"):
+    with pytest.raises(NotFound, match="'bob' has no lease"):
         read(bob, large.item.name)
-    with pytest.raises(NotFound, match="holds no lease"):
+    with pytest.raises(NotFound, match="has no lease"):
         read(ann, f"{CAMPAIGN}/items/4")
     ann.say(large, "spam")
-    with pytest.raises(NotFound, match="holds no lease"):
+    with pytest.raises(NotFound, match="has no lease"):
         read(ann, large.item.name)
     with pytest.raises(InvalidInput, match="name"):
         read(ann, f"{CAMPAIGN}/items/../4")

@@ -90,7 +90,7 @@ def test_watching_shows_the_campaign_with_its_counts(start: Start) -> None:
     service = start()
     request = rpc.WatchCampaignRequest(name=CAMPAIGN)
     before = service.watch(request, ADMIN)
-    Person(service, "ann").answers("spam")
+    Person(service, "ann").label_next("spam")
     after = service.watch(request, ADMIN)
     assert (before.stats.num_done, after.stats.num_done) == (0, 1)
     assert after.campaign.name == CAMPAIGN

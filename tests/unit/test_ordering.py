@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from relabel_service.queue.ordering import ORDERS
+from relabel_service.queue.ordering import ORDERINGS
 from relabel_service.server.service import LeaseService
 from relabel_service.tables import delta, schemas
 from tests.conftest import Start
@@ -55,11 +55,11 @@ def test_a_lost_group_lets_others_go_first(start: Start, tmp_path: Path) -> None
     assert ranks(service, 2) == [2, 3]
 
 
-def test_every_order_says_what_it_looks_at_and_how_far_lost_items_go() -> None:
+def test_every_order_names_its_columns_and_how_far_lost_items_go_back() -> None:
     from relabel_service.queue import ordering
     from relabel_service.v1 import campaigns_pb2
 
     named = {
         name.removeprefix("ITEM_ORDER_").lower() for name in campaigns_pb2.ItemOrder.keys()[1:]
     }
-    assert named == set(ORDERS) == set(ordering.LOOKS_AT) == set(ordering.LOST_PLACES)
+    assert named == set(ORDERINGS) == set(ordering.COLUMNS) == set(ordering.SETBACK)

@@ -1,4 +1,4 @@
-"""Orders that look at all rows first do so once, however many calls come meanwhile."""
+"""Orderings that read all rows first do so once, however many calls come meanwhile."""
 
 import threading
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relabel_service.queue.ordering import ORDERS, Placer, by_class
+from relabel_service.queue.ordering import ORDERINGS, Ordering, by_class
 from relabel_service.server import campaign_rpcs
 from relabel_service.server.service import LeaseService
 from relabel_service.v1 import campaigns_pb2
@@ -23,41 +23,41 @@ def get(service: LeaseService) -> campaigns_pb2.Campaign:
     return service.GetCampaign(rpc.GetCampaignRequest(name=CAMPAIGN), ADMIN).campaign
 
 
-def test_a_call_that_cannot_wait_for_the_order_comes_again(
+def test_a_call_that_cannot_wait_for_the_ordering_comes_again(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    may_end, num_made = threading.Event(), []
+    may_end, num_computed = threading.Event(), []
 
-    def slow(rows: Iterable[Any]) -> Placer:
-        num_made.append(1)
-        placer = by_class(rows)
+    def slow(rows: Iterable[Any]) -> Ordering:
+        num_computed.append(1)
+        ordering = by_class(rows)
         may_end.wait()
-        return placer
+        return ordering
 
-    monkeypatch.setitem(ORDERS, "by_class", slow)
-    monkeypatch.setattr(campaign_rpcs, "FILL_S", 0.0)
+    monkeypatch.setitem(ORDERINGS, "by_class", slow)
+    monkeypatch.setattr(campaign_rpcs, "IMPORT_S", 0.0)
     service = LeaseService(start.store)
     request = create_request(write_findings(tmp_path, 3), item_order=BY_CLASS)
-    made = service.CreateCampaign(request, ADMIN).campaign
-    assert get(service) == made
-    assert (made.state, made.num_imported) == (campaigns_pb2.CAMPAIGN_STATE_IMPORTING, 0)
+    created = service.CreateCampaign(request, ADMIN).campaign
+    assert get(service) == created
+    assert (created.state, created.num_imported) == (campaigns_pb2.CAMPAIGN_STATE_IMPORTING, 0)
     may_end.set()
-    monkeypatch.setattr(campaign_rpcs, "FILL_S", 60.0)
+    monkeypatch.setattr(campaign_rpcs, "IMPORT_S", 60.0)
     assert get(service).state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE
-    assert [one.item.rank for one in Person(service, "ann").lease(9)] == [0, 1, 2]
-    assert len(num_made) == 1
+    assert [lease.item.rank for lease in Person(service, "ann").lease(9)] == [0, 1, 2]
+    assert len(num_computed) == 1
 
 
-def test_an_order_that_fails_is_told_and_tried_again(
+def test_an_ordering_that_fails_is_reported_and_tried_again(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(rows: Iterable[Any]) -> Placer:
+    def broken(rows: Iterable[Any]) -> Ordering:
         raise OSError("the disk is gone")
 
     service = LeaseService(start.store)
     request = create_request(write_findings(tmp_path, 3), item_order=BY_CLASS)
     with monkeypatch.context() as patched:
-        patched.setitem(ORDERS, "by_class", broken)
-        made = service.CreateCampaign(request, ADMIN).campaign
-        assert "the disk is gone" in made.failure.message
+        patched.setitem(ORDERINGS, "by_class", broken)
+        created = service.CreateCampaign(request, ADMIN).campaign
+        assert "the disk is gone" in created.failure.message
     assert get(service).state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE

@@ -26,39 +26,39 @@ def test_another_vote_is_asked_for_only_while_votes_do_not_agree(start: Start) -
 def test_agreement_may_be_asked_to_be_more_than_half(start: Start) -> None:
     service = start(num_items=1, votes_required=3, max_votes=4, min_agreement=0.75)
     for name, answer in (("ann", "spam"), ("bob", "spam"), ("cyd", "ham")):
-        Person(service, name).answers(answer)
+        Person(service, name).label_next(answer)
     assert stats(service).num_done == 0
-    Person(service, "dan").answers("spam")
+    Person(service, "dan").label_next("spam")
     assert stats(service).num_done == 1
 
 
 def test_an_item_in_dispute_at_the_cap_goes_to_an_adjudicator(start: Start) -> None:
     service = start(num_items=1, votes_required=2)
-    Person(service, "ann").answers("spam")
-    Person(service, "bob").answers("ham")
+    Person(service, "ann").label_next("spam")
+    Person(service, "bob").label_next("ham")
     assert stats(service).num_escalated == 1
     assert Person(service, "cyd").lease() == []
     score = Person(service, "judy", "adjudicator")
     assert score.lease() == []  # nothing to label
-    score.answers("ham", adjudicate=True)
+    score.label_next("ham", adjudicate=True)
     assert (stats(service).num_done, stats(service).num_escalated) == (1, 0)
 
 
 def test_what_an_adjudicator_cannot_judge_waits_for_another(start: Start) -> None:
     service = start(num_items=1)
-    Person(service, "ann").answers("escalate")
+    Person(service, "ann").label_next("escalate")
     judy, joan = (Person(service, name, "adjudicator") for name in ("judy", "joan"))
     [held] = judy.lease(adjudicate=True)
     assert joan.lease(adjudicate=True) == []
     judy.say(held, "skip")
     assert judy.lease(adjudicate=True) == []
-    joan.answers("spam", adjudicate=True)
+    joan.label_next("spam", adjudicate=True)
     assert stats(service).num_done == 1
 
 
 def test_an_adjudicators_lost_item_goes_to_the_next(start: Start) -> None:
     service = start(num_items=1)
-    Person(service, "ann").answers("escalate")
+    Person(service, "ann").label_next("escalate")
     judy, joan = (Person(service, name, "adjudicator") for name in ("judy", "joan"))
     [late] = judy.lease(adjudicate=True)
     start.clock.now += 301
@@ -69,14 +69,14 @@ def test_an_adjudicators_lost_item_goes_to_the_next(start: Start) -> None:
 
 def test_only_an_adjudicator_adjudicates(start: Start) -> None:
     service = start(num_items=1)
-    Person(service, "ann").answers("escalate")
-    with pytest.raises(PermissionDenied, match="no adjudicator"):
+    Person(service, "ann").label_next("escalate")
+    with pytest.raises(PermissionDenied, match="not an adjudicator"):
         Person(service, "bob").lease(adjudicate=True)
 
 
 def test_nobody_judges_an_item_of_their_own(start: Start) -> None:
     service = start(num_items=1)
-    Person(service, "judy", "adjudicator").answers("escalate")
+    Person(service, "judy", "adjudicator").label_next("escalate")
     assert Person(service, "judy", "adjudicator").lease(adjudicate=True) == []
 
 
@@ -89,6 +89,6 @@ def test_skipped_items_are_offered_as_the_policy_says(
     service = start(num_items=1, votes_required=2, skip_policy=policy)
     for name in ("ann", "bob")[:num_skips]:
         assert stats(service).num_skipped == 0
-        Person(service, name).answers("skip")
+        Person(service, name).label_next("skip")
     assert stats(service).num_skipped == 1
     assert Person(service, "cyd").lease() == []

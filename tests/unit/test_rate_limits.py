@@ -43,11 +43,11 @@ def test_bursts_pass_and_a_steady_flood_does_not() -> None:
         rate.spend("ann")
 
 
-def test_a_labeler_holds_so_many_items_and_no_more(start: Start) -> None:
+def test_a_labeler_has_so_many_leases_and_no_more(start: Start) -> None:
     start(num_items=5)
     service = LeaseService(start.store, limits=Limits(max_leases=3))
     assert len(lease(service, 5)) == 3
-    with pytest.raises(Exhausted, match="holds 3"):
+    with pytest.raises(Exhausted, match="has 3 leases"):
         lease(service, 1)
     start.clock.now += 301
     assert len(lease(service, 2)) == 2

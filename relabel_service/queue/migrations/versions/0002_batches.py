@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from relabel_service.queue import campaigns
-from relabel_service.queue.item_bytes import item_parts
+from relabel_service.queue.item_bytes import serialize_item
 
 revision = "0002"
 down_revision = "0001"
@@ -90,15 +90,15 @@ def _copy_items(connection: sa.Connection, name: str) -> None:
     )
     values = {"name": name, "after": -1, "step": STEP}
     while rows := connection.execute(page, values).mappings().all():
-        parts = [
-            item_parts(campaign, {**row, "suggestions": json.loads(row["suggestions"])})
+        halves = [
+            serialize_item(campaign, {**row, "suggestions": json.loads(row["suggestions"])})
             for row in rows
         ]
         connection.execute(
             put,
             [
                 {**row, "item": item, "hints": hints}
-                for row, (item, hints) in zip(rows, parts, strict=True)
+                for row, (item, hints) in zip(rows, halves, strict=True)
             ],
         )
         values["after"] = rows[-1]["rank"]
