@@ -10,11 +10,13 @@ from typing import Annotated
 
 import typer
 
-from cluster.data.rows import BATCH_ROWS
+from cluster.engine.base import BATCH_ROWS
 from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig, Sampling
+from cluster.mining.config import MineConfig
 from cluster.mining.feedback_data import learn_from_lineage
-from cluster.mining.mine import MineConfig, delete_predictions, mine, write_label_confidence
+from cluster.mining.label_confidence import write_label_confidence
+from cluster.mining.mine import delete_predictions, mine
 from cluster.mining.selection import Selection, parse_budget
 from cluster.scores.feedback import Feedback
 from cluster.training.model_store import ModelStore
@@ -22,7 +24,7 @@ from jobs.common import options
 from jobs.common.session import ray_session, run
 from relabel_service.tables.lineage import decided_keys
 
-LONG = ("rest", "noise_matrix")  # for mined.json and the loop's report
+LONG = ("unasked_histogram", "noise_matrix")  # for result.json and the loop's report
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -60,12 +62,12 @@ def main(
     batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = BATCH_ROWS,
     keep_predictions: Annotated[
         bool,
-        typer.Option("--keep-predictions", help="leave what was judged, for a later --reuse-run"),
+        typer.Option("--keep-predictions", help="leave the scored rows, for a later --reuse-run"),
     ] = False,
     reuse_run: Annotated[
         str | None,
         typer.Option(
-            help="earlier run by the same training into the same table that kept its judgements; "
+            help="earlier run by the same training into the same table that kept its predictions; "
             "only rows new or changed since then are predicted"
         ),
     ] = None,
@@ -97,12 +99,12 @@ def main(
         keep_predictions=keep_predictions,
         reuse_run=reuse_run,
     )
-    with ray_session():
+    with ray_session() as engine:
         if label_confidence is None:
-            mined = mine(mining)
+            mined = mine(mining, engine)
         else:
-            mined = mine(replace(mining, keep_predictions=True))
-            write_label_confidence(mining, label_confidence)
+            mined = mine(replace(mining, keep_predictions=True), engine)
+            write_label_confidence(mining, engine, label_confidence)
             if not keep_predictions:
                 delete_predictions(findings, run_id)
     told = {name: value for name, value in asdict(mined).items() if name not in LONG}

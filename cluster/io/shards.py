@@ -1,45 +1,20 @@
-"""Parquet parts that Ray Data workers write, one file a write task, and that a restart keeps.
+"""Shards: parquet files of some thousand rows each, written whole, which a restarted run keeps.
 
-A part appears whole or not at all, and a task that Ray repeats writes the same
-name again, so the rows of the parts are never doubled.
+A shard appears whole or not at all, and a task that an engine repeats writes the same name
+again, so no row is in two shards.
 """
 
 import io
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from ray.data import Datasink
-from ray.data.block import BlockAccessor
 
 from cluster.io.folder import Folder
 
-# A restart judges again what was in no part yet, and ranking is some tasks a part.
+# A run that is cut off loses what is in no shard yet; a function call for each shard costs time.
 SHARD_ROWS = 4_096
-
-
-class ShardsSink(Datasink[str]):
-    """Writes blocks, PART_ROWS or more together, as `<folder>/<attempt>-<task>.parquet`.
-
-    attempt: told apart from earlier executions whose parts are kept.
-    """
-
-    def __init__(self, folder: Folder, name: str, *, attempt: str) -> None:
-        self._folder, self._name, self._attempt = folder, name, attempt
-
-    @property
-    def min_rows_per_write(self) -> int:
-        return SHARD_ROWS
-
-    def write(self, blocks: Iterable[Any], ctx: Any) -> str:
-        tables = [BlockAccessor.for_block(block).to_arrow() for block in blocks]
-        name = f"{self._name}/{self._attempt}-{ctx.task_idx:06d}.parquet"
-        filled = [table for table in tables if table.num_rows]
-        if filled:
-            write_shard(self._folder, name, pa.concat_tables(filled, promote_options="permissive"))
-        return name
 
 
 def write_shard(folder: Folder, name: str, table: pa.Table) -> int:
@@ -57,31 +32,33 @@ def read_shard(
     *,
     leave_out: Sequence[str] = (),
 ) -> pa.Table:
-    """A part's rows; all columns, those named, or all but those left out."""
+    """A shard's rows; all columns, those named, or all but those left out."""
     file = pq.ParquetFile(io.BytesIO(folder.read(name)))
-    wanted = columns or [one for one in file.schema_arrow.names if one not in leave_out]
+    wanted = columns or [column for column in file.schema_arrow.names if column not in leave_out]
     return file.read(columns=list(wanted))
 
 
 def shard_names(folder: Folder, name: str) -> list[str]:
+    """The shards in the folder's sub-folder `name`, sorted."""
     return folder.names(name, ".parquet")
 
 
-def not_in_shards(parts: pa.Table) -> Any:
-    """A batch function that drops the ROWS that `parts` (id, fault) hold already.
+class NotIn:
+    """A batch function that drops the ROWS that are in some shards already.
 
-    Fit and unfit rows apart: of rows that share an id, one is fit.
+    Rows with and without a fault are looked up apart: of rows that share an id, one has none.
     """
-    fit = pc.is_null(parts["fault"])
-    fit_ids = parts.filter(fit)["id"].combine_chunks().unique()
-    unfit_ids = parts.filter(pc.invert(fit))["id"].combine_chunks().unique()
 
-    def keep(batch: pa.Table) -> pa.Table:
-        done = pc.if_else(
+    def __init__(self, written: pa.Table) -> None:
+        """written: `id` and `fault` of the shards' rows."""
+        has_no_fault = pc.is_null(written["fault"])
+        self._valid = written.filter(has_no_fault)["id"].combine_chunks().unique()
+        self._invalid = written.filter(pc.invert(has_no_fault))["id"].combine_chunks().unique()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        is_written = pc.if_else(
             pc.is_null(batch["fault"]),
-            pc.is_in(batch["id"], value_set=fit_ids),
-            pc.is_in(batch["id"], value_set=unfit_ids),
+            pc.is_in(batch["id"], value_set=self._valid),
+            pc.is_in(batch["id"], value_set=self._invalid),
         )
-        return batch.filter(pc.invert(done))
-
-    return keep
+        return batch.filter(pc.invert(is_written))

@@ -81,6 +81,7 @@ UseFeedback = Annotated[
     bool,
     typer.Option(help="let what people have answered so far have a say in the ranking"),
 ]
+Seed = Annotated[int, typer.Option(help="makes folds, models and draws repeatable")]
 Encoder = Annotated[
     str | None,
     typer.Option(

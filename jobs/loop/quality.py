@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cluster.mining.mine import MineResult
-from cluster.mining.unasked import middles
+from cluster.mining.config import MineResult
+from cluster.mining.unasked import bin_middles
 from cluster.scores.calibration import (
     Doubles,
     ErrorsLeft,
@@ -96,15 +96,19 @@ class Answered:
         )
 
 
-def quality(mined: MineResult, rest: Sequence[int], answered: Answered, pace: Pace) -> Quality:
-    """mined: the run whose findings, and audit if any, were answered. rest: what nobody has decided
-    since, by P(wrong) as the answers have taught it (cluster.mining.mine.doubt), [bins]."""
-    unasked = np.repeat(middles(len(rest)), rest)
+def quality(
+    mined: MineResult, unasked_histogram: Sequence[int], answered: Answered, pace: Pace
+) -> Quality:
+    """mined: the run whose findings, and audit if any, were answered. unasked_histogram:
+    what nobody has decided on since, by P(wrong) (mining.label_confidence), [bins]."""
+    unasked = np.repeat(bin_middles(len(unasked_histogram)), unasked_histogram)
     per_minute = float(np.sort(unasked)[::-1][:BATCH].mean()) * 60 / pace.seconds_per_label
     curve = reliability(answered.suspicion, answered.wrong) if len(answered.wrong) else None
     return Quality(
         num_found=int(answered.wrong.sum()),
-        errors_left=_left(unasked, answered.wrong[answered.audit], int(np.sum(mined.rest))),
+        errors_left=_left(
+            unasked, answered.wrong[answered.audit], int(np.sum(mined.unasked_histogram))
+        ),
         curve=_bins(curve) if curve else (),
         errors_per_minute=per_minute if len(unasked) else 0.0,
         num_worth_asking=_worth(unasked, pace),

@@ -11,20 +11,18 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from cluster.data.rows import Source, check
+from cluster.engine.base import Engine
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
 from cluster.io.folder import Folder
+from cluster.mining.config import MineConfig, MineResult
 from cluster.mining.feedback_data import learn_from_lineage
-from cluster.mining.mine import (
-    MineConfig,
-    MineResult,
-    delete_predictions,
-    mine,
-    write_label_confidence,
-)
+from cluster.mining.label_confidence import write_label_confidence
+from cluster.mining.mine import delete_predictions, mine
 from cluster.mining.selection import Selection
 from cluster.scores.feedback import Feedback
-from cluster.training.train import TrainConfig, train
+from cluster.training.config import TrainConfig
+from cluster.training.train import train
 from cluster.versions.merge import Consensus, MergeConfig, MergeResult, decide, merge
 from jobs.loop.quality import Answered, Pace, Quality, quality
 from jobs.loop.resume import pin_version
@@ -125,9 +123,15 @@ class Rounds:
     """Runs a Loop against a service."""
 
     def __init__(
-        self, loop: LoopConfig, *, client: Client, labeling: Labeling, progress: Progress
+        self,
+        loop: LoopConfig,
+        *,
+        engine: Engine,
+        client: Client,
+        labeling: Labeling,
+        progress: Progress,
     ) -> None:
-        self._loop, self._client = loop, client
+        self._loop, self._engine, self._client = loop, engine, client
         self._labeling, self._progress = labeling, progress
         self._folder = Folder(loop.out)
 
@@ -157,7 +161,7 @@ class Rounds:
             metrics = self._measure(source, f"v{number}", training)
             self._forget_before(number)
         with self._progress.step(f"v{number} mine", None):
-            mined = mine(self.mining(number))
+            mined = mine(self.mining(number), self._engine)
         campaign = self._label(number, mined)
         with self._progress.step(f"v{number} merge", None):
             done = self._client.finalize(campaign, results_uri=self._at("results"))
@@ -174,8 +178,8 @@ class Rounds:
             now = self.mining(number)
             if not loop.feedback:  # answers that do not rank still tell what is left
                 now = replace(now, feedback=learn_from_lineage(self._lineage))
-            rest = write_label_confidence(now, self._doubts(number + 1))
-            told = quality(mined, rest, Answered.of(results, decisions), loop.pace)
+            unasked = write_label_confidence(now, self._engine, self._label_confidence(number + 1))
+            told = quality(mined, unasked, Answered.of(results, decisions), loop.pace)
         leased = delta.read_run(self._at("findings"), mined.run_id, columns=["id", "unit", "rank"])
         asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))
         wrong = self._wrong_parts(source)
@@ -217,7 +221,7 @@ class Rounds:
         if number == 1:
             return training  # nobody has decided anything
         if self._loop.label_confidence:
-            training = replace(training, label_confidence_uri=self._doubts(number))
+            training = replace(training, label_confidence_uri=self._label_confidence(number))
         tried = [replace(training, reviewed_weight=one) for one in self._loop.reviewed_weights]
         if len(tried) == 1:
             return tried[0]
@@ -229,10 +233,10 @@ class Rounds:
     ) -> float:
         assert self._loop.choose_on is not None
         store_uri = self._at(f"models/v{number}-weigh-{training.reviewed_weight:g}")
-        train(source, replace(training, num_folds=0), store_uri)
+        train(source, replace(training, num_folds=0), store_uri, self._engine)
         dev = {self._loop.choose_on: self._loop.tests[self._loop.choose_on]}
         advance(1)
-        told = evaluate(store_uri, dev, self._loop.inference)[self._loop.choose_on]
+        told = evaluate(store_uri, dev, self._loop.inference, self._engine)[self._loop.choose_on]
         return next(iter(told.values()))
 
     def _measure(
@@ -240,9 +244,9 @@ class Rounds:
     ) -> Mapping[str, Mapping[str, float]]:
         store_uri = self._at(f"models/{name}")
         with self._progress.step(f"{name} train", None):
-            train(source, training, store_uri)
+            train(source, training, store_uri, self._engine)
         with self._progress.step(f"{name} measure", None):
-            return evaluate(store_uri, self._loop.tests, self._loop.inference)
+            return evaluate(store_uri, self._loop.tests, self._loop.inference, self._engine)
 
     def mining(self, number: int) -> MineConfig:
         """How a round mines, by what people have decided so far.
@@ -303,9 +307,9 @@ class Rounds:
         given = gold_labels(source, source.label_column)
         return frozenset(wrong_keys(task_named(source.task), given, truth))
 
-    def _doubts(self, number: int) -> str:
+    def _label_confidence(self, number: int) -> str:
         """Of the labels that the round starts from."""
-        return self._at(f"doubts/v{number}")
+        return self._at(f"label_confidence/v{number}")
 
     @property
     def _lineage(self) -> str:
@@ -341,7 +345,7 @@ def wrong_keys(
 def _audit(mined: MineResult) -> Audit | None:
     if not mined.num_audit:
         return None
-    return Audit(uri=mined.audit_uri, run_id=mined.run_id, population=sum(mined.rest))
+    return Audit(uri=mined.audit_uri, run_id=mined.run_id, population=sum(mined.unasked_histogram))
 
 
 def _share(some: Parts, among: Parts | None) -> float | None:
