@@ -41,7 +41,8 @@ def prepare(folder: Path, contents: Sequence[str]) -> None:
     for content in contents:
         tokens = json.loads(content)
         for index in range(len(tokens)):
-            counts.update(set(_features(tokens, index)))
+            # In order: where counts are equal a set's order, so the model, would differ by process.
+            counts.update(dict.fromkeys(_features(tokens, index), 1))
     common = [name for name, count in counts.most_common(MAX_FEATURES) if count > 1]
     (folder / FILE).write_text(json.dumps(common))
 
