@@ -154,5 +154,5 @@ def test_models_by_path_train_and_predict_without_it_afterwards(kind: str, tmp_p
 def test_a_model_that_hears_nothing_is_refused(tmp_path: Path) -> None:
     BertConfig(vocab_size=10, hidden_size=8, num_attention_heads=1).save_pretrained(tmp_path / "t")
     for path in ("t", "nowhere"):
-        with pytest.raises(InvalidInput, match="is no sound model by hub id or local path"):
+        with pytest.raises(InvalidInput, match="is not a sound model by hub id or local path"):
             model_task(NAME).prepare(tmp_path, model=str(tmp_path / path), contents=[], labels=[])

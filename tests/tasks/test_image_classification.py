@@ -148,5 +148,5 @@ def test_a_model_that_sees_no_pictures_is_refused(model: str, tmp_path: Path) ->
     )
     PROCESSOR.save_pretrained(tmp_path / "text")
     asked = str(tmp_path / model)
-    with pytest.raises(InvalidInput, match="is no picture model by hub id or local path"):
+    with pytest.raises(InvalidInput, match="is not a picture model by hub id or local path"):
         model_task(NAME).prepare(tmp_path, model=asked, contents=[], labels=[])
