@@ -2,7 +2,7 @@
 
 Goh, Tkachenko, Mueller: "CROWDLAB: Supervised learning to infer consensus labels and
 quality scores for data with multiple annotators" (2022). For tasks whose label is one
-of a few classes; the other tasks take consensus.majority.
+of a few classes; the other tasks take votes.majority.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ import pyarrow as pa
 from cleanlab.multiannotator import get_label_quality_multiannotator
 
 from relabel_service.errors import InvalidInput
-from relabel_service.votes.majority import Key, answers_on_rows, decisions_of
+from relabel_service.votes.majority import Key, decisions_of, results_on_rows
 
 # One labeler. quality in [0, 1], higher is better: how far its votes are to be believed.
 QUALITY = pa.schema(
@@ -31,16 +31,16 @@ QUALITY = pa.schema(
 
 
 def crowdlab(results: pa.Table, findings: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """consensus.DECISIONS and QUALITY of one campaign.
+    """votes.majority.DECISIONS and QUALITY of one campaign.
 
-    results: tables.RESULTS; findings: tables.FINDINGS of the run, for the model's view.
-    Raises InvalidInput when the task has no classes, labels are no single class, or nobody
+    results: schemas.RESULTS; findings: schemas.FINDINGS of the run, for the model's prediction.
+    Raises InvalidInput when the task has no classes, a label is not a single class, or nobody
     voted, or no two people on the same row: then there is nothing to weigh.
     """
     classes = findings["classes"][0].as_py() if findings.num_rows else []
     if not classes:
         raise InvalidInput.of("findings", "name no classes; use the majority of the votes")
-    rows = answers_on_rows(results)
+    rows = results_on_rows(results)
     votes = pd.DataFrame(rows.select(["id", "unit", "labeler", "label", "role"]).to_pylist())
     votes = (
         votes[votes["label"].notna() & (votes["role"] != "adjudicator")] if len(votes) else votes

@@ -11,14 +11,14 @@ from cluster.data.rows import Source
 from cluster.versions.write import WriteConfig, require_versions, write
 from relabel_service.errors import NotFound
 from relabel_service.tables import delta
-from relabel_service.votes.majority import answers_on_rows, majority
+from relabel_service.votes.majority import majority, results_on_rows
 
 
 class Consensus(StrEnum):
     """How votes become decisions."""
 
     MAJORITY = "majority"  # more than half of them
-    CROWDLAB = "crowdlab"  # weighed by the model's view and by each labeler's quality
+    CROWDLAB = "crowdlab"  # weighed by the model's prediction and by each labeler's quality
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def merge(config: MergeConfig) -> MergeResult:
 
 
 def decide(results: pa.Table, consensus: Consensus) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """consensus.DECISIONS, and rows of crowdlab.QUALITY where labelers are weighed.
+    """votes.majority.DECISIONS, and rows of crowdlab.QUALITY where labelers are weighed.
 
-    results: tables.RESULTS of one campaign. Raises InvalidInput when its votes cannot be weighed.
+    results: schemas.RESULTS of one campaign. Raises InvalidInput when its votes cannot be weighed.
     """
     if consensus is Consensus.MAJORITY:
         return majority(results), []
@@ -109,7 +109,7 @@ def _app_id(config: MergeConfig, run_id: str) -> str:
 
 
 def _results(config: MergeConfig) -> pa.Table:
-    results = answers_on_rows(delta.read_where(config.results_uri, {"campaign": config.campaign}))
+    results = results_on_rows(delta.read_where(config.results_uri, {"campaign": config.campaign}))
     if not results.num_rows:
         raise NotFound(
             f"{config.results_uri!r} holds no results of campaign {config.campaign!r}; "
