@@ -30,10 +30,12 @@ from transformers import SwinConfig, SwinForImageClassification, ViTImageProcess
 from bench.mining import spread
 from cluster.data.rows import Source, latest
 from cluster.engine.devices import Workers, autocast, device, to_device
+from cluster.engine.ray import RayEngine
 from cluster.interfaces import Tensors
 from cluster.tasks import model_task
+from cluster.training.config import TrainConfig
 from cluster.training.loop import MAX_GRADIENT_NORM
-from cluster.training.train import TrainConfig, train
+from cluster.training.train import train
 from jobs.common import options
 from jobs.common.session import ray_session
 from relabel_service.media.fetch import data_uri
@@ -68,7 +70,7 @@ def main(
                 checkpoint_interval_s=3600.0,
             )
             started = time.perf_counter()
-            train(source, settings, str(folder / f"ours-{turn}-{epochs}"))
+            train(source, settings, str(folder / f"ours-{turn}-{epochs}"), RayEngine())
             return time.perf_counter() - started
 
         alone, bare, ours = [], [], []

@@ -24,6 +24,7 @@ import typer
 
 from cluster.data.rows import Source, check, latest
 from cluster.engine.devices import Workers
+from cluster.engine.ray import RayEngine
 from cluster.inference.predict import InferenceConfig, Predictor, Sampling
 from cluster.mining.mine import MineConfig, mine
 from cluster.mining.selection import Selection
@@ -116,7 +117,8 @@ def _ours_s(
             run_id=run_id,
             selection=Selection(top=100),
             inference=inference,
-        )
+        ),
+        RayEngine(),
     )
     return sum(mined.seconds.values())
 

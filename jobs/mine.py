@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.data.rows import BATCH_ROWS
+from cluster.engine.base import BATCH_ROWS
 from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.mining.feedback_data import learn_from_lineage
@@ -97,11 +97,11 @@ def main(
         keep_predictions=keep_predictions,
         reuse_run=reuse_run,
     )
-    with ray_session():
+    with ray_session() as engine:
         if label_confidence is None:
-            mined = mine(mining)
+            mined = mine(mining, engine)
         else:
-            mined = mine(replace(mining, keep_predictions=True))
+            mined = mine(replace(mining, keep_predictions=True), engine)
             write_label_confidence(mining, label_confidence)
             if not keep_predictions:
                 delete_predictions(findings, run_id)

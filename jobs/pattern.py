@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import typer
 
 from cluster.data.rows import Source, latest, rows
+from cluster.engine.base import Engine
 from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection, parse_budget
@@ -87,11 +88,11 @@ def main(
     selection = Selection(
         top=top, budget=parse_budget(budget) if budget else None, threshold=threshold
     )
-    with ray_session():
+    with ray_session() as engine:
         known = [
             *_typed(source, case or [], label, similarity_by),
-            *_of_rows(source, case_id or [], label),
-            *(_of_table(source, cases) if cases else []),
+            *_of_rows(engine, source, case_id or [], label),
+            *(_of_table(engine, source, cases) if cases else []),
         ]
         found = find(
             Pattern(
@@ -105,7 +106,8 @@ def main(
                 inference=InferenceConfig(workers=Workers(num_workers, use_gpu, cpus_per_gpu)),
                 decided=decided_keys(lineage),
                 new_classes=new_class,
-            )
+            ),
+            engine,
         )
     print(json.dumps(asdict(found), indent=2))
 
@@ -123,7 +125,9 @@ def _typed(
     return found
 
 
-def _of_rows(source: Source, ids: Sequence[str], label: str | None) -> list[ExampleError]:
+def _of_rows(
+    engine: Engine, source: Source, ids: Sequence[str], label: str | None
+) -> list[ExampleError]:
     """Cases that are rows of the data set. Raises NotFound naming those that are not there."""
     if not ids:
         return []
@@ -134,7 +138,7 @@ def _of_rows(source: Source, ids: Sequence[str], label: str | None) -> list[Exam
             pc.and_(batch["fault"].is_null(), pc.is_in(batch["id"], value_set=wanted))
         )
 
-    found = rows(source).map_batches(keep, batch_format="pyarrow").take_all()
+    found = rows(engine, source).map(keep).to_table().to_pylist()
     contents = {row["id"]: row["content"] for row in found}
     if missing := [name for name in ids if name not in contents]:
         raise NotFound(
@@ -143,10 +147,10 @@ def _of_rows(source: Source, ids: Sequence[str], label: str | None) -> list[Exam
     return [ExampleError(contents[one], _right(source, label, contents[one]), one) for one in ids]
 
 
-def _of_table(source: Source, uri: str) -> list[ExampleError]:
+def _of_table(engine: Engine, source: Source, uri: str) -> list[ExampleError]:
     """Cases of a table of their own. Raises InvalidInput naming the first unfit row's fault."""
     table = latest(replace(source, uri=uri, version=None))
-    found = rows(table).take_all()
+    found = rows(engine, table).to_table().to_pylist()
     for row in found:
         if row["fault"]:
             raise InvalidInput.of("cases", f"{uri!r}, row {row['id']!r}: {row['fault']}")

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.data.rows import Source, latest
+from cluster.engine.base import Engine
 from cluster.engine.devices import Workers
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig, Sampling
@@ -26,7 +27,8 @@ from cluster.io.folder import Folder
 from cluster.mining.mine import MineConfig, mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
-from cluster.training.train import TrainConfig, train
+from cluster.training.config import TrainConfig
+from cluster.training.train import train
 from cluster.versions.policy import Rule, apply
 from cluster.versions.write import Action
 from jobs.common import options
@@ -76,20 +78,22 @@ class Round:
     num_wrong: int | None = None
 
 
-def refine(asked: SelfRefineConfig) -> Iterator[Round]:
+def refine(asked: SelfRefineConfig, engine: Engine) -> Iterator[Round]:
     """Each round as it ends. Run again, it tells what it told, and continues."""
     folder = Folder(asked.out)
     for number in range(1, asked.num_rounds + 2):
         last = number > asked.num_rounds
-        yield _round(asked, folder, number, last=last)
+        yield _round(engine, asked, folder, number, last=last)
 
 
-def _round(asked: SelfRefineConfig, folder: Folder, number: int, *, last: bool) -> Round:
+def _round(
+    engine: Engine, asked: SelfRefineConfig, folder: Folder, number: int, *, last: bool
+) -> Round:
     """The last round measures and changes nothing."""
     source, run_id = pin_version(folder, f"rounds/{number}", asked.source), f"round-{number}"
     store_uri, findings_uri = folder.address(f"models/v{number}"), folder.address("findings")
-    manifest = train(source, asked.training, store_uri)
-    measured = evaluate(store_uri, asked.tests, asked.inference)
+    manifest = train(source, asked.training, store_uri, engine)
+    measured = evaluate(store_uri, asked.tests, asked.inference, engine)
     mine(
         MineConfig(
             source=source,
@@ -99,7 +103,8 @@ def _round(asked: SelfRefineConfig, folder: Folder, number: int, *, last: bool) 
             run_id=run_id,
             selection=Selection(threshold=0.0),
             inference=asked.inference,
-        )
+        ),
+        engine,
     )
     num_changed = 0
     if not last:
@@ -220,8 +225,8 @@ def main(
         gold_column=_present(source, gold_column),
     )
     made: list[Round] = []
-    with ray_session():
-        made += refine(asked)
+    with ray_session() as engine:
+        made += refine(asked, engine)
     Console(stderr=True).print(table(made))
     print(json.dumps([asdict(one) for one in made], indent=2))
 

@@ -13,7 +13,8 @@ import typer
 from cluster.engine.devices import Workers
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
-from cluster.training.train import TrainConfig, train
+from cluster.training.config import TrainConfig
+from cluster.training.train import train
 from jobs.common import options
 from jobs.common.session import ray_session, run
 from relabel_service.errors import InvalidInput
@@ -78,8 +79,8 @@ def main(
         version=version,
         weight_column=weight_column,
     )
-    with ray_session():
-        manifest = train(source, settings, out)
+    with ray_session() as engine:
+        manifest = train(source, settings, out, engine)
         told: dict[str, Any] = {
             "out": out,
             "dataset_version": source.version,
@@ -90,7 +91,9 @@ def main(
         }
         if test is not None:
             scored = options.like_trained(manifest, test, label_column=gold_column)
-            told |= evaluate(out, {"test": scored}, InferenceConfig(workers=settings.workers))
+            told |= evaluate(
+                out, {"test": scored}, InferenceConfig(workers=settings.workers), engine
+            )
     print(json.dumps(told, indent=2))
 
 

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from cluster.data.folds import id_keys
 from cluster.data.near_duplicates import NUM_BANDS, band_keys, groups
-from cluster.data.rows import BATCH_ROWS, Source, rows
+from cluster.data.rows import Source, rows
+from cluster.engine.base import Engine
 from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
@@ -51,14 +52,16 @@ class TableProfile:
     near_duplicates: npt.NDArray[np.uint64]
 
 
-def profile_table(source: Source) -> TableProfile:
-    """Look at every row of a pinned source once. Raises InvalidInput when none is fit."""
+def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = False) -> TableProfile:
+    """Look at every row of a pinned source once. Raises InvalidInput when none is fit.
+
+    near_duplicates: whether to find them, which costs more than all the rest.
+    """
     parts = (
-        rows(source)
-        .map_batches(
-            partial(_part, task=source.task), batch_format="pyarrow", batch_size=BATCH_ROWS
-        )
-        .take_all()
+        rows(engine, source)
+        .map(partial(_part, task=source.task, near_duplicates=near_duplicates))
+        .to_table()
+        .to_pylist()
     )
     num_rows = sum(part["num_rows"] for part in parts)
     num_faults = sum(part["num_faults"] for part in parts)
@@ -70,7 +73,7 @@ def profile_table(source: Source) -> TableProfile:
     classes: Counter[str] = Counter()
     for part in parts:
         classes.update(json.loads(part["classes"]))
-    repeated = _repeated(source, _joined(parts, "keys"))
+    repeated = _repeated(engine, source, _joined(parts, "keys"))
     bands = _joined(parts, "bands").reshape(-1, NUM_BANDS)
     return TableProfile(
         num_rows=num_rows,
@@ -83,13 +86,14 @@ def profile_table(source: Source) -> TableProfile:
     )
 
 
-def _part(batch: pa.Table, *, task: str) -> pa.Table:
+def _part(batch: pa.Table, *, task: str, near_duplicates: bool) -> pa.Table:
     fit = batch.filter(batch["fault"].is_null())
     light, models = task_named(task), model_task(task)
     classes = Counter(
         name for label in fit["label"].to_pylist() for name in light.classes_in(label)
     )
-    features = [models.shingles(content) for content in fit["content"].to_pylist()]
+    contents = fit["content"].to_pylist() if near_duplicates else []
+    features = [models.shingles(content) for content in contents]
     bands = [band_keys(some) for some in features if some is not None]
     part = {
         "num_rows": batch.num_rows,
@@ -107,16 +111,14 @@ def _joined(parts: list[dict[str, bytes]], name: str) -> npt.NDArray[np.uint64]:
     return np.concatenate([np.frombuffer(part[name], np.uint64) for part in parts])
 
 
-def _repeated(source: Source, keys: npt.NDArray[np.uint64]) -> dict[str, int]:
+def _repeated(engine: Engine, source: Source, keys: npt.NDArray[np.uint64]) -> dict[str, int]:
     """Ids used more than once and how often: by hash, then asking the table for those few."""
     values, counts = np.unique(keys, return_counts=True)
     suspects = values[counts > 1]
     if not suspects.size:
         return {}
-    found = rows(source).map_batches(
-        partial(_ids_of, keys=suspects), batch_format="pyarrow", batch_size=BATCH_ROWS
-    )
-    counted = Counter(row["id"] for row in found.take_all())
+    found = rows(engine, source).map(partial(_ids_of, keys=suspects)).to_table()
+    counted = Counter(found["id"].to_pylist())
     return {name: number for name, number in counted.items() if number > 1}
 
 

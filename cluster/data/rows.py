@@ -16,20 +16,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-import ray.data
 from pyarrow.fs import FileSystem
 
+from cluster.engine.base import Batches, Engine
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables.delta import is_delta, open_table
 from relabel_service.tasks import Task, task_named
 
 ID_BYTES = 16
 MAX_ROW_TEXT = 2_000  # characters of a quarantined row kept for the person who mends it
-# As many as one process handles at a time, blocks and batches alike: larger batches would join
-# blocks again. Ray's own blocks follow bytes (128 MiB): a million short texts would be one, and
-# all but one worker would have nothing to do.
-BATCH_ROWS = 1_024
-GROUPING_PARTITIONS = 8  # of the few rows that share ids; Ray would make 200
 
 # A row of any task; fault is null where the row is fit, row is its text form where it is not.
 # weight: how much the row counts in training, 0 or more; 1 for all where nothing says otherwise.
@@ -109,39 +104,31 @@ def latest(source: Source) -> Source:
     return source
 
 
-def read(source: Source, *, extra: Iterable[str] = ()) -> "ray.data.Dataset":
-    """The user's own columns, and `extra` ones, as a Ray data set of a pinned source."""
+def read(engine: Engine, source: Source, *, extra: Iterable[str] = ()) -> Batches:
+    """The user's own columns, and `extra` ones, of a pinned source."""
     columns = [*source.columns, *(name for name in extra if name not in source.columns)]
-    table: ray.data.Dataset
-    if source.is_delta:
-        table = ray.data.read_delta(source.uri, version=source.version, columns=columns)
-    else:
-        table = ray.data.read_parquet(source.uri).select_columns(columns)
-    return table.repartition(target_num_rows_per_block=BATCH_ROWS)
+    return engine.read(source.uri, columns, version=source.version)
 
 
 def rows(
-    source: Source, *, classes: Iterable[str] = (), repeated: frozenset[str] = frozenset()
-) -> "ray.data.Dataset":
+    engine: Engine,
+    source: Source,
+    *,
+    classes: Iterable[str] = (),
+    repeated: frozenset[str] = frozenset(),
+) -> Batches:
     """ROWS of a pinned source: as many as the table holds.
 
     classes: labels allowed; any when empty. repeated: ids known to be used more
-    than once (Survey.repeated); of each, one row is kept and the others get a fault.
+    than once (TableProfile.repeated); of each, one row is kept and the others get a fault.
     """
-    checked = read(source).map_batches(
-        partial(check, source=source, classes=tuple(classes)),
-        batch_format="pyarrow",
-        batch_size=BATCH_ROWS,
-    )
+    checked = read(engine, source).map(partial(check, source=source, classes=tuple(classes)))
     if not repeated:
         return checked
-    known = pa.array(sorted(repeated))
-    alone = checked.map_batches(partial(_keep, ids=known, inside=False), batch_format="pyarrow")
-    copies = checked.map_batches(partial(_keep, ids=known, inside=True), batch_format="pyarrow")
-    told = copies.groupby("id", num_partitions=GROUPING_PARTITIONS).map_groups(
-        _tell_copies, batch_format="pyarrow"
-    )
-    return alone.union(told)
+    ids = pa.array(sorted(repeated))
+    alone = checked.map(partial(_keep, ids=ids, inside=False))
+    copies = checked.map(partial(_keep, ids=ids, inside=True))
+    return alone.union(copies.map_all(_keep_one_of_each_id))
 
 
 def check(batch: pa.Table, *, source: Source, classes: tuple[str, ...] = ()) -> pa.Table:
@@ -196,9 +183,17 @@ def _keep(batch: pa.Table, *, ids: pa.Array, inside: bool) -> pa.Table:
     return batch.filter(known if inside else pc.invert(known))
 
 
-def _tell_copies(group: pa.Table) -> pa.Table:
-    """Keep one fit row of those that share an id, the same one whatever their order."""
-    copies = sorted(group.to_pylist(), key=lambda row: (row["fault"] or "", row["label"] or ""))
+def _keep_one_of_each_id(copies: pa.Table) -> pa.Table:
+    """One valid row of those that share an id, the same one whatever their order."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in copies.to_pylist():
+        groups.setdefault(row["id"], []).append(row)
+    kept = [row for group in groups.values() for row in _with_faults(group)]
+    return pa.Table.from_pylist(kept, schema=ROWS)
+
+
+def _with_faults(copies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    copies = sorted(copies, key=lambda row: (row["fault"] or "", row["label"] or ""))
     for row in copies[1:]:
         if not row["fault"]:
             row["fault"] = (
@@ -209,7 +204,7 @@ def _tell_copies(group: pa.Table) -> pa.Table:
                 {"content": row["content"], "label": row["label"]}, ensure_ascii=False
             )[:MAX_ROW_TEXT]
             row["content"] = row["label"] = row["weight"] = None
-    return pa.Table.from_pylist(copies, schema=ROWS)
+    return copies
 
 
 def _parquet_columns(uri: str) -> list[str]:

@@ -75,11 +75,14 @@ class Fit:
 
     fit_runs: called with a worker's rows and the names of the runs to fit there. Where several
     workers share the rows of a run, torch.distributed is set up, and each gets its own part.
+    num_rows: of the rows. work_uri: folder for files of the engine's own; whoever asks deletes it.
     """
 
     rows: Batches
     runs: tuple[str, ...]
     fit_runs: Callable[[pa.Table, Sequence[str]], None]
+    num_rows: int
+    work_uri: str
 
 
 class Engine(Protocol):

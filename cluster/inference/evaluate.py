@@ -9,14 +9,15 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.data.rows import Source, rows
+from cluster.engine.base import Engine
 from cluster.inference.predict import InferenceConfig, Predictor, Sampling
 from cluster.tasks import model_task
 from cluster.training.model_store import ModelStore
 from relabel_service.errors import InvalidInput
 
 
-class _Answers:
-    """A Ray Data actor: rows -> answers and true labels of each test, pickled for the driver."""
+class _TestPredictor:
+    """Rows -> answers and true labels of each test, pickled for the driver."""
 
     def __init__(self, store_uri: str) -> None:
         self._predictor = Predictor(store_uri, Sampling.IN_SAMPLE)
@@ -48,7 +49,7 @@ class Answered:
 
 
 def evaluate(
-    store_uri: str, tests: Mapping[str, Source], settings: InferenceConfig
+    store_uri: str, tests: Mapping[str, Source], config: InferenceConfig, engine: Engine
 ) -> dict[str, dict[str, float]]:
     """Test name -> metrics over the whole of that pinned source, the task's headline first.
 
@@ -57,12 +58,12 @@ def evaluate(
     task = model_task(ModelStore(store_uri).manifest().source.task)
     return {
         name: task.metrics(told.answers, told.labels)
-        for name, told in answer(store_uri, tests, settings).items()
+        for name, told in answer(store_uri, tests, config, engine).items()
     }
 
 
 def answer(
-    store_uri: str, tests: Mapping[str, Source], settings: InferenceConfig
+    store_uri: str, tests: Mapping[str, Source], config: InferenceConfig, engine: Engine
 ) -> dict[str, Answered]:
     """Test name -> what the model says of each row, in the order of the ids.
 
@@ -72,18 +73,17 @@ def answer(
         return {}
     manifest = ModelStore(store_uri).manifest()
     first, *others = [
-        rows(source, classes=manifest.classes).map_batches(
-            partial(_named, test=name), batch_format="pyarrow"
-        )
+        rows(engine, source, classes=manifest.classes).map(partial(_named, test=name))
         for name, source in tests.items()
     ]
-    found = settings.map(first.union(*others) if others else first, _Answers, store_uri)
+    found = config.map(first.union(*others), partial(_TestPredictor, store_uri))
     told = {name: Answered() for name in tests}
-    for part in found.take_all():
-        for name, row_id, said, label in zip(*pickle.loads(part["told"]), strict=True):
-            told[name].ids.append(row_id)
-            told[name].answers.append(said)
-            told[name].labels.append(label)
+    for batch in found:
+        for part in batch["told"].to_pylist():
+            for name, row_id, said, label in zip(*pickle.loads(part), strict=True):
+                told[name].ids.append(row_id)
+                told[name].answers.append(said)
+                told[name].labels.append(label)
     for name, one in told.items():
         if not one.ids:
             raise InvalidInput.of(

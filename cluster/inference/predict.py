@@ -1,9 +1,9 @@
 """Batched inference: each row by a model that has not seen it, and what its label is against that.
 
-Runs in Ray Data actors. Rows that break the schema pass through with their fault.
+Runs in an engine's workers. Rows that break the schema pass through with their fault.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, cast
@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from ray.data import ActorPoolStrategy, Dataset
 from torch import nn
 
-from cluster.data.rows import BATCH_ROWS
+from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction
 from cluster.engine.devices import Workers, autocast, device, to_device
 from cluster.interfaces import Learner
 from cluster.training.model_store import ALL, ModelStore, fold_run
@@ -33,30 +32,19 @@ class Sampling(StrEnum):
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """How to predict. batch_rows: rows an actor sorts by size at once."""
+    """How to predict. batch_rows: rows that a worker sorts by size at once."""
 
     sampling: Sampling = Sampling.OUT_OF_SAMPLE
     batch_rows: int = BATCH_ROWS
     workers: Workers = field(default_factory=Workers)
 
-    def map(self, rows: Dataset, actor: type, *arguments: Any) -> Dataset:
-        """What such actors, made with the arguments, make of batches (pyarrow) of the rows."""
-        told = self.workers
-        return rows.map_batches(
-            actor,
-            fn_constructor_args=arguments,
-            batch_format="pyarrow",
-            batch_size=self.batch_rows,
-            compute=ActorPoolStrategy(size=told.num * told.cpus_per_gpu),
-            num_gpus=1 / told.cpus_per_gpu if told.use_gpu else None,
-        )
+    def map(self, batches: Batches, load: Callable[[], BatchFunction]) -> Batches:
+        """The batches through what `load` returns in each worker."""
+        return batches.map_model(load, workers=self.workers, batch_rows=self.batch_rows)
 
 
 class Predictor:
-    """Holds the models of one training; one a Ray Data actor.
-
-    torch uses as many threads as Ray gives the actor CPUs (OMP_NUM_THREADS).
-    """
+    """Holds the models of one training. Several threads may call it at once."""
 
     def __init__(self, store_uri: str, sampling: Sampling) -> None:
         store = ModelStore(store_uri)

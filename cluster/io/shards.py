@@ -1,45 +1,21 @@
-"""Parquet parts that Ray Data workers write, one file a write task, and that a restart keeps.
+"""Shards: parquet files that an engine writes while it works, and that a restart keeps.
 
-A part appears whole or not at all, and a task that Ray repeats writes the same
-name again, so the rows of the parts are never doubled.
+A shard appears whole or not at all, and work that is repeated writes the same name again, so that
+no row is ever in two of them.
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from ray.data import Datasink
-from ray.data.block import BlockAccessor
 
 from cluster.io.folder import Folder
 
 # A restart judges again what was in no part yet, and ranking is some tasks a part.
 SHARD_ROWS = 4_096
-
-
-class ShardsSink(Datasink[str]):
-    """Writes blocks, PART_ROWS or more together, as `<folder>/<attempt>-<task>.parquet`.
-
-    attempt: told apart from earlier executions whose parts are kept.
-    """
-
-    def __init__(self, folder: Folder, name: str, *, attempt: str) -> None:
-        self._folder, self._name, self._attempt = folder, name, attempt
-
-    @property
-    def min_rows_per_write(self) -> int:
-        return SHARD_ROWS
-
-    def write(self, blocks: Iterable[Any], ctx: Any) -> str:
-        tables = [BlockAccessor.for_block(block).to_arrow() for block in blocks]
-        name = f"{self._name}/{self._attempt}-{ctx.task_idx:06d}.parquet"
-        filled = [table for table in tables if table.num_rows]
-        if filled:
-            write_shard(self._folder, name, pa.concat_tables(filled, promote_options="permissive"))
-        return name
 
 
 def write_shard(folder: Folder, name: str, table: pa.Table) -> int:

@@ -13,16 +13,12 @@ import pyarrow.compute as pc
 import ray
 
 from cluster.data.folds import id_keys
-from cluster.interfaces import Array
 from cluster.io.folder import Folder
-from cluster.io.shards import read_shard, shard_names, write_shard
+from cluster.io.shards import write_shard
 from cluster.mining.rank import Scoring, TableStats, scored_rows
 from cluster.mining.unasked import NUM_BINS, histogram
-from cluster.training.dynamics import TrainingDynamics
-from relabel_service.errors import NotFound
+from cluster.training.sample_weights import DONE, P_RIGHT, SHARDS
 
-PARTS, DONE = "doubts", "doubts.json"
-P_RIGHT = "p_right"
 Decided = frozenset[tuple[str, str]]
 
 
@@ -47,32 +43,6 @@ def write(
     Folder(uri).write(DONE, json.dumps({"rest": rest.tolist()}).encode())
 
 
-def are_written(uri: str) -> bool:
-    return Folder(uri).exists(DONE)
-
-
-def rest(uri: str) -> list[int]:
-    """Rows and units that people have not decided by P(label is wrong), in bins: [NUM_BINS].
-
-    Raises NotFound when no doubts were written, or not all of them.
-    """
-    if not are_written(uri):
-        raise NotFound(f"no doubts at {uri!r}; have jobs.mine write some with --label-confidence")
-    counts: list[int] = json.loads(Folder(uri).read(DONE))["rest"]
-    return counts
-
-
-def p_right(uri: str, ids: "pa.ChunkedArray | list[str]") -> Array:
-    """P(label is right) of rows, [len(ids)]; 1 for those that were not judged."""
-    folder = Folder(uri)
-    tables = [read_shard(folder, part) for part in shard_names(folder, PARTS)]
-    if not tables:
-        return np.ones(len(ids))
-    known = pa.concat_tables(tables).sort_by("key")
-    scored = TrainingDynamics(known["key"].to_numpy(), {P_RIGHT: known[P_RIGHT].to_numpy()})
-    return np.nan_to_num(scored.of(ids)[P_RIGHT], nan=1.0)
-
-
 @ray.remote
 def _write(
     shared: tuple[Scoring, TableStats, frozenset[str], Decided], part: str, uri: str
@@ -94,5 +64,5 @@ def _write(
             P_RIGHT: pc.cast(least[f"{P_RIGHT}_min"], pa.float32()),
         }
     )
-    write_shard(Folder(uri), f"{PARTS}/{part.rpartition('/')[2]}", rows)
+    write_shard(Folder(uri), f"{SHARDS}/{part.rpartition('/')[2]}", rows)
     return histogram(p_wrong[is_asked_about & ~is_decided])

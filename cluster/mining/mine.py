@@ -13,16 +13,18 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import pyarrow as pa
 
 from cluster.data.profile import profile_table
 from cluster.data.rows import Source, rows
+from cluster.engine.base import Engine
 from cluster.inference.embeddings import Embedder
 from cluster.inference.predict import InferenceConfig, Predictor, Sampling
 from cluster.io.folder import Folder
 from cluster.io.run_folder import require_name, work_folder
-from cluster.io.shards import ShardsSink, not_in_shards, read_shard, shard_names
+from cluster.io.shards import not_in_shards, read_shard, shard_names
 from cluster.mining import label_confidence
 from cluster.mining.rank import (
     Scoring,
@@ -39,6 +41,7 @@ from cluster.mining.selection import Selection
 from cluster.mining.unasked import rest
 from cluster.scores.feedback import Feedback
 from cluster.tasks import model_task
+from cluster.training import sample_weights
 from cluster.training.model_store import Manifest, ModelStore
 from relabel_service.errors import InvalidInput, NotFound, RelabelError
 from relabel_service.tables import delta, schemas
@@ -149,7 +152,7 @@ class _Scorer:
         return self._beside(scored) if self._beside else scored
 
 
-def mine(mining: MineConfig) -> MineResult:
+def mine(mining: MineConfig, engine: Engine) -> MineResult:
     """Score every row and commit the worst as findings. Run again, it tells what it told.
 
     Raises RowsLost when rows in are not rows out, Conflict when the findings
@@ -162,7 +165,7 @@ def mine(mining: MineConfig) -> MineResult:
         return MineResult(**json.loads(work.read(MINED)))
     manifest = ModelStore(mining.store_uri).manifest()
     scoring = _scoring(mining, manifest, work)
-    beside = _beside(mining, manifest, scoring)
+    beside = _beside(engine, mining, manifest, scoring)
     for name, (uri, schema) in mining.outputs.items():
         delta.prepare(name, uri, schema)
     score = _scored_by(mining, manifest)
@@ -173,9 +176,9 @@ def mine(mining: MineConfig) -> MineResult:
         work.write(SCORED_BY, json.dumps(score, indent=2).encode())
     times = [time.monotonic()]
 
-    seen = profile_table(mining.source)
+    seen = profile_table(engine, mining.source)
     times.append(time.monotonic())
-    num_reused = _score(mining, manifest, work, seen.repeated, beside)
+    num_reused = _score(engine, mining, manifest, work, seen.repeated, beside)
     times.append(time.monotonic())
 
     parts = shard_names(work, SCORED)
@@ -242,8 +245,8 @@ def write_label_confidence(mining: MineConfig, uri: str) -> list[int]:
     not decided is counted by P(label is wrong), as Mined.rest counts. Done again, it tells what it
     told. Raises NotFound when the run kept no judgements.
     """
-    if label_confidence.are_written(uri):
-        return label_confidence.rest(uri)
+    if sample_weights.is_written(uri):
+        return sample_weights.unasked_histogram(uri)
     work = work_folder(mining.findings_uri, mining.run_id)
     manifest = ModelStore(mining.store_uri).manifest()
     scoring = _scoring(mining, manifest, work)
@@ -259,7 +262,7 @@ def write_label_confidence(mining: MineConfig, uri: str) -> list[int]:
     label_confidence.write(
         scoring, parts, known=known, units=units, decided=mining.decided, uri=uri
     )
-    return label_confidence.rest(uri)
+    return sample_weights.unasked_histogram(uri)
 
 
 def delete_predictions(findings_uri: str, run_id: str) -> None:
@@ -301,7 +304,9 @@ def _units(mining: MineConfig, manifest: Manifest) -> frozenset[str]:
     return frozenset(mining.units or known)
 
 
-def _beside(mining: MineConfig, manifest: Manifest, scoring: Scoring) -> RowFeatureConfig | None:
+def _beside(
+    engine: Engine, mining: MineConfig, manifest: Manifest, scoring: Scoring
+) -> RowFeatureConfig | None:
     """Raises InvalidInput when there is an encoder and nothing that would use it."""
     if scoring.ensemble is None:
         if mining.encoder is not None:
@@ -312,7 +317,7 @@ def _beside(mining: MineConfig, manifest: Manifest, scoring: Scoring) -> RowFeat
             )
         return None
     if mining.encoder is not None:
-        _try_encoder(mining.source, mining.encoder)
+        _try_encoder(engine, mining.source, mining.encoder)
     # What training watched is about the labels that it saw.
     mined, trained = (
         replace(source, weight_column=None) for source in (mining.source, manifest.source)
@@ -320,15 +325,16 @@ def _beside(mining: MineConfig, manifest: Manifest, scoring: Scoring) -> RowFeat
     return RowFeatureConfig(encoder=mining.encoder, observed=mined == trained)
 
 
-def _try_encoder(source: Source, encoder: str) -> None:
+def _try_encoder(engine: Engine, source: Source, encoder: str) -> None:
     """Raises InvalidInput when it is none, or not for contents like these."""
-    some = rows(source).limit(TRIED_ROWS).take_all()
+    some = rows(engine, source).take(TRIED_ROWS).to_pylist()
     for content in [row["content"] for row in some if row["fault"] is None][:1]:
         Embedder.check(source.task, content, encoder)
         Embedder(source.task, encoder)([content])
 
 
 def _score(
+    engine: Engine,
     mining: MineConfig,
     manifest: Manifest,
     work: Folder,
@@ -336,9 +342,9 @@ def _score(
     beside: RowFeatureConfig | None,
 ) -> int:
     """Write the judged parts that are missing; of how many rows an earlier run had judged."""
-    found = rows(mining.source, classes=manifest.classes, repeated=repeated)
+    found = rows(engine, mining.source, classes=manifest.classes, repeated=repeated)
     if mining.keep_predictions or mining.reuse_run is not None:
-        found = found.map_batches(add_content_keys, batch_format="pyarrow")
+        found = found.map(add_content_keys)
     num_reused = (
         reuse_predictions(
             found,
@@ -353,10 +359,10 @@ def _score(
     done = [read_shard(work, part, ["id", "fault"]) for part in shard_names(work, SCORED)]
     if done:
         held = pa.concat_tables(done, promote_options="permissive")
-        found = found.map_batches(not_in_shards(held), batch_format="pyarrow")
+        found = found.map(not_in_shards(held))
     sampling = mining.inference.sampling
-    scored = mining.inference.map(found, _Scorer, mining.store_uri, sampling, beside)
-    scored.write_datasink(ShardsSink(work, SCORED, attempt=uuid.uuid4().hex[:8]))
+    scored = mining.inference.map(found, partial(_Scorer, mining.store_uri, sampling, beside))
+    scored.write_shards(work, SCORED, attempt=uuid.uuid4().hex[:8])
     return num_reused
 
 

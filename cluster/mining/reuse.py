@@ -7,15 +7,14 @@ is left out of any version but the one trained on.
 """
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-import ray.data
 
 from cluster.data.folds import id_keys
+from cluster.engine.base import Batches
 from cluster.interfaces import DYNAMICS
 from cluster.io.folder import Folder
 from cluster.io.shards import read_shard, shard_names, write_shard
@@ -52,7 +51,7 @@ def require_same(reuse_run: Folder, parts: str, score: Judge) -> None:
 
 
 def reuse_predictions(
-    rows: "ray.data.Dataset", *, reuse_run: Folder, into: Folder, parts: str, observed: bool
+    rows: Batches, *, reuse_run: Folder, into: Folder, parts: str, observed: bool
 ) -> int:
     """Write the judgements in `since` of rows that are as they were; how many rows those are.
 
@@ -69,9 +68,7 @@ def reuse_predictions(
         fit = batch.filter(batch["fault"].is_null()).select([KEY])
         return fit.filter(pc.is_in(fit[KEY], value_set=ray.get(shared)))
 
-    batches: Iterable[Any] = rows.map_batches(unchanged, batch_format="pyarrow").iter_batches(
-        batch_format="pyarrow", batch_size=None
-    )
+    batches = rows.map(unchanged)
     found = [chunk for batch in batches for chunk in batch[KEY].chunks]
     kept = pa.concat_arrays([pa.array([], pa.uint64()), *found])
     wanted = ray.put(kept)

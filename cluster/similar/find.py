@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cluster.data.profile import TableProfile, profile_table
-from cluster.data.rows import BATCH_ROWS, Source, rows
+from cluster.data.rows import Source, rows
+from cluster.engine.base import Engine
 from cluster.inference.predict import InferenceConfig
 from cluster.io.run_folder import require_name, work_folder
 from cluster.mining.selection import Selection
@@ -98,7 +100,7 @@ class Found:
     seconds: float
 
 
-def find(pattern: Pattern) -> Found:
+def find(pattern: Pattern, engine: Engine) -> Found:
     """Commit the rows most like the bad cases as findings. Run again, it tells what it told.
 
     Raises InvalidInput when a table of other columns lies where the findings are to be, no row is
@@ -110,10 +112,12 @@ def find(pattern: Pattern) -> Found:
     start = time.monotonic()
     delta.prepare("findings", pattern.findings_uri, schemas.FINDINGS)
     task = task_named(pattern.source.task)
-    seen = profile_table(pattern.source)
+    seen = profile_table(engine, pattern.source)
     classes = _classes(pattern, task, seen)
-    alike, num_alike, num_agreeing = _alike(pattern, task, seen)
-    findings = _findings(pattern, task, classes, alike, _rows_of(pattern, seen, alike["id"]))
+    alike, num_alike, num_agreeing = _alike(engine, pattern, task, seen)
+    findings = _findings(
+        pattern, task, classes, alike, _rows_of(engine, pattern, seen, alike["id"])
+    )
     delta.append_once(pattern.findings_uri, findings, app_id=pattern.run_id)
     found = Found(
         run_id=pattern.run_id,
@@ -180,9 +184,11 @@ class _Search:
         return pa.concat_tables([found, told], promote_options="default").select(_ALIKE.names)
 
 
-def _alike(pattern: Pattern, task: Task, seen: TableProfile) -> tuple[pa.Table, int, int]:
+def _alike(
+    engine: Engine, pattern: Pattern, task: Task, seen: TableProfile
+) -> tuple[pa.Table, int, int]:
     """The rows to ask about, most alike first; how many are alike, and agree already."""
-    found = rows(pattern.source, repeated=seen.repeated)
+    found = rows(engine, pattern.source, repeated=seen.repeated)
     contents = [case.content for case in pattern.cases]
     limit = pattern.selection.limit(seen.num_rows - seen.num_faults)
     carries_over = tuple(task.units(())) == ("",)
@@ -195,11 +201,7 @@ def _alike(pattern: Pattern, task: Task, seen: TableProfile) -> tuple[pa.Table, 
     measure = measure_of(
         pattern.similarity_by, contents, found, task=task.name, model=pattern.model
     )
-    table = pa.concat_tables(
-        pattern.inference.map(found, _Search, measure, wanted).iter_batches(
-            batch_format="pyarrow", batch_size=None
-        )
-    ).cast(_ALIKE)
+    table = pattern.inference.map(found, partial(_Search, measure, wanted)).to_table().cast(_ALIKE)
     alike = table.filter(table["id"].is_valid()).sort_by(MOST_ALIKE_FIRST)
     alike = alike.slice(0, limit) if limit is not None else alike
     return (
@@ -210,7 +212,7 @@ def _alike(pattern: Pattern, task: Task, seen: TableProfile) -> tuple[pa.Table, 
 
 
 def _rows_of(
-    pattern: Pattern, seen: TableProfile, ids: pa.ChunkedArray
+    engine: Engine, pattern: Pattern, seen: TableProfile, ids: pa.ChunkedArray
 ) -> dict[str, Mapping[str, Any]]:
     """id -> ROWS of those that are asked about."""
     wanted = pa.array(sorted(ids.to_pylist()), pa.string())
@@ -219,10 +221,8 @@ def _rows_of(
         fit = batch["fault"].is_null()
         return batch.filter(pc.and_(fit, pc.is_in(batch["id"], value_set=wanted)))
 
-    found = rows(pattern.source, repeated=seen.repeated).map_batches(
-        keep, batch_format="pyarrow", batch_size=BATCH_ROWS
-    )
-    return {row["id"]: row for row in found.take_all()}
+    found = rows(engine, pattern.source, repeated=seen.repeated).map(keep)
+    return {row["id"]: row for row in found.to_table().to_pylist()}
 
 
 def _findings(

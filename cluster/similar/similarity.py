@@ -17,9 +17,8 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import ray.data
 
-from cluster.data.rows import BATCH_ROWS
+from cluster.engine.base import Batches
 from cluster.inference.embeddings import Embedder
 from cluster.interfaces import Array
 from relabel_service.errors import InvalidInput
@@ -46,7 +45,7 @@ class Similarity(StrEnum):
 def measure_of(
     similarity_by: Similarity,
     cases: Sequence[str],
-    rows: "ray.data.Dataset | None",
+    rows: Batches | None,
     *,
     task: str,
     model: str | None,
@@ -100,12 +99,10 @@ class Counts:
     mean_length: float
 
 
-def count(rows: "ray.data.Dataset", queries: Sequence[Sequence[str]], *, task: str) -> Counts:
+def count(rows: Batches, queries: Sequence[Sequence[str]], *, task: str) -> Counts:
     """One pass over the rows; only the cases' own tokens are counted."""
     wanted = frozenset(token for query in queries for token in query)
-    parts = rows.map_batches(
-        partial(_count, wanted=wanted, task=task), batch_format="pyarrow", batch_size=BATCH_ROWS
-    ).take_all()
+    parts = rows.map(partial(_count, wanted=wanted, task=task)).to_table().to_pylist()
     rows_with: Counter[str] = Counter()
     for part in parts:
         rows_with.update(dict(part["rows_with"]))

@@ -6,6 +6,7 @@ memory: 8 bytes a row and 8 a quantity.
 """
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,24 @@ from cluster.io.folder import Folder
 
 FOLDER = "observed"
 NOT_QUANTITIES = ("id", "num_epochs")
+
+
+def means(
+    ids: "pa.ChunkedArray", watched: npt.NDArray[np.float64], quantities: Sequence[str]
+) -> pa.Table:
+    """One run's file: id, num_epochs, and the mean over epochs of each quantity.
+
+    watched: [R, 1 + Q], how often each row was seen and the sums of the quantities over these.
+    """
+    counts = watched[:, 0]
+    mean = watched[:, 1:] / np.maximum(counts, 1)[:, None]
+    return pa.table(
+        {
+            "id": ids,
+            "num_epochs": counts.astype(np.int32),
+            **dict(zip(quantities, mean.T, strict=True)),
+        }
+    )
 
 
 class TrainingDynamics:

@@ -1,229 +1,120 @@
-"""What each training worker does: fit one run after the other on its share of the rows.
+"""The training loop: one model, its optimizer, epochs over the rows of this process.
 
-R rows in the worker's shard, B rows a batch.
+Torch alone: it knows no tables, folders or engines. Where torch.distributed is set up, the
+processes share each step: every one has its own rows, and gradients are averaged.
+
+R rows of this process, B rows a batch, Q quantities that training watches in each row.
 """
 
-import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import ray.train
-import ray.train.torch
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
-from ray.train import Checkpoint
 from torch import nn
 
 from cluster.engine.devices import autocast, device, to_device
-from cluster.interfaces import Tensors, TrainingDefaults
-from cluster.mining import label_confidence
+from cluster.interfaces import Learner, TrainingDefaults
 from cluster.training.loader import Batches
-from cluster.training.model_store import ALL, Manifest, ModelStore, fold_run
-from relabel_service.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from cluster.training.train import TrainConfig
 
 MAX_GRADIENT_NORM = 1.0
 MIN_BATCH_WEIGHT = 1e-6  # a batch that weighs less is not divided by its weight
-STATE_FILE = "state.pt"
 
 
-def fit_runs(config: dict[str, Any]) -> None:
-    """Fit the runs that are not finished yet. Runs in every worker of a TorchTrainer."""
-    store, manifest = ModelStore(config["store"]), config["manifest"]
-    settings: TrainConfig = config["settings"]
-    torch.manual_seed(settings.seed)
-    shard = _Shard(store, manifest, settings.label_confidence_uri)
-    for number, run in enumerate(manifest.runs):
-        if not store.has_run(run):
-            _Run(store, manifest, settings, shard, run=run, number=number).fit()
+@dataclass(frozen=True)
+class EncodedRows:
+    """inputs, targets: as the learner encodes them. weights: of each row's loss, float32. [R]."""
+
+    inputs: Sequence[Any]
+    targets: Sequence[Any]
+    weights: torch.Tensor
 
 
-class _Shard:
-    """This worker's rows, read and encoded once for all runs, in the order of their ids."""
+class Checkpoint(Protocol):
+    """Keeps the state of one run."""
 
-    def __init__(
-        self, store: ModelStore, manifest: Manifest, label_confidence_uri: str | None
-    ) -> None:
-        batches = ray.train.get_dataset_shard("train").iter_batches(
-            batch_format="pyarrow", batch_size=None
-        )
-        table = pa.concat_tables(list(batches)).sort_by("id")
-        learner = store.load_learner(manifest.source.task, manifest.model, manifest.classes)
-        contents, labels = table["content"].to_pylist(), table["label"].to_pylist()
-        self.ids = table["id"]
-        self.folds = manifest.folds.of(table["id"])
-        self.inputs = learner.encode(contents)
-        self.targets = learner.encode_labels(labels, contents)
-        weights = table["weight"].to_numpy()
-        if label_confidence_uri is not None:
-            weights = weights * label_confidence.p_right(label_confidence_uri, table["id"])
-        self.weights = torch.from_numpy(weights.astype(np.float32)).to(device())
+    @property
+    def interval_s(self) -> float:
+        """Seconds of work that may be lost."""
+
+    def load(self) -> Mapping[str, Any] | None:
+        """What was saved last; None for a run that begins."""
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep this state instead of the last. Called in the first process alone."""
 
 
-class _Run:
-    """One run: a learner, its optimizer, and how far it is."""
+def fit(
+    learner: Learner,
+    rows: EncodedRows,
+    indices: npt.NDArray[np.int64],
+    *,
+    defaults: TrainingDefaults,
+    seed: int = 0,
+    run_number: int = 0,
+    num_loaders: int = 0,
+    checkpoint: Checkpoint | None = None,
+) -> npt.NDArray[np.float64]:
+    """Train the learner on the rows at `indices`; continue where `checkpoint` was saved.
 
-    def __init__(
-        self,
-        store: ModelStore,
-        manifest: Manifest,
-        settings: "TrainConfig",
-        shard: _Shard,
-        *,
-        run: str,
-        number: int,
-    ) -> None:
-        self._store, self._settings, self._shard = store, settings, shard
-        self._run, self._number = run, number
-        torch.manual_seed(settings.seed + number)
-        self._learner = store.load_learner(
-            manifest.source.task, manifest.model, manifest.classes, pretrained=True
-        )
-        self._training_defaults = _training_defaults(self._learner.defaults, settings)
-        self._model = ray.train.torch.prepare_model(cast(nn.Module, self._learner))
-        held_out = [fold_run(fold) for fold in range(manifest.num_folds)]
-        self._rows = np.flatnonzero(shard.folds != (held_out.index(run) if run != ALL else -1))
-        if not len(self._rows):
-            raise InvalidInput.of(
-                "num_workers", f"{settings.workers.num} leaves a worker without rows; use fewer"
-            )
-        self._steps = _most(-(-len(self._rows) // self._training_defaults.batch_size))
-        self._optimizer = torch.optim.AdamW(
-            self._model.parameters(),
-            lr=self._training_defaults.learning_rate,
-            weight_decay=self._training_defaults.weight_decay,
-            fused=True,
-        )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer,
-            partial(
-                self._training_defaults.rate,
-                num_steps=max(self._steps * self._training_defaults.epochs, 1),
-            ),
-        )
-        self._rank = ray.train.get_context().get_world_rank()
-        self._batches = Batches(
-            self._learner,
-            shard.inputs,
-            shard.targets,
-            batch_size=self._training_defaults.batch_size,
-            num_loaders=settings.workers.cpus_per_gpu - 1,
-            seed=settings.seed + number + self._rank,
-        )
-        # How often each row was seen, then sums of what was observed. On the device, as losses
-        # are: fetching them would hold up each step until the one before it is over.
-        self._observed = torch.zeros(
-            (len(shard.ids), 1 + len(self._learner.dynamics)), dtype=torch.float64, device=device()
-        )
-        self._first_epoch = self._restore()
-
-    def fit(self) -> None:
-        saved_at = time.monotonic()
-        for epoch in range(self._first_epoch, self._training_defaults.epochs):
-            loss = self._epoch(epoch)
-            due = time.monotonic() - saved_at > self._settings.checkpoint_interval_s
-            if epoch + 1 < self._training_defaults.epochs and _any(due):
-                self._checkpoint(epoch + 1, loss)
-                saved_at = time.monotonic()
-        self._finish()
-
-    def _epoch(self, epoch: int) -> float:
-        """One pass over the run's rows; mean loss of this worker's."""
-        settings = self._settings
-        order = np.random.default_rng((settings.seed, self._number, epoch, self._rank)).permutation(
-            self._rows
-        )
-        # Workers with fewer rows begin anew, so that all take the same number of steps.
-        order = np.resize(order, max(self._steps * self._training_defaults.batch_size, len(order)))[
-            : max(len(order), (self._steps - 1) * self._training_defaults.batch_size + 1)
-        ]
-        self._model.train()
-        losses = [self._step(places, batch) for places, batch in self._batches.of(order)]
-        return float(torch.stack(losses).mean())
-
-    def _step(self, places: torch.Tensor, batch: Tensors) -> torch.Tensor:
-        """places: of the batch's rows in the shard, [B]. The loss, on the device."""
-        places = places.to(device(), non_blocking=True)
-        with autocast():
-            losses, observed = self._model(to_device(batch))
-        loss = weighted_mean(losses.float(), self._shard.weights[places])
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), MAX_GRADIENT_NORM)
-        self._optimizer.step()
-        self._schedule.step()
-        seen = torch.cat([observed.new_ones(len(places), 1), observed], dim=1)
-        self._observed.index_add_(0, places, seen.double())
-        return loss.detach()
-
-    def _checkpoint(self, epoch: int, loss: float) -> None:
-        """Keep the state for a restart. Every worker reports, though rank 0 alone has a file.
-
-        A report takes about two seconds, however small (Ray 2.60), hence none an epoch.
-        """
-        told = {"run": self._run, "epoch": epoch, "loss": loss}
-        if self._rank != 0:
-            ray.train.report(told)
-            return
-        with tempfile.TemporaryDirectory() as local:
-            state = {
-                "run": self._run,
-                "epoch": epoch,
-                "learner": self._learner.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-                "schedule": self._schedule.state_dict(),
-            }
-            torch.save(state, Path(local) / STATE_FILE)
-            ray.train.report(told, checkpoint=Checkpoint.from_directory(local))
-
-    def _restore(self) -> int:
-        """Continue this run from the last checkpoint, if it is of this run: the next epoch.
-
-        What was observed before a restart is forgotten; each row's mean is over
-        the epochs that were seen.
-        """
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return 0
-        with checkpoint.as_directory() as local:
-            state = torch.load(Path(local) / STATE_FILE, map_location=device(), weights_only=True)
-        if state["run"] != self._run:
-            return 0
-        self._learner.load_state_dict(state["learner"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
-        return int(state["epoch"])
-
-    def _finish(self) -> None:
-        self._store.folder.write(
-            f"observed/{self._run}-{self._rank}.parquet", self._observed_file()
-        )
-        _most(0)  # the run counts as finished only when every worker's observations are kept
-        if self._rank == 0:
-            self._store.save_run(self._run, self._learner)
-
-    def _observed_file(self) -> bytes:
-        """id, num_epochs, and the mean over epochs of each observed quantity."""
-        observed = self._observed.cpu().numpy()[self._rows]
-        counts = observed[:, 0]
-        means = observed[:, 1:] / np.maximum(counts, 1)[:, None]
-        table = pa.table(
-            {
-                "id": self._shard.ids.take(pa.array(self._rows)),
-                "num_epochs": counts.astype(np.int32),
-                **dict(zip(self._learner.dynamics, means.T, strict=True)),
-            }
-        )
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        return bytes(sink.getvalue())
+    defaults: epochs, batch size, learning rate and its schedule. num_loaders: processes that
+    collate batches ahead. Returns [R, 1 + Q]: how often each row was seen, and over these times
+    the sums of what was watched in it.
+    """
+    model = _shared(cast(nn.Module, learner).to(device()))
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=defaults.learning_rate,
+        weight_decay=defaults.weight_decay,
+        fused=True,
+    )
+    num_steps = _most(-(-len(indices) // defaults.batch_size))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, partial(defaults.rate, num_steps=max(num_steps * defaults.epochs, 1))
+    )
+    batches = Batches(
+        learner,
+        rows.inputs,
+        rows.targets,
+        batch_size=defaults.batch_size,
+        num_loaders=num_loaders,
+        seed=seed + run_number + rank(),
+    )
+    weights = rows.weights.to(device())
+    # On the device, as losses are: to fetch them would hold up each step until the last is over.
+    watched = torch.zeros(
+        (len(rows.inputs), 1 + len(learner.dynamics)), dtype=torch.float64, device=device()
+    )
+    parts: dict[str, Any] = {"learner": learner, "optimizer": optimizer, "schedule": schedule}
+    first_epoch = 0 if checkpoint is None else _restore(checkpoint, parts, watched)
+    saved_at = time.monotonic()
+    for epoch in range(first_epoch, defaults.epochs):
+        random = np.random.default_rng((seed, run_number, epoch, rank()))
+        order = _same_steps(random.permutation(indices), num_steps, defaults.batch_size)
+        model.train()
+        for places, batch in batches.of(order):
+            places = places.to(device(), non_blocking=True)
+            with autocast():
+                losses, quantities = model(to_device(batch))
+            optimizer.zero_grad(set_to_none=True)
+            weighted_mean(losses.float(), weights[places]).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+            optimizer.step()
+            schedule.step()
+            seen = torch.cat([quantities.new_ones(len(places), 1), quantities], dim=1)
+            watched.index_add_(0, places, seen.double())
+        if checkpoint is None or epoch + 1 == defaults.epochs:
+            continue
+        # All processes save together or none does: a restart takes all of them back to one epoch.
+        if _most(int(time.monotonic() - saved_at > checkpoint.interval_s)):
+            _save(checkpoint, parts, watched, epoch + 1)
+            saved_at = time.monotonic()
+    return watched.cpu().numpy()
 
 
 def weighted_mean(losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -231,24 +122,61 @@ def weighted_mean(losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return (losses * weights).sum() / weights.sum().clamp(min=MIN_BATCH_WEIGHT)
 
 
-def _training_defaults(own: TrainingDefaults, settings: "TrainConfig") -> TrainingDefaults:
-    asked = {
-        name: value
-        for name in ("epochs", "batch_size", "learning_rate")
-        if (value := getattr(settings, name)) is not None
-    }
-    return TrainingDefaults(**{**vars(own), **asked})
+def rank() -> int:
+    """Of this process among those that share the rows; 0 where it is alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def wait_for_all() -> None:
+    """Return when every process that shares the rows has come here."""
+    _most(0)
+
+
+def _shared(module: nn.Module) -> nn.Module:
+    """The module, with gradients averaged over the processes where there are several."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return module
+    return nn.parallel.DistributedDataParallel(module)
+
+
+def _same_steps(
+    order: npt.NDArray[np.int64], num_steps: int, batch_size: int
+) -> npt.NDArray[np.int64]:
+    """Processes with fewer rows begin anew, so that all take the same number of steps."""
+    repeated = np.resize(order, max(num_steps * batch_size, len(order)))
+    return repeated[: max(len(order), (num_steps - 1) * batch_size + 1)]
+
+
+def _save(
+    checkpoint: Checkpoint, parts: Mapping[str, Any], watched: torch.Tensor, epoch: int
+) -> None:
+    if rank() == 0:
+        states = {name: part.state_dict() for name, part in parts.items()}
+        random = torch.get_rng_state()
+        checkpoint.save({**states, "epoch": epoch, "watched": watched, "random": random})
+    wait_for_all()
+
+
+def _restore(checkpoint: Checkpoint, parts: Mapping[str, Any], watched: torch.Tensor) -> int:
+    """Bring the parts to what was saved; the next epoch.
+
+    What other processes than the first had watched is forgotten: means are over what was seen.
+    """
+    state = checkpoint.load()
+    if state is None:
+        return 0
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    if rank() == 0 and watched.shape == state["watched"].shape:
+        watched.copy_(state["watched"])
+        torch.set_rng_state(state["random"].cpu())
+    return int(state["epoch"])
 
 
 def _most(number: int) -> int:
-    """The largest over all workers."""
+    """The largest over all processes."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return number
     shared = torch.tensor([number], device=device())
     dist.all_reduce(shared, op=dist.ReduceOp.MAX)
     return int(shared.item())
-
-
-def _any(due: bool) -> bool:
-    """Whether it is due for any worker: all must report together, or none."""
-    return bool(_most(int(due)))

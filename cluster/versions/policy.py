@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray.data
 
-from cluster.data.rows import BATCH_ROWS, Source, check, read
+from cluster.data.rows import Source, check, read
+from cluster.engine.base import Engine
+from cluster.io.folder import Folder
 from cluster.versions.write import Action, WriteConfig, WriteResult, write
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
@@ -105,7 +106,13 @@ def apply(
     )
 
 
-def preview(source: Source, decisions: Sequence[Mapping[str, Any]], rule: Rule, out: str) -> Source:
+def preview(
+    engine: Engine,
+    source: Source,
+    decisions: Sequence[Mapping[str, Any]],
+    rule: Rule,
+    out: str,
+) -> Source:
     """The rows that apply would leave, as parquet in the folder `out`: to train on before deciding.
 
     Holds the id, content, label and weight columns alone.
@@ -113,11 +120,11 @@ def preview(source: Source, decisions: Sequence[Mapping[str, Any]], rule: Rule, 
     by_id: dict[str, list[Mapping[str, Any]]] = {}
     for row in decisions:
         by_id.setdefault(row["id"], []).append(row)
-    read(source).map_batches(
-        partial(changed_rows, source=source, rule=rule, by_id=by_id),
-        batch_format="pyarrow",
-        batch_size=BATCH_ROWS,
-    ).write_parquet(out, mode=ray.data.SaveMode.OVERWRITE)
+    parent, _, name = out.rpartition("/")
+    folder = Folder(parent)
+    folder.delete(name)  # what an earlier try left
+    changed = read(engine, source).map(partial(changed_rows, source=source, rule=rule, by_id=by_id))
+    changed.write_shards(folder, name, attempt="rows")
     return Source(
         out,
         source.task,

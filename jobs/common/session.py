@@ -14,6 +14,8 @@ import ray.data
 import typer
 from rich.console import Console
 
+from cluster.engine.base import Engine
+from cluster.engine.ray import RayEngine
 from relabel_service.errors import RelabelError
 
 # A training worker, Ray Data's tasks and actors and a Serve replica run side by side, none of
@@ -29,7 +31,7 @@ IDLE_WORKER_MS = "60000"
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
+def ray_session() -> Iterator[Engine]:
     """Within it, Ray is connected: to RAY_ADDRESS where that is set, as in a submitted job."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
@@ -42,7 +44,7 @@ def ray_session() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
-        yield
+        yield RayEngine()
     finally:
         ray.shutdown()
 

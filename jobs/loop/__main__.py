@@ -27,7 +27,7 @@ from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig
 from cluster.io.folder import Folder
 from cluster.mining.selection import Selection, parse_budget
-from cluster.training.train import TrainConfig
+from cluster.training.config import TrainConfig
 from cluster.versions.merge import Consensus
 from jobs.common import options
 from jobs.common.progress import TerminalProgress
@@ -169,13 +169,13 @@ def main(
         else _gold(loop, f"127.0.0.1:{port}", error_rate=error_rate, seed=seed)
     )
     console = Console()
-    with ray_session(), TerminalProgress(console) as shown:
+    with ray_session() as engine, TerminalProgress(console) as shown:
         progress = Stages(shown)
         with progress.step("start the service", None):
             serve_app.start(queue_url=queue, host="127.0.0.1", port=port, http_port=http_port)
             serve_app.wait_until_routed(f"127.0.0.1:{port}")
         with Client(f"127.0.0.1:{port}", labeler="loop") as client:
-            steps = Rounds(loop, client=client, labeling=labeling, progress=progress)
+            steps = Rounds(loop, engine=engine, client=client, labeling=labeling, progress=progress)
             rounds_run, ceiling = list(steps.run()), steps.ceiling()
     folder = Folder(out)
     told = report.Report(rounds_run, ceiling, report.stages_so_far(folder, progress.done))

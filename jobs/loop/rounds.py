@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from cluster.data.rows import Source, check
+from cluster.engine.base import Engine
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
 from cluster.io.folder import Folder
@@ -24,7 +25,8 @@ from cluster.mining.mine import (
 )
 from cluster.mining.selection import Selection
 from cluster.scores.feedback import Feedback
-from cluster.training.train import TrainConfig, train
+from cluster.training.config import TrainConfig
+from cluster.training.train import train
 from cluster.versions.merge import Consensus, MergeConfig, MergeResult, decide, merge
 from jobs.loop.quality import Answered, Pace, Quality, quality
 from jobs.loop.resume import pin_version
@@ -125,9 +127,15 @@ class Rounds:
     """Runs a Loop against a service."""
 
     def __init__(
-        self, loop: LoopConfig, *, client: Client, labeling: Labeling, progress: Progress
+        self,
+        loop: LoopConfig,
+        *,
+        engine: Engine,
+        client: Client,
+        labeling: Labeling,
+        progress: Progress,
     ) -> None:
-        self._loop, self._client = loop, client
+        self._loop, self._engine, self._client = loop, engine, client
         self._labeling, self._progress = labeling, progress
         self._folder = Folder(loop.out)
 
@@ -157,7 +165,7 @@ class Rounds:
             metrics = self._measure(source, f"v{number}", training)
             self._forget_before(number)
         with self._progress.step(f"v{number} mine", None):
-            mined = mine(self.mining(number))
+            mined = mine(self.mining(number), self._engine)
         campaign = self._label(number, mined)
         with self._progress.step(f"v{number} merge", None):
             done = self._client.finalize(campaign, results_uri=self._at("results"))
@@ -229,10 +237,10 @@ class Rounds:
     ) -> float:
         assert self._loop.choose_on is not None
         store_uri = self._at(f"models/v{number}-weigh-{training.reviewed_weight:g}")
-        train(source, replace(training, num_folds=0), store_uri)
+        train(source, replace(training, num_folds=0), store_uri, self._engine)
         dev = {self._loop.choose_on: self._loop.tests[self._loop.choose_on]}
         advance(1)
-        told = evaluate(store_uri, dev, self._loop.inference)[self._loop.choose_on]
+        told = evaluate(store_uri, dev, self._loop.inference, self._engine)[self._loop.choose_on]
         return next(iter(told.values()))
 
     def _measure(
@@ -240,9 +248,9 @@ class Rounds:
     ) -> Mapping[str, Mapping[str, float]]:
         store_uri = self._at(f"models/{name}")
         with self._progress.step(f"{name} train", None):
-            train(source, training, store_uri)
+            train(source, training, store_uri, self._engine)
         with self._progress.step(f"{name} measure", None):
-            return evaluate(store_uri, self._loop.tests, self._loop.inference)
+            return evaluate(store_uri, self._loop.tests, self._loop.inference, self._engine)
 
     def mining(self, number: int) -> MineConfig:
         """How a round mines, by what people have decided so far.

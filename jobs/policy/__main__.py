@@ -18,7 +18,7 @@ from cluster.data.rows import Source, check, latest
 from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection, parse_budget
-from cluster.training.train import TrainConfig
+from cluster.training.config import TrainConfig
 from cluster.versions.policy import Rule
 from cluster.versions.write import Action, require_versions
 from jobs.common import options
@@ -114,8 +114,8 @@ def main(
         disagreement=disagreement,
         segments={name: _segments(one, segment_column or []) for name, one in tests.items()},
     )
-    with ray_session():
-        searched = search(asked)
+    with ray_session() as engine:
+        searched = search(asked, engine)
     print(json.dumps(asdict(searched), indent=2))
 
 

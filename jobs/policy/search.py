@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.data.rows import Source
+from cluster.engine.base import Engine
 from cluster.inference.evaluate import Answered, answer
 from cluster.inference.predict import InferenceConfig
 from cluster.interfaces import ModelTask
@@ -22,7 +23,8 @@ from cluster.io.folder import Folder
 from cluster.mining.mine import MineConfig, mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
-from cluster.training.train import TrainConfig, train
+from cluster.training.config import TrainConfig
+from cluster.training.train import train
 from cluster.versions.policy import Rule, apply, decide, preview
 from jobs.loop.resume import pin_version
 from relabel_service.tables import delta
@@ -92,17 +94,17 @@ class PolicySearchResult:
     hurt: Sequence[Mapping[str, Any]] = ()
 
 
-def search(asked: Search) -> PolicySearchResult:
+def search(asked: Search, engine: Engine) -> PolicySearchResult:
     """Try every rule and write the best. Run again, it continues, or tells what it told."""
     folder = Folder(asked.out)
     source = pin_version(folder, "started", asked.source)
     assert source.version is not None
-    findings_uri, run_id = _mine(asked, folder, source)
-    kept = _dev_answers(asked, folder, KEEP, source)
+    findings_uri, run_id = _mine(engine, asked, folder, source)
+    kept = _dev_answers(engine, asked, folder, KEEP, source)
     task = model_task(source.task)
     trials = [Trial(KEEP, 0, task.metrics(kept.answers, kept.labels), (0.0, 0.0, 0.0))]
     findings = delta.read_run(findings_uri, run_id)
-    trials += [_try(asked, folder, source, rule, findings, kept) for rule in asked.rules]
+    trials += [_try(engine, asked, folder, source, rule, findings, kept) for rule in asked.rules]
     best = chosen(trials)
     searched = PolicySearchResult(
         trials, best.policy, source.version, source.version, num_changed=0
@@ -113,7 +115,7 @@ def search(asked: Search) -> PolicySearchResult:
             written = apply(source, findings_uri, run_id, rule, lineage_uri=lineage_uri)
             num_changed = len(written.decisions)
             searched = replace(searched, version=written.version, num_changed=num_changed)
-    return searched if asked.test is None else _tested(asked, folder, asked.test, searched)
+    return searched if asked.test is None else _tested(engine, asked, folder, asked.test, searched)
 
 
 def chosen(trials: Sequence[Trial]) -> Trial:
@@ -161,10 +163,10 @@ def hurt_most(
     return sorted(fell, key=lambda one: one["after"] - one["before"])[:NUM_HURT]
 
 
-def _mine(asked: Search, folder: Folder, source: Source) -> tuple[str, str]:
+def _mine(engine: Engine, asked: Search, folder: Folder, source: Source) -> tuple[str, str]:
     """Train by folds and keep the worst rows: the findings' table and run."""
     store_uri, run_id = folder.address("models/mined"), f"policy-{source.version}"
-    train(source, asked.training, store_uri)
+    train(source, asked.training, store_uri, engine)
     mining = MineConfig(
         source=source,
         store_uri=store_uri,
@@ -175,11 +177,12 @@ def _mine(asked: Search, folder: Folder, source: Source) -> tuple[str, str]:
         inference=asked.inference,
         disagreement=asked.disagreement,
     )
-    mine(mining)
+    mine(mining, engine)
     return mining.findings_uri, run_id
 
 
 def _try(
+    engine: Engine,
     asked: Search,
     folder: Folder,
     source: Source,
@@ -188,8 +191,8 @@ def _try(
     kept: Answered,
 ) -> Trial:
     decisions = decide(findings, rule)
-    rows = preview(source, decisions, rule, folder.address(f"previews/{rule}"))
-    after, task = _dev_answers(asked, folder, str(rule), rows), model_task(source.task)
+    rows = preview(engine, source, decisions, rule, folder.address(f"previews/{rule}"))
+    after, task = _dev_answers(engine, asked, folder, str(rule), rows), model_task(source.task)
     return Trial(
         policy=str(rule),
         num_decisions=len(decisions),
@@ -199,19 +202,21 @@ def _try(
     )
 
 
-def _dev_answers(asked: Search, folder: Folder, name: str, source: Source) -> Answered:
+def _dev_answers(
+    engine: Engine, asked: Search, folder: Folder, name: str, source: Source
+) -> Answered:
     """What the one model trained on every row of the source says of dev."""
     store_uri = folder.address(f"models/{name}")
-    train(source, replace(asked.training, num_folds=0), store_uri)
-    return answer(store_uri, {"dev": asked.dev}, asked.inference)["dev"]
+    train(source, replace(asked.training, num_folds=0), store_uri, engine)
+    return answer(store_uri, {"dev": asked.dev}, asked.inference, engine)["dev"]
 
 
 def _tested(
-    asked: Search, folder: Folder, test: Source, searched: PolicySearchResult
+    engine: Engine, asked: Search, folder: Folder, test: Source, searched: PolicySearchResult
 ) -> PolicySearchResult:
     """The same with the test's metrics, of the table as it is and of the rule chosen."""
     before, after = (
-        answer(folder.address(f"models/{name}"), {"test": test}, asked.inference)["test"]
+        answer(folder.address(f"models/{name}"), {"test": test}, asked.inference, engine)["test"]
         for name in (KEEP, searched.chosen)
     )
     task = model_task(test.task)

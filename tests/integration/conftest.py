@@ -9,7 +9,9 @@ import pytest
 from deltalake import write_deltalake
 
 from cluster.data.rows import Source, latest
-from cluster.training.train import TrainConfig, train
+from cluster.engine.ray import RayEngine
+from cluster.training.config import TrainConfig
+from cluster.training.train import train
 from jobs.common.session import ray_session
 from tests.support.servers import ServerProcess
 from tests.tasks.test_text_classification import planted
@@ -61,7 +63,7 @@ def trained(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Trai
     for part in (fit[:150], fit[150:] + unfit):  # two files
         write_deltalake(uri, pa.Table.from_pylist(part), mode="append")
     source = latest(Source(uri, "text_classification", ("text",), "label", "id"))
-    train(source, TRAINING, str(folder / "model"))
+    train(source, TRAINING, str(folder / "model"), RayEngine())
     return Trained(
         source=source,
         store_uri=str(folder / "model"),

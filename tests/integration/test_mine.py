@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cluster.data.rows import BATCH_ROWS, Source, latest, rows
+from cluster.data.rows import Source, latest, rows
+from cluster.engine.base import BATCH_ROWS
+from cluster.engine.ray import RayBatches, RayEngine
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.io.run_folder import work_folder
 from cluster.mining.feedback_data import BY_MODELS, evidence_from
-from cluster.mining.label_confidence import p_right
 from cluster.mining.mine import (
     MineConfig,
     MineResult,
@@ -24,6 +25,7 @@ from cluster.mining.mine import (
 )
 from cluster.mining.selection import Selection
 from cluster.scores.feedback import learn
+from cluster.training.sample_weights import sample_weights
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables import delta
 from tests.integration.conftest import Trained
@@ -48,7 +50,7 @@ def without_times(mined: MineResult) -> dict[str, Any]:
 def test_every_row_is_scored_or_quarantined_and_the_worst_come_first(
     trained: Trained, tmp_path: Path
 ) -> None:
-    mined = mine(mining(trained, tmp_path, selection=Selection(top=1000)))
+    mined = mine(mining(trained, tmp_path, selection=Selection(top=1000)), RayEngine())
     assert mined.num_rows == trained.num_rows
     assert mined.num_scored + mined.num_quarantined == mined.num_rows
     assert mined.num_quarantined == trained.num_unfit
@@ -71,7 +73,7 @@ def test_every_row_is_scored_or_quarantined_and_the_worst_come_first(
 
 
 def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:
-    mine(mining(trained, tmp_path))
+    mine(mining(trained, tmp_path), RayEngine())
     rows = delta.read_where(str(tmp_path / "quarantine"), {"run_id": "run"}).to_pylist()
     reasons = {row["id"]: row["reason"] for row in rows}
     assert len(rows) == trained.num_unfit
@@ -87,15 +89,17 @@ def test_rows_of_one_file_are_shared_among_workers(ray_cluster: None, tmp_path: 
     count = 3 * BATCH_ROWS
     texts = [f"text {number}" for number in range(count)]
     pq.write_table(pa.table({"text": texts, "label": ["sport"] * count}), uri)
-    found = rows(latest(Source(uri, "text_classification", ("text",), "label"))).materialize()
-    assert (found.count(), found.num_blocks()) == (count, 3)
+    source = latest(Source(uri, "text_classification", ("text",), "label"))
+    found = rows(RayEngine(), source).cache()
+    assert isinstance(found, RayBatches)
+    assert (found.dataset.count(), found.dataset.num_blocks()) == (count, 3)
 
 
 def test_a_run_repeated_tells_the_same_and_writes_nothing(trained: Trained, tmp_path: Path) -> None:
     settings = mining(trained, tmp_path, selection=Selection(budget=0.1))
-    first = mine(settings)
+    first = mine(settings, RayEngine())
     version = delta.open_table(settings.findings_uri).version()
-    assert mine(settings) == first
+    assert mine(settings, RayEngine()) == first
     assert first.num_findings == 30
     assert delta.open_table(settings.findings_uri).version() == version
 
@@ -103,11 +107,11 @@ def test_a_run_repeated_tells_the_same_and_writes_nothing(trained: Trained, tmp_
 def test_a_run_cut_off_goes_on_with_what_is_missing(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("cluster.data.rows.BATCH_ROWS", "cluster.io.shards.PART_ROWS"):
+    for name in ("cluster.engine.ray.BATCH_ROWS", "cluster.engine.ray.SHARD_ROWS"):
         monkeypatch.setattr(name, 100)  # so few rows would be one part
     asked = {"selection": Selection(top=50), "inference": InferenceConfig(batch_rows=100)}
     whole = mining(trained, tmp_path, "whole", **asked)
-    expected = mine(whole)
+    expected = mine(whole, RayEngine())
     # As a run leaves it that dies after some judged parts: the parts of another, less one.
     half = mining(trained, tmp_path, "half", **asked)
     _judge_only(half, monkeypatch)
@@ -115,7 +119,7 @@ def test_a_run_cut_off_goes_on_with_what_is_missing(
     parts = work.names("judged", ".parquet")
     assert len(parts) > 1
     Path(work.address(parts[0])).unlink()
-    found = mine(half)
+    found = mine(half, RayEngine())
     # Sums over parts that come in another order may differ in their last digit.
     assert np.allclose(found.noise_matrix, expected.noise_matrix)
     same = {"run_id": "half", "noise_matrix": found.noise_matrix}
@@ -128,21 +132,24 @@ def test_only_new_and_changed_rows_are_judged_again_and_the_same_is_found(
     trained: Trained, tmp_path: Path
 ) -> None:
     every = Selection(top=1000)
-    mine(mining(trained, tmp_path, "then", selection=every, keep_predictions=True))
+    mine(mining(trained, tmp_path, "then", selection=every, keep_predictions=True), RayEngine())
     later = _later_version(trained, tmp_path / "data")
     asked = replace(mining(trained, tmp_path, "whole", selection=every), source=later)
-    expected = mine(asked)
+    expected = mine(asked, RayEngine())
     reuse_run = replace(asked, run_id="since", reuse_run="then")
-    found = mine(reuse_run)
+    found = mine(reuse_run, RayEngine())
     # Of the fit rows one is gone, one is new, ten have another label, one another content.
     assert found.num_reused == found.num_scored - 1 - 10 - 1
     assert (found.num_findings, found.rest) == (expected.num_findings, expected.rest)
     assert np.allclose(found.noise_matrix, expected.noise_matrix)
     assert _suspicions(reuse_run) == pytest.approx(_suspicions(asked), abs=1e-6)
     with pytest.raises(NotFound, match="keeps no predictions; mine whole with --keep-predictions"):
-        mine(replace(asked, run_id="more", reuse_run="whole"))
+        mine(replace(asked, run_id="more", reuse_run="whole"), RayEngine())
     with pytest.raises(InvalidInput, match="judged with predictions 'out-of-sample', not 'in-s"):
-        mine(replace(reuse_run, run_id="more", inference=InferenceConfig(Sampling.IN_SAMPLE)))
+        mine(
+            replace(reuse_run, run_id="more", inference=InferenceConfig(Sampling.IN_SAMPLE)),
+            RayEngine(),
+        )
     with pytest.raises(InvalidInput, match="is this run"):
         replace(reuse_run, reuse_run="since")
 
@@ -161,10 +168,10 @@ def test_rows_decided_already_are_scored_but_not_asked_about(
     trained: Trained, tmp_path: Path
 ) -> None:
     everything = mining(trained, tmp_path, "all", selection=Selection(top=20))
-    mine(everything)
+    mine(everything, RayEngine())
     decided = frozenset((row["id"], "") for row in _findings(everything)[:5])
     rest = mining(trained, tmp_path, "rest", selection=Selection(top=20), decided=decided)
-    assert mine(rest).num_scored == trained.num_rows - trained.num_unfit
+    assert mine(rest, RayEngine()).num_scored == trained.num_rows - trained.num_unfit
     assert [row["id"] for row in _findings(rest)[:15]] == [
         row["id"] for row in _findings(everything)[5:]
     ]
@@ -172,14 +179,14 @@ def test_rows_decided_already_are_scored_but_not_asked_about(
 
 def test_rows_are_ranked_by_what_answers_have_taught(trained: Trained, tmp_path: Path) -> None:
     untaught = mining(trained, tmp_path, "before", selection=Selection(top=1000))
-    mine(untaught)
+    mine(untaught, RayEngine())
     # People find that labels of one class are right, whatever the model says.
     told = [(dict(row["signals"]), row["human_label"]) for row in _findings(untaught)]
     signals = {name: np.array([one[name] for one, _ in told]) for name in told[0][0]}
     wrong = np.array([label != "sport" for _, label in told])
     feedback = learn(evidence_from(signals, [label for _, label in told]), wrong)
     taught = mining(trained, tmp_path, "taught", selection=Selection(top=30), feedback=feedback)
-    assert mine(replace(taught, keep_predictions=True)).num_answers == len(told)
+    assert mine(replace(taught, keep_predictions=True), RayEngine()).num_answers == len(told)
     found = _findings(taught)
     assert all(row["human_label"] != "sport" for row in found)
     assert any(row["human_label"] == "sport" for row in _findings(untaught)[:30])
@@ -199,8 +206,8 @@ def _doubts_are_suspicions_but_of_decided_rows(taught: MineConfig, uri: str) -> 
     found = _findings(taught)
     decided = frozenset((row["id"], "") for row in found[:5])
     rest = write_label_confidence(replace(taught, decided=decided), uri)
-    assert sum(rest) == mine(taught).num_scored - 5
-    told = p_right(uri, [*(row["id"] for row in found), "unknown"])
+    assert sum(rest) == mine(taught, RayEngine()).num_scored - 5
+    told = sample_weights(uri, [*(row["id"] for row in found), "unknown"])
     assert told[:5].tolist() == [1.0] * 5
     assert told[5:-1] == pytest.approx([1 - row["suspicion"] for row in found[5:]], abs=1e-6)
     assert told[-1] == 1.0
@@ -222,7 +229,7 @@ def test_in_sample_predictions_are_more_sure_of_wrong_labels(
             selection=Selection(top=1000),
             inference=InferenceConfig(sampling),
         )
-        mine(settings)
+        mine(settings, RayEngine())
         wrong[sampling] = [
             dict(row["signals"])["p_label"]
             for row in _findings(settings)
@@ -236,7 +243,7 @@ def test_the_rest_is_counted_and_a_random_sample_of_it_is_kept_for_an_audit(
     trained: Trained, tmp_path: Path
 ) -> None:
     asked = mining(trained, tmp_path, selection=Selection(top=30), num_audit=60)
-    mined = mine(asked)
+    mined = mine(asked, RayEngine())
     assert sum(mined.rest) == mined.num_scored - 30
     audit = delta.read_run(mined.audit_uri, "run").to_pylist()
     assert mined.num_audit == len(audit) == 60
@@ -246,7 +253,10 @@ def test_the_rest_is_counted_and_a_random_sample_of_it_is_kept_for_an_audit(
     assert not found & set(names)
     assert all(sum(row) == pytest.approx(1) for row in mined.noise_matrix)
     # A smaller sample of the same run is the beginning of the larger.
-    smaller = mine(mining(trained, tmp_path / "smaller", selection=Selection(top=30), num_audit=20))
+    smaller = mine(
+        mining(trained, tmp_path / "smaller", selection=Selection(top=30), num_audit=20),
+        RayEngine(),
+    )
     fewer = delta.read_run(smaller.audit_uri, "run").to_pylist()
     assert [row["id"] for row in sorted(fewer, key=lambda row: row["rank"])] == names[:20]
 
@@ -256,12 +266,12 @@ def test_an_encoder_is_a_second_view(
 ) -> None:
     encoder = tiny_bert(tmp_path / "encoder", planted(100, noise=0).contents)
     settings = mining(trained, tmp_path, selection=Selection(top=20), encoder=encoder)
-    mine(settings)
+    mine(settings, RayEngine())
     signals = [dict(row["signals"]) for row in _findings(settings)]
     assert all({"suspicion_encoder", "suspicion_dynamics"} < set(one) for one in signals)
     half = mining(trained, tmp_path, "half", selection=Selection(top=20), encoder=encoder)
     _judge_only(half, monkeypatch)
-    mine(half)
+    mine(half, RayEngine())
     assert _order(half) == _order(settings)
     assert _suspicions(half) == pytest.approx(_suspicions(settings))
 
@@ -270,17 +280,18 @@ def test_an_encoder_that_is_none_is_said_so_before_anything_runs(
     trained: Trained, tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidInput, match="encoder by hub id or local path"):
-        mine(mining(trained, tmp_path, encoder=str(tmp_path / "nothing")))
+        mine(mining(trained, tmp_path, encoder=str(tmp_path / "nothing")), RayEngine())
     with pytest.raises(InvalidInput, match="has no use for it"):
         mine(
-            mining(trained, tmp_path, encoder="any", inference=InferenceConfig(Sampling.IN_SAMPLE))
+            mining(trained, tmp_path, encoder="any", inference=InferenceConfig(Sampling.IN_SAMPLE)),
+            RayEngine(),
         )
 
 
 def test_a_training_that_is_not_there_is_said_so(trained: Trained, tmp_path: Path) -> None:
     settings = mining(trained, tmp_path)
     with pytest.raises(NotFound, match="no finished training"):
-        mine(MineConfig(**{**vars(settings), "store_uri": str(tmp_path / "none")}))
+        mine(MineConfig(**{**vars(settings), "store_uri": str(tmp_path / "none")}), RayEngine())
 
 
 @pytest.mark.parametrize("table", ["findings", "quarantine", "audit"])
@@ -289,7 +300,7 @@ def test_nothing_is_put_into_another_table(trained: Trained, tmp_path: Path, tab
     other = str(getattr(asked, f"{table}_uri"))
     write_deltalake(other, pa.table({"id": ["a"]}))
     with pytest.raises(InvalidInput, match=f"{table}: .* is a table of id; name another address"):
-        mine(asked)
+        mine(asked, RayEngine())
 
 
 def test_a_run_needs_a_name(trained: Trained, tmp_path: Path) -> None:
@@ -323,4 +334,4 @@ def _judge_only(settings: MineConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr("cluster.mining.mine.count", die)
         with pytest.raises(KeyboardInterrupt):
-            mine(settings)
+            mine(settings, RayEngine())

@@ -11,6 +11,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from cluster.data.rows import Source, latest
+from cluster.engine.ray import RayEngine
 from cluster.mining.selection import Selection
 from cluster.similar.find import ExampleError, Pattern, find
 from cluster.similar.similarity import Similarity
@@ -127,7 +128,7 @@ def asked_and_merged(setting: Setting, server: ServerProcess) -> None:
 
 def test_five_cases_mend_most_of_a_systematic_error(tmp_path: Path, server: ServerProcess) -> None:
     setting = Setting(tmp_path)
-    found = find(setting.pattern())
+    found = find(setting.pattern(), RayEngine())
     assert found.num_rows == 421
     assert found.num_findings == 80
     findings = setting.found()
@@ -154,11 +155,11 @@ def test_mining_passes_the_same_error_over(tmp_path: Path) -> None:
 
 def test_the_order_does_not_depend_on_how_the_table_is_stored(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
-    find(setting.pattern())
+    find(setting.pattern(), RayEngine())
     whole = str(tmp_path / "whole")
     write_deltalake(whole, setting.table.sort_by([("id", "descending")]))
     again = setting.pattern(source=latest(replace(setting.source, uri=whole, version=None)))
-    find(replace(again, run_id="whole"))
+    find(replace(again, run_id="whole"), RayEngine())
     kept = [
         [(row["id"], round(row["suspicion"], 9)) for row in setting.found(name)]
         for name in ("transfers", "whole")
@@ -168,19 +169,19 @@ def test_the_order_does_not_depend_on_how_the_table_is_stored(tmp_path: Path) ->
 
 def test_searching_again_tells_the_same_and_writes_nothing(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
-    first = find(setting.pattern())
-    assert find(setting.pattern()) == first
+    first = find(setting.pattern(), RayEngine())
+    assert find(setting.pattern(), RayEngine()) == first
     assert len(setting.found()) == first.num_findings
 
 
 def test_rows_that_agree_or_are_decided_are_not_asked_about(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
-    every = find(setting.pattern(selection=Selection(threshold=0.0)))
+    every = find(setting.pattern(selection=Selection(threshold=0.0)), RayEngine())
     sport = sum(label == "sport" for label in setting.table["label"].to_pylist())
     assert 0 < every.num_agreeing <= sport
     assert every.num_findings == every.num_alike - every.num_agreeing
     known = frozenset({("transfer-0", ""), ("transfer-1", "")})
-    find(setting.pattern(decided=known, run_id="later"))
+    find(setting.pattern(decided=known, run_id="later"), RayEngine())
     assert not known & {(row["id"], row["unit"]) for row in setting.found("later")}
 
 
@@ -188,7 +189,8 @@ def test_an_expression_finds_what_it_matches(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     case = ExampleError(r"\b(fee|striker)\b", "sport", r"\b(fee|striker)\b")
     found = find(
-        setting.pattern(cases=(case,), similarity_by=Similarity.REGEX, selection=Selection())
+        setting.pattern(cases=(case,), similarity_by=Similarity.REGEX, selection=Selection()),
+        RayEngine(),
     )
     texts = setting.table["text"].to_pylist()
     expected = [text for text in texts if {"fee", "striker"} & {*text.split()}]
@@ -199,7 +201,7 @@ def test_an_expression_finds_what_it_matches(tmp_path: Path) -> None:
 def test_a_text_encoder_by_path_finds_texts_of_the_same_words(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     model = tiny_bert(tmp_path / "bert", setting.table["text"].to_pylist())
-    found = find(setting.pattern(similarity_by=Similarity.EMBEDDING, model=model))
+    found = find(setting.pattern(similarity_by=Similarity.EMBEDDING, model=model), RayEngine())
     assert found.num_findings == 80
     assert setting.found()[0]["suspicion"] == pytest.approx(1.0)
     best = [row["id"].startswith("transfer") for row in setting.found()[:40]]
@@ -226,7 +228,8 @@ def test_pictures_like_five_misnamed_ones_are_found_by_their_pixels(tmp_path: Pa
             findings_uri=str(tmp_path / "findings"),
             run_id="ones",
             selection=Selection(top=2 * len(wrong)),
-        )
+        ),
+        RayEngine(),
     )
     assert found.num_findings == 2 * len(wrong)
     rows = delta.read_run(str(tmp_path / "findings"), "ones").to_pylist()
@@ -251,7 +254,8 @@ def test_classes_of_boxes_are_asked_about_one_by_one(tmp_path: Path) -> None:
             findings_uri=str(tmp_path / "findings"),
             run_id="scenes",
             selection=Selection(top=3),
-        )
+        ),
+        RayEngine(),
     )
     rows = delta.read_run(str(tmp_path / "findings"), "scenes").to_pylist()
     named = list(task.classes_in(case.label))
@@ -264,7 +268,7 @@ def test_classes_of_boxes_are_asked_about_one_by_one(tmp_path: Path) -> None:
 def test_findings_are_not_put_into_another_table(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     with pytest.raises(InvalidInput, match="is a table of id, text, label, gold; name another"):
-        find(setting.pattern(findings_uri=setting.source.uri))
+        find(setting.pattern(findings_uri=setting.source.uri), RayEngine())
 
 
 def test_a_search_without_cases_is_refused(tmp_path: Path) -> None:
@@ -282,8 +286,8 @@ def test_a_right_label_that_no_row_has_is_a_slip_unless_it_is_meant(tmp_path: Pa
     setting = Setting(tmp_path)
     slip = ExampleError("a fee", "sprot", "a fee")
     with pytest.raises(InvalidInput, match=r"'sprot' is no class of .* money, sport, weather"):
-        find(setting.pattern(cases=(slip,)))
-    find(setting.pattern(cases=(slip,), new_classes=True))
+        find(setting.pattern(cases=(slip,)), RayEngine())
+    find(setting.pattern(cases=(slip,), new_classes=True), RayEngine())
     assert "sprot" in setting.found()[0]["classes"]
 
 
@@ -294,11 +298,11 @@ def test_cases_are_typed_named_by_row_or_read_from_a_table(tmp_path: Path) -> No
     write_deltalake(bad, one.drop_columns(["gold"]))
     typed = job._typed(setting.source, ["a fee"], "sport", Similarity.TOKENS)
     assert typed == [ExampleError("a fee", "sport", "a fee")]
-    [of_row] = job._of_rows(setting.source, ["transfer-3"], "sport")
+    [of_row] = job._of_rows(RayEngine(), setting.source, ["transfer-3"], "sport")
     assert (of_row.label, of_row.name) == ("sport", "transfer-3")
-    [of_table] = job._of_table(setting.source, bad)
+    [of_table] = job._of_table(RayEngine(), setting.source, bad)
     assert (of_table.label, of_table.name) == ("money", "transfer-9")
     with pytest.raises(NotFound, match="has no fit row 'nobody'"):
-        job._of_rows(setting.source, ["nobody"], "sport")
+        job._of_rows(RayEngine(), setting.source, ["nobody"], "sport")
     with pytest.raises(InvalidInput, match="say which label is right"):
         job._typed(setting.source, ["a fee"], None, Similarity.TOKENS)

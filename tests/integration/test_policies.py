@@ -9,10 +9,12 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from cluster.data.rows import Source, latest
+from cluster.engine.ray import RayEngine
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection
-from cluster.training.train import TrainConfig, train
+from cluster.training.config import TrainConfig
+from cluster.training.train import train
 from cluster.versions.policy import Rule
 from cluster.versions.write import Action
 from jobs.policy.search import KEEP, Search, search
@@ -72,8 +74,10 @@ def test_rows_that_weigh_nothing_teach_nothing(
     uri = str(tmp_path / "train.parquet")
     pq.write_table(table_of(planted(400, noise=0.6)), uri)
     source = source_of(uri, weight_column="trust")
-    train(source, TrainConfig(num_folds=0, epochs=12), str(tmp_path / "model"))
-    metrics = evaluate(str(tmp_path / "model"), {"test": source_of(test_uri)}, InferenceConfig())
+    train(source, TrainConfig(num_folds=0, epochs=12), str(tmp_path / "model"), RayEngine())
+    metrics = evaluate(
+        str(tmp_path / "model"), {"test": source_of(test_uri)}, InferenceConfig(), RayEngine()
+    )
     assert metrics["test"]["accuracy"] > 0.9
 
 
@@ -90,12 +94,12 @@ def test_a_search_writes_the_rule_that_dev_chose_once(
         dev=source_of(test_uri),
         test=source_of(test_uri, "gold"),
     )
-    found = search(asked)
+    found = search(asked, RayEngine())
     kept, tried = found.trials
     assert (kept.policy, tried.policy) == (KEEP, "set-outside-top-1")
     assert found.chosen == (tried.policy if tried.gain[1] > 0 else KEEP)
     assert DeltaTable(noisy).version() == found.version == int(found.chosen != KEEP)
-    assert search(asked) == found
+    assert search(asked, RayEngine()) == found
     assert DeltaTable(noisy).version() == found.version
 
 
@@ -112,7 +116,7 @@ def test_self_refine_tells_what_it_agrees_to_and_what_is_true(
         tests={"gold": source_of(test_uri, "gold")},
         gold_column="gold",
     )
-    first, last = refine(asked)
+    first, last = refine(asked, RayEngine())
     assert (first.version, last.version) == (0, 1)
     assert last.num_rows == first.num_rows - first.num_changed == 300 - first.num_changed
     assert first.num_changed > 0

@@ -13,13 +13,15 @@ import pytest
 from cluster.data.folds import id_keys
 from cluster.data.rows import Source, latest
 from cluster.engine.devices import Workers
+from cluster.engine.ray import RayEngine
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
 from cluster.io.folder import Folder
 from cluster.io.shards import write_shard
-from cluster.mining.label_confidence import DONE, P_RIGHT, PARTS
+from cluster.training.config import TrainConfig
 from cluster.training.model_store import ModelStore
-from cluster.training.train import TrainConfig, train
+from cluster.training.sample_weights import DONE, P_RIGHT, SHARDS
+from cluster.training.train import train
 from relabel_service.errors import AlreadyExists, InvalidInput, NotFound
 from relabel_service.tables import delta, schemas
 from tests.integration.conftest import TRAINING, Trained
@@ -75,7 +77,7 @@ def test_a_killed_worker_is_replaced_and_finished_runs_are_kept(
     killer.start()
     settings = TrainConfig(num_folds=3, epochs=6, checkpoint_interval_s=0.0)
     try:
-        manifest = train(source, settings, str(tmp_path / "model"))
+        manifest = train(source, settings, str(tmp_path / "model"), RayEngine())
     finally:
         finished.set()
         killer.join()
@@ -84,7 +86,7 @@ def test_a_killed_worker_is_replaced_and_finished_runs_are_kept(
     assert store.folder.read("runs/fold-0.pt") == first_run[0]
     assert manifest.num_rows == 300
     test = write(tmp_path, "test", num_rows=200, noise=0.0, seed=1)
-    metrics = evaluate(str(tmp_path / "model"), {"test": test}, InferenceConfig())
+    metrics = evaluate(str(tmp_path / "model"), {"test": test}, InferenceConfig(), RayEngine())
     assert metrics["test"]["accuracy"] > 0.95
 
 
@@ -101,11 +103,11 @@ def test_two_workers_share_every_row_and_count_it_by_its_doubt(
     doubted = pa.table({"key": id_keys(wrong), P_RIGHT: np.zeros(len(wrong), np.float32)})
     uri = str(tmp_path / "doubts")
     settings = TrainConfig(num_folds=2, workers=Workers(2), label_confidence_uri=uri)
-    with pytest.raises(NotFound, match=r"no doubts at .*; have jobs.mine write some"):
-        train(source, settings, str(tmp_path / "model"))
-    write_shard(Folder(uri), f"{PARTS}/0.parquet", doubted)
+    with pytest.raises(NotFound, match=r"no label confidence at .*; have jobs.mine write some"):
+        train(source, settings, str(tmp_path / "model"), RayEngine())
+    write_shard(Folder(uri), f"{SHARDS}/0.parquet", doubted)
     Folder(uri).write(DONE, b'{"rest": []}')
-    manifest = train(source, settings, str(tmp_path / "model"))
+    manifest = train(source, settings, str(tmp_path / "model"), RayEngine())
     folder = ModelStore(str(tmp_path / "model")).folder
     seen = [
         pq.read_table(folder.address(name)).to_pylist()
@@ -117,7 +119,7 @@ def test_two_workers_share_every_row_and_count_it_by_its_doubt(
     assert sorted(ids) == sorted(f"row-{place}" for place in range(301))
     assert all(row["num_epochs"] >= 6 for part in seen for row in part)
     test = write(tmp_path, "test", num_rows=200, noise=0.0, seed=1)
-    metrics = evaluate(str(tmp_path / "model"), {"test": test}, InferenceConfig())
+    metrics = evaluate(str(tmp_path / "model"), {"test": test}, InferenceConfig(), RayEngine())
     assert metrics["test"]["accuracy"] > 0.95
     assert manifest.runs == ["fold-0", "fold-1", "all"]
 
@@ -125,13 +127,13 @@ def test_two_workers_share_every_row_and_count_it_by_its_doubt(
 def test_a_finished_training_is_told_and_not_repeated(trained: Trained) -> None:
     store = ModelStore(trained.store_uri)
     before = store.folder.read("runs/all.pt")
-    assert train(trained.source, TRAINING, trained.store_uri) == store.manifest()
+    assert train(trained.source, TRAINING, trained.store_uri, RayEngine()) == store.manifest()
     assert store.folder.read("runs/all.pt") == before
 
 
 def test_another_training_in_the_same_folder_is_refused(trained: Trained) -> None:
     with pytest.raises(AlreadyExists, match="other settings"):
-        train(trained.source, TrainConfig(num_folds=4), trained.store_uri)
+        train(trained.source, TrainConfig(num_folds=4), trained.store_uri, RayEngine())
 
 
 def test_a_table_with_one_class_cannot_be_trained_on(ray_cluster: None, tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_a_table_with_one_class_cannot_be_trained_on(ray_cluster: None, tmp_path
     )
     source = Source(str(tmp_path / "data.parquet"), "text_classification", ("text",), "label", "id")
     with pytest.raises(InvalidInput, match="one class 'one'"):
-        train(latest(source), TrainConfig(), str(tmp_path / "model"))
+        train(latest(source), TrainConfig(), str(tmp_path / "model"), RayEngine())
 
 
 def test_a_table_without_a_fit_row_is_refused_with_its_faults(
@@ -153,7 +155,7 @@ def test_a_table_without_a_fit_row_is_refused_with_its_faults(
     )
     source = Source(str(tmp_path / "data.parquet"), "text_classification", ("text",), "label", "id")
     with pytest.raises(InvalidInput, match=r"none of 2 rows is fit .* text: is empty"):
-        train(latest(source), TrainConfig(), str(tmp_path / "model"))
+        train(latest(source), TrainConfig(), str(tmp_path / "model"), RayEngine())
 
 
 def test_what_people_decided_counts_more(ray_cluster: None, tmp_path: Path) -> None:
@@ -174,8 +176,8 @@ def test_what_people_decided_counts_more(ray_cluster: None, tmp_path: Path) -> N
         for name in ("data.parquet", "test.parquet")
     )
     settings = TrainConfig(num_folds=0, lineage_uri=lineage, reviewed_weight=5.0)
-    train(source, settings, str(tmp_path / "model"))
-    told = evaluate(str(tmp_path / "model"), {"test": test}, InferenceConfig())
+    train(source, settings, str(tmp_path / "model"), RayEngine())
+    told = evaluate(str(tmp_path / "model"), {"test": test}, InferenceConfig(), RayEngine())
     assert told["test"]["accuracy"] == 1
 
 

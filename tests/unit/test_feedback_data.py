@@ -9,11 +9,12 @@ import pytest
 from deltalake import write_deltalake
 
 from cluster.data.rows import Source
+from cluster.engine.local import LocalEngine
 from cluster.inference.predict import InferenceConfig
 from cluster.mining.feedback_data import BY_MODELS, groups_of, learn_from_lineage
 from cluster.mining.selection import Selection
 from cluster.scores.feedback import Evidence, Feedback, learn
-from cluster.training.train import TrainConfig
+from cluster.training.config import TrainConfig
 from jobs.loop.rounds import LoopConfig, Rounds
 from relabel_service.tables import delta, schemas
 
@@ -122,7 +123,7 @@ def test_a_loop_mines_by_what_people_have_decided(
         tests={},
         feedback=feedback,
     )
-    steps = Rounds(loop, client=None, labeling=None, progress=None)  # type: ignore[arg-type]
+    steps = Rounds(loop, engine=LocalEngine(), client=None, labeling=None, progress=None)  # type: ignore[arg-type]
     mining = steps.mining(2)
     assert mining.feedback == (expected() if feedback else Feedback())
     assert len(mining.decided) == 10

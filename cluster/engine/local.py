@@ -1,0 +1,214 @@
+"""The engine in this process: no start-up, batches stream, all cores are used.
+
+Batches go through models in as many threads as the machine has cores, each batch on one: numpy,
+torch, Arrow and image decoders hold no lock while they work. Order is kept, so that the same
+table gives the same files each time.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import torch
+from pyarrow.fs import FileSystem
+
+from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction, Fit
+from cluster.engine.devices import Workers
+from cluster.io.folder import Folder
+from cluster.io.shards import SHARD_ROWS, write_shard
+from relabel_service.tables.delta import is_delta, open_table
+
+T = TypeVar("T")
+
+READ_AHEAD = 2  # batches of a file, and files, that Arrow reads before they are asked for
+
+
+class LocalEngine:
+    """Runs everything in this process."""
+
+    name = "local"
+
+    def read(
+        self, uri: str, columns: Sequence[str], *, version: int | None = None
+    ) -> "LocalBatches":
+        """Columns of a parquet file or folder, or of a version of a Delta table."""
+        return LocalBatches(partial(_read, uri, list(columns), version))
+
+    def from_table(self, table: pa.Table) -> "LocalBatches":
+        """Rows that are in memory already."""
+        return LocalBatches(lambda: rebatched([table], BATCH_ROWS))
+
+    def for_each(self, function: Callable[..., T], shards: Sequence[Any], *shared: Any) -> list[T]:
+        """function(shard, *shared) of each shard, in the shards' order."""
+        return list(_in_threads(lambda shard: function(shard, *shared), shards, _num_cores()))
+
+    def fit(self, fits: Sequence[Fit], *, workers: Workers, max_failures: int) -> None:
+        """Fit all runs of all fits, one after the other. Nothing but this process can fail."""
+        del workers, max_failures
+        for fit in fits:
+            fit.fit_runs(fit.rows.to_table(), fit.runs)
+
+
+class LocalBatches:
+    """Batches made anew by `read` each time they are iterated."""
+
+    def __init__(self, read: Callable[[], Iterable[pa.Table]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return iter(self._read())
+
+    def map(self, function: BatchFunction) -> "LocalBatches":
+        """The function's result for each batch."""
+        return LocalBatches(lambda: map(function, self))
+
+    def map_model(
+        self,
+        load: Callable[[], BatchFunction],
+        *,
+        workers: Workers,
+        batch_rows: int = BATCH_ROWS,
+    ) -> "LocalBatches":
+        """As map, by a function that `load` returns once; several threads call it at once."""
+        num_threads = workers.cpus_per_gpu if workers.use_gpu else _num_cores()
+
+        def run() -> Iterator[pa.Table]:
+            return _in_threads(load(), rebatched(self, batch_rows), num_threads)
+
+        return LocalBatches(run)
+
+    def map_all(self, function: BatchFunction) -> "LocalBatches":
+        """The function of all rows at once."""
+        return LocalBatches(lambda: rebatched([function(self.to_table())], BATCH_ROWS))
+
+    def union(self, *others: Batches) -> "LocalBatches":
+        """These rows, then those of the others."""
+        return LocalBatches(lambda: chain(self, *others))
+
+    def cache(self) -> "LocalBatches":
+        """The same rows, read once now and held in memory."""
+        batches = list(self)
+        return LocalBatches(lambda: batches)
+
+    def to_table(self) -> pa.Table:
+        """All rows."""
+        return pa.concat_tables(list(self), promote_options="permissive")
+
+    def take(self, num_rows: int) -> pa.Table:
+        """The first rows, at most so many; reads no further than it must."""
+        batches: list[pa.Table] = []
+        for batch in self:
+            batches.append(batch)
+            if sum(one.num_rows for one in batches) >= num_rows:
+                break
+        return pa.concat_tables(batches, promote_options="permissive").slice(0, num_rows)
+
+    def write_shards(self, folder: Folder, name: str, *, attempt: str) -> None:
+        """Write the rows as files of SHARD_ROWS or more, each whole or not at all."""
+        for number, shard in enumerate(_grouped(self, SHARD_ROWS)):
+            write_shard(folder, f"{name}/{attempt}-{number:06d}.parquet", shard)
+
+
+def rebatched(batches: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
+    """The same rows in batches of num_rows, the last one of what is left; at least one."""
+    held: deque[pa.Table] = deque()
+    num_held, is_first, empty = 0, True, None
+    for batch in batches:
+        empty = batch.schema.empty_table() if empty is None else empty
+        held.append(batch)
+        num_held += batch.num_rows
+        while num_held >= num_rows:
+            yield _taken(held, num_rows)
+            num_held, is_first = num_held - num_rows, False
+    if num_held:
+        yield _taken(held, num_held)
+    elif is_first and empty is not None:
+        yield empty
+
+
+def _taken(held: deque[pa.Table], num_rows: int) -> pa.Table:
+    """The first num_rows of the held tables, which they lose."""
+    tables, wanted = [], num_rows
+    while wanted:
+        table = held.popleft()
+        if table.num_rows > wanted:
+            held.appendleft(table.slice(wanted))
+            table = table.slice(0, wanted)
+        tables.append(table)
+        wanted -= table.num_rows
+    if len(tables) == 1:
+        return tables[0]
+    return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+
+
+def _grouped(batches: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
+    """Whole batches together until they are num_rows or more; none of no rows."""
+    held: list[pa.Table] = []
+    for batch in batches:
+        held += [batch] if batch.num_rows else []
+        if sum(one.num_rows for one in held) >= num_rows:
+            yield pa.concat_tables(held, promote_options="permissive")
+            held = []
+    if held:
+        yield pa.concat_tables(held, promote_options="permissive")
+
+
+def _read(uri: str, columns: list[str], version: int | None) -> Iterator[pa.Table]:
+    dataset = (
+        open_table(uri, version).to_pyarrow_dataset() if is_delta(uri) else parquet_dataset(uri)
+    )
+    scanner = dataset.scanner(
+        columns=columns,
+        batch_size=BATCH_ROWS,
+        batch_readahead=READ_AHEAD,
+        fragment_readahead=READ_AHEAD,
+    )
+    empty = scanner.projected_schema.empty_table()
+    tables = (pa.Table.from_batches([batch]) for batch in scanner.to_batches())
+    return rebatched(chain([empty], tables), BATCH_ROWS)
+
+
+def parquet_dataset(uri: str) -> pads.Dataset:
+    """A file or folder whose files may differ in their schemas, as Ray Data reads them too.
+
+    Arrow alone goes by the first file: a column that it lacks would be dropped in silence.
+    """
+    filesystem, path = FileSystem.from_uri(uri) if "://" in uri else (None, uri)
+    dataset = pads.dataset(path, filesystem=filesystem, format="parquet")
+    schemas = [fragment.physical_schema for fragment in dataset.get_fragments()]
+    if all(schema.equals(dataset.schema) for schema in schemas):
+        return dataset
+    return dataset.replace_schema(pa.unify_schemas(schemas, promote_options="permissive"))
+
+
+def _in_threads(
+    function: Callable[[Any], T], items: Iterable[Any], num_threads: int
+) -> Iterator[T]:
+    """The function of each item, in order; a few items ahead of whoever takes the results."""
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        rest = iter(items)
+        ahead: deque[Future[T]] = deque()
+        try:
+            for item in islice(rest, 2 * num_threads):
+                ahead.append(pool.submit(function, item))
+            while ahead:
+                result = ahead.popleft().result()
+                for item in islice(rest, 1):
+                    ahead.append(pool.submit(function, item))
+                yield result
+        finally:
+            for future in ahead:
+                future.cancel()
+            torch.set_num_threads(before)
+
+
+def _num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
