@@ -64,7 +64,7 @@ class ExampleError:
 class Pattern:
     """One search. selection: how many of the most alike rows people are asked about.
 
-    model: Hugging Face id or local path, for embeddings. decided: id and unit not to ask about.
+    encoder: Hugging Face id or local path, for embeddings. decided: id and unit not to ask about.
     new_classes: whether a right label may name a class that no row has yet.
     """
 
@@ -74,7 +74,7 @@ class Pattern:
     findings_uri: str
     run_id: str
     selection: Selection = field(default_factory=Selection)
-    model: str | None = None
+    encoder: str | None = None
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     decided: frozenset[tuple[str, str]] = frozenset()
     new_classes: bool = False
@@ -199,7 +199,7 @@ def _alike(
         decided=frozenset(name for name, unit in pattern.decided if not unit),
     )
     measure = measure_of(
-        pattern.similarity_by, contents, found, task=task.name, model=pattern.model
+        pattern.similarity_by, contents, found, task=task.name, model=pattern.encoder
     )
     table = pattern.inference.map(found, partial(_Search, measure, wanted)).to_table().cast(_ALIKE)
     alike = table.filter(table["id"].is_valid()).sort_by(MOST_ALIKE_FIRST)

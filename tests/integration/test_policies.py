@@ -17,7 +17,7 @@ from cluster.training.config import TrainConfig
 from cluster.training.train import train
 from cluster.versions.policy import Rule
 from cluster.versions.write import Action
-from jobs.policy.search import KEEP, Search, search
+from jobs.policy.search import KEEP, PolicySearchConfig, search
 from jobs.self_refine import SelfRefineConfig, refine
 from relabel_service.tables import delta
 from tests.support.cross_fit import Rows
@@ -84,7 +84,7 @@ def test_rows_that_weigh_nothing_teach_nothing(
 def test_a_search_writes_the_rule_that_dev_chose_once(
     ray_cluster: None, tmp_path: Path, noisy: str, test_uri: str
 ) -> None:
-    asked = Search(
+    asked = PolicySearchConfig(
         source=source_of(noisy),
         out=str(tmp_path / "out"),
         training=SETTINGS,
