@@ -146,7 +146,7 @@ def test_the_report_tells_errors_left_in_table_json_and_page() -> None:
     assert "by the audit" in page
     first, last = json.loads(json.dumps(report.as_json(shown)))["rounds"]
     assert first["quality"]["errors_left"]["by_audit"]
-    assert len(first["quality"]["curve"]) == 10
+    assert len(first["quality"]["reliability"]) == 10
     assert last["quality"] is None
     assert "The labels" not in report.html(told(None, None))
     assert "left" in [column.header for column in report.table(shown).columns]
