@@ -172,7 +172,7 @@ def _page(graded: list[Graded], command: str, num_seeds: int) -> str:
 def _settings(arguments: list[str] | None) -> Settings:
     parser = argparse.ArgumentParser(prog="python -m bench.detection", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of <task>/<name>/")
-    parser.add_argument("--out", type=Path, default=Path("docs/detection.md"))
+    parser.add_argument("--out", type=Path, default=Path("bench/results/detection.md"))
     parser.add_argument("--cache", type=Path, default=Path("build/bench"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=[], help="names of sets")

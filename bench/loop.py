@@ -241,7 +241,7 @@ def needed(curve: npt.NDArray[np.float64], steps: list[int], ceiling: float, num
 def _settings(arguments: list[str] | None) -> Settings:
     parser = argparse.ArgumentParser(prog="python -m bench.loop", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of <task>/<name>/")
-    parser.add_argument("--out", type=Path, default=Path("docs/loop.md"))
+    parser.add_argument("--out", type=Path, default=Path("bench/results/loop.md"))
     parser.add_argument("--only", nargs="*", default=[], help="names of sets")
     parser.add_argument("--label-column", default="label")
     parser.add_argument("--seeds", type=int, default=2)

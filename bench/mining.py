@@ -25,7 +25,8 @@ import typer
 from cluster.data.rows import Source, check, latest
 from cluster.engine.ray import RayEngine
 from cluster.inference.predict import InferenceConfig, Predictor, Sampling
-from cluster.mining.mine import MineConfig, mine
+from cluster.mining.config import MineConfig
+from cluster.mining.mine import mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
 from cluster.training.model_store import Manifest, ModelStore

@@ -24,7 +24,8 @@ from cluster.data.near_duplicates import NUM_BANDS, band_keys, groups
 from cluster.inference.predict import predict_rows
 from cluster.interfaces import DYNAMICS, FOLD, Array, Learner
 from cluster.mining.feedback_data import evidence_from, groups_of
-from cluster.mining.rank import Scoring, stats_of_rows
+from cluster.mining.scoring import Scoring
+from cluster.mining.table_stats import stats_of_rows
 from cluster.scores.feedback import Evidence
 from cluster.tasks import model_task
 from cluster.training.loop import MAX_GRADIENT_NORM, weighted_mean
@@ -146,10 +147,10 @@ def cross_fit(
 
 def evidence(rows: Rows, scored: pa.Table, *, num_folds: int) -> Evidence:
     """What jobs.mine says of cross-fitted rows. num_folds: 0 has the model's view alone."""
-    scoring = Scoring("", rows.task, rows.classes, "bench", num_folds=num_folds)
-    known, seen = stats_of_rows(scoring, scored)
+    scoring = Scoring(rows.task, rows.classes, num_folds=num_folds)
+    stats, seen = stats_of_rows(scoring, scored)
     group = groups_of(rows.task, seen["label"].to_pylist(), seen["unit"].to_pylist())
-    return evidence_from(scoring.signals(seen, known.sums), group)
+    return evidence_from(scoring.signals(seen, stats.sums), group)
 
 
 def suspicion(rows: Rows, scored: pa.Table, *, num_folds: int) -> Array:

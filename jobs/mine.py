@@ -12,15 +12,17 @@ import typer
 
 from cluster.engine.base import BATCH_ROWS
 from cluster.inference.predict import InferenceConfig, Sampling
+from cluster.mining.config import MineConfig
 from cluster.mining.feedback_data import learn_from_lineage
-from cluster.mining.mine import MineConfig, delete_predictions, mine, write_label_confidence
+from cluster.mining.label_confidence import write_label_confidence
+from cluster.mining.mine import delete_predictions, mine
 from cluster.scores.feedback import Feedback
 from cluster.training.model_store import ModelStore
 from jobs.common import options
 from jobs.common.session import run, session
 from relabel_service.tables.lineage import decided_keys
 
-LONG = ("rest", "noise_matrix")  # for mined.json and the loop's report
+LONG = ("unasked_histogram", "noise_matrix")  # for result.json and the loop's report
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -92,7 +94,7 @@ def main(
     with session(engine.engine, workers=workers, source=source) as running:
         mined = mine(config, running)
         if label_confidence is not None:
-            write_label_confidence(config, label_confidence)
+            write_label_confidence(config, running, label_confidence)
             if not keep_predictions:
                 delete_predictions(findings, run_id)
     result = {name: value for name, value in asdict(mined).items() if name not in LONG}

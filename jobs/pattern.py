@@ -21,7 +21,7 @@ import typer
 from cluster.data.rows import Source, latest, rows
 from cluster.engine.base import Engine
 from cluster.inference.predict import InferenceConfig
-from cluster.similar.find import ExampleError, Pattern, find
+from cluster.similar.find import ExampleError, FindConfig, find
 from cluster.similar.similarity import Similarity
 from jobs.common import options
 from jobs.common.session import run, session
@@ -75,9 +75,9 @@ def main(
             *_of_rows(running, source, case_id or [], label),
             *(_of_table(running, source, cases) if cases else []),
         ]
-        pattern = Pattern(
+        config = FindConfig(
             source=source,
-            cases=tuple(examples),
+            examples=tuple(examples),
             similarity_by=similarity_by,
             findings_uri=findings,
             run_id=run_id,
@@ -87,7 +87,7 @@ def main(
             decided=decided_keys(lineage),
             new_classes=new_class,
         )
-        result = find(pattern, running)
+        result = find(config, running)
     print(json.dumps(asdict(result), indent=2))
 
 

@@ -23,7 +23,8 @@ from cluster.engine.base import Engine
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.io.folder import Folder
-from cluster.mining.mine import MineConfig, mine
+from cluster.mining.config import MineConfig
+from cluster.mining.mine import mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
 from cluster.training.config import TrainConfig

@@ -1,1 +1,1 @@
-"""Files that jobs write: folders, shards, and where an unfinished run keeps its own."""
+"""Files that jobs write: folders, shards, and the folder of intermediate files of a run."""

@@ -1,12 +1,11 @@
-"""Shards: parquet files that an engine writes while it works, and that a restart keeps.
+"""Shards: parquet files of some thousand rows each, written whole, which a restarted run keeps.
 
-A shard appears whole or not at all, and work that is repeated writes the same name again, so that
-no row is ever in two of them.
+A shard appears whole or not at all, and a task that an engine repeats writes the same name
+again, so no row is in two shards.
 """
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 
 from cluster.io.folder import Folder
 
-# A restart judges again what was in no part yet, and ranking is some tasks a part.
+# A run that is cut off loses what is in no shard yet; a function call for each shard costs time.
 SHARD_ROWS = 4_096
 
 
@@ -33,31 +32,33 @@ def read_shard(
     *,
     leave_out: Sequence[str] = (),
 ) -> pa.Table:
-    """A part's rows; all columns, those named, or all but those left out."""
+    """A shard's rows; all columns, those named, or all but those left out."""
     file = pq.ParquetFile(io.BytesIO(folder.read(name)))
-    wanted = columns or [one for one in file.schema_arrow.names if one not in leave_out]
+    wanted = columns or [column for column in file.schema_arrow.names if column not in leave_out]
     return file.read(columns=list(wanted))
 
 
 def shard_names(folder: Folder, name: str) -> list[str]:
+    """The shards in the folder's sub-folder `name`, sorted."""
     return folder.names(name, ".parquet")
 
 
-def not_in_shards(parts: pa.Table) -> Any:
-    """A batch function that drops the ROWS that `parts` (id, fault) hold already.
+class NotIn:
+    """A batch function that drops the ROWS that are in some shards already.
 
-    Fit and unfit rows apart: of rows that share an id, one is fit.
+    Rows with and without a fault are looked up apart: of rows that share an id, one has none.
     """
-    fit = pc.is_null(parts["fault"])
-    fit_ids = parts.filter(fit)["id"].combine_chunks().unique()
-    unfit_ids = parts.filter(pc.invert(fit))["id"].combine_chunks().unique()
 
-    def keep(batch: pa.Table) -> pa.Table:
-        done = pc.if_else(
+    def __init__(self, written: pa.Table) -> None:
+        """written: `id` and `fault` of the shards' rows."""
+        has_no_fault = pc.is_null(written["fault"])
+        self._valid = written.filter(has_no_fault)["id"].combine_chunks().unique()
+        self._invalid = written.filter(pc.invert(has_no_fault))["id"].combine_chunks().unique()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        is_written = pc.if_else(
             pc.is_null(batch["fault"]),
-            pc.is_in(batch["id"], value_set=fit_ids),
-            pc.is_in(batch["id"], value_set=unfit_ids),
+            pc.is_in(batch["id"], value_set=self._valid),
+            pc.is_in(batch["id"], value_set=self._invalid),
         )
-        return batch.filter(pc.invert(done))
-
-    return keep
+        return batch.filter(pc.invert(is_written))

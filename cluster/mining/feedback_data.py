@@ -1,7 +1,7 @@
-"""What people have answered, beside what mining said when it asked: what feedback learns from.
+"""What people have decided, with the signals of the findings that asked: feedback learns from it.
 
-The lineage table tells what was decided, and which run's findings asked; these keep
-their signals. Decisions about findings that are gone, or that no mining ranked, teach nothing.
+The lineage table has what was decided, and which run's findings asked; the findings have the
+signals. Nothing is learned from decisions about findings that are gone or that no mine run ranked.
 """
 
 from collections import defaultdict
@@ -16,8 +16,8 @@ from relabel_service.tables import delta
 from relabel_service.tables.lineage import decisions_of_people
 from relabel_service.tasks import task_named
 
-MEMBER = "suspicion_"  # signals of this beginning are suspicions in their own right
-BY_MODELS = f"{MEMBER}by_models"  # before any answer had a say
+BASE_SCORE = "suspicion_"  # signals of this beginning are suspicions in their own right
+BY_MODELS = f"{BASE_SCORE}by_models"  # before feedback had a say
 
 
 def learn_from_lineage(lineage_uri: str | None) -> Feedback:
@@ -26,35 +26,35 @@ def learn_from_lineage(lineage_uri: str | None) -> Feedback:
     runs: dict[tuple[str, str], dict[tuple[str, str], bool]] = defaultdict(dict)
     for row in decided.to_pylist():
         runs[row["findings_uri"], row["run_id"]][row["id"], row["unit"]] = row["changed"]
-    asked = [
-        (signals, group, wrong[row["id"], row["unit"]])
-        for (uri, run_id), wrong in runs.items()
-        for row in _found(uri, run_id)
-        if (row["id"], row["unit"]) in wrong and BY_MODELS in (signals := dict(row["signals"]))
+    examples = [
+        (signals, group, is_wrong[row["id"], row["unit"]])
+        for (uri, run_id), is_wrong in runs.items()
+        for row in _findings(uri, run_id)
+        if (row["id"], row["unit"]) in is_wrong and BY_MODELS in (signals := dict(row["signals"]))
         for group in groups_of(row["task"], [row["human_label"]], [row["unit"]])
     ]
     evidence = evidence_from(
         {
-            name: np.array([signals.get(name, np.nan) for signals, _, _ in asked])
-            for name in dict.fromkeys(chain.from_iterable(signals for signals, _, _ in asked))
+            name: np.array([signals.get(name, np.nan) for signals, _, _ in examples])
+            for name in dict.fromkeys(chain.from_iterable(signals for signals, _, _ in examples))
         },
-        [group for _, group, _ in asked],
+        [group for _, group, _ in examples],
     )
-    return learn(evidence, np.array([wrong for _, _, wrong in asked], np.bool_))
+    return learn(evidence, np.array([wrong for _, _, wrong in examples], np.bool_))
 
 
 def evidence_from(signals: Mapping[str, Any], group: Sequence[str]) -> Evidence:
     """Of signals as findings have them, [R] each."""
-    members = {
+    base_scores = {
         name: values
         for name, values in signals.items()
-        if name.startswith(MEMBER) and name != BY_MODELS
+        if name.startswith(BASE_SCORE) and name != BY_MODELS
     }
-    return Evidence(signals.get(BY_MODELS, np.empty(0)), group, members)
+    return Evidence(signals.get(BY_MODELS, np.empty(0)), group, base_scores)
 
 
 def groups_of(task_name: str, labels: Sequence[str], units: Sequence[str]) -> list[str]:
-    """The unit, or the class of the label, or "" where a label is no class; [R]."""
+    """The unit, or the class of the label, or "" where a label is not a class; [R]."""
     task = task_named(task_name)
     return [
         unit or (label if task.classes_in(label) else "")
@@ -62,7 +62,7 @@ def groups_of(task_name: str, labels: Sequence[str], units: Sequence[str]) -> li
     ]
 
 
-def _found(findings_uri: str, run_id: str) -> list[dict[str, Any]]:
+def _findings(findings_uri: str, run_id: str) -> list[dict[str, Any]]:
     """A run's findings and its audit's, as far as they are still there."""
     columns = ["id", "unit", "human_label", "signals", "task"]
     return [

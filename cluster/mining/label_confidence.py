@@ -1,68 +1,80 @@
-"""How likely each label is right, by mining and by what people answered: training counts rows so.
+"""Writes P(label is correct) for every row; training uses it as the row's sample weight.
 
-A file for each judged part; 12 bytes a row in memory, of which each training worker holds all.
+It follows from a mine run that kept its scored rows, and from what people have decided since:
+feedback changes the suspicion, and a label that people decided on counts as correct.
 """
 
 import json
-from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 
 from cluster.data.folds import id_keys
+from cluster.engine.base import Engine
 from cluster.io.folder import Folder
 from cluster.io.shards import write_shard
-from cluster.mining.rank import Scoring, TableStats, scored_rows
-from cluster.mining.unasked import NUM_BINS, histogram
-from cluster.training.sample_weights import DONE, P_RIGHT, SHARDS
+from cluster.mining.config import MineConfig
+from cluster.mining.rank import Decided, is_decided, is_in_units
+from cluster.mining.scored_shards import ScoredTable, read_with_ensemble, scored_shards
+from cluster.mining.scoring import Scoring
+from cluster.mining.table_stats import STATS, TableStats
+from cluster.mining.unasked import NUM_BINS, Counts, histogram
+from cluster.training import sample_weights
+from cluster.training.model_store import ModelStore
+from cluster.training.sample_weights import DONE, KEY, P_CORRECT, SHARDS, UNASKED
+from relabel_service.errors import NotFound
 
-Decided = frozenset[tuple[str, str]]
+
+def write_label_confidence(config: MineConfig, engine: Engine, uri: str) -> list[int]:
+    """Write P(label is correct) of each row under `uri`, as a file for each of the run's shards.
+
+    By config.feedback and config.decided, which may say more than when the run was made. A row of
+    several units is as likely correct as its least likely unit. Returns the histogram of what
+    people have not decided on, by P(label is wrong), as MineResult.unasked_histogram. Idempotent:
+    where `uri` holds label confidence already, returns the stored histogram.
+    Raises NotFound when the run kept no predictions.
+    """
+    if sample_weights.is_written(uri):
+        return sample_weights.unasked_histogram(uri)
+    run, shards = config.folder, scored_shards(config.folder)
+    if not shards or not run.exists(STATS):
+        raise NotFound(
+            f"run {config.run_id!r} kept no predictions; mine under another run id with "
+            "--keep-predictions (a loop: with another --out)"
+        )
+    manifest = ModelStore(config.store_uri).manifest()
+    table = ScoredTable(engine, run, shards, config.scoring(manifest))
+    units = config.asked_units(manifest)
+    counts = table.for_each(_write_shard, TableStats.read(run), units, config.decided, uri)
+    unasked = np.sum([np.zeros(NUM_BINS, np.int64), *counts], axis=0).tolist()
+    Folder(uri).write(DONE, json.dumps({UNASKED: unasked}).encode())
+    return sample_weights.unasked_histogram(uri)
 
 
-def write(
+def _write_shard(
+    shard: str,
+    run: Folder,
     scoring: Scoring,
-    parts: Sequence[str],
-    *,
-    known: TableStats,
+    stats: TableStats,
     units: frozenset[str],
     decided: Decided,
     uri: str,
-) -> None:
-    """P(label is right) of each row of the judged parts, as files under `uri`.
-
-    decided: id and unit of what people have decided, which is right. A row of several units is as
-    right as the unit most in doubt. What is not decided, of the units that people are asked about,
-    is also counted by P(label is wrong), as rest.py counts. Done again, it writes the same again.
-    """
-    shared = ray.put((scoring, known, units, decided))
-    counts = ray.get([_write.remote(shared, part, uri) for part in parts])
-    rest = np.sum([np.zeros(NUM_BINS, np.int64), *counts], axis=0)
-    Folder(uri).write(DONE, json.dumps({"rest": rest.tolist()}).encode())
-
-
-@ray.remote
-def _write(
-    shared: tuple[Scoring, TableStats, frozenset[str], Decided], part: str, uri: str
-) -> npt.NDArray[np.int64]:
-    scoring, known, units, decided = shared
-    scored, _ = scored_rows(scoring, part, known.learned)
+) -> Counts:
+    """The undecided rows (and units) of one shard, by P(label is wrong): [NUM_BINS]."""
+    scored = read_with_ensemble(run, shard, has_ensemble=bool(stats.weights))
     if not scored.num_rows:
         return np.zeros(NUM_BINS, np.int64)
-    p_wrong = scoring.suspicion(scored, known.sums)
-    names = list(zip(scored["id"].to_pylist(), scored["unit"].to_pylist(), strict=True))
-    is_decided = np.array([name in decided for name in names])
-    is_asked_about = np.array([unit in units for _, unit in names])
-    p_right = np.where(is_decided, 1.0, 1.0 - p_wrong)
-    by_row = pa.table({"id": scored["id"], P_RIGHT: p_right}).group_by("id")
-    least = by_row.aggregate([(P_RIGHT, "min")])
+    p_wrong = scoring.suspicion(scored, stats.sums)
+    by_people = is_decided(scored, decided)
+    p_correct = np.where(by_people, 1.0, 1.0 - p_wrong)
+    by_unit = pa.table({"id": scored["id"], P_CORRECT: p_correct})
+    by_row = by_unit.group_by("id").aggregate([(P_CORRECT, "min")])
     rows = pa.table(
         {
-            "key": id_keys(least["id"]),
-            P_RIGHT: pc.cast(least[f"{P_RIGHT}_min"], pa.float32()),
+            KEY: id_keys(by_row["id"]),
+            P_CORRECT: pc.cast(by_row[f"{P_CORRECT}_min"], pa.float32()),
         }
     )
-    write_shard(Folder(uri), f"{SHARDS}/{part.rpartition('/')[2]}", rows)
-    return histogram(p_wrong[is_asked_about & ~is_decided])
+    write_shard(Folder(uri), f"{SHARDS}/{shard.rpartition('/')[2]}", rows)
+    return histogram(p_wrong[is_in_units(scored, units) & ~by_people])

@@ -1,9 +1,9 @@
-"""Judgements of an earlier mining taken over for the rows that are as they were then.
+"""Predictions of an earlier run, reused for the rows that are as they were then.
 
-A row's judgement follows from its content, its label and the models alone, so with the
-same models only new and changed rows need a prediction; the table's sums and the order
-are made anew from all. What training watched of a row is about the label it had then, and
-is left out of any version but the one trained on.
+A row's prediction follows from its content, its label and the models alone, so with the
+same models only new and changed rows are predicted; the table's statistics and the order
+are computed anew from all rows. Training dynamics of a row are about the label it had then, and
+are left out of any version but the one trained on.
 """
 
 import json
@@ -11,84 +11,100 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 
 from cluster.data.folds import id_keys
-from cluster.engine.base import Batches
+from cluster.engine.base import Batches, Engine
 from cluster.interfaces import DYNAMICS
 from cluster.io.folder import Folder
-from cluster.io.shards import read_shard, shard_names, write_shard
+from cluster.io.shards import read_shard, write_shard
+from cluster.mining.config import MineConfig
+from cluster.mining.scored_shards import CONTENT_KEY, FAULT, SCORED, scored_shards
+from cluster.training.model_store import Manifest
 from relabel_service.errors import InvalidInput, NotFound
 
-SCORED_BY = "judged_by.json"
-KEY = "key"  # uint64: of a row's id, label and content
-PREFIX = "since"
+SCORED_BY = "scored_by.json"
+PREFIX = "reused"  # of the names of shards that are copied
 
-Judge = dict[str, str]
-
-
-def add_content_keys(batch: pa.Table) -> pa.Table:
-    """ROWS, and 64 bits of each that differ where its id, label or content does."""
-    parts = zip(*(batch[name].to_pylist() for name in ("id", "label", "content")), strict=True)
-    return batch.append_column(KEY, pa.array(id_keys(map(json.dumps, parts)), pa.uint64()))
+ScoredBy = dict[str, str]
 
 
-def require_same(reuse_run: Folder, parts: str, score: Judge) -> None:
-    """Raises NotFound where a run kept no judgements, InvalidInput where others judged them."""
-    if not reuse_run.exists(SCORED_BY) or not shard_names(reuse_run, parts):
+def scored_by(config: MineConfig, manifest: Manifest) -> ScoredBy:
+    """All that a row's prediction follows from but the row."""
+    return {
+        "training": f"{config.store_uri} {manifest.training_id}",
+        "predictions": config.inference.sampling.value,
+        "encoder": config.encoder or "",
+    }
+
+
+def write_scored_by(run: Folder, made_by: ScoredBy) -> None:
+    """Say how a run's rows are scored, so that later runs may reuse them."""
+    # Shards that are there already may be of an attempt that gave rows no keys.
+    if not scored_shards(run):
+        run.write(SCORED_BY, json.dumps(made_by, indent=2).encode())
+
+
+def require_same(reuse_run: Folder, made_by: ScoredBy) -> None:
+    """Raises NotFound where a run kept no predictions, InvalidInput where they were made
+    otherwise."""
+    if not reuse_run.exists(SCORED_BY) or not scored_shards(reuse_run):
         raise NotFound(
             f"{reuse_run.uri!r} keeps no predictions; mine whole with --keep-predictions first, "
             "under another run id if that run is over"
         )
     then: dict[str, Any] = json.loads(reuse_run.read(SCORED_BY))
-    for name, value in score.items():
+    for name, value in made_by.items():
         if then.get(name) != value:
             raise InvalidInput.of(
                 "reuse_run",
-                f"{reuse_run.uri!r} was scored with {name} {then.get(name)!r}, not {value!r}: what "
-                "it says of a row would not be what this run says; mine without --reuse-run",
+                f"{reuse_run.uri!r} was scored with {name} {then.get(name)!r}, not {value!r}: its "
+                "predictions would not be this run's; mine without --reuse-run",
             )
+
+
+def add_content_keys(batch: pa.Table) -> pa.Table:
+    """ROWS, and 64 bits of each that differ where its id, label or content does."""
+    fields = zip(*(batch[name].to_pylist() for name in ("id", "label", "content")), strict=True)
+    return batch.append_column(CONTENT_KEY, pa.array(id_keys(map(json.dumps, fields)), pa.uint64()))
 
 
 def reuse_predictions(
-    rows: Batches, *, reuse_run: Folder, into: Folder, parts: str, observed: bool
+    engine: Engine, rows: Batches, *, reuse_run: Folder, run: Folder, keep_dynamics: bool
 ) -> int:
-    """Write the judgements in `since` of rows that are as they were; how many rows those are.
+    """Copy the scored rows of `reuse_run` that are as they were into `run`; how many rows.
 
-    rows: ROWS of the present version, with keys. since, into: folders of the two runs, where
-    `parts` are their judged parts. observed: whether what training watched is about the present
-    labels. Done again, it writes the same again.
+    rows: ROWS of the present version, with content keys. keep_dynamics: whether training dynamics
+    are about the present labels. Done again, it writes the same again.
     """
-    earlier = shard_names(reuse_run, parts)
-    keys = [read_shard(reuse_run, part, [KEY])[KEY] for part in earlier]
-    known = pa.concat_arrays([one for column in keys for one in column.chunks])
-    shared = ray.put(known.unique())
-
-    def unchanged(batch: pa.Table) -> pa.Table:
-        fit = batch.filter(batch["fault"].is_null()).select([KEY])
-        return fit.filter(pc.is_in(fit[KEY], value_set=ray.get(shared)))
-
-    batches = rows.map(unchanged)
-    found = [chunk for batch in batches for chunk in batch[KEY].chunks]
-    kept = pa.concat_arrays([pa.array([], pa.uint64()), *found])
-    wanted = ray.put(kept)
-    ray.get(
-        [
-            _copy.remote(
-                reuse_run, part, into, f"{parts}/{PREFIX}-{number:06d}.parquet", wanted, observed
-            )
-            for number, part in enumerate(earlier)
-        ]
-    )
-    return len(kept)
+    shards = scored_shards(reuse_run)
+    keys = [read_shard(reuse_run, shard, [CONTENT_KEY])[CONTENT_KEY] for shard in shards]
+    earlier = pa.concat_arrays([chunk for column in keys for chunk in column.chunks]).unique()
+    unchanged = rows.map(_Unchanged(earlier)).to_table()[CONTENT_KEY].combine_chunks()
+    engine.for_each(_copy, list(enumerate(shards)), reuse_run, run, unchanged, keep_dynamics)
+    return len(unchanged)
 
 
-@ray.remote
+class _Unchanged:
+    """A batch function: ROWS -> content keys of those without a fault that are `earlier` ones."""
+
+    def __init__(self, earlier: pa.Array) -> None:
+        self._earlier = earlier
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        keys = batch.filter(batch[FAULT].is_null()).select([CONTENT_KEY])
+        return keys.filter(pc.is_in(keys[CONTENT_KEY], value_set=self._earlier))
+
+
 def _copy(
-    reuse_run: Folder, part: str, into: Folder, name: str, wanted: pa.Array, observed: bool
+    numbered: tuple[int, str], reuse_run: Folder, run: Folder, kept: pa.Array, keep_dynamics: bool
 ) -> None:
-    table = read_shard(reuse_run, part)
-    table = table.filter(pc.is_in(table[KEY], value_set=wanted))
-    watched = [column for column in table.column_names if column.startswith(DYNAMICS)]
+    number, shard = numbered
+    table = read_shard(reuse_run, shard)
+    table = table.filter(pc.is_in(table[CONTENT_KEY], value_set=kept))
+    dynamics = [column for column in table.column_names if column.startswith(DYNAMICS)]
     if table.num_rows:
-        write_shard(into, name, table if observed else table.drop_columns(watched))
+        write_shard(
+            run,
+            f"{SCORED}/{PREFIX}-{number:06d}.parquet",
+            table if keep_dynamics else table.drop_columns(dynamics),
+        )

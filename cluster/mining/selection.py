@@ -47,5 +47,5 @@ def parse_budget(text: str) -> float:
     try:
         share = float(text.removesuffix("%"))
     except ValueError:
-        raise InvalidInput.of("budget", f"{text!r} is no share; write 5% or 0.05") from None
+        raise InvalidInput.of("budget", f"{text!r} is not a share; write 5% or 0.05") from None
     return share / 100 if text.endswith("%") else share

@@ -25,7 +25,8 @@ from scipy.special import expit, logit
 from cluster.scores.compact import Floats
 
 # How far a number may stray from 0, as the standard deviation of its prior, in log-odds (offset,
-# group), or log-odds a unit of log-odds. Half or twice as much changes little (docs/detection.md).
+# group), or log-odds a unit of log-odds. Half or twice as much changes little
+# (docs/explanation/learning-from-results.md).
 OFFSET_SD, SLOPE_SD, WEIGHT_SD, GROUP_SD = 2.0, 0.3, 0.3, 0.5
 FLOOR = 1e-6  # suspicions are kept this far from 0 and 1
 

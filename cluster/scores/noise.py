@@ -9,7 +9,7 @@ true class. Two steps undo part of that:
      by class, the frequent classes are those that swallowed the others' rows.
 
 Both are as in the latent-class models of Dawid and Skene 1979 and Raykar et al.
-2010, one step of them: further rounds confirmed themselves (docs/detection.md).
+2010, one step of them: further rounds confirmed themselves (docs/explanation/scores.md).
 TAU is the logit adjustment of Menon et al. 2021 at half strength: whether label
 frequencies are wrong or right cannot be known without gold.
 """

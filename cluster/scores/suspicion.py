@@ -5,7 +5,7 @@ answers meet in the middle, as means of log-odds:
 
   How do labels go wrong? If by chance alone, P(wrong) follows from p(label) only
   (self-confidence). If classes are taken for one another, the noise model says
-  (noise.py). Either alone loses much where the other holds (docs/detection.md).
+  (noise.py). Either alone loses much where the other holds (docs/explanation/scores.md).
 
   Which model of a row is right? The one that predicts labels best, unless it has
   learned the very rule that made the wrong ones. So the ensemble's average, whose

@@ -1,10 +1,10 @@
-"""How alike rows are to a few bad cases: by tokens, by regular expression, by embedding.
+"""How similar rows are to a few example errors: by tokens, by regular expression, by embedding.
 
-Every measure gives a similarity in [0, 1], higher is more alike, of each row to each case,
-and judges a row on its own, so that rows can be spread over workers in any batches. The
-queries are few, so an exact search is one look at every row; no index is built.
+Every measure gives a similarity in [0, 1], higher is more similar, of each row to each example,
+and measures a row on its own, so that rows can be spread over workers in any batches. The
+queries are few, so an exact search is one pass over the rows; no index is built.
 
-R rows, Q cases, T distinct tokens of the cases.
+R rows, Q examples, T distinct tokens of the examples.
 """
 
 import math
@@ -26,7 +26,7 @@ from relabel_service.tasks import task_named
 from relabel_service.v1 import items_pb2
 
 Measure = Callable[[Sequence[str]], Array]
-"""Contents -> similarity to each case, [R, Q]."""
+"""Contents -> similarity to each example, [R, Q]."""
 
 K1, B = 1.5, 0.75
 # A letter of a script that sets no spaces is a token; other letters and digits run together.
@@ -35,35 +35,35 @@ _TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
 class Similarity(StrEnum):
-    """What makes rows alike."""
+    """What makes rows similar."""
 
     TOKENS = "tokens"  # words they share, rare words more (BM25)
-    REGEX = "regex"  # a match of the case's regular expression
+    REGEX = "regex"  # a match of the example's regular expression
     EMBEDDING = "embedding"  # the angle between their embeddings
 
 
 def measure_of(
     similarity_by: Similarity,
-    cases: Sequence[str],
+    examples: Sequence[str],
     rows: Batches | None,
     *,
     task: str,
     model: str | None,
 ) -> Callable[[], Measure]:
-    """What workers call to have a measure. Raises InvalidInput when it does not suit the cases.
+    """What workers call to load a measure. Raises InvalidInput when it does not suit the examples.
 
-    rows: dataset.ROWS that tokens are counted in; the other measures need none.
+    rows: data.rows.ROWS that tokens are counted in; the other measures need none.
     """
     match similarity_by:
         case Similarity.TOKENS:
-            queries = [tokens(words(case, task)) for case in cases]
+            queries = [tokens(words(example, task)) for example in examples]
             assert rows is not None
             return partial(_by_tokens, queries, count(rows, queries, task=task), task)
         case Similarity.REGEX:
-            return partial(_by_expressions, [_compiled(case) for case in cases], task)
+            return partial(_by_expressions, [_compiled(example) for example in examples], task)
         case Similarity.EMBEDDING:
-            Embedder.check(task, cases[0], model)
-            return partial(_by_embedding, list(cases), task, model)
+            Embedder.check(task, examples[0], model)
+            return partial(_by_embedding, list(examples), task, model)
 
 
 def words(content: str, task: str) -> str:
@@ -92,7 +92,7 @@ def tokens(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of a whole table: rows that hold each token of the cases, rows, and mean tokens a row."""
+    """Of a whole table: rows that hold each token of the examples, rows, and mean tokens a row."""
 
     rows_with: dict[str, int]
     num_rows: int
@@ -100,14 +100,14 @@ class Counts:
 
 
 def count(rows: Batches, queries: Sequence[Sequence[str]], *, task: str) -> Counts:
-    """One pass over the rows; only the cases' own tokens are counted."""
+    """One pass over the rows; only the examples' own tokens are counted."""
     wanted = frozenset(token for query in queries for token in query)
-    parts = rows.map(partial(_count, wanted=wanted, task=task)).to_table().to_pylist()
+    of_batches = rows.map(partial(_count, wanted=wanted, task=task)).to_table().to_pylist()
     rows_with: Counter[str] = Counter()
-    for part in parts:
-        rows_with.update(dict(part["rows_with"]))
-    num_rows = sum(part["num_rows"] for part in parts)
-    num_tokens = sum(part["num_tokens"] for part in parts)
+    for batch in of_batches:
+        rows_with.update(dict(batch["rows_with"]))
+    num_rows = sum(batch["num_rows"] for batch in of_batches)
+    num_tokens = sum(batch["num_tokens"] for batch in of_batches)
     return Counts(dict(rows_with), num_rows, num_tokens / max(num_rows, 1))
 
 
@@ -127,17 +127,19 @@ def bm25(query: Sequence[str], texts: Sequence[Sequence[str]], counts: Counts) -
     )
 
 
-def _score(found: Counter[str], length: int, weight: dict[str, float], mean_length: float) -> float:
+def _score(
+    counts: Counter[str], length: int, weight: dict[str, float], mean_length: float
+) -> float:
     norm = K1 * (1 - B + B * length / max(mean_length, 1e-9))
     return sum(
-        value * found[token] / (found[token] + norm)
+        value * counts[token] / (counts[token] + norm)
         for token, value in weight.items()
-        if token in found
+        if token in counts
     )
 
 
 def _by_tokens(queries: Sequence[Sequence[str]], counts: Counts, task: str) -> Measure:
-    """BM25 over the score a case has with itself, at most 1."""
+    """BM25 over the score an example has with itself, at most 1."""
     own = [max(float(bm25(query, [query], counts)[0]), 1e-9) for query in queries]
 
     def measure(contents: Sequence[str]) -> Array:
@@ -154,7 +156,7 @@ def _by_expressions(expressions: Sequence[re.Pattern[str]], task: str) -> Measur
     def measure(contents: Sequence[str]) -> Array:
         return np.array(
             [
-                [float(one.search(text) is not None) for one in expressions]
+                [float(pattern.search(text) is not None) for pattern in expressions]
                 for text in (words(content, task) for content in contents)
             ]
         ).reshape(len(contents), len(expressions))
@@ -162,13 +164,13 @@ def _by_expressions(expressions: Sequence[re.Pattern[str]], task: str) -> Measur
     return measure
 
 
-def _by_embedding(cases: Sequence[str], task: str, model: str | None) -> Measure:
+def _by_embedding(examples: Sequence[str], task: str, model: str | None) -> Measure:
     """Cosine, negative ones as 0."""
     embedder = Embedder(task, model)
-    known = embedder(cases)
+    vectors = embedder(examples)
 
     def measure(contents: Sequence[str]) -> Array:
-        return np.clip(embedder(contents) @ known.T, 0.0, 1.0)
+        return np.clip(embedder(contents) @ vectors.T, 0.0, 1.0)
 
     return measure
 
@@ -178,22 +180,22 @@ def _compiled(expression: str) -> re.Pattern[str]:
         return re.compile(expression)
     except re.error as error:
         raise InvalidInput.of(
-            "cases", f"{expression!r} is no regular expression: {error}; mend it"
+            "examples", f"{expression!r} is not a regular expression: {error}; fix it"
         ) from None
 
 
 def _count(batch: pa.Table, *, wanted: frozenset[str], task: str) -> pa.Table:
-    fit = batch.filter(batch["fault"].is_null())
+    valid = batch.filter(batch["fault"].is_null())
     rows_with: Counter[str] = Counter()
     num_tokens = 0
-    for content in fit["content"].to_pylist():
-        found = tokens(words(content, task))
-        num_tokens += len(found)
-        rows_with.update(wanted.intersection(found))
+    for content in valid["content"].to_pylist():
+        of_row = tokens(words(content, task))
+        num_tokens += len(of_row)
+        rows_with.update(wanted.intersection(of_row))
     return pa.table(
         {
             "rows_with": pa.array([list(rows_with.items())], pa.map_(pa.string(), pa.int64())),
-            "num_rows": [fit.num_rows],
+            "num_rows": [valid.num_rows],
             "num_tokens": [num_tokens],
         }
     )

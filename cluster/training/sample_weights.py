@@ -1,7 +1,7 @@
-"""Sample weights of training: P(label is correct) of each row, as mining wrote it.
+"""P(label is correct) of every row, as training reads it: the row's sample weight.
 
-A file for each shard that mining scored, with `key` (uint64, cluster.data.folds.id_keys, rising
-after a sort) and `p_right` (float32); 12 bytes a row in memory, all of them in each worker.
+The files are written by cluster/mining/label_confidence.py: shards of `key` (uint64, of the row's
+id) and P_CORRECT (float32), and DONE last. A training worker holds all of them, 12 bytes a row.
 """
 
 import json
@@ -15,39 +15,40 @@ from cluster.io.shards import read_shard, shard_names
 from cluster.training.dynamics import TrainingDynamics
 from relabel_service.errors import NotFound
 
-SHARDS, DONE = "doubts", "doubts.json"
-P_RIGHT = "p_right"
+SHARDS, DONE = "p_correct", "label_confidence.json"
+KEY, P_CORRECT = "key", "p_correct"
+UNASKED = "unasked_histogram"  # the field of DONE
+
+
+def sample_weights(uri: str, ids: "pa.ChunkedArray | list[str]") -> Array:
+    """P(label is correct) of rows, [len(ids)], in [0, 1]; 1 for rows that were not scored."""
+    folder = Folder(uri)
+    tables = [read_shard(folder, shard) for shard in shard_names(folder, SHARDS)]
+    if not tables:
+        return np.ones(len(ids))
+    rows = pa.concat_tables(tables).sort_by(KEY)
+    by_row = TrainingDynamics(rows[KEY].to_numpy(), {P_CORRECT: rows[P_CORRECT].to_numpy()})
+    return np.nan_to_num(by_row.of(ids)[P_CORRECT], nan=1.0)
 
 
 def is_written(uri: str) -> bool:
-    """Whether label confidence lies there, and all of it."""
+    """Whether all files are there."""
     return Folder(uri).exists(DONE)
 
 
 def require_written(uri: str) -> None:
-    """Raises NotFound when no label confidence was written, or not all of it."""
+    """Raises NotFound when label confidence was not written, or only some of it."""
     if not is_written(uri):
         raise NotFound(
-            f"no label confidence at {uri!r}; have jobs.mine write some with --label-confidence"
+            f"no label confidence at {uri!r}; have jobs.mine write it with --label-confidence"
         )
 
 
 def unasked_histogram(uri: str) -> list[int]:
-    """Rows and units that people have not decided by P(label is wrong), in bins.
+    """Rows (and units) that people have not decided on, by P(label is wrong): [num bins].
 
-    Raises NotFound as require_written.
+    The bins have equal width over [0, 1]. Raises NotFound as require_written.
     """
     require_written(uri)
-    counts: list[int] = json.loads(Folder(uri).read(DONE))["rest"]
+    counts: list[int] = json.loads(Folder(uri).read(DONE))[UNASKED]
     return counts
-
-
-def sample_weights(uri: str, ids: "pa.ChunkedArray | list[str]") -> Array:
-    """P(label is correct) of rows, [len(ids)]; 1 for those that were not scored."""
-    folder = Folder(uri)
-    shards = [read_shard(folder, name) for name in shard_names(folder, SHARDS)]
-    if not shards:
-        return np.ones(len(ids))
-    written = pa.concat_tables(shards).sort_by("key")
-    by_key = TrainingDynamics(written["key"].to_numpy(), {P_RIGHT: written[P_RIGHT].to_numpy()})
-    return np.nan_to_num(by_key.of(ids)[P_RIGHT], nan=1.0)

@@ -27,8 +27,8 @@ class MergeConfig:
 
     consensus: CROWDLAB needs classes, and rows that several people voted on; it decides on
     every row that has a vote, where the majority leaves ties alone.
-    skip_changed: leave rows alone whose label changed meanwhile, or that an answer does not
-    fit, rather than refuse.
+    skip_changed: leave rows alone whose label changed meanwhile, or whose
+    content the new label is incompatible with, rather than refuse.
     """
 
     source: Source
@@ -57,23 +57,23 @@ class MergeResult:
     labelers: Sequence[Mapping[str, Any]] = ()
 
 
-def merge(merging: MergeConfig) -> MergeResult:
-    """Write the next version and its lineage. Run again, it changes nothing and tells the same.
+def merge(config: MergeConfig) -> MergeResult:
+    """Write the next version and its lineage. Idempotent: run again, it returns the same result.
 
     Raises NotFound when there is no such campaign, InvalidInput when its votes cannot be weighed
     as asked; else as versions.write.
     """
-    require_versions(merging.source)
-    results = _results(merging)
-    decisions, labelers = decide(results, merging.consensus)
+    require_versions(config.source)
+    results = _results(config)
+    decisions, labelers = decide(results, config.consensus)
     num_asked = len({(row["id"], row["unit"]) for row in results.to_pylist()})
     written = write(
         WriteConfig(
-            source=merging.source,
+            source=config.source,
             decisions=decisions.to_pylist(),
-            app_id=_app_id(merging, results["run_id"][0].as_py()),
-            lineage_uri=merging.lineage_uri,
-            skip_changed=merging.skip_changed,
+            app_id=_app_id(config, results["run_id"][0].as_py()),
+            lineage_uri=config.lineage_uri,
+            skip_changed=config.skip_changed,
         )
     )
     return MergeResult(
@@ -102,17 +102,17 @@ def decide(results: pa.Table, consensus: Consensus) -> tuple[pa.Table, list[dict
     return decisions, quality.to_pylist()
 
 
-def _app_id(merging: MergeConfig, run_id: str) -> str:
+def _app_id(config: MergeConfig, run_id: str) -> str:
     """Of its own for each consensus: to decide anew what is decided already is a conflict."""
-    weighed = "" if merging.consensus is Consensus.MAJORITY else f"/{merging.consensus}"
-    return f"merge/{merging.campaign}/{run_id}{weighed}"
+    weighed = "" if config.consensus is Consensus.MAJORITY else f"/{config.consensus}"
+    return f"merge/{config.campaign}/{run_id}{weighed}"
 
 
-def _results(merging: MergeConfig) -> pa.Table:
-    results = answers_on_rows(delta.read_where(merging.results_uri, {"campaign": merging.campaign}))
+def _results(config: MergeConfig) -> pa.Table:
+    results = answers_on_rows(delta.read_where(config.results_uri, {"campaign": config.campaign}))
     if not results.num_rows:
         raise NotFound(
-            f"{merging.results_uri!r} holds no results of campaign {merging.campaign!r}; "
+            f"{config.results_uri!r} holds no results of campaign {config.campaign!r}; "
             "finalize it first, or name another"
         )
     return results

@@ -2,7 +2,7 @@
 
 It acts on findings, hence on predictions that did not see the row. A rule cannot
 tell a wrong label from a hard row: whoever uses one must measure the next model on
-labels that no rule has touched (jobs/policy.py and jobs/self_refine.py do).
+labels that no rule has touched (jobs/policy and jobs/self_refine.py do).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,8 @@ from relabel_service.tables import delta
 from relabel_service.tasks import task_named
 
 WEIGHT = "weight"  # the weight column where the user names none
-LABEL_RANK = "label_rank"  # signal: place of the human label among the model's classes, 1 the best
+PREVIEW = "rows"  # the preview's folder, and the beginning of its files' names
+LABEL_RANK = "label_rank"  # signal: rank of the human label among the model's classes, 1 the best
 
 
 @dataclass(frozen=True)
@@ -65,21 +66,21 @@ class Rule:
 
 
 def decide(findings: pa.Table, rule: Rule) -> list[dict[str, Any]]:
-    """The rule's decisions (versions.Writing), worst first.
+    """The rule's decisions (WriteConfig.decisions), worst first.
 
     findings: tables.FINDINGS of one run. A finding without another label to set is left alone.
     Raises InvalidInput when the rule asks for the top K of a task without classes.
     """
     chosen = findings.filter(pc.greater_equal(findings["suspicion"], rule.least))
     if rule.outside_top is not None and chosen.num_rows:
-        places = pc.map_lookup(chosen["signals"], pa.scalar(LABEL_RANK), "first")
-        if places.null_count:
+        label_ranks = pc.map_lookup(chosen["signals"], pa.scalar(LABEL_RANK), "first")
+        if label_ranks.null_count:
             raise InvalidInput.of(
                 "outside_top",
                 f"{rule.outside_top} given, but {chosen['task'][0].as_py()} ranks no classes; "
                 "use a threshold",
             )
-        chosen = chosen.filter(pc.greater(places, rule.outside_top))
+        chosen = chosen.filter(pc.greater(label_ranks, rule.outside_top))
     rows = chosen.sort_by("rank").to_pylist()
     if rule.action is Action.SET:
         rows = [row for row in rows if _other(row) is not None]
@@ -92,11 +93,11 @@ def apply(
 ) -> WriteResult:
     """Write the rule's version of a Delta table. Raises as versions.write and decide."""
     decisions = decide(delta.read_run(findings_uri, run_id), rule)
-    told = {"findings_uri": findings_uri, "run_id": run_id}
+    asked_by = {"findings_uri": findings_uri, "run_id": run_id}
     return write(
         WriteConfig(
             source=source,
-            decisions=[{**row, **told} for row in decisions],
+            decisions=[{**row, **asked_by} for row in decisions],
             app_id=f"policy/{run_id}/{rule}",
             lineage_uri=lineage_uri,
             action=rule.action,
@@ -109,24 +110,24 @@ def apply(
 def preview(
     engine: Engine,
     source: Source,
+    *,
     decisions: Sequence[Mapping[str, Any]],
     rule: Rule,
     out: str,
 ) -> Source:
     """The rows that apply would leave, as parquet in the folder `out`: to train on before deciding.
 
-    Holds the id, content, label and weight columns alone.
+    Holds the id, content, label and weight columns alone; replaces an earlier preview there.
     """
     by_id: dict[str, list[Mapping[str, Any]]] = {}
     for row in decisions:
         by_id.setdefault(row["id"], []).append(row)
-    parent, _, name = out.rpartition("/")
-    folder = Folder(parent)
-    folder.delete(name)  # what an earlier try left
+    folder = Folder(out)
+    folder.delete(PREVIEW)
     changed = read(engine, source).map(partial(changed_rows, source=source, rule=rule, by_id=by_id))
-    changed.write_shards(folder, name, attempt="rows")
+    changed.write_shards(folder, PREVIEW, attempt=PREVIEW)
     return Source(
-        out,
+        folder.address(PREVIEW),
         source.task,
         source.content_columns,
         source.label_column,
@@ -148,18 +149,18 @@ def changed_rows(
     labels = batch[source.label_column].to_pylist()
     weights = [row["weight"] for row in checked]
     kept = np.ones(batch.num_rows, np.bool_)
-    for place, row in enumerate(checked):
-        found = by_id.get(row["id"], []) if row["fault"] is None else []
-        if not found:
+    for index, row in enumerate(checked):
+        of_row = by_id.get(row["id"], []) if row["fault"] is None else []
+        if not of_row:
             continue
-        kept[place] = rule.action is not Action.DROP
+        kept[index] = rule.action is not Action.DROP
         if rule.action is Action.WEIGHT:
-            weights[place] = min(one["weight"] for one in found)
+            weights[index] = min(decision["weight"] for decision in of_row)
         if rule.action is Action.SET:
             label = row["label"]
-            for one in found:
-                label = task.with_unit_label(label, one["unit"], one["new_label"])
-            labels[place] = task.write_label(label, row["content"])
+            for decision in of_row:
+                label = task.with_unit_label(label, decision["unit"], decision["new_label"])
+            labels[index] = task.write_label(label, row["content"])
     kind = batch.schema.field(source.label_column).type
     names = [
         name for name in batch.column_names if name not in (source.label_column, weight_column)
@@ -170,7 +171,7 @@ def changed_rows(
 
 def _other(row: Mapping[str, Any]) -> str | None:
     """The best suggestion that is another label than the human one."""
-    labels = (one["label"] for one in row["suggestions"])
+    labels = (suggestion["label"] for suggestion in row["suggestions"])
     return next((label for label in labels if label != row["human_label"]), None)
 
 

@@ -1,9 +1,9 @@
-"""The next version of a Delta table: one commit, once, against the version that was looked at.
+"""The next version of a Delta table: one commit, once, against the version that was read.
 
 A decision is about a label as it was when the row was mined. If the row has
 another label by now, or is gone, somebody else was at work: writing is refused
 (or, where asked, leaves those rows alone), never done over them. A writer that
-comes in between makes the commit fail, and everything is looked at anew.
+comes in between makes the commit fail, and everything is read anew.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ from relabel_service.errors import Conflict, InvalidInput, NotFound
 from relabel_service.tables import delta, schemas
 from relabel_service.tasks import Task, task_named
 
-TOLD = 3  # conflicting rows that an error names
-MADE_KEY = "relabel.made_by"  # commit metadata: which writing made the version
+MAX_NAMED = 3  # conflicting rows that an error names
+MADE_KEY = "relabel.made_by"  # commit metadata: the app_id of the write that made the version
 
 
 class Action(StrEnum):
@@ -39,11 +39,11 @@ class WriteConfig:
     """What to write.
 
     decisions: rows of consensus.DECISIONS, with `weight` where the action is WEIGHT.
-    app_id: names the writing; a second one of the same name changes nothing.
+    app_id: names the write; a second one of the same name changes nothing.
     policy: which rule decided, None where people did.
     weight_column: where weights go; made when the table has none.
-    skip_changed: leave rows alone whose label changed meanwhile, or that an answer does not
-    fit, rather than refuse.
+    skip_changed: leave rows alone whose label changed meanwhile, or whose
+    content the new label is incompatible with, rather than refuse.
     """
 
     source: Source
@@ -68,43 +68,43 @@ class WriteResult:
     decisions: Sequence[Mapping[str, Any]]
 
 
-def write(writing: WriteConfig) -> WriteResult:
-    """Write the next version and its lineage. Run again, it changes nothing and tells the same.
+def write(config: WriteConfig) -> WriteResult:
+    """Write the next version and its lineage. Idempotent: run again, it returns the same result.
 
     Raises NotFound without such a table or column, InvalidInput where there are no
     versions, Conflict when labels changed meanwhile or other writers win every attempt.
     """
-    require_versions(writing.source)
+    require_versions(config.source)
     for _ in range(delta.MAX_ATTEMPTS):
-        before, is_made = _version_before(writing.source.uri, writing.app_id)
-        source = latest(replace(writing.source, version=before))
-        decisions, updates = _plan(writing, source)
+        before, is_made = _version_before(config.source.uri, config.app_id)
+        source = latest(replace(config.source, version=before))
+        decisions, updates = _plan(config, source)
         try:
-            version = before + 1 if is_made else _commit(writing, source, updates)
+            version = before + 1 if is_made else _commit(config, source, updates)
         except CommitFailedError:
             continue
         break
     else:
         raise Conflict(
-            f"{writing.source.uri!r} kept changing through {delta.MAX_ATTEMPTS} attempts; "
+            f"{config.source.uri!r} kept changing through {delta.MAX_ATTEMPTS} attempts; "
             "try again later"
         )
-    _write_lineage(writing, decisions, version)
+    _write_lineage(config, decisions, version)
     return WriteResult(before, version, decisions)
 
 
 def require_versions(source: Source) -> None:
-    """Raises InvalidInput when the data set is no Delta table."""
+    """Raises InvalidInput when the data set is not a Delta table."""
     if not source.is_delta:
         raise InvalidInput.of(
             "dataset",
-            f"{source.uri!r} is no Delta table, and only Delta has versions; "
+            f"{source.uri!r} is not a Delta table, and only Delta has versions; "
             "copy it into one (deltalake.write_deltalake) and give that",
         )
 
 
 def _version_before(uri: str, app_id: str) -> tuple[int, bool]:
-    """The version to start from, and whether this very writing has been made from it already."""
+    """The version to start from, and whether this very write has been made from it already."""
     table = delta.open_table(uri)
     if table.transaction_version(app_id) is None:
         return table.version(), False
@@ -117,64 +117,64 @@ def _version_before(uri: str, app_id: str) -> tuple[int, bool]:
     )
 
 
-def _plan(writing: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], pa.Table]:
+def _plan(config: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], pa.Table]:
     """The decisions that hold for a pinned source, and what to write.
 
-    Raises Conflict, or InvalidInput when an answer does not fit its row's content.
+    Raises Conflict, or InvalidInput when a new label is incompatible with its row's content.
     """
     task = task_named(source.task)
-    present = _present(source, {row["id"] for row in writing.decisions})
+    present = _present(source, {row["id"] for row in config.decisions})
     labels = {name: row["label"] for name, row in present.items()}
     kept: list[dict[str, Any]] = []
     changed_meanwhile: list[Mapping[str, Any]] = []
-    unfit: list[tuple[Mapping[str, Any], InvalidInput]] = []
-    for row in writing.decisions:
+    incompatible: list[tuple[Mapping[str, Any], InvalidInput]] = []
+    for row in config.decisions:
         # The row as it is now, not as earlier decisions here leave it: one unit's decision may
-        # take a token from another unit, about which people then answered before it was taken.
+        # take a token from another unit, about which people then decided before it was taken.
         before = present.get(row["id"])
         if before is None or task.unit_label(before["label"], row["unit"]) != row["previous_label"]:
             changed_meanwhile.append(row)
             continue
-        if writing.action is Action.SET:
+        if config.action is Action.SET:
             try:
                 label = task.with_unit_label(labels[row["id"]], row["unit"], row["new_label"])
                 task.write_label(label, before["content"])
                 if fault := task.incompatible_label(label, task.content_to_wire(before["content"])):
                     raise InvalidInput.of("label", fault)
             except InvalidInput as error:
-                unfit.append((row, error))
+                incompatible.append((row, error))
                 continue
             labels[row["id"]] = label
-        changed = writing.action is not Action.SET or row["new_label"] != row["previous_label"]
+        changed = config.action is not Action.SET or row["new_label"] != row["previous_label"]
         kept.append({**row, "changed": changed})
-    if changed_meanwhile and not writing.skip_changed:
-        raise Conflict(_told(source, changed_meanwhile, present))
-    if unfit and not writing.skip_changed:
-        raise InvalidInput.of("label", _told_unfit(unfit))
+    if changed_meanwhile and not config.skip_changed:
+        raise Conflict(_changed_message(source, changed_meanwhile, present))
+    if incompatible and not config.skip_changed:
+        raise InvalidInput.of("label", _incompatible_message(incompatible))
     touched = [row for row in kept if row["changed"]]
-    return kept, _updates(writing, source, task, touched, present, labels)
+    return kept, _updates(config, source, task, touched, present, labels)
 
 
 def _present(source: Source, ids: set[str]) -> dict[str, Mapping[str, Any]]:
-    """id -> the fit row's text forms and its own columns, for the rows that were decided."""
+    """id -> the valid row's text forms and its own columns, for the rows that were decided."""
     dataset = delta.open_table(source.uri, source.version).to_pyarrow_dataset()
     wanted = None
     if source.id_column:
         wanted = (
             pads.field(source.id_column).cast(pa.string()).isin(pa.array(sorted(ids), pa.string()))
         )
-    found: dict[str, Mapping[str, Any]] = {}
+    rows: dict[str, Mapping[str, Any]] = {}
     for batch in dataset.to_batches(columns=source.columns, filter=wanted):
         own = pa.Table.from_batches([batch])
         checked = check(own, source=source).to_pylist()
         for row, columns in zip(checked, own.to_pylist(), strict=True):
             if row["fault"] is None and row["id"] in ids:
-                found[row["id"]] = {**row, "own": columns}
-    return found
+                rows[row["id"]] = {**row, "own": columns}
+    return rows
 
 
 def _updates(
-    writing: WriteConfig,
+    config: WriteConfig,
     source: Source,
     task: Task,
     touched: Sequence[Mapping[str, Any]],
@@ -186,19 +186,19 @@ def _updates(
     schema = pa.schema(delta.open_table(source.uri, source.version).schema().to_arrow())
     ids = list(dict.fromkeys(row["id"] for row in touched))
     columns = {
-        name: _column([present[one]["own"][name] for one in ids], schema.field(name).type)
+        name: _column([present[row_id]["own"][name] for row_id in ids], schema.field(name).type)
         for name in keys
     }
-    if writing.action is Action.SET:
-        values = [task.write_label(labels[one], present[one]["content"]) for one in ids]
+    if config.action is Action.SET:
+        values = [task.write_label(labels[row_id], present[row_id]["content"]) for row_id in ids]
         columns[source.label_column] = _column(values, schema.field(source.label_column).type)
-    if writing.action is Action.WEIGHT:
+    if config.action is Action.WEIGHT:
         weights: dict[str, float] = {}
         for row in touched:
             weights[row["id"]] = min(row["weight"], weights.get(row["id"], row["weight"]))
-        held = schema.get_field_index(writing.weight_column)
-        kind = schema.field(held).type if held >= 0 else pa.float64()
-        columns[writing.weight_column] = pa.array([weights[one] for one in ids]).cast(kind)
+        field = schema.get_field_index(config.weight_column)
+        kind = schema.field(field).type if field >= 0 else pa.float64()
+        columns[config.weight_column] = pa.array([weights[row_id] for row_id in ids]).cast(kind)
     return pa.table(columns)
 
 
@@ -209,7 +209,7 @@ def _column(values: Sequence[Any], column_type: pa.DataType) -> pa.Array:
     return pa.array(values).cast(column_type)
 
 
-def _commit(writing: WriteConfig, source: Source, updates: pa.Table) -> int:
+def _commit(config: WriteConfig, source: Source, updates: pa.Table) -> int:
     """Commit the updates against the pinned version: the new version's number."""
     assert source.version is not None
     if not updates.num_rows:
@@ -222,11 +222,9 @@ def _commit(writing: WriteConfig, source: Source, updates: pa.Table) -> int:
         source_alias="new",
         target_alias="old",
         merge_schema=True,  # the weight column may be new
-        commit_properties=delta.commit_once_properties(
-            writing.app_id, **{MADE_KEY: writing.app_id}
-        ),
+        commit_properties=delta.commit_once_properties(config.app_id, **{MADE_KEY: config.app_id}),
     )
-    if writing.action is Action.DROP:
+    if config.action is Action.DROP:
         merger.when_matched_delete().execute()
     else:
         written = [name for name in updates.column_names if name not in keys]
@@ -235,25 +233,27 @@ def _commit(writing: WriteConfig, source: Source, updates: pa.Table) -> int:
 
 
 def _write_lineage(
-    writing: WriteConfig, decisions: Sequence[Mapping[str, Any]], version: int
+    config: WriteConfig, decisions: Sequence[Mapping[str, Any]], version: int
 ) -> None:
-    told = {
-        "action": writing.action.value,
-        "policy": writing.policy,
+    of_write = {
+        "action": config.action.value,
+        "policy": config.policy,
         "merge_time": datetime.now(UTC),
         "dataset_version": version,
     }
-    lineage = pa.Table.from_pylist([{**row, **told} for row in decisions], schema=schemas.LINEAGE)
-    delta.append_once(writing.lineage_uri, lineage, app_id=writing.app_id)
+    lineage = pa.Table.from_pylist(
+        [{**row, **of_write} for row in decisions], schema=schemas.LINEAGE
+    )
+    delta.append_once(config.lineage_uri, lineage, app_id=config.app_id)
 
 
-def _told(
+def _changed_message(
     source: Source, rows: Sequence[Mapping[str, Any]], present: Mapping[str, Mapping[str, Any]]
 ) -> str:
     some = "; ".join(
         f"{row['id']!r} was {row['previous_label']!r} and is "
         + (repr(present[row["id"]]["label"]) if row["id"] in present else "gone")
-        for row in rows[:TOLD]
+        for row in rows[:MAX_NAMED]
     )
     return (
         f"{len(rows)} rows of {source.uri!r} changed since they were mined: {some}; "
@@ -261,11 +261,12 @@ def _told(
     )
 
 
-def _told_unfit(unfit: Sequence[tuple[Mapping[str, Any], InvalidInput]]) -> str:
+def _incompatible_message(incompatible: Sequence[tuple[Mapping[str, Any], InvalidInput]]) -> str:
     some = "; ".join(
-        f"{row['id']!r}: {error.violations[0].description}" for row, error in unfit[:TOLD]
+        f"{row['id']!r}: {error.violations[0].description}"
+        for row, error in incompatible[:MAX_NAMED]
     )
     return (
-        f"{len(unfit)} answers do not fit their rows: {some}; "
+        f"{len(incompatible)} new labels are incompatible with their rows: {some}; "
         "ask about these rows again, and leave them alone here (--skip-changed)"
     )

@@ -165,7 +165,7 @@ class TrainingOptions:
     ] = None
     folds: Annotated[int, typer.Option(help="models that each leave one part out")] = 5
     epochs: Annotated[int | None, typer.Option(help="the model's default when left out")] = None
-    seed: Annotated[int, typer.Option(help="of all that is random")] = 0
+    seed: Annotated[int, typer.Option(help="makes folds, models and draws repeatable")] = 0
 
     def config(self, workers: Workers) -> TrainConfig:
         return TrainConfig(

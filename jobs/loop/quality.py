@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cluster.mining.mine import MineResult
-from cluster.mining.unasked import middles
+from cluster.mining.config import MineResult
+from cluster.mining.unasked import bin_middles
 from cluster.scores.calibration import (
     Doubles,
     ErrorsLeft,
@@ -97,16 +97,18 @@ class DecidedRows:
 
 
 def quality(
-    mined: MineResult, histogram: Sequence[int], decided: DecidedRows, stop_rule: StopRule
+    mined: MineResult, unasked_histogram: Sequence[int], decided: DecidedRows, stop_rule: StopRule
 ) -> Quality:
-    """mined: the run whose findings, and audit if any, were decided. histogram: rows that nobody
-    has decided since, counted by P(wrong) as write_label_confidence does, [bins]."""
-    unasked = np.repeat(middles(len(histogram)), histogram)
+    """mined: the run whose findings, and audit if any, were decided. unasked_histogram: rows that
+    nobody has decided since, counted by P(wrong) as write_label_confidence does, [bins]."""
+    unasked = np.repeat(bin_middles(len(unasked_histogram)), unasked_histogram)
     per_minute = float(np.sort(unasked)[::-1][:BATCH].mean()) * 60 / stop_rule.seconds_per_label
     curve = reliability(decided.suspicion, decided.wrong) if len(decided.wrong) else None
     return Quality(
         num_errors_found=int(decided.wrong.sum()),
-        errors_left=_left(unasked, decided.wrong[decided.audit], int(np.sum(mined.rest))),
+        errors_left=_left(
+            unasked, decided.wrong[decided.audit], int(np.sum(mined.unasked_histogram))
+        ),
         reliability=_bins(curve) if curve else (),
         errors_per_minute=per_minute if len(unasked) else 0.0,
         num_worth_asking=_worth(unasked, stop_rule),

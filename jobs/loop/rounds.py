@@ -12,14 +12,10 @@ from cluster.data.rows import Source
 from cluster.engine.base import Engine
 from cluster.inference.evaluate import evaluate
 from cluster.io.folder import Folder
+from cluster.mining.config import MineConfig, MineResult
 from cluster.mining.feedback_data import learn_from_lineage
-from cluster.mining.mine import (
-    MineConfig,
-    MineResult,
-    delete_predictions,
-    mine,
-    write_label_confidence,
-)
+from cluster.mining.label_confidence import write_label_confidence
+from cluster.mining.mine import delete_predictions, mine
 from cluster.scores.feedback import Feedback
 from cluster.training.config import TrainConfig
 from cluster.training.train import TrainRequest, train, train_all
@@ -259,7 +255,9 @@ class Rounds:
         mining = self.mining(number)
         if not self._config.feedback:  # answers that do not rank still say what is left
             mining = replace(mining, feedback=learn_from_lineage(self._lineage))
-        unasked = write_label_confidence(mining, self._label_confidence_uri(number + 1))
+        unasked = write_label_confidence(
+            mining, self._engine, self._label_confidence_uri(number + 1)
+        )
         decided = DecidedRows.of(results, decisions)
         return merged, quality(mined, unasked, decided, self._config.stop_rule)
 
@@ -298,7 +296,7 @@ class Rounds:
 def _audit(mined: MineResult) -> Audit | None:
     if not mined.num_audit:
         return None
-    return Audit(uri=mined.audit_uri, run_id=mined.run_id, population=sum(mined.rest))
+    return Audit(uri=mined.audit_uri, run_id=mined.run_id, population=sum(mined.unasked_histogram))
 
 
 def _share(keys: Keys, among: Keys | None) -> float | None:

@@ -19,7 +19,8 @@ from cluster.inference.evaluate import PredictedRows, answer
 from cluster.inference.predict import InferenceConfig
 from cluster.interfaces import ModelTask
 from cluster.io.folder import Folder
-from cluster.mining.mine import MineConfig, mine
+from cluster.mining.config import MineConfig
+from cluster.mining.mine import mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
 from cluster.training.config import TrainConfig
@@ -103,7 +104,11 @@ def search(config: PolicySearchConfig, engine: Engine) -> PolicySearchResult:
     decisions = {rule: decide(findings, rule) for rule in config.rules}
     rows = {KEEP: source} | {
         str(rule): preview(
-            engine, source, decisions[rule], rule, folder.address(f"previews/{rule}")
+            engine,
+            source,
+            decisions=decisions[rule],
+            rule=rule,
+            out=folder.address(f"previews/{rule}"),
         )
         for rule in config.rules
     }

@@ -136,13 +136,15 @@ class RelabelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCampaign(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns one campaign. While it is importing, the call takes part in the import.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCampaigns(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Returns the campaigns that the caller may see, page by page.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -170,7 +172,8 @@ class RelabelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExtendLeases(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes leases last longer, from now; says which of them are lost.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -183,13 +186,15 @@ class RelabelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitResults(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Stores results, each under the token of its lease, and says what became of each.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCampaignStats(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Counts items and results, and how far to believe them.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -209,7 +214,8 @@ class RelabelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeCampaign(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Gives out leases again after a pause.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

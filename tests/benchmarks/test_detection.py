@@ -49,7 +49,7 @@ def test_a_run_writes_a_table_for_each_set_with_errors(
 ) -> None:
     made_set(tmp_path / "data/text_classification/noisy", num_wrong=8)
     made_set(tmp_path / "data/text_classification/clean", num_wrong=0)
-    out = tmp_path / "docs/table.md"
+    out = tmp_path / "results/table.md"
     asked = ["--data", str(tmp_path / "data"), "--out", str(out), "--seeds", "2"]
     out.parent.mkdir()
     out.write_text("What it means.\n" + detection.MARK + "an older table")

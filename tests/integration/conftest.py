@@ -1,4 +1,4 @@
-"""What integration tests share: one running service, one Ray session, one trained data set."""
+"""What integration tests share: a running service, both engines, one trained data set."""
 
 import secrets
 from collections.abc import Iterator
@@ -9,7 +9,8 @@ import pytest
 from deltalake import write_deltalake
 
 from cluster.data.rows import Source, latest
-from cluster.engine.ray import RayEngine
+from cluster.engine.base import Engine
+from cluster.engine.local import LocalEngine
 from cluster.training.config import TrainConfig
 from cluster.training.train import train
 from jobs.common.session import ray_session
@@ -26,9 +27,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    with ray_session():
-        yield
+def ray_cluster() -> Iterator[Engine]:
+    """The engine on a Ray that this session starts."""
+    with ray_session() as engine:
+        yield engine
+
+
+@pytest.fixture(params=["local", "ray"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine in turn: what a test asserts with it holds on both."""
+    if request.param == "local":
+        return LocalEngine()
+    started: Engine = request.getfixturevalue("ray_cluster")
+    return started
 
 
 TRAINING = TrainConfig(num_folds=3, epochs=6)
@@ -36,39 +47,39 @@ TRAINING = TrainConfig(num_folds=3, epochs=6)
 
 @dataclass(frozen=True)
 class Trained:
-    """A data set with planted errors and unfit rows, and a training on it."""
+    """A data set with planted errors and invalid rows, and a training on it."""
 
     source: Source
     store_uri: str
     num_rows: int
-    num_unfit: int
+    num_invalid: int
     gold: dict[str, str]
 
 
 @pytest.fixture(scope="session")
-def trained(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     rows = planted(300, noise=0.15)
-    unfit = [
+    invalid = [
         {"id": "empty", "text": "", "label": "sport"},
         {"id": "no-label", "text": "a text", "label": None},
         {"id": None, "text": "no id", "label": "sport"},
         {"id": "row-7", "text": "another text with the id of a row", "label": "sport"},
     ]
-    fit = [
+    valid = [
         {"id": name, "text": text, "label": label}
         for name, text, label in zip(rows.ids, rows.contents, rows.labels, strict=True)
     ]
     uri = str(folder / "data")
-    for part in (fit[:150], fit[150:] + unfit):  # two files
-        write_deltalake(uri, pa.Table.from_pylist(part), mode="append")
+    for some in (valid[:150], valid[150:] + invalid):  # two files
+        write_deltalake(uri, pa.Table.from_pylist(some), mode="append")
     source = latest(Source(uri, "text_classification", ("text",), "label", "id"))
-    train(source, TRAINING, str(folder / "model"), RayEngine())
+    train(source, TRAINING, str(folder / "model"), LocalEngine())
     return Trained(
         source=source,
         store_uri=str(folder / "model"),
-        num_rows=len(fit) + len(unfit),
-        num_unfit=len(unfit),
+        num_rows=len(valid) + len(invalid),
+        num_invalid=len(invalid),
         gold=dict(zip(rows.ids, rows.gold, strict=True)),
     )
 

@@ -99,7 +99,7 @@ def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: 
     assert second["num_wrong"] < first["num_wrong"] - 40
     assert third["num_wrong"] < second["num_wrong"] - 30
     # The second round asks by the first's model and answers, audited ones among them.
-    assert (first["mined"]["num_answers"], second["mined"]["num_answers"]) == (0, 60 + 60)
+    assert (first["mined"]["num_feedback"], second["mined"]["num_feedback"]) == (0, 60 + 60)
     assert second["mined"]["num_reused"] == 300
     assert second["metrics"] == {}
     accuracy = [one["metrics"]["test"]["accuracy"] for one in (first, third)]
@@ -108,7 +108,7 @@ def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: 
     stages = {stage["name"]: stage for stage in told["stages"]}
     assert {"v1 train", "v1 mine", "v1 label", "v1 merge", "v2 mine", "v3 train"} <= stages.keys()
     assert "v2 train" not in stages
-    assert not out.names("findings/_runs/round-1/judged", ".parquet")  # nobody needs them now
+    assert not out.names("findings/_runs/round-1/scored", ".parquet")  # nobody needs them now
     assert all(stage["seconds"] > 0 and stage["peak_bytes"] > 2**20 for stage in stages.values())
 
     page = out.read("report.html").decode()
@@ -127,7 +127,7 @@ def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: 
     left = first["quality"]["errors_left"]
     assert left["by_audit"]
     assert left["low"] <= left["expected"] <= left["high"] <= 180
-    assert sum(first["mined"]["rest"]) == 240
+    assert sum(first["mined"]["unasked_histogram"]) == 240
     for name, label in before.items():
         if after[name] != label:
             assert (lineage[name]["previous_label"], lineage[name]["new_label"]) == (

@@ -1,4 +1,7 @@
-"""Mining on a real Ray session: every row accounted for, the worst found, once."""
+"""Mining, on both engines: every row accounted for, the worst found, once.
+
+What does not depend on the engine runs on the local one alone.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +14,15 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from cluster.data.rows import Source, latest, rows
-from cluster.engine.base import BATCH_ROWS
-from cluster.engine.ray import RayBatches, RayEngine
+from cluster.engine.base import BATCH_ROWS, Engine
+from cluster.engine.local import LocalEngine
+from cluster.engine.ray import RayBatches
 from cluster.inference.predict import InferenceConfig, Sampling
-from cluster.io.run_folder import work_folder
+from cluster.mining.config import MineConfig, MineResult
 from cluster.mining.feedback_data import BY_MODELS, evidence_from
-from cluster.mining.mine import (
-    MineConfig,
-    MineResult,
-    delete_predictions,
-    mine,
-    write_label_confidence,
-)
+from cluster.mining.label_confidence import write_label_confidence
+from cluster.mining.mine import delete_predictions, mine
+from cluster.mining.scored_shards import scored_shards
 from cluster.mining.selection import Selection
 from cluster.scores.feedback import learn
 from cluster.training.sample_weights import sample_weights
@@ -31,8 +31,11 @@ from relabel_service.tables import delta
 from tests.integration.conftest import Trained
 from tests.tasks.test_text_classification import planted, tiny_bert
 
+LOCAL = LocalEngine()
+ALL = Selection(top=1000)
 
-def mining(trained: Trained, folder: Path, run_id: str = "run", **other: Any) -> MineConfig:
+
+def config(trained: Trained, folder: Path, run_id: str = "run", **other: Any) -> MineConfig:
     return MineConfig(
         source=trained.source,
         store_uri=trained.store_uri,
@@ -48,12 +51,12 @@ def without_times(mined: MineResult) -> dict[str, Any]:
 
 
 def test_every_row_is_scored_or_quarantined_and_the_worst_come_first(
-    trained: Trained, tmp_path: Path
+    trained: Trained, tmp_path: Path, engine: Engine
 ) -> None:
-    mined = mine(mining(trained, tmp_path, selection=Selection(top=1000)), RayEngine())
+    mined = mine(config(trained, tmp_path, selection=ALL), engine)
     assert mined.num_rows == trained.num_rows
     assert mined.num_scored + mined.num_quarantined == mined.num_rows
-    assert mined.num_quarantined == trained.num_unfit
+    assert mined.num_quarantined == trained.num_invalid
     assert mined.num_repeated_ids == 1
     findings = delta.read_run(str(tmp_path / "findings"), "run").to_pylist()
     assert len(findings) == mined.num_findings == mined.num_scored
@@ -72,149 +75,186 @@ def test_every_row_is_scored_or_quarantined_and_the_worst_come_first(
     assert first["classes"] == ["money", "sport", "weather"]
 
 
+def test_both_engines_find_the_same_to_the_last_digit(
+    trained: Trained, tmp_path: Path, ray_cluster: Engine
+) -> None:
+    tables, results = [], []
+    for engine in (LOCAL, ray_cluster):
+        settings = config(trained, tmp_path / engine.name, selection=ALL, num_audit=0)
+        results.append(without_times(mine(settings, engine)))
+        tables.append(delta.read_run(settings.findings_uri, "run").to_pylist())
+    assert tables[0] == tables[1]
+    assert results[0] == results[1]
+
+
 def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:
-    mine(mining(trained, tmp_path), RayEngine())
-    rows = delta.read_where(str(tmp_path / "quarantine"), {"run_id": "run"}).to_pylist()
-    reasons = {row["id"]: row["reason"] for row in rows}
-    assert len(rows) == trained.num_unfit
+    mine(config(trained, tmp_path), LOCAL)
+    quarantine = delta.read_where(str(tmp_path / "quarantine"), {"run_id": "run"}).to_pylist()
+    reasons = {row["id"]: row["reason"] for row in quarantine}
+    assert len(quarantine) == trained.num_invalid
     assert "text: is empty" in reasons["empty"]
     assert "label: is NoneType" in reasons["no-label"]
     assert "used by 2 rows" in reasons["row-7"]
     assert any("id: is null" in reason for reason in reasons.values())
-    assert all(row["row"] for row in rows)
+    assert all(row["row"] for row in quarantine)
 
 
-def test_rows_of_one_file_are_shared_among_workers(ray_cluster: None, tmp_path: Path) -> None:
+def test_rows_of_one_file_are_shared_among_workers(ray_cluster: Engine, tmp_path: Path) -> None:
     uri = str(tmp_path / "one.parquet")
     count = 3 * BATCH_ROWS
     texts = [f"text {number}" for number in range(count)]
     pq.write_table(pa.table({"text": texts, "label": ["sport"] * count}), uri)
     source = latest(Source(uri, "text_classification", ("text",), "label"))
-    found = rows(RayEngine(), source).cache()
-    assert isinstance(found, RayBatches)
-    assert (found.dataset.count(), found.dataset.num_blocks()) == (count, 3)
+    batches = rows(ray_cluster, source).cache()
+    assert isinstance(batches, RayBatches)
+    assert (batches.dataset.count(), batches.dataset.num_blocks()) == (count, 3)
 
 
-def test_a_run_repeated_tells_the_same_and_writes_nothing(trained: Trained, tmp_path: Path) -> None:
-    settings = mining(trained, tmp_path, selection=Selection(budget=0.1))
-    first = mine(settings, RayEngine())
+def test_a_repeated_run_returns_the_stored_result_and_writes_nothing(
+    trained: Trained, tmp_path: Path
+) -> None:
+    settings = config(trained, tmp_path, selection=Selection(budget=0.1))
+    first = mine(settings, LOCAL)
     version = delta.open_table(settings.findings_uri).version()
-    assert mine(settings, RayEngine()) == first
+    assert mine(settings, LOCAL) == first
     assert first.num_findings == 30
     assert delta.open_table(settings.findings_uri).version() == version
 
 
 def test_a_run_cut_off_goes_on_with_what_is_missing(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Trained, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("cluster.engine.ray.BATCH_ROWS", "cluster.engine.ray.SHARD_ROWS"):
-        monkeypatch.setattr(name, 100)  # so few rows would be one part
-    asked = {"selection": Selection(top=50), "inference": InferenceConfig(batch_rows=100)}
-    whole = mining(trained, tmp_path, "whole", **asked)
-    expected = mine(whole, RayEngine())
-    # As a run leaves it that dies after some judged parts: the parts of another, less one.
-    half = mining(trained, tmp_path, "half", **asked)
-    _judge_only(half, monkeypatch)
-    work = work_folder(half.findings_uri, half.run_id)
-    parts = work.names("judged", ".parquet")
-    assert len(parts) > 1
-    Path(work.address(parts[0])).unlink()
-    found = mine(half, RayEngine())
-    # Sums over parts that come in another order may differ in their last digit.
-    assert np.allclose(found.noise_matrix, expected.noise_matrix)
-    same = {"run_id": "half", "noise_matrix": found.noise_matrix}
-    assert without_times(found) == without_times(expected) | same
+    for name in ("BATCH_ROWS", "SHARD_ROWS"):  # so few rows would be one shard
+        monkeypatch.setattr(f"cluster.engine.{engine.name}.{name}", 100)
+    settings = {"selection": Selection(top=50), "inference": InferenceConfig(batch_rows=100)}
+    whole = config(trained, tmp_path, "whole", num_audit=10, **settings)
+    expected = mine(whole, engine)
+    # As a run leaves it that dies after some shards: the shards of another, less one.
+    half = config(trained, tmp_path, "half", num_audit=10, **settings)
+    _predict_only(half, engine, monkeypatch)
+    shards = scored_shards(half.folder)
+    assert len(shards) > 1
+    Path(half.folder.address(shards[0])).unlink()
+    resumed = mine(half, engine)
+    # Sums over shards that come in another order may differ in their last digit.
+    assert np.allclose(resumed.noise_matrix, expected.noise_matrix)
+    same = {"run_id": "half", "noise_matrix": resumed.noise_matrix}
+    assert without_times(resumed) == without_times(expected) | same
     assert _order(half) == _order(whole)
     assert _suspicions(half) == pytest.approx(_suspicions(whole))
 
 
-def test_only_new_and_changed_rows_are_judged_again_and_the_same_is_found(
-    trained: Trained, tmp_path: Path
+def test_only_new_and_changed_rows_are_predicted_again_and_the_same_is_found(
+    trained: Trained, tmp_path: Path, engine: Engine
 ) -> None:
-    every = Selection(top=1000)
-    mine(mining(trained, tmp_path, "then", selection=every, keep_predictions=True), RayEngine())
+    mine(config(trained, tmp_path, "then", selection=ALL, keep_predictions=True), engine)
     later = _later_version(trained, tmp_path / "data")
-    asked = replace(mining(trained, tmp_path, "whole", selection=every), source=later)
-    expected = mine(asked, RayEngine())
-    reuse_run = replace(asked, run_id="since", reuse_run="then")
-    found = mine(reuse_run, RayEngine())
-    # Of the fit rows one is gone, one is new, ten have another label, one another content.
-    assert found.num_reused == found.num_scored - 1 - 10 - 1
-    assert (found.num_findings, found.rest) == (expected.num_findings, expected.rest)
-    assert np.allclose(found.noise_matrix, expected.noise_matrix)
-    assert _suspicions(reuse_run) == pytest.approx(_suspicions(asked), abs=1e-6)
+    whole = replace(config(trained, tmp_path, "whole", selection=ALL), source=later)
+    expected = mine(whole, engine)
+    reusing = replace(whole, run_id="reusing", reuse_run="then")
+    mined = mine(reusing, engine)
+    # Of the valid rows one is gone, one is new, ten have another label, one another content.
+    assert mined.num_reused == mined.num_scored - 1 - 10 - 1
+    assert (mined.num_findings, mined.unasked_histogram) == (
+        expected.num_findings,
+        expected.unasked_histogram,
+    )
+    assert np.allclose(mined.noise_matrix, expected.noise_matrix)
+    assert _suspicions(reusing) == pytest.approx(_suspicions(whole), abs=1e-6)
     with pytest.raises(NotFound, match="keeps no predictions; mine whole with --keep-predictions"):
-        mine(replace(asked, run_id="more", reuse_run="whole"), RayEngine())
-    with pytest.raises(InvalidInput, match="judged with predictions 'out-of-sample', not 'in-s"):
-        mine(
-            replace(reuse_run, run_id="more", inference=InferenceConfig(Sampling.IN_SAMPLE)),
-            RayEngine(),
-        )
+        mine(replace(whole, run_id="more", reuse_run="whole"), engine)
+    in_sample = InferenceConfig(Sampling.IN_SAMPLE)
+    with pytest.raises(InvalidInput, match="scored with predictions 'out-of-sample', not 'in-s"):
+        mine(replace(reusing, run_id="more", inference=in_sample), engine)
     with pytest.raises(InvalidInput, match="is this run"):
-        replace(reuse_run, reuse_run="since")
+        replace(reusing, reuse_run="reusing")
 
 
 def _later_version(trained: Trained, folder: Path) -> Source:
-    rows = DeltaTable(trained.source.uri).to_pyarrow_table().to_pylist()
-    for row in rows[10:20]:
+    table = DeltaTable(trained.source.uri).to_pyarrow_table().to_pylist()
+    for row in table[10:20]:
         row["label"] = "money" if row["label"] != "money" else "sport"
-    rows[20]["text"] += " again"
-    rows[21] = {"id": "new", "text": "a new text", "label": "sport"}
-    write_deltalake(str(folder), pa.Table.from_pylist(rows))
+    table[20]["text"] += " again"
+    table[21] = {"id": "new", "text": "a new text", "label": "sport"}
+    write_deltalake(str(folder), pa.Table.from_pylist(table))
     return latest(replace(trained.source, uri=str(folder), version=None))
 
 
-def test_rows_decided_already_are_scored_but_not_asked_about(
+def test_rows_decided_on_already_are_scored_but_not_asked_about(
     trained: Trained, tmp_path: Path
 ) -> None:
-    everything = mining(trained, tmp_path, "all", selection=Selection(top=20))
-    mine(everything, RayEngine())
+    everything = config(trained, tmp_path, "all", selection=Selection(top=20))
+    mine(everything, LOCAL)
     decided = frozenset((row["id"], "") for row in _findings(everything)[:5])
-    rest = mining(trained, tmp_path, "rest", selection=Selection(top=20), decided=decided)
-    assert mine(rest, RayEngine()).num_scored == trained.num_rows - trained.num_unfit
-    assert [row["id"] for row in _findings(rest)[:15]] == [
+    others = config(trained, tmp_path, "others", selection=Selection(top=20), decided=decided)
+    assert mine(others, LOCAL).num_scored == trained.num_rows - trained.num_invalid
+    assert [row["id"] for row in _findings(others)[:15]] == [
         row["id"] for row in _findings(everything)[5:]
     ]
 
 
-def test_rows_are_ranked_by_what_answers_have_taught(trained: Trained, tmp_path: Path) -> None:
-    untaught = mining(trained, tmp_path, "before", selection=Selection(top=1000))
-    mine(untaught, RayEngine())
+def test_equally_suspicious_rows_are_all_in_the_order_or_those_of_the_first_ids(
+    trained: Trained, tmp_path: Path
+) -> None:
+    """Feedback that leaves all rows alike: the limit cuts through rows of one suspicion."""
+    everything = config(trained, tmp_path, "all", selection=ALL)
+    mine(everything, LOCAL)
+    signals = {BY_MODELS: np.full(50, 0.5)}
+    alike = replace(
+        learn(evidence_from(signals, [""] * 50), np.ones(50, np.bool_)), slope=-1.0, groups={}
+    )
+    some = config(trained, tmp_path, "some", selection=Selection(top=7), feedback=alike)
+    mined = mine(some, LOCAL)
+    assert [row["id"] for row in _findings(some)] == sorted(trained.gold)[:7]
+    assert sum(mined.unasked_histogram) == mined.num_scored - 7
+
+
+def test_rows_are_ranked_by_what_feedback_has_taught(
+    trained: Trained, tmp_path: Path, engine: Engine
+) -> None:
+    untaught = config(trained, tmp_path, "before", selection=ALL)
+    mine(untaught, engine)
     # People find that labels of one class are right, whatever the model says.
-    told = [(dict(row["signals"]), row["human_label"]) for row in _findings(untaught)]
-    signals = {name: np.array([one[name] for one, _ in told]) for name in told[0][0]}
-    wrong = np.array([label != "sport" for _, label in told])
-    feedback = learn(evidence_from(signals, [label for _, label in told]), wrong)
-    taught = mining(trained, tmp_path, "taught", selection=Selection(top=30), feedback=feedback)
-    assert mine(replace(taught, keep_predictions=True), RayEngine()).num_answers == len(told)
-    found = _findings(taught)
-    assert all(row["human_label"] != "sport" for row in found)
+    asked = [(dict(row["signals"]), row["human_label"]) for row in _findings(untaught)]
+    signals = {name: np.array([of_row[name] for of_row, _ in asked]) for name in asked[0][0]}
+    wrong = np.array([label != "sport" for _, label in asked])
+    feedback = learn(evidence_from(signals, [label for _, label in asked]), wrong)
+    taught = config(trained, tmp_path, "taught", selection=Selection(top=30), feedback=feedback)
+    mined = mine(replace(taught, keep_predictions=True), engine)
+    assert mined.num_feedback == len(asked)
+    findings = _findings(taught)
+    assert all(row["human_label"] != "sport" for row in findings)
     assert any(row["human_label"] == "sport" for row in _findings(untaught)[:30])
     before = {row["id"]: row for row in _findings(untaught)}
-    for row in found:
-        told_now, told_then = dict(row["signals"]), dict(before[row["id"]]["signals"])
-        assert told_now == told_then
-        assert told_now[BY_MODELS] == before[row["id"]]["suspicion"]
+    for row in findings:
+        now, then = dict(row["signals"]), dict(before[row["id"]]["signals"])
+        assert now == then
+        assert now[BY_MODELS] == before[row["id"]]["suspicion"]
         alone = evidence_from(
-            {name: np.array([value]) for name, value in told_now.items()}, [row["human_label"]]
+            {name: np.array([value]) for name, value in now.items()}, [row["human_label"]]
         )
         assert row["suspicion"] == pytest.approx(feedback.p_wrong(alone)[0])
-    _doubts_are_suspicions_but_of_decided_rows(taught, str(tmp_path / "doubts"))
+    _weights_follow_suspicion_but_for_decided_rows(
+        taught, str(tmp_path / "label_confidence"), engine
+    )
 
 
-def _doubts_are_suspicions_but_of_decided_rows(taught: MineConfig, uri: str) -> None:
-    found = _findings(taught)
-    decided = frozenset((row["id"], "") for row in found[:5])
-    rest = write_label_confidence(replace(taught, decided=decided), uri)
-    assert sum(rest) == mine(taught, RayEngine()).num_scored - 5
-    told = sample_weights(uri, [*(row["id"] for row in found), "unknown"])
-    assert told[:5].tolist() == [1.0] * 5
-    assert told[5:-1] == pytest.approx([1 - row["suspicion"] for row in found[5:]], abs=1e-6)
-    assert told[-1] == 1.0
+def _weights_follow_suspicion_but_for_decided_rows(
+    taught: MineConfig, uri: str, engine: Engine
+) -> None:
+    findings = _findings(taught)
+    decided = frozenset((row["id"], "") for row in findings[:5])
+    unasked = write_label_confidence(replace(taught, decided=decided), engine, uri)
+    assert sum(unasked) == mine(taught, engine).num_scored - 5
+    weights = sample_weights(uri, [*(row["id"] for row in findings), "unknown"])
+    assert weights[:5].tolist() == [1.0] * 5
+    expected = [1 - row["suspicion"] for row in findings[5:]]
+    assert weights[5:-1] == pytest.approx(expected, abs=1e-6)
+    assert weights[-1] == 1.0
     delete_predictions(taught.findings_uri, taught.run_id)
-    assert write_label_confidence(taught, uri) == rest  # written already
-    with pytest.raises(NotFound, match="kept no judgements; mine under another run id"):
-        write_label_confidence(taught, f"{uri}-more")
+    assert write_label_confidence(taught, engine, uri) == unasked  # the stored ones
+    with pytest.raises(NotFound, match="kept no predictions; mine under another run id"):
+        write_label_confidence(taught, engine, f"{uri}-more")
 
 
 def test_in_sample_predictions_are_more_sure_of_wrong_labels(
@@ -222,14 +262,9 @@ def test_in_sample_predictions_are_more_sure_of_wrong_labels(
 ) -> None:
     wrong = {}
     for sampling in Sampling:
-        settings = mining(
-            trained,
-            tmp_path,
-            sampling.value,
-            selection=Selection(top=1000),
-            inference=InferenceConfig(sampling),
-        )
-        mine(settings, RayEngine())
+        inference = InferenceConfig(sampling)
+        settings = config(trained, tmp_path, sampling.value, selection=ALL, inference=inference)
+        mine(settings, LOCAL)
         wrong[sampling] = [
             dict(row["signals"])["p_label"]
             for row in _findings(settings)
@@ -239,82 +274,81 @@ def test_in_sample_predictions_are_more_sure_of_wrong_labels(
     assert means[Sampling.IN_SAMPLE] > means[Sampling.OUT_OF_SAMPLE]
 
 
-def test_the_rest_is_counted_and_a_random_sample_of_it_is_kept_for_an_audit(
+def test_unasked_rows_are_counted_and_a_random_sample_of_them_is_kept_for_an_audit(
     trained: Trained, tmp_path: Path
 ) -> None:
-    asked = mining(trained, tmp_path, selection=Selection(top=30), num_audit=60)
-    mined = mine(asked, RayEngine())
-    assert sum(mined.rest) == mined.num_scored - 30
+    settings = config(trained, tmp_path, selection=Selection(top=30), num_audit=60)
+    mined = mine(settings, LOCAL)
+    assert sum(mined.unasked_histogram) == mined.num_scored - 30
     audit = delta.read_run(mined.audit_uri, "run").to_pylist()
     assert mined.num_audit == len(audit) == 60
-    found = {row["id"] for row in _findings(asked)}
+    asked = {row["id"] for row in _findings(settings)}
     names = [row["id"] for row in sorted(audit, key=lambda row: row["rank"])]
     assert len(set(names)) == 60
-    assert not found & set(names)
+    assert not asked & set(names)
     assert all(sum(row) == pytest.approx(1) for row in mined.noise_matrix)
     # A smaller sample of the same run is the beginning of the larger.
-    smaller = mine(
-        mining(trained, tmp_path / "smaller", selection=Selection(top=30), num_audit=20),
-        RayEngine(),
-    )
-    fewer = delta.read_run(smaller.audit_uri, "run").to_pylist()
-    assert [row["id"] for row in sorted(fewer, key=lambda row: row["rank"])] == names[:20]
+    fewer = config(trained, tmp_path / "smaller", selection=Selection(top=30), num_audit=20)
+    smaller = delta.read_run(mine(fewer, LOCAL).audit_uri, "run").to_pylist()
+    assert [row["id"] for row in sorted(smaller, key=lambda row: row["rank"])] == names[:20]
 
 
-def test_an_encoder_is_a_second_view(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_encoder_gives_a_second_model(
+    trained: Trained, tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = tiny_bert(tmp_path / "encoder", planted(100, noise=0).contents)
-    settings = mining(trained, tmp_path, selection=Selection(top=20), encoder=encoder)
-    mine(settings, RayEngine())
+    settings = config(trained, tmp_path, selection=Selection(top=20), encoder=encoder)
+    mine(settings, engine)
     signals = [dict(row["signals"]) for row in _findings(settings)]
-    assert all({"suspicion_encoder", "suspicion_dynamics"} < set(one) for one in signals)
-    half = mining(trained, tmp_path, "half", selection=Selection(top=20), encoder=encoder)
-    _judge_only(half, monkeypatch)
-    mine(half, RayEngine())
+    assert all({"suspicion_encoder", "suspicion_dynamics"} < set(of_row) for of_row in signals)
+    half = config(trained, tmp_path, "half", selection=Selection(top=20), encoder=encoder)
+    _predict_only(half, engine, monkeypatch)
+    mine(half, engine)
     assert _order(half) == _order(settings)
     assert _suspicions(half) == pytest.approx(_suspicions(settings))
 
 
-def test_an_encoder_that_is_none_is_said_so_before_anything_runs(
+def test_an_encoder_that_does_not_load_is_refused_before_anything_runs(
     trained: Trained, tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidInput, match="encoder by hub id or local path"):
-        mine(mining(trained, tmp_path, encoder=str(tmp_path / "nothing")), RayEngine())
+        mine(config(trained, tmp_path, encoder=str(tmp_path / "nothing")), LOCAL)
+    in_sample = InferenceConfig(Sampling.IN_SAMPLE)
     with pytest.raises(InvalidInput, match="has no use for it"):
-        mine(
-            mining(trained, tmp_path, encoder="any", inference=InferenceConfig(Sampling.IN_SAMPLE)),
-            RayEngine(),
-        )
+        mine(config(trained, tmp_path, encoder="any", inference=in_sample), LOCAL)
 
 
-def test_a_training_that_is_not_there_is_said_so(trained: Trained, tmp_path: Path) -> None:
-    settings = mining(trained, tmp_path)
+def test_a_unit_that_the_task_lacks_is_refused(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="'PER' is not a unit of text_classification"):
+        mine(config(trained, tmp_path, units=("PER",)), LOCAL)
+
+
+def test_a_training_that_is_not_there_is_not_found(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no finished training"):
-        mine(MineConfig(**{**vars(settings), "store_uri": str(tmp_path / "none")}), RayEngine())
+        mine(replace(config(trained, tmp_path), store_uri=str(tmp_path / "none")), LOCAL)
 
 
 @pytest.mark.parametrize("table", ["findings", "quarantine", "audit"])
 def test_nothing_is_put_into_another_table(trained: Trained, tmp_path: Path, table: str) -> None:
-    asked = mining(trained, tmp_path, num_audit=5)
-    other = str(getattr(asked, f"{table}_uri"))
+    settings = config(trained, tmp_path, num_audit=5)
+    other = str(getattr(settings, f"{table}_uri"))
     write_deltalake(other, pa.table({"id": ["a"]}))
     with pytest.raises(InvalidInput, match=f"{table}: .* is a table of id; name another address"):
-        mine(asked, RayEngine())
+        mine(settings, LOCAL)
 
 
 def test_a_run_needs_a_name(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="run_id"):
-        mining(trained, tmp_path, "a/b")
+        config(trained, tmp_path, "a/b")
 
 
 def _findings(settings: MineConfig) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = (
+    findings: list[dict[str, Any]] = (
         delta.read_run(settings.findings_uri, settings.run_id)
         .select(["id", "rank", "suspicion", "human_label", "signals"])
         .to_pylist()
     )
-    return rows
+    return findings
 
 
 def _order(settings: MineConfig) -> list[tuple[int, str, str]]:
@@ -325,13 +359,13 @@ def _suspicions(settings: MineConfig) -> dict[str, float]:
     return {row["id"]: row["suspicion"] for row in _findings(settings)}
 
 
-def _judge_only(settings: MineConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run until the judged parts are written, then end as a killed process would."""
+def _predict_only(settings: MineConfig, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run until the scored rows are written, then end as a killed process would."""
 
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("cluster.mining.mine.count", die)
+        patched.setattr("cluster.mining.mine.summarize_shards", die)
         with pytest.raises(KeyboardInterrupt):
-            mine(settings, RayEngine())
+            mine(settings, engine)

@@ -1,4 +1,7 @@
-"""A systematic error is mended from five of its cases, at a known cost, and blind."""
+"""A systematic error is repaired from five example errors, at a known cost, and blind.
+
+The searches run on the local engine; one runs on both and must find the same.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +14,10 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from cluster.data.rows import Source, latest
-from cluster.engine.ray import RayEngine
+from cluster.engine.base import Engine
+from cluster.engine.local import LocalEngine
 from cluster.mining.selection import Selection
-from cluster.similar.find import ExampleError, Pattern, find
+from cluster.similar.find import ExampleError, FindConfig, find
 from cluster.similar.similarity import Similarity
 from cluster.versions.merge import MergeConfig, merge
 from jobs import pattern as job
@@ -29,10 +33,9 @@ from tests.tasks.test_text_classification import TOPICS, planted, tiny_bert
 from tests.unit.test_majority import results, vote
 
 TASK = "text_classification"
-NUM_WRONG, NUM_CASES = 60, 5
+LOCAL = LocalEngine()
+NUM_WRONG, NUM_EXAMPLES = 60, 5
 TRANSFER = ["transfer", "fee", "contract", "striker", "signed", "deal"]
-
-pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 class Setting:
@@ -62,32 +65,34 @@ class Setting:
             }
         )
         uri = str(folder / "data")
-        unfit = pa.table({"id": ["unfit"], "text": [""], "label": ["money"], "gold": ["money"]})
-        write_deltalake(uri, unfit)  # a block without a fit row
+        invalid = pa.table({"id": ["invalid"], "text": [""], "label": ["money"], "gold": ["money"]})
+        write_deltalake(uri, invalid)  # a batch without a valid row
         for at in range(0, self.table.num_rows, 140):  # three more
             write_deltalake(uri, self.table.slice(at, 140), mode="append")
         self.source = latest(Source(uri, TASK, ("text",), "label", "id"))
-        self.cases = tuple(
+        self.examples = tuple(
             ExampleError(text, "sport", name)
-            for text, name in zip(texts[:NUM_CASES], names, strict=False)
+            for text, name in zip(texts[:NUM_EXAMPLES], names, strict=False)
         )
 
-    def pattern(self, **other: Any) -> Pattern:
+    def config(self, **other: Any) -> FindConfig:
         settings = {
             "source": self.source,
-            "cases": self.cases,
+            "examples": self.examples,
             "similarity_by": Similarity.TOKENS,
             "findings_uri": self.findings,
             "run_id": "transfers",
             "selection": Selection(top=80),
         }
-        return Pattern(**{**settings, **other})
+        return FindConfig(**{**settings, **other})
 
-    def found(self, run_id: str = "transfers") -> list[dict[str, Any]]:
+    def findings_of(self, run_id: str = "transfers") -> list[dict[str, Any]]:
         return list(delta.read_run(self.findings, run_id).to_pylist())
 
 
-def mended(source: Source, table: pa.Table, findings: list[dict[str, Any]], folder: Path) -> int:
+def num_repaired(
+    source: Source, table: pa.Table, findings: list[dict[str, Any]], folder: Path
+) -> int:
     """Answer every finding by gold and merge: how many rows that were wrong are right now."""
     gold = dict(zip(table["id"].to_pylist(), table["gold"].to_pylist(), strict=True))
     votes = [
@@ -115,7 +120,7 @@ def asked_and_merged(setting: Setting, server: ServerProcess) -> None:
         ).name
         with client.leases(campaign, max_items=5) as leases:
             assert all(not lease.item.suggestions for lease in leases)
-            assert all("right label is sport" in lease.item.reason for lease in leases)
+            assert all("correct label is sport" in lease.item.reason for lease in leases)
             preferred = {lease.item.preferred_label.class_label.class_name for lease in leases}
             assert preferred == {"sport"}
             client.release(campaign, [lease.token for lease in leases])
@@ -126,17 +131,19 @@ def asked_and_merged(setting: Setting, server: ServerProcess) -> None:
     assert merge(merging).num_decided == 80
 
 
-def test_five_cases_mend_most_of_a_systematic_error(tmp_path: Path, server: ServerProcess) -> None:
+def test_five_examples_repair_most_of_a_systematic_error(
+    tmp_path: Path, server: ServerProcess
+) -> None:
     setting = Setting(tmp_path)
-    found = find(setting.pattern(), RayEngine())
+    found = find(setting.config(), LOCAL)
     assert found.num_rows == 421
     assert found.num_findings == 80
-    findings = setting.found()
+    findings = setting.findings_of()
     assert findings[0]["suspicion"] == 1.0
     for row in findings:
         assert row["suggestions"] == []
-        assert "like bad case 'transfer-" in row["reason"]
-        assert row["reason"].endswith("whose right label is sport")
+        assert "similar to example error 'transfer-" in row["reason"]
+        assert row["reason"].endswith("whose correct label is sport")
         assert row["human_label"] != "sport"
         assert 0 < row["suspicion"] <= 1
     assert [row["rank"] for row in findings] == list(range(80))
@@ -145,7 +152,7 @@ def test_five_cases_mend_most_of_a_systematic_error(tmp_path: Path, server: Serv
 
 
 def test_mining_passes_the_same_error_over(tmp_path: Path) -> None:
-    """The model has learned it: why the search is by likeness, and the campaign blind."""
+    """The model has learned it: why the search is by similarity, and the campaign blind."""
     table = Setting(tmp_path).table
     rows = Rows(*(table[name].to_pylist() for name in ("id", "text", "label", "gold")))
     fitted = cross_fit(TASK, rows)
@@ -153,58 +160,60 @@ def test_mining_passes_the_same_error_over(tmp_path: Path) -> None:
     assert sum(name.startswith("transfer") for name in worst) < NUM_WRONG // 5
 
 
-def test_the_order_does_not_depend_on_how_the_table_is_stored(tmp_path: Path) -> None:
+def test_the_order_does_not_depend_on_the_engine_or_on_how_the_table_is_stored(
+    tmp_path: Path, engine: Engine
+) -> None:
     setting = Setting(tmp_path)
-    find(setting.pattern(), RayEngine())
+    find(setting.config(), LOCAL)
     whole = str(tmp_path / "whole")
     write_deltalake(whole, setting.table.sort_by([("id", "descending")]))
-    again = setting.pattern(source=latest(replace(setting.source, uri=whole, version=None)))
-    find(replace(again, run_id="whole"), RayEngine())
+    again = setting.config(source=latest(replace(setting.source, uri=whole, version=None)))
+    find(replace(again, run_id="whole"), engine)
     kept = [
-        [(row["id"], round(row["suspicion"], 9)) for row in setting.found(name)]
+        [(row["id"], round(row["suspicion"], 9)) for row in setting.findings_of(name)]
         for name in ("transfers", "whole")
     ]
     assert kept[0] == kept[1]
 
 
-def test_searching_again_tells_the_same_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_repeated_search_returns_the_stored_result_and_writes_nothing(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
-    first = find(setting.pattern(), RayEngine())
-    assert find(setting.pattern(), RayEngine()) == first
-    assert len(setting.found()) == first.num_findings
+    first = find(setting.config(), LOCAL)
+    assert find(setting.config(), LOCAL) == first
+    assert len(setting.findings_of()) == first.num_findings
 
 
 def test_rows_that_agree_or_are_decided_are_not_asked_about(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
-    every = find(setting.pattern(selection=Selection(threshold=0.0)), RayEngine())
+    every = find(setting.config(selection=Selection(threshold=0.0)), LOCAL)
     sport = sum(label == "sport" for label in setting.table["label"].to_pylist())
     assert 0 < every.num_agreeing <= sport
-    assert every.num_findings == every.num_alike - every.num_agreeing
+    assert every.num_findings == every.num_similar - every.num_agreeing
     known = frozenset({("transfer-0", ""), ("transfer-1", "")})
-    find(setting.pattern(decided=known, run_id="later"), RayEngine())
-    assert not known & {(row["id"], row["unit"]) for row in setting.found("later")}
+    find(setting.config(decided=known, run_id="later"), LOCAL)
+    assert not known & {(row["id"], row["unit"]) for row in setting.findings_of("later")}
 
 
 def test_an_expression_finds_what_it_matches(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
-    case = ExampleError(r"\b(fee|striker)\b", "sport", r"\b(fee|striker)\b")
+    example = ExampleError(r"\b(fee|striker)\b", "sport", r"\b(fee|striker)\b")
     found = find(
-        setting.pattern(cases=(case,), similarity_by=Similarity.REGEX, selection=Selection()),
-        RayEngine(),
+        setting.config(examples=(example,), similarity_by=Similarity.REGEX, selection=Selection()),
+        LOCAL,
     )
     texts = setting.table["text"].to_pylist()
     expected = [text for text in texts if {"fee", "striker"} & {*text.split()}]
     assert found.num_findings == len(expected) > 10
-    assert setting.found()[0]["reason"].startswith("matches bad case")
+    assert setting.findings_of()[0]["reason"].startswith("matches example error")
 
 
 def test_a_text_encoder_by_path_finds_texts_of_the_same_words(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     model = tiny_bert(tmp_path / "bert", setting.table["text"].to_pylist())
-    found = find(setting.pattern(similarity_by=Similarity.EMBEDDING, encoder=model), RayEngine())
+    found = find(setting.config(similarity_by=Similarity.EMBEDDING, encoder=model), LOCAL)
     assert found.num_findings == 80
-    assert setting.found()[0]["suspicion"] == pytest.approx(1.0)
-    best = [row["id"].startswith("transfer") for row in setting.found()[:40]]
+    assert setting.findings_of()[0]["suspicion"] == pytest.approx(1.0)
+    best = [row["id"].startswith("transfer") for row in setting.findings_of()[:40]]
     assert np.mean(best) > 0.5
 
 
@@ -216,26 +225,26 @@ def test_pictures_like_five_misnamed_ones_are_found_by_their_pixels(tmp_path: Pa
     write_deltalake(uri, table)
     source = latest(Source(uri, task.name, ("image",), "label", "id"))
     wrong = [row for row in table.to_pylist() if (row["gold"], row["label"]) == ("1", "7")]
-    cases = tuple(
+    examples = tuple(
         ExampleError(task.read_content({"image": row["image"]}), "1", str(row["id"]))
-        for row in wrong[:NUM_CASES]
+        for row in wrong[:NUM_EXAMPLES]
     )
     found = find(
-        Pattern(
+        FindConfig(
             source=source,
-            cases=cases,
+            examples=examples,
             similarity_by=Similarity.EMBEDDING,
             findings_uri=str(tmp_path / "findings"),
             run_id="ones",
             selection=Selection(top=2 * len(wrong)),
         ),
-        RayEngine(),
+        LOCAL,
     )
     assert found.num_findings == 2 * len(wrong)
     rows = delta.read_run(str(tmp_path / "findings"), "ones").to_pylist()
     hit = {row["id"] for row in rows} & {str(row["id"]) for row in wrong}
     assert len(hit) > 0.6 * len(wrong)
-    assert mended(source, table, rows, tmp_path) >= len(hit)
+    assert num_repaired(source, table, rows, tmp_path) >= len(hit)
 
 
 def test_classes_of_boxes_are_asked_about_one_by_one(tmp_path: Path) -> None:
@@ -245,20 +254,20 @@ def test_classes_of_boxes_are_asked_about_one_by_one(tmp_path: Path) -> None:
     write_deltalake(uri, table)
     first = table.slice(0, 1).to_pylist()[0]
     content = task.read_content({"image": first["image"]})
-    case = ExampleError(content, task.read_label(first["gold"], content), first["id"])
+    example = ExampleError(content, task.read_label(first["gold"], content), first["id"])
     find(
-        Pattern(
+        FindConfig(
             source=latest(Source(uri, task.name, ("image",), "label", "id")),
-            cases=(case,),
+            examples=(example,),
             similarity_by=Similarity.EMBEDDING,
             findings_uri=str(tmp_path / "findings"),
             run_id="scenes",
             selection=Selection(top=3),
         ),
-        RayEngine(),
+        LOCAL,
     )
     rows = delta.read_run(str(tmp_path / "findings"), "scenes").to_pylist()
-    named = list(task.classes_in(case.label))
+    named = list(task.classes_in(example.label))
     assert [row["unit"] for row in rows] == named * 3
     assert {row["preferred_label"] for row in rows} == {None}  # its places are the case's own
     assert rows[0]["id"] == first["id"]
@@ -268,41 +277,41 @@ def test_classes_of_boxes_are_asked_about_one_by_one(tmp_path: Path) -> None:
 def test_findings_are_not_put_into_another_table(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     with pytest.raises(InvalidInput, match="is a table of id, text, label, gold; name another"):
-        find(setting.pattern(findings_uri=setting.source.uri), RayEngine())
+        find(setting.config(findings_uri=setting.source.uri), LOCAL)
 
 
-def test_a_search_without_cases_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="name at least one bad case"):
-        Pattern(
+def test_a_search_without_examples_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="name at least one example error"):
+        FindConfig(
             source=Source("data", TASK, ("text",), "label"),
-            cases=(),
+            examples=(),
             similarity_by=Similarity.TOKENS,
             findings_uri=str(tmp_path),
             run_id="r",
         )
 
 
-def test_a_right_label_that_no_row_has_is_a_slip_unless_it_is_meant(tmp_path: Path) -> None:
+def test_a_correct_label_that_no_row_has_is_a_slip_unless_it_is_meant(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     slip = ExampleError("a fee", "sprot", "a fee")
-    with pytest.raises(InvalidInput, match=r"'sprot' is no class of .* money, sport, weather"):
-        find(setting.pattern(cases=(slip,)), RayEngine())
-    find(setting.pattern(cases=(slip,), new_classes=True), RayEngine())
-    assert "sprot" in setting.found()[0]["classes"]
+    with pytest.raises(InvalidInput, match=r"'sprot' is not a class of .* money, sport, weather"):
+        find(setting.config(examples=(slip,)), LOCAL)
+    find(setting.config(examples=(slip,), new_classes=True), LOCAL)
+    assert "sprot" in setting.findings_of()[0]["classes"]
 
 
-def test_cases_are_typed_named_by_row_or_read_from_a_table(tmp_path: Path) -> None:
+def test_examples_are_typed_named_by_row_or_read_from_a_table(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     bad = str(tmp_path / "bad")
     one = setting.table.filter(pc.equal(setting.table["id"], "transfer-9"))
     write_deltalake(bad, one.drop_columns(["gold"]))
     typed = job._of_contents(setting.source, ["a fee"], "sport", Similarity.TOKENS)
     assert typed == [ExampleError("a fee", "sport", "a fee")]
-    [of_row] = job._of_rows(RayEngine(), setting.source, ["transfer-3"], "sport")
+    [of_row] = job._of_rows(LOCAL, setting.source, ["transfer-3"], "sport")
     assert (of_row.label, of_row.name) == ("sport", "transfer-3")
-    [of_table] = job._of_table(RayEngine(), setting.source, bad)
+    [of_table] = job._of_table(LOCAL, setting.source, bad)
     assert (of_table.label, of_table.name) == ("money", "transfer-9")
     with pytest.raises(NotFound, match="has no fit row 'nobody'"):
-        job._of_rows(RayEngine(), setting.source, ["nobody"], "sport")
+        job._of_rows(LOCAL, setting.source, ["nobody"], "sport")
     with pytest.raises(InvalidInput, match="say which label is right"):
         job._of_contents(setting.source, ["a fee"], None, Similarity.TOKENS)

@@ -20,7 +20,7 @@ from cluster.io.folder import Folder
 from cluster.io.shards import write_shard
 from cluster.training.config import TrainConfig
 from cluster.training.model_store import ModelStore
-from cluster.training.sample_weights import DONE, P_RIGHT, SHARDS
+from cluster.training.sample_weights import DONE, P_CORRECT, SHARDS
 from cluster.training.train import train
 from relabel_service.errors import AlreadyExists, InvalidInput, NotFound
 from relabel_service.tables import delta, schemas
@@ -90,7 +90,7 @@ def test_a_killed_worker_is_replaced_and_finished_runs_are_kept(
     assert metrics["test"]["accuracy"] > 0.95
 
 
-def test_two_workers_share_every_row_and_count_it_by_its_doubt(
+def test_two_workers_share_every_row_and_count_it_by_its_label_confidence(
     ray_cluster: None, tmp_path: Path
 ) -> None:
     source = write(tmp_path, "train", num_rows=301, noise=0.45)
@@ -100,13 +100,13 @@ def test_two_workers_share_every_row_and_count_it_by_its_doubt(
         for name, label, gold in zip(planting.ids, planting.labels, planting.gold, strict=True)
         if label != gold
     ]
-    doubted = pa.table({"key": id_keys(wrong), P_RIGHT: np.zeros(len(wrong), np.float32)})
-    uri = str(tmp_path / "doubts")
+    doubted = pa.table({"key": id_keys(wrong), P_CORRECT: np.zeros(len(wrong), np.float32)})
+    uri = str(tmp_path / "label_confidence")
     settings = TrainConfig(num_folds=2, workers=Workers(2), label_confidence_uri=uri)
-    with pytest.raises(NotFound, match=r"no label confidence at .*; have jobs.mine write some"):
+    with pytest.raises(NotFound, match=r"no label confidence at .*; have jobs.mine write it"):
         train(source, settings, str(tmp_path / "model"), RayEngine())
     write_shard(Folder(uri), f"{SHARDS}/0.parquet", doubted)
-    Folder(uri).write(DONE, b'{"rest": []}')
+    Folder(uri).write(DONE, b'{"unasked_histogram": []}')
     manifest = train(source, settings, str(tmp_path / "model"), RayEngine())
     folder = ModelStore(str(tmp_path / "model")).folder
     seen = [

@@ -33,7 +33,7 @@ from tests.support.manifests import (
     serve_config,
 )
 
-GUIDE = (ROOT / "docs" / "kubernetes.md").read_text("utf-8")
+GUIDE = (ROOT / "docs/how-to/kubernetes.md").read_text("utf-8")
 RAY_DOCUMENTS = all_of("RayJob") + all_of("RayService")
 SERVICES = all_of("RayService")
 HA_PROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}

@@ -1,4 +1,4 @@
-"""The kustomizations printed in docs/kubernetes.md build, and do what the page says."""
+"""The kustomizations printed in docs/how-to/kubernetes.md build, and do what the page says."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from tests.support.manifests import ROOT, Document, pod_templates, render
 HERE = "<path or git URL of this repository>"
 EXAMPLES = re.findall(
     r"```yaml\n(# kustomization\.yaml.*?)```",
-    (ROOT / "docs" / "kubernetes.md").read_text("utf-8"),
+    (ROOT / "docs/how-to/kubernetes.md").read_text("utf-8"),
     re.DOTALL,
 )
 

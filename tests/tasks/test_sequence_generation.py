@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from cluster.interfaces import TrainingDefaults
-from cluster.mining.rank import Scoring
+from cluster.mining.scoring import Scoring
 from cluster.scores.text_distance import DISTANCES, tokens
 from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
@@ -126,17 +126,17 @@ def test_the_truth_is_among_the_suggestions_of_wrong_rows(
 def test_every_ranking_signal_can_be_ranked_by(planted: tuple[CrossFitted, Rows]) -> None:
     fitted, _ = planted
     for name in HEAVY.ranking_signals:
-        scoring = Scoring("", TASK, (), "run", disagreement=name)
+        scoring = Scoring(TASK, (), disagreement=name)
         found = scoring.suspicion(fitted.scored, {})
         assert found.min() >= 0
         assert found.max() <= 1
 
 
 def test_an_unknown_ranking_signal_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"'blue' is none of .*; use one of bleu_distance"):
-        Scoring("", TASK, (), "run", disagreement="blue")
+    with pytest.raises(InvalidInput, match=r"'blue' is not one of .*; use one of bleu_distance"):
+        Scoring(TASK, (), disagreement="blue")
     with pytest.raises(InvalidInput, match="leave it out"):
-        Scoring("", "text_classification", (), "run", disagreement="bleu_distance")
+        Scoring("text_classification", (), disagreement="bleu_distance")
 
 
 def test_metrics_are_perfect_for_the_truth_and_lower_for_less() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from cluster.interfaces import DYNAMICS, EMBEDDING, FOLD
 from cluster.io.folder import Folder
-from cluster.mining.rank import Scoring, stats_of_rows
+from cluster.mining.scoring import Scoring
+from cluster.mining.table_stats import stats_of_rows
 from cluster.models.class_learner import score
 from cluster.scores.compact import compact
 from cluster.scores.ensemble import log_probabilities
@@ -47,9 +48,9 @@ def rows(seed: int = 0, num_rows: int = 600) -> tuple[pa.Table, npt.NDArray[np.b
 
 
 def suspicion(scored: pa.Table, num_folds: int = NUM_FOLDS) -> Doubles:
-    scoring = Scoring("", TASK, CLASSES, "run", num_folds=num_folds)
-    known, seen = stats_of_rows(scoring, scored)
-    return scoring.suspicion(seen, known.sums)
+    scoring = Scoring(TASK, CLASSES, num_folds=num_folds)
+    stats, seen = stats_of_rows(scoring, scored)
+    return scoring.suspicion(seen, stats.sums)
 
 
 def test_the_ensemble_is_better_than_the_model_alone() -> None:
@@ -83,9 +84,9 @@ def test_moments_and_sums_of_shards_add_up_to_those_of_the_whole() -> None:
 
 def test_signals_hold_each_models_suspicion_and_stay_the_models_own() -> None:
     scored, _ = rows()
-    scoring = Scoring("", TASK, CLASSES, "run", num_folds=NUM_FOLDS)
-    known, seen = stats_of_rows(scoring, scored)
-    signals = model_task(TASK).signals(seen, known.sums, CLASSES)
+    scoring = Scoring(TASK, CLASSES, num_folds=NUM_FOLDS)
+    stats, seen = stats_of_rows(scoring, scored)
+    signals = model_task(TASK).signals(seen, stats.sums, CLASSES)
     assert {
         "suspicion_model",
         "suspicion_encoder",
@@ -104,9 +105,9 @@ def test_a_row_that_training_never_saw_is_as_suspect_as_the_average_has_it() -> 
     scored, _ = rows()
     at = scored.column_names.index(f"{DYNAMICS}p_label")
     unseen = scored.set_column(at, f"{DYNAMICS}p_label", pa.array(np.full(600, np.nan)))
-    scoring = Scoring("", TASK, CLASSES, "run", num_folds=NUM_FOLDS)
-    known, seen = stats_of_rows(scoring, unseen)
-    signals = model_task(TASK).signals(seen, known.sums, CLASSES)
+    scoring = Scoring(TASK, CLASSES, num_folds=NUM_FOLDS)
+    stats, seen = stats_of_rows(scoring, unseen)
+    signals = model_task(TASK).signals(seen, stats.sums, CLASSES)
     assert np.array_equal(signals["suspicion_dynamics"], signals["suspicion_ensemble"])
 
 

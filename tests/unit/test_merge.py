@@ -178,7 +178,7 @@ def test_parquet_has_no_versions(tmp_path: Path) -> None:
 
     pq.write_table(pa.table({"text": ["a"], "label": ["x"]}), tmp_path / "data.parquet")
     source = Source(str(tmp_path / "data.parquet"), "text_classification", ("text",), "label")
-    with pytest.raises(InvalidInput, match="no Delta table"):
+    with pytest.raises(InvalidInput, match="not a Delta table"):
         merge(MergeConfig(latest(source), "results", "c", "lineage"))
 
 

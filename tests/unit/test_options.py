@@ -14,7 +14,6 @@ from typer.main import get_command
 from cluster.data.rows import Source
 from cluster.engine.devices import Workers
 from cluster.engine.local import LocalEngine
-from jobs.common import session as sessions
 from jobs.common.session import LARGE_TABLE_ROWS, EngineName, choose_engine, session
 from relabel_service.errors import InvalidInput
 
@@ -121,7 +120,7 @@ def test_a_job_says_which_engine_it_takes_and_why(
 def test_without_ray_a_job_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, source: Source
 ) -> None:
-    monkeypatch.setattr(sessions.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with (
         pytest.raises(InvalidInput, match=r"pip install 'relabel-service\[cluster\]', or use"),
         session(EngineName.RAY, workers=Workers(), source=source),

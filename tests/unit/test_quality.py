@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from cluster.mining.mine import MineResult
-from cluster.mining.unasked import histogram, middles
+from cluster.mining.config import MineResult
+from cluster.mining.unasked import bin_middles, histogram
 from cluster.scores.feedback import Evidence, learn
 from jobs.loop import report
 from jobs.loop.quality import DecidedRows, Quality, StopRule, quality
@@ -20,15 +20,15 @@ NUM_ROWS, NUM_ASKED, NUM_AUDIT = 4000, 400, 300
 
 @dataclasses.dataclass(frozen=True)
 class Campaign:
-    """rest: what nobody has decided, by P(wrong) as the answers teach it. truth: errors there."""
+    """unasked: what nobody has decided on, by P(wrong) as feedback has it. truth: errors there."""
 
     mined: MineResult
-    rest: list[int]
+    unasked: list[int]
     answered: DecidedRows
     truth: int
 
     def quality(self, pace: StopRule | None = None) -> Quality:
-        return quality(self.mined, self.rest, self.answered, pace or StopRule())
+        return quality(self.mined, self.unasked, self.answered, pace or StopRule())
 
 
 def campaign(seed: int, *, num_audit: int = NUM_AUDIT, skew: float = 1.0) -> Campaign:
@@ -52,7 +52,7 @@ def campaign(seed: int, *, num_audit: int = NUM_AUDIT, skew: float = 1.0) -> Cam
         num_repeated_ids=0,
         num_findings=NUM_ASKED,
         num_audit=num_audit,
-        rest=histogram(suspicion[others]).tolist(),
+        unasked_histogram=histogram(suspicion[others]).tolist(),
         noise_matrix=[[0.9, 0.1], [0.2, 0.8]],
         classes=["a", "b"],
     )
@@ -91,7 +91,7 @@ def test_without_an_audit_the_model_speaks_as_answers_have_taught_it(skew: float
     asked = campaign(0, num_audit=0, skew=skew)
     left = asked.quality().errors_left
     assert not left.by_audit
-    untaught = float((np.array(asked.mined.rest) * middles()).sum())
+    untaught = float((np.array(asked.mined.unasked_histogram) * bin_middles()).sum())
     assert abs(left.expected - asked.truth) < abs(untaught - asked.truth) / 2
 
 

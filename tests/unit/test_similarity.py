@@ -1,4 +1,4 @@
-"""How alike texts are: BM25 as a library of its own gives it, expressions, and errors."""
+"""How similar texts are: BM25 as a library of its own gives it, expressions, and errors."""
 
 import bm25s
 import numpy as np
@@ -53,12 +53,12 @@ def test_a_match_of_an_expression_is_all_or_nothing() -> None:
 @pytest.mark.parametrize(
     ("similarity_by", "case", "task", "told"),
     [
-        (Similarity.REGEX, "(", TASK, "'\\(' is no regular expression"),
+        (Similarity.REGEX, "(", TASK, "'\\(' is not a regular expression"),
         (Similarity.EMBEDDING, "refund", TASK, "model: none is given, and text has no built-in"),
         (Similarity.TOKENS, None, "image_classification", "image has no words"),
     ],
 )
-def test_likeness_that_does_not_suit_is_refused(
+def test_a_similarity_that_does_not_suit_is_refused(
     similarity_by: Similarity, case: str | None, task: str, told: str
 ) -> None:
     picture = png.encode(np.zeros((8, 8), np.uint8))
