@@ -39,6 +39,10 @@ class InvalidInput(RelabelError):
         self.violations = tuple(violations)
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations))
 
+    def __reduce__(self) -> tuple[type["InvalidInput"], tuple[tuple[Violation, ...]]]:
+        # Pickle would call __init__ with the message; errors come from other processes, too.
+        return type(self), (self.violations,)
+
     @classmethod
     def of(cls, field: str, description: str) -> "InvalidInput":
         return cls([Violation(field, description)])

@@ -10,7 +10,7 @@ seed give the same results on both. Functions and what they are given must pickl
 are pure: an engine may call them again after a failure, in any process, on batches of any size.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -73,14 +73,15 @@ class Batches(Protocol):
 class Fit:
     """Some runs of one training, and the rows they are fitted on.
 
-    fit_runs: called with a worker's rows and the names of the runs to fit there. Where several
-    workers share the rows of a run, torch.distributed is set up, and each gets its own part.
+    fit_runs: called with a worker's rows and the names of the runs to fit there, of which it asks
+    for the next when it has fitted one. Where several workers share the rows of a run,
+    torch.distributed is set up, and each gets its own part.
     num_rows: of the rows. work_uri: folder for files of the engine's own; whoever asks deletes it.
     """
 
     rows: Batches
     runs: tuple[str, ...]
-    fit_runs: Callable[[pa.Table, Sequence[str]], None]
+    fit_runs: Callable[[pa.Table, Iterable[str]], None]
     num_rows: int
     work_uri: str
 

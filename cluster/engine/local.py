@@ -5,10 +5,13 @@ torch, Arrow and image decoders hold no lock while they work. Order is kept, so 
 table gives the same files each time.
 """
 
+import multiprocessing
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -26,6 +29,7 @@ from relabel_service.tables.delta import is_delta, open_table
 
 T = TypeVar("T")
 
+LONG_FIT_S = 20.0  # beyond, what is left to fit is spread over processes
 READ_AHEAD = 2  # batches of a file, and files, that Arrow reads before they are asked for
 
 
@@ -49,10 +53,63 @@ class LocalEngine:
         return list(_in_threads(lambda shard: function(shard, *shared), shards, _num_cores()))
 
     def fit(self, fits: Sequence[Fit], *, workers: Workers, max_failures: int) -> None:
-        """Fit all runs of all fits, one after the other. Nothing but this process can fail."""
-        del workers, max_failures
-        for fit in fits:
-            fit.fit_runs(fit.rows.to_table(), fit.runs)
+        """Fit all runs of all fits: here, or beside here too where that takes long.
+
+        Each run is on one core, as on Ray, so that both engines give the same models.
+        """
+        del max_failures  # nothing fails here but the whole
+        turn = _Turn(num_cores=1 if workers.use_gpu else _num_cores())
+        with _one_torch_thread():
+            for index, fit in enumerate(fits):
+                left = sum(len(other.runs) for other in fits[index + 1 :])
+                fit.fit_runs(fit.rows.to_table(), turn.take(fit.runs, num_after=left))
+            turn.finish(fits)
+
+
+class _Turn:
+    """Hands runs out in this process while that is quick, and the others to processes of their own.
+
+    A process of its own imports torch and encodes the rows again: seconds that a small fit never
+    earns back.
+    """
+
+    def __init__(self, *, num_cores: int) -> None:
+        self._num_cores = num_cores
+        self._started = time.monotonic()
+        self._num_done = 0
+        self._left: list[tuple[int, str]] = []
+        self._fit = 0
+
+    def take(self, runs: Sequence[str], *, num_after: int) -> Iterator[str]:
+        """The next fit's runs, as long as they are to be fitted here."""
+        for index, run in enumerate(runs):
+            num_left = len(runs) - index + num_after
+            if self._left or self._is_long(num_left):
+                self._left += [(self._fit, other) for other in runs[index:]]
+                break
+            yield run
+            self._num_done += 1
+        self._fit += 1
+
+    def finish(self, fits: Sequence[Fit]) -> None:
+        """Fit what was not handed out, on all cores."""
+        if not self._left:
+            return
+        context = multiprocessing.get_context("spawn")
+        num_processes = min(self._num_cores, len(self._left))
+        with ProcessPoolExecutor(num_processes, context, torch.set_num_threads, (1,)) as pool:
+            tables = {index: fits[index].rows.to_table() for index in {i for i, _ in self._left}}
+            shares = [
+                pool.submit(fits[index].fit_runs, tables[index], [run]) for index, run in self._left
+            ]
+            for share in shares:
+                share.result()
+
+    def _is_long(self, num_left: int) -> bool:
+        if not self._num_done or self._num_cores == 1 or num_left == 1:
+            return False
+        per_run_s = (time.monotonic() - self._started) / self._num_done
+        return per_run_s * num_left > LONG_FIT_S
 
 
 class LocalBatches:
@@ -191,8 +248,7 @@ def _in_threads(
     function: Callable[[Any], T], items: Iterable[Any], num_threads: int
 ) -> Iterator[T]:
     """The function of each item, in order; a few items ahead of whoever takes the results."""
-    before = torch.get_num_threads()
-    with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with _one_torch_thread(), ThreadPoolExecutor(num_threads) as pool:
         rest = iter(items)
         ahead: deque[Future[T]] = deque()
         try:
@@ -206,7 +262,17 @@ def _in_threads(
         finally:
             for future in ahead:
                 future.cancel()
-            torch.set_num_threads(before)
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Within it, torch computes on the thread that calls it, whichever that is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _num_cores() -> int:

@@ -5,7 +5,7 @@ was cut off continues from its checkpoint.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,19 +35,20 @@ class RunFitter:
     manifest: Manifest
     config: TrainConfig
 
-    def __call__(self, table: pa.Table, runs: Sequence[str]) -> None:
+    def __call__(self, table: pa.Table, runs: Iterable[str]) -> None:
         """table: id, content, label and weight of this worker's rows, all valid."""
         store, manifest = ModelStore(self.store_uri), self.manifest
-        unfinished = [run for run in runs if not store.has_run(run)]
-        if not unfinished:
-            return
-        torch.manual_seed(self.config.seed)
         table = table.sort_by("id")
-        rows, folds = self._encoded(store, table), manifest.folds.of(table["id"])
-        for run in unfinished:
+        rows: EncodedRows | None = None
+        for run in runs:
+            if store.has_run(run):
+                continue
+            if rows is None:
+                rows, folds = self._encoded(store, table), manifest.folds.of(table["id"])
             self._fit(store, run, rows, table["id"], _indices(run, folds, manifest.num_folds))
 
     def _encoded(self, store: ModelStore, table: pa.Table) -> EncodedRows:
+        torch.manual_seed(self.config.seed)
         learner = store.load_learner(
             self.manifest.source.task, self.manifest.model, self.manifest.classes
         )

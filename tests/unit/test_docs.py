@@ -25,12 +25,12 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
 DOCUMENTS = sorted([ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / "bench").rglob("*.md")])
-GENERATE = "run python docs/reference/generate.py"
+GENERATE = "run python docs/reference/write_reference.py"
 EVERY_DOCUMENT = pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT))
 )
 
-generate = runpy.run_path(str(REFERENCE / "generate.py"))
+generate = runpy.run_path(str(REFERENCE / "write_reference.py"))
 
 
 def blocks(document: Path, language: str) -> list[str]:

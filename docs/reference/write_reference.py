@@ -1,4 +1,4 @@
-"""Writes the reference pages that follow from the code: python docs/reference/generate.py
+"""Writes the reference pages that follow from the code: python docs/reference/write_reference.py
 
 commands.md comes from the commands' own options, grpc.md from the comments of the .proto
 files and the roles in server/auth.py. tests/unit/test_docs.py fails where a page on disk
@@ -22,7 +22,7 @@ from relabel_service.cli.main import app as relabel  # noqa: E402
 from relabel_service.server.auth import ALLOWED  # noqa: E402
 
 HERE = Path(__file__).parent
-NOTE = "<!-- written by docs/reference/generate.py: change the code and run it again -->"
+NOTE = "<!-- written by docs/reference/write_reference.py: change the code and run it again -->"
 PROTOS = ("relabel_service", "campaigns", "leases", "items", "labels")
 
 
