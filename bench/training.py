@@ -1,6 +1,6 @@
-"""A task's built-in learner trained by folds in this process, as cluster/fit.py does it on Ray.
+"""A task's built-in learner trained by folds in this process, as cluster/training/ does it.
 
-The same Learner seam, folds and judgement, so that benchmarks of many trainings
+The same Learner, folds and scores, so that benchmarks of many trainings
 take seconds each and still measure what the product does. R rows, K folds.
 """
 

@@ -22,8 +22,8 @@ class Folder:
             self._files, self._root = LocalFileSystem(), str(Path(self.uri).absolute())
 
     def exists(self, name: str) -> bool:
-        found = self._files.get_file_info(self._at(name))
-        return bool(found.type != FileType.NotFound)
+        info = self._files.get_file_info(self._at(name))
+        return bool(info.type != FileType.NotFound)
 
     def names(self, folder: str, suffix: str) -> list[str]:
         """Files directly in `folder` that end in `suffix`, sorted; none if there is no folder."""

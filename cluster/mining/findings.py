@@ -71,13 +71,13 @@ def _write_shard_rows(
         tables["quarantine"] = _quarantine(
             read_shard(run, rows.shard, ["id", FAULT, "row"]), run_id
         )
-    chosen = {table: some for table, some in rows.chosen.items() if some.num_rows}
+    chosen = {table: picked for table, picked in rows.chosen.items() if picked.num_rows}
     if chosen:
         scored = read_with_ensemble(
             run, rows.shard, has_ensemble=bool(stats.weights), with_content=True
         )
-        for table, some in chosen.items():
-            tables[table] = _findings(scored.take(some["row"]), some, run_id, scoring, stats)
+        for table, picked in chosen.items():
+            tables[table] = _findings(scored.take(picked["row"]), picked, run_id, scoring, stats)
     return [
         _File(table, name, write_shard(Folder(uris[table]), name, content), content.num_rows)
         for table, content in tables.items()

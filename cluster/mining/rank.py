@@ -142,8 +142,8 @@ def _cutoff(of_shards: Sequence[Array], limit: int | None, least: float) -> floa
     num_rows = sum(map(len, of_shards))
     if limit is None or limit >= num_rows:
         return least
-    place = num_rows - limit
-    return max(least, float(np.partition(np.concatenate(of_shards), place)[place]))
+    index = num_rows - limit
+    return max(least, float(np.partition(np.concatenate(of_shards), index)[index]))
 
 
 def _with_names(numbered: tuple[int, ShardScores], run: Folder) -> pa.Table:

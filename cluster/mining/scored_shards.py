@@ -3,7 +3,7 @@
     scored/<shard>     a row for each row and unit of the table, and those with a fault
     ensemble/<shard>   columns more of the rows without a fault, in the same order
 
-A row's number is its place among the rows of its shard that have no fault.
+A row's number is its index among the rows of its shard that have no fault.
 """
 
 from collections.abc import Callable, Sequence

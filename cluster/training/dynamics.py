@@ -1,7 +1,7 @@
-"""What a training watched in each row, brought together from its files.
+"""Training dynamics of each row, brought together from the files of its training.
 
-Each run's workers wrote the mean over the epochs of a row's observed quantities
-(fit.py). A row's value here is the mean over all runs that trained on it. Kept in
+Each run's workers wrote the mean over the epochs of what they recorded of a row
+(loop.py). A row's value here is the mean over all runs that trained on it. Kept in
 memory: 8 bytes a row and 8 a quantity.
 """
 

@@ -2,7 +2,7 @@
 
 Goh, Tkachenko, Mueller: "CROWDLAB: Supervised learning to infer consensus labels and
 quality scores for data with multiple annotators" (2022). For tasks whose label is one
-of a few classes; the other tasks take consensus.majority.
+of a few classes; the other tasks take votes.majority.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,10 +31,10 @@ QUALITY = pa.schema(
 
 
 def crowdlab(results: pa.Table, findings: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """consensus.DECISIONS and QUALITY of one campaign.
+    """votes.majority.DECISIONS and QUALITY of one campaign.
 
-    results: tables.RESULTS; findings: tables.FINDINGS of the run, for the model's view.
-    Raises InvalidInput when the task has no classes, labels are no single class, or nobody
+    results: schemas.RESULTS; findings: schemas.FINDINGS of the run, for the model's prediction.
+    Raises InvalidInput when the task has no classes, a label is not a single class, or nobody
     voted, or no two people on the same row: then there is nothing to weigh.
     """
     classes = findings["classes"][0].as_py() if findings.num_rows else []

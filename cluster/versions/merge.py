@@ -18,7 +18,7 @@ class Consensus(StrEnum):
     """How votes become decisions."""
 
     MAJORITY = "majority"  # more than half of them
-    CROWDLAB = "crowdlab"  # weighed by the model's view and by each labeler's quality
+    CROWDLAB = "crowdlab"  # weighed by the model's prediction and by each labeler's quality
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def merge(config: MergeConfig) -> MergeResult:
 
 
 def decide(results: pa.Table, consensus: Consensus) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """consensus.DECISIONS, and rows of crowdlab.QUALITY where labelers are weighed.
+    """votes.majority.DECISIONS, and rows of crowdlab.QUALITY where labelers are weighed.
 
-    results: tables.RESULTS of one campaign. Raises InvalidInput when its votes cannot be weighed.
+    results: schemas.RESULTS of one campaign. Raises InvalidInput when its votes cannot be weighed.
     """
     if consensus is Consensus.MAJORITY:
         return majority(results), []

@@ -54,7 +54,7 @@ class Rule:
             raise InvalidInput.of("weight", f"{self.weight} is below 0; use 0 or more")
 
     def __str__(self) -> str:
-        """In words that tell rules apart; no `/`, so that it may name a folder."""
+        """In words that differ between rules; no `/`, so that it may name a folder."""
         words = [
             self.action.value,
             f"suspicion>={self.least:g}" if self.least else "",
@@ -68,7 +68,7 @@ class Rule:
 def decide(findings: pa.Table, rule: Rule) -> list[dict[str, Any]]:
     """The rule's decisions (WriteConfig.decisions), worst first.
 
-    findings: tables.FINDINGS of one run. A finding without another label to set is left alone.
+    findings: schemas.FINDINGS of one run. A finding without another label to set is left alone.
     Raises InvalidInput when the rule asks for the top K of a task without classes.
     """
     chosen = findings.filter(pc.greater_equal(findings["suspicion"], rule.least))

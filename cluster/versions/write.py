@@ -38,7 +38,7 @@ class Action(StrEnum):
 class WriteConfig:
     """What to write.
 
-    decisions: rows of consensus.DECISIONS, with `weight` where the action is WEIGHT.
+    decisions: rows of votes.majority.DECISIONS, with `weight` where the action is WEIGHT.
     app_id: names the write; a second one of the same name changes nothing.
     policy: which rule decided, None where people did.
     weight_column: where weights go; made when the table has none.
@@ -250,23 +250,23 @@ def _write_lineage(
 def _changed_message(
     source: Source, rows: Sequence[Mapping[str, Any]], present: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    some = "; ".join(
+    examples = "; ".join(
         f"{row['id']!r} was {row['previous_label']!r} and is "
         + (repr(present[row["id"]]["label"]) if row["id"] in present else "gone")
         for row in rows[:MAX_NAMED]
     )
     return (
-        f"{len(rows)} rows of {source.uri!r} changed since they were mined: {some}; "
+        f"{len(rows)} rows of {source.uri!r} changed since they were mined: {examples}; "
         "mine the present version and ask again, or leave these rows alone (--skip-changed)"
     )
 
 
 def _incompatible_message(incompatible: Sequence[tuple[Mapping[str, Any], InvalidInput]]) -> str:
-    some = "; ".join(
+    examples = "; ".join(
         f"{row['id']!r}: {error.violations[0].description}"
         for row, error in incompatible[:MAX_NAMED]
     )
     return (
-        f"{len(incompatible)} new labels are incompatible with their rows: {some}; "
+        f"{len(incompatible)} new labels are incompatible with their rows: {examples}; "
         "ask about these rows again, and leave them alone here (--skip-changed)"
     )

@@ -1,4 +1,4 @@
-"""Policies on Ray: weights reach training, a search writes what dev chose, self-refine runs."""
+"""Policies: weights reach training, a search writes what dev chose on both engines, self-refine."""
 
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from cluster.data.rows import Source, latest
-from cluster.engine.ray import RayEngine
+from cluster.engine.base import Engine
+from cluster.engine.local import LocalEngine
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection
@@ -23,6 +24,7 @@ from relabel_service.tables import delta
 from tests.support.cross_fit import Rows
 from tests.tasks.test_text_classification import planted
 
+LOCAL = LocalEngine()
 SETTINGS = TrainConfig(num_folds=2, epochs=6)
 
 
@@ -67,24 +69,21 @@ def noisy(tmp_path: Path) -> str:
     return uri
 
 
-def test_rows_that_weigh_nothing_teach_nothing(
-    ray_cluster: None, tmp_path: Path, test_uri: str
-) -> None:
+def test_rows_that_weigh_nothing_teach_nothing(tmp_path: Path, test_uri: str) -> None:
     """Most labels are wrong, and wrong alike: only weights can tell."""
     uri = str(tmp_path / "train.parquet")
     pq.write_table(table_of(planted(400, noise=0.6)), uri)
     source = source_of(uri, weight_column="trust")
-    train(source, TrainConfig(num_folds=0, epochs=12), str(tmp_path / "model"), RayEngine())
-    metrics = evaluate(
-        str(tmp_path / "model"), {"test": source_of(test_uri)}, InferenceConfig(), RayEngine()
-    )
+    store_uri = str(tmp_path / "model")
+    train(source, TrainConfig(num_folds=0, epochs=12), store_uri, LOCAL)
+    metrics = evaluate(store_uri, {"test": source_of(test_uri)}, InferenceConfig(), LOCAL)
     assert metrics["test"]["accuracy"] > 0.9
 
 
 def test_a_search_writes_the_rule_that_dev_chose_once(
-    ray_cluster: None, tmp_path: Path, noisy: str, test_uri: str
+    tmp_path: Path, noisy: str, test_uri: str, engine: Engine
 ) -> None:
-    asked = PolicySearchConfig(
+    config = PolicySearchConfig(
         source=source_of(noisy),
         out=str(tmp_path / "out"),
         training=SETTINGS,
@@ -94,19 +93,19 @@ def test_a_search_writes_the_rule_that_dev_chose_once(
         dev=source_of(test_uri),
         test=source_of(test_uri, "gold"),
     )
-    found = search(asked, RayEngine())
-    kept, tried = found.trials
+    result = search(config, engine)
+    kept, tried = result.trials
     assert (kept.policy, tried.policy) == (KEEP, "set-outside-top-1")
-    assert found.chosen == (tried.policy if tried.gain[1] > 0 else KEEP)
-    assert DeltaTable(noisy).version() == found.version == int(found.chosen != KEEP)
-    assert search(asked, RayEngine()) == found
-    assert DeltaTable(noisy).version() == found.version
+    assert result.chosen == (tried.policy if tried.gain[1] > 0 else KEEP)
+    assert DeltaTable(noisy).version() == result.version == int(result.chosen != KEEP)
+    assert search(config, engine) == result
+    assert DeltaTable(noisy).version() == result.version
 
 
-def test_self_refine_tells_what_it_agrees_to_and_what_is_true(
-    ray_cluster: None, tmp_path: Path, noisy: str, test_uri: str
+def test_self_refine_reports_what_it_agrees_to_and_what_is_true(
+    tmp_path: Path, noisy: str, test_uri: str
 ) -> None:
-    asked = SelfRefineConfig(
+    config = SelfRefineConfig(
         source=source_of(noisy),
         out=str(tmp_path / "out"),
         num_rounds=1,
@@ -116,7 +115,7 @@ def test_self_refine_tells_what_it_agrees_to_and_what_is_true(
         tests={"gold": source_of(test_uri, "gold")},
         gold_column="gold",
     )
-    first, last = refine(asked, RayEngine())
+    first, last = refine(config, LOCAL)
     assert (first.version, last.version) == (0, 1)
     assert last.num_rows == first.num_rows - first.num_changed == 300 - first.num_changed
     assert first.num_changed > 0
