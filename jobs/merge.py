@@ -13,6 +13,7 @@ import typer
 from cluster.versions.merge import Consensus, MergeConfig, merge
 from jobs.common import options
 from jobs.common.session import run
+from relabel_service.wire.names import campaign_id
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -23,7 +24,7 @@ def main(
     columns: options.ColumnOptions,
     dataset: options.Dataset,
     results: Annotated[str, typer.Option(help="results table that finalizing wrote")],
-    campaign: Annotated[str, typer.Option(help="the campaign: round-1 or campaigns/round-1")],
+    campaign: Annotated[str, typer.Option(help="its id, with or without campaigns/ before it")],
     lineage: Annotated[str, typer.Option(help="Delta table of who changed what and why")],
     skip_changed: Annotated[
         bool, typer.Option("--skip-changed", help="leave rows as they are that changed meanwhile")
@@ -35,7 +36,7 @@ def main(
         MergeConfig(
             columns.source(dataset),
             results,
-            campaign.removeprefix("campaigns/"),
+            campaign_id(campaign, field="--campaign"),
             lineage,
             skip_changed=skip_changed,
             consensus=consensus,

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from cluster.data.rows import Source, check
 from relabel_service.tables import delta
-from relabel_service.tasks import Task
+from relabel_service.tasks.base import Task
 
 
 def gold_labels(source: Source, column: str) -> dict[str, str]:
