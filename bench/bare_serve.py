@@ -16,9 +16,10 @@ from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
 
 from bench.bare_server import STARTED, Bare
-from relabel_service.server.app import APPLICATION, wait_until_routed
+from relabel_service.server.app import wait_until_routed
 from relabel_service.server.servicers import SERVICERS
 from relabel_service.v1 import relabel_service_pb2 as rpc
+from relabel_service.wire.metadata import APPLICATION
 
 
 class BareInServe:

@@ -68,40 +68,40 @@ def main(
 
 
 def is_wrong(fitted: CrossFitted, rows: Rows) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether the boxes of each judged (image, class) fail to pair off with gold's."""
+    """Whether the boxes of each scored (image, class) fail to pair off with gold's."""
     task = task_named(TASK)
     told = []
     for row in fitted.scored.select(["row", "unit", "label"]).to_pylist():
-        given = read_boxes(row["label"])
+        label = read_boxes(row["label"])
         gold = read_boxes(task.unit_label(rows.gold[row["row"]], row["unit"]))
-        pairs = sum(overlap >= SAME for _, _, overlap in match(given, gold))
-        told.append(pairs < max(len(given), len(gold)))
+        pairs = sum(overlap >= SAME for _, _, overlap in match(label, gold))
+        told.append(pairs < max(len(label), len(gold)))
     return np.array(told, np.bool_)
 
 
 def objectlab_quality(fitted: CrossFitted, confidence: float) -> Array:
-    """Quality of each judged (image, class), [rows], higher is better."""
+    """Quality of each scored (image, class), [rows], higher is better."""
     num_classes = len(fitted.classes)
     rows = fitted.scored.to_pylist()
     images = [rows[at : at + num_classes] for at in range(0, len(rows), num_classes)]
     labels, predictions = zip(*map(_for_cleanlab, images), strict=True)
-    given = {"labels": list(labels), "predictions": list(predictions)}
+    inputs = {"labels": list(labels), "predictions": list(predictions)}
     low = min(LOW_CONFIDENCE, confidence)
     high = {"high_probability_threshold": confidence}
-    overlooked = objectlab.compute_overlooked_box_scores(**given, **high)
-    badly_placed = objectlab.compute_badloc_box_scores(**given, low_probability_threshold=low)
-    swapped = objectlab.compute_swap_box_scores(**given, **high)
+    overlooked = objectlab.compute_overlooked_box_scores(**inputs, **high)
+    badly_placed = objectlab.compute_badloc_box_scores(**inputs, low_probability_threshold=low)
+    swapped = objectlab.compute_swap_box_scores(**inputs, **high)
     found = (
         (CUSTOM_SCORE_WEIGHT_OVERLOOKED, overlooked, False),
         (CUSTOM_SCORE_WEIGHT_BADLOC, badly_placed, True),
         (CUSTOM_SCORE_WEIGHT_SWAP, swapped, True),
     )
     quality = np.ones((len(images), num_classes))
-    for weight, scores, is_given in found:
-        for place, (image, label) in enumerate(zip(images, labels, strict=True)):
-            kinds = label["labels"] if is_given else _kinds_found(image)
+    for weight, scores, is_labelled in found:
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            kinds = label["labels"] if is_labelled else _predicted_kinds(image)
             for kind in range(num_classes):
-                quality[place, kind] *= _pooled(scores[place][kinds == kind]) ** weight
+                quality[number, kind] *= _softmin(scores[number][kinds == kind]) ** weight
     return quality.ravel()
 
 
@@ -112,8 +112,8 @@ def _for_cleanlab(image: list[dict[str, Array]]) -> tuple[dict[str, Array], Arra
     ]
     predictions = np.empty(len(image), object)
     for kind, unit in enumerate(image):
-        corners = np.array(unit["found_corners"], np.float64).reshape(-1, 4)
-        predictions[kind] = np.column_stack([corners, np.array(unit["found_score"])])
+        corners = np.array(unit["predicted_corners"], np.float64).reshape(-1, 4)
+        predictions[kind] = np.column_stack([corners, np.array(unit["predicted_score"])])
     label = {
         "bboxes": np.array([box.corners for _, box in boxes]).reshape(-1, 4),
         "labels": np.array([kind for kind, _ in boxes], int),
@@ -121,13 +121,13 @@ def _for_cleanlab(image: list[dict[str, Array]]) -> tuple[dict[str, Array], Arra
     return label, predictions
 
 
-def _kinds_found(image: list[dict[str, Array]]) -> Array:
+def _predicted_kinds(image: list[dict[str, Array]]) -> Array:
     return np.concatenate(
-        [np.full(len(unit["found_score"]), kind) for kind, unit in enumerate(image)]
+        [np.full(len(unit["predicted_score"]), kind) for kind, unit in enumerate(image)]
     )
 
 
-def _pooled(scores: Array) -> float:
+def _softmin(scores: Array) -> float:
     """cleanlab's softmin over boxes; 1 where none has a score."""
     known = scores[~np.isnan(scores)]
     return float(softmin1d(known, temperature=TEMPERATURE)) if len(known) else 1.0

@@ -37,10 +37,10 @@ from rich.table import Table
 
 from bench import bare_server
 from bench.label_studio import label_studio as running_label_studio
-from relabel_service.client import APPLICATION, Client
+from relabel_service.client import Client
 from relabel_service.v1 import leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from relabel_service.wire.metadata import LABELER_KEY
+from relabel_service.wire.metadata import APPLICATION, APPLICATION_KEY, LABELER_KEY
 from tests.support.campaigns import write_findings
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
@@ -125,7 +125,10 @@ async def _load(address: str, *, num_clients: int, batch: int, seconds: float) -
 async def _worker(
     address: str, number: int, batch: int, load: Load, *, starts: float, ends: float
 ) -> None:
-    metadata = ((LABELER_KEY, f"labeler-{number}-{uuid.uuid4().hex[:8]}"), APPLICATION)
+    metadata = (
+        (LABELER_KEY, f"labeler-{number}-{uuid.uuid4().hex[:8]}"),
+        (APPLICATION_KEY, APPLICATION),
+    )
     options = [("grpc.use_local_subchannel_pool", 1)]  # a connection for each client
     async with grpc.aio.insecure_channel(address, options=options) as channel:
         stub: Any = relabel_service_pb2_grpc.RelabelServiceStub(channel)  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ import typer
 from cluster.versions.merge import Consensus, MergeConfig, merge
 from jobs.common import options
 from jobs.common.session import run
+from relabel_service.wire.names import campaign_id
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -21,7 +22,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     dataset: options.Dataset,
     results: Annotated[str, typer.Option(help="results table that finalizing wrote")],
-    campaign: Annotated[str, typer.Option(help="the campaign's id")],
+    campaign: Annotated[str, typer.Option(help="its id, with or without campaigns/ before it")],
     lineage: Annotated[str, typer.Option(help="Delta table of who changed what and why")],
     task: options.TaskName = "text_classification",
     content_column: options.ContentColumns = None,
@@ -45,7 +46,7 @@ def main(
         MergeConfig(
             source,
             results,
-            campaign.removeprefix("campaigns/"),
+            campaign_id(campaign, field="--campaign"),
             lineage,
             skip_changed=skip_changed,
             consensus=consensus,

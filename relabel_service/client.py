@@ -13,43 +13,23 @@ is not done twice.
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from relabel_service.errors import (
-    DeadlineExceeded,
-    Exhausted,
-    NotFound,
-    RelabelError,
-    Unavailable,
-    error_of,
-)
-from relabel_service.v1 import (
-    campaigns_pb2,
-    items_pb2,
-    labels_pb2,
-    leases_pb2,
-    relabel_service_pb2_grpc,
-)
+from relabel_service.errors import DeadlineExceeded, NotFound, Unavailable, error_of
+from relabel_service.v1 import campaigns_pb2, items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from relabel_service.wire.errors import from_wire
-from relabel_service.wire.metadata import LABELER_KEY, TOKEN_KEY
+from relabel_service.wire.channel import Channel
+from relabel_service.wire.names import campaign_id, campaign_name
 
 DEFAULT_DEADLINE_S = 30.0
 MAX_ATTEMPTS = 8
 FINALIZE_S = 600.0  # publishing a million results takes longer than other calls
 READ_S = 600.0  # and so does a large item over a slow line
-FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 5.0
-APPLICATION = ("application", "relabel")  # which Serve application the proxy routes to
-# What Serve's proxy says until it has learned of the application (Ray 2.60); it soon will.
-NOT_ROUTED = "Application 'relabel' not found"
-
-T = TypeVar("T")
 
 
 class Client:
@@ -57,7 +37,8 @@ class Client:
 
     token proves who labels; where the service has no keys, labeler names them.
     tls: encrypt, with the system's root certificates, as a gateway expects.
-    deadline_s bounds one attempt of one call. Calls raise RelabelError's family.
+    deadline_s bounds one attempt of one call. Calls raise RelabelError's family. A campaign is
+    named by its id, with or without `campaigns/` before it.
     """
 
     def __init__(
@@ -70,17 +51,14 @@ class Client:
         deadline_s: float = DEFAULT_DEADLINE_S,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
-        who = (TOKEN_KEY, f"Bearer {token}") if token else (LABELER_KEY, labeler)
-        self._metadata = (who, APPLICATION)
-        self._deadline_s = deadline_s
-        self._max_attempts = max_attempts
-        options = [("grpc.enable_retries", 0)]
-        self._channel = (
-            grpc.secure_channel(address, grpc.ssl_channel_credentials(), options=options)
-            if tls
-            else grpc.insecure_channel(address, options=options)
+        self._channel = Channel(
+            address,
+            labeler=labeler,
+            token=token,
+            tls=tls,
+            deadline_s=deadline_s,
+            max_attempts=max_attempts,
         )
-        self._stub = relabel_service_pb2_grpc.RelabelServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> "Client":
         return self
@@ -98,7 +76,7 @@ class Client:
 
     def create_campaign(
         self,
-        campaign_id: str,
+        campaign: str,
         *,
         findings_uri: str,
         run_id: str,
@@ -110,7 +88,7 @@ class Client:
 
         Raises what stopped the import; get_campaign goes on with it when that is repaired.
         """
-        campaign = campaigns_pb2.Campaign(
+        message = campaigns_pb2.Campaign(
             findings_uri=findings_uri,
             run_id=run_id,
             votes_required=votes_required,
@@ -118,9 +96,9 @@ class Client:
             **settings,
         )
         request = rpc.CreateCampaignRequest(
-            campaign_id=campaign_id, campaign=campaign, request_id=_request_id()
+            campaign_id=campaign_id(campaign), campaign=message, request_id=_request_id()
         )
-        response: rpc.CreateCampaignResponse = self._call("CreateCampaign", request)
+        response: rpc.CreateCampaignResponse = self._channel.call("CreateCampaign", request)
         created = response.campaign
         while created.state == campaigns_pb2.CAMPAIGN_STATE_IMPORTING:
             if created.HasField("failure"):
@@ -128,9 +106,9 @@ class Client:
             created = self.get_campaign(created.name)  # which continues the import
         return created
 
-    def get_campaign(self, name: str) -> campaigns_pb2.Campaign:
-        response: rpc.GetCampaignResponse = self._call(
-            "GetCampaign", rpc.GetCampaignRequest(name=name)
+    def get_campaign(self, campaign: str) -> campaigns_pb2.Campaign:
+        response: rpc.GetCampaignResponse = self._channel.call(
+            "GetCampaign", rpc.GetCampaignRequest(name=campaign_name(campaign))
         )
         return response.campaign
 
@@ -138,7 +116,7 @@ class Client:
         """All of them, page by page."""
         token = ""
         while True:
-            response: rpc.ListCampaignsResponse = self._call(
+            response: rpc.ListCampaignsResponse = self._channel.call(
                 "ListCampaigns", rpc.ListCampaignsRequest(page_token=token)
             )
             yield from response.campaigns
@@ -162,14 +140,14 @@ class Client:
         whole_items: read those that were too large for the response; without it, call read_item.
         """
         request = rpc.LeaseItemsRequest(
-            parent=campaign,
+            parent=campaign_name(campaign),
             max_items=max_items,
             lease_duration=_duration(duration_s),
             request_id=_request_id(),
             wait=_duration(wait_s),
             adjudicate=adjudicate,
         )
-        response: rpc.LeaseItemsResponse = self._call("LeaseItems", request, extra_s=wait_s)
+        response: rpc.LeaseItemsResponse = self._channel.call("LeaseItems", request, extra_s=wait_s)
         return list(self._whole(response.leases) if whole_items else response.leases)
 
     def stream_leases(
@@ -181,11 +159,11 @@ class Client:
         Unavailable: call again, and leases in force count as outstanding.
         """
         request = rpc.StreamLeasesRequest(
-            parent=campaign,
+            parent=campaign_name(campaign),
             max_outstanding=max_outstanding,
             lease_duration=_duration(duration_s),
         )
-        for response in self._stream("StreamLeases", request):
+        for response in self._channel.stream("StreamLeases", request):
             yield from self._whole(response.leases)
 
     def read_item(self, name: str) -> items_pb2.Item:
@@ -196,10 +174,10 @@ class Client:
         request = rpc.ReadItemRequest(name=name)
 
         def read() -> bytes:
-            responses = self._stream("ReadItem", request, timeout_s=self._deadline_s + READ_S)
+            responses = self._channel.stream("ReadItem", request, extra_s=READ_S)
             return b"".join(response.chunk for response in responses)
 
-        return items_pb2.Item.FromString(self._retried(read))
+        return items_pb2.Item.FromString(self._channel.with_retries(read))
 
     def _whole(self, leases: Iterable[leases_pb2.Lease]) -> Iterator[leases_pb2.Lease]:
         """The leases with all of their items; those lost while others were read are left out."""
@@ -216,20 +194,23 @@ class Client:
     ) -> list[str]:
         """The tokens whose leases are still in force."""
         request = rpc.ExtendLeasesRequest(
-            parent=campaign,
+            parent=campaign_name(campaign),
             tokens=tokens,
             lease_duration=_duration(duration_s),
             request_id=_request_id(),
         )
-        response: rpc.ExtendLeasesResponse = self._call("ExtendLeases", request)
+        response: rpc.ExtendLeasesResponse = self._channel.call("ExtendLeases", request)
         return [outcome.token for outcome in response.outcomes if outcome.HasField("expire_time")]
 
     def release(self, campaign: str, tokens: Sequence[str], *, delay_s: float = 0.0) -> int:
         """How many of the leases were still in force. The items are offered again after delay_s."""
         request = rpc.ReleaseLeasesRequest(
-            parent=campaign, tokens=tokens, delay=_duration(delay_s), request_id=_request_id()
+            parent=campaign_name(campaign),
+            tokens=tokens,
+            delay=_duration(delay_s),
+            request_id=_request_id(),
         )
-        response: rpc.ReleaseLeasesResponse = self._call("ReleaseLeases", request)
+        response: rpc.ReleaseLeasesResponse = self._channel.call("ReleaseLeases", request)
         return response.num_released
 
     def submit(
@@ -237,20 +218,22 @@ class Client:
     ) -> list[leases_pb2.ResultOutcome]:
         """What became of each result; ACCEPTED means durable."""
         request = rpc.SubmitResultsRequest(
-            parent=campaign, results=results, request_id=_request_id()
+            parent=campaign_name(campaign), results=results, request_id=_request_id()
         )
-        response: rpc.SubmitResultsResponse = self._call("SubmitResults", request)
+        response: rpc.SubmitResultsResponse = self._channel.call("SubmitResults", request)
         return list(response.outcomes)
 
     def stats(self, campaign: str) -> campaigns_pb2.CampaignStats:
-        response: rpc.GetCampaignStatsResponse = self._call(
-            "GetCampaignStats", rpc.GetCampaignStatsRequest(name=campaign)
+        response: rpc.GetCampaignStatsResponse = self._channel.call(
+            "GetCampaignStats", rpc.GetCampaignStatsRequest(name=campaign_name(campaign))
         )
         return response.stats
 
     def watch(self, campaign: str) -> Iterator[rpc.WatchCampaignResponse]:
         """The campaign and its counts, now and after each change, until it is finalized."""
-        for response in self._stream("WatchCampaign", rpc.WatchCampaignRequest(name=campaign)):
+        for response in self._channel.stream(
+            "WatchCampaign", rpc.WatchCampaignRequest(name=campaign_name(campaign))
+        ):
             if response.HasField("campaign"):  # otherwise an error follows
                 yield response
 
@@ -270,9 +253,12 @@ class Client:
     ) -> campaigns_pb2.Campaign:
         """Close the campaign and publish its votes as a Delta table."""
         request = rpc.FinalizeCampaignRequest(
-            name=campaign, results_uri=results_uri, etag=etag, request_id=_request_id()
+            name=campaign_name(campaign),
+            results_uri=results_uri,
+            etag=etag,
+            request_id=_request_id(),
         )
-        response: rpc.FinalizeCampaignResponse = self._call(
+        response: rpc.FinalizeCampaignResponse = self._channel.call(
             "FinalizeCampaign", request, extra_s=FINALIZE_S
         )
         return response.campaign
@@ -324,78 +310,9 @@ class Client:
 
     def _move(self, verb: str, campaign: str, etag: str) -> campaigns_pb2.Campaign:
         kind = getattr(rpc, f"{verb}CampaignRequest")
-        request = kind(name=campaign, etag=etag, request_id=_request_id())
-        moved: campaigns_pb2.Campaign = self._call(f"{verb}Campaign", request).campaign
+        request = kind(name=campaign_name(campaign), etag=etag, request_id=_request_id())
+        moved: campaigns_pb2.Campaign = self._channel.call(f"{verb}Campaign", request).campaign
         return moved
-
-    def _stream(
-        self, method: str, request: Any, *, timeout_s: float | None = None
-    ) -> Iterator[Any]:
-        call = getattr(self._stub, method)(request, timeout=timeout_s, metadata=self._metadata)
-        try:
-            yield from call
-        except grpc.RpcError as error:
-            raise _error(error) from error
-        finally:
-            call.cancel()
-
-    def _call(self, method: str, request: Any, *, extra_s: float = 0.0) -> Any:
-        def call() -> Any:
-            try:
-                return getattr(self._stub, method)(
-                    request, timeout=self._deadline_s + extra_s, metadata=self._metadata
-                )
-            except grpc.RpcError as error:
-                raise _error(error) from error
-
-        return self._retried(call)
-
-    def _retried(self, call: Callable[[], T]) -> T:
-        backoff_s = FIRST_BACKOFF_S
-        for attempt in range(1, self._max_attempts + 1):
-            try:
-                return call()
-            except (Unavailable, Exhausted) as failure:
-                wait_s = backoff_s if isinstance(failure, Unavailable) else failure.retry_after_s
-                if wait_s is None or attempt == self._max_attempts:
-                    raise
-            time.sleep(wait_s)
-            backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
-        raise AssertionError("unreachable")
-
-
-def confirm(lease: leases_pb2.Lease) -> leases_pb2.Result:
-    """The human label is right."""
-    return leases_pb2.Result(token=lease.token, decision=leases_pb2.DECISION_CONFIRM)
-
-
-def accept(lease: leases_pb2.Lease) -> leases_pb2.Result:
-    """The first suggestion is right."""
-    return leases_pb2.Result(token=lease.token, decision=leases_pb2.DECISION_ACCEPT)
-
-
-def relabel(lease: leases_pb2.Lease, label: labels_pb2.Label) -> leases_pb2.Result:
-    """`label` is right."""
-    return leases_pb2.Result(token=lease.token, decision=leases_pb2.DECISION_RELABEL, label=label)
-
-
-def skip(lease: leases_pb2.Lease, comment: str = "") -> leases_pb2.Result:
-    """Cannot say."""
-    return leases_pb2.Result(token=lease.token, decision=leases_pb2.DECISION_SKIP, comment=comment)
-
-
-def escalate(lease: leases_pb2.Lease, comment: str = "") -> leases_pb2.Result:
-    """Needs an adjudicator."""
-    return leases_pb2.Result(
-        token=lease.token, decision=leases_pb2.DECISION_ESCALATE, comment=comment
-    )
-
-
-def _error(error: Any) -> RelabelError:
-    failure = from_wire(error)
-    if isinstance(failure, NotFound) and (error.details() or "").startswith(NOT_ROUTED):
-        return Unavailable(str(failure))
-    return failure
 
 
 def _request_id() -> str:

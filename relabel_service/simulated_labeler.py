@@ -7,8 +7,10 @@ write one. Tests, the demo and measurements use it in place of people.
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-from relabel_service.client import Client, accept, confirm, relabel, skip
-from relabel_service.tasks import Task, task_of_kind
+from relabel_service.client import Client
+from relabel_service.decisions import accept, confirm, relabel, skip
+from relabel_service.tasks import task_of_kind
+from relabel_service.tasks.base import Task
 from relabel_service.v1 import leases_pb2
 
 BATCH = 50

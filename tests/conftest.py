@@ -18,7 +18,7 @@ settings.load_profile("untimed")
 
 
 class Start:
-    """Makes services on one queue database whose clock moves when told."""
+    """Makes services on one queue database whose clock the test moves."""
 
     def __init__(self, folder: Path, queue_url: str) -> None:
         self._folder = folder

@@ -21,7 +21,8 @@ from pyarrow.fs import FileSystem
 from cluster.engine.base import Batches, Engine
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables.delta import is_delta, open_table
-from relabel_service.tasks import Task, task_named
+from relabel_service.tasks import task_named
+from relabel_service.tasks.base import Task
 
 ID_BYTES = 16
 MAX_ROW_TEXT = 2_000  # characters of a quarantined row kept for the person who mends it

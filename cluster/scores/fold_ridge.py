@@ -30,8 +30,8 @@ def fold_moments(
         for number in range(num_folds)
     ]
     return {
-        SECOND: np.stack([one.second for one in each]),
-        CROSS: np.stack([one.cross for one in each]),
+        SECOND: np.stack([moments.second for moments in each]),
+        CROSS: np.stack([moments.cross for moments in each]),
     }
 
 
@@ -56,7 +56,7 @@ class FoldRidge:
             Ridge.of(Moments(every.second - out, every.cross - label_out))
             for out, label_out in zip(second, cross, strict=True)
         ]
-        tried = [np.stack([_weights(one, penalty) for one in models]) for penalty in PENALTIES]
+        tried = [np.stack([_weights(ridge, penalty) for ridge in models]) for penalty in PENALTIES]
         return cls(min(tried, key=lambda weights: _square_error(weights, second, cross)))
 
     def held_out(self, embeddings: Floats, fold: Ints) -> Doubles:

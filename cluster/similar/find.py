@@ -31,7 +31,8 @@ from cluster.mining.selection import Selection
 from cluster.similar.similarity import Measure, Similarity, measure_of
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta, schemas
-from relabel_service.tasks import Task, task_named
+from relabel_service.tasks import task_named
+from relabel_service.tasks.base import Task
 
 RESULT = "result.json"
 MAX_NAME = 60  # characters of an example, or of its label, in a reason
@@ -199,7 +200,7 @@ def _search(
     """The rows to ask about, most similar first; how many are similar, and agree already."""
     batches = rows(engine, config.source, repeated=profile.repeated)
     limit = config.selection.limit(profile.num_rows - profile.num_faults)
-    carries_over = tuple(task.units(())) == ("",)
+    carries_over = not task.per_class
     wanted = _Wanted(
         labels=tuple(example.label if carries_over else None for example in config.examples),
         least=config.selection.least,
@@ -248,10 +249,9 @@ def _findings(
 ) -> pa.Table:
     """FINDINGS without suggestions; of each row, those units that its example's label names."""
     findings: list[dict[str, Any]] = []
-    by_row = tuple(task.units(classes)) == ("",)
     for match in similar.to_pylist():
         row, example = contents[match["id"]], config.examples[match["example"]]
-        for unit in [""] if by_row else task.classes_in(example.label):
+        for unit in task.classes_in(example.label) if task.per_class else [""]:
             if (match["id"], unit) in config.decided:
                 continue
             signals = [(name, float(match[name])) for name in ("similarity", "example")]
@@ -269,7 +269,7 @@ def _findings(
                     "reason": _reason(config.similarity_by, example, match["similarity"]),
                     "task": task.name,
                     "classes": classes,
-                    "preferred_label": example.label if by_row else None,
+                    "preferred_label": None if task.per_class else example.label,
                 }
             )
     return pa.Table.from_pylist(findings, schema=schemas.FINDINGS)

@@ -1,7 +1,8 @@
-"""Heavy side of the task seam: encode, model, loss, predict.
+"""What each task does with models: prepare, load, suspicion, reasons, metrics.
 
-Shared code trains, infers and ranks through seam.py's protocols and never
-branches on a task's name. The light side is relabel_service/tasks/.
+Shared code trains, infers and ranks through the Protocols of interfaces.py and never
+branches on a task's name. The light side is relabel_service/tasks/; networks and learners are
+in cluster/models/.
 """
 
 import pkgutil

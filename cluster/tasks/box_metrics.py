@@ -8,10 +8,12 @@ from faster_coco_eval import COCO, COCOeval_faster
 from relabel_service.tasks.boxes import read_boxes
 
 
-def mean_precision(answers: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> dict[str, float]:
+def mean_precision(
+    predicted: Sequence[Mapping[str, Any]], labels: Sequence[str]
+) -> dict[str, float]:
     """AP at IoU 0.5, AP over IoU 0.5 to 0.95, each averaged over the classes that occur.
 
-    answers: corners, scores and class names of each image; labels: the true boxes.
+    predicted: corners, scores and class names of each image; labels: the true boxes.
     Both 0 where no image holds a box.
     """
     truth = [read_boxes(label) for label in labels]
@@ -24,20 +26,22 @@ def mean_precision(answers: Sequence[Mapping[str, Any]], labels: Sequence[str]) 
         for image, boxes in enumerate(truth)
         for box in boxes
     ]
-    found = [
+    detections = [
         {"image_id": image, "category_id": ids[name], "score": score, **_shape(corners)}
-        for image, one in enumerate(answers)
-        for corners, score, name in zip(one["corners"], one["scores"], one["classes"], strict=True)
+        for image, boxes in enumerate(predicted)
+        for corners, score, name in zip(
+            boxes["corners"], boxes["scores"], boxes["classes"], strict=True
+        )
         if name in ids
     ]
-    if not found:
+    if not detections:
         return {"ap50": 0.0, "ap": 0.0}
-    return _evaluate(annotations, found, num_images=len(truth), ids=ids)
+    return _evaluate(annotations, detections, num_images=len(truth), ids=ids)
 
 
 def _evaluate(
     annotations: list[dict[str, Any]],
-    found: list[dict[str, Any]],
+    detections: list[dict[str, Any]],
     *,
     num_images: int,
     ids: Mapping[str, int],
@@ -47,12 +51,12 @@ def _evaluate(
             "images": [{"id": image, "width": 0, "height": 0} for image in range(num_images)],
             "categories": [{"id": number, "name": name} for name, number in ids.items()],
             "annotations": [
-                {"id": number, "iscrowd": 0, **one} for number, one in enumerate(annotations, 1)
+                {"id": number, "iscrowd": 0, **box} for number, box in enumerate(annotations, 1)
             ],
         },
         print_function=_quiet,
     )
-    evaluation = COCOeval_faster(truth, truth.loadRes(found), "bbox", print_function=_quiet)
+    evaluation = COCOeval_faster(truth, truth.loadRes(detections), "bbox", print_function=_quiet)
     evaluation.run()
     every, half = float(evaluation.stats[0]), float(evaluation.stats[1])
     return {"ap50": max(half, 0.0), "ap": max(every, 0.0)}

@@ -55,8 +55,8 @@ def learn(
     matrices = {name: base_scores(slice(None)) for name, base_scores in models.items()}
     labels = sample[LABEL_INDEX].to_numpy()
     for name, stacked in _alone_and_together(matrices).items():
-        found = stacking.fit(stacked, labels)
-        learned |= {f"{name}_weights": found.weights, f"{name}_bias": found.bias}
+        fitted = stacking.fit(stacked, labels)
+        learned |= {f"{name}_weights": fitted.weights, f"{name}_bias": fitted.bias}
     return learned
 
 
@@ -92,15 +92,15 @@ def suspicions(scored: pa.Table, sums: Mapping[str, Array]) -> dict[str, Array]:
 
     None of them where add_predictions gave the rows nothing.
     """
-    found = {
+    by_name = {
         name: suspicion(read_compact(scored, f"{name}_"), NoiseModel.of(sums[f"{BELIEF}_{name}"]))
         for name in names_in(scored)
     }
-    if found and P_LABEL in scored.column_names:
+    if by_name and P_LABEL in scored.column_names:
         unlikely = 1 - scored[P_LABEL].to_numpy()
         # A row that no run trained on is as suspect as the average has it.
-        found["dynamics"] = np.where(np.isnan(unlikely), found[AVERAGE], unlikely)
-    return found
+        by_name["dynamics"] = np.where(np.isnan(unlikely), by_name[AVERAGE], unlikely)
+    return by_name
 
 
 def suspicions_by_assumption(scored: pa.Table, sums: Mapping[str, Array]) -> dict[str, Array]:

@@ -47,7 +47,8 @@ class ClickThroughRateModels:
     ) -> None:
         if model is not None:
             raise InvalidInput.of(
-                "model", f"{model!r} given, but clicks have only the built-in; leave it out"
+                "model",
+                f"{model!r} is not one for clicks, which have only the built-in; leave it out",
             )
         if len(set(labels)) < 2:
             raise InvalidInput.of(

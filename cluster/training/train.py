@@ -97,13 +97,12 @@ def _prepared(request: TrainRequest, engine: Engine) -> tuple[Manifest, Fit | No
 
 
 def _require_classes(source: Source, profile: TableProfile) -> None:
-    units = task_named(source.task).units(tuple(profile.classes))
-    if not units:
+    task = task_named(source.task)
+    if task.per_class and not profile.classes:
         raise InvalidInput.of(
             source.label_column, "names no class in any row; give labels that name some"
         )
-    by_row = list(units) == [""]
-    if by_row and profile.classes and len(profile.classes) < MIN_CLASSES:
+    if not task.per_class and profile.classes and len(profile.classes) < MIN_CLASSES:
         raise InvalidInput.of(
             source.label_column,
             f"holds the one class {next(iter(profile.classes))!r}; give two or more",

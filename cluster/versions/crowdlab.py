@@ -15,7 +15,7 @@ import pyarrow as pa
 from cleanlab.multiannotator import get_label_quality_multiannotator
 
 from relabel_service.errors import InvalidInput
-from relabel_service.votes.majority import Key, answers_on_rows, decisions_of
+from relabel_service.votes.majority import Key, decisions_of, results_on_rows
 
 # One labeler. quality in [0, 1], higher is better: how far its votes are to be believed.
 QUALITY = pa.schema(
@@ -40,7 +40,7 @@ def crowdlab(results: pa.Table, findings: pa.Table) -> tuple[pa.Table, pa.Table]
     classes = findings["classes"][0].as_py() if findings.num_rows else []
     if not classes:
         raise InvalidInput.of("findings", "name no classes; use the majority of the votes")
-    rows = answers_on_rows(results)
+    rows = results_on_rows(results)
     votes = pd.DataFrame(rows.select(["id", "unit", "labeler", "label", "role"]).to_pylist())
     votes = (
         votes[votes["label"].notna() & (votes["role"] != "adjudicator")] if len(votes) else votes

@@ -11,7 +11,7 @@ from cluster.data.rows import Source
 from cluster.versions.write import WriteConfig, require_versions, write
 from relabel_service.errors import NotFound
 from relabel_service.tables import delta
-from relabel_service.votes.majority import answers_on_rows, majority
+from relabel_service.votes.majority import majority, results_on_rows
 
 
 class Consensus(StrEnum):
@@ -109,7 +109,7 @@ def _app_id(config: MergeConfig, run_id: str) -> str:
 
 
 def _results(config: MergeConfig) -> pa.Table:
-    results = answers_on_rows(delta.read_where(config.results_uri, {"campaign": config.campaign}))
+    results = results_on_rows(delta.read_where(config.results_uri, {"campaign": config.campaign}))
     if not results.num_rows:
         raise NotFound(
             f"{config.results_uri!r} holds no results of campaign {config.campaign!r}; "

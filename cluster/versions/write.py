@@ -20,7 +20,8 @@ from deltalake.exceptions import CommitFailedError
 from cluster.data.rows import Source, check, latest
 from relabel_service.errors import Conflict, InvalidInput, NotFound
 from relabel_service.tables import delta, schemas
-from relabel_service.tasks import Task, task_named
+from relabel_service.tasks import task_named
+from relabel_service.tasks.base import Task
 
 MAX_NAMED = 3  # conflicting rows that an error names
 MADE_KEY = "relabel.made_by"  # commit metadata: the app_id of the write that made the version

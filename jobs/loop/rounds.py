@@ -31,7 +31,8 @@ from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables import delta
 from relabel_service.tables.lineage import decided_keys
-from relabel_service.tasks import Task, task_named
+from relabel_service.tasks import task_named
+from relabel_service.tasks.base import Task
 from relabel_service.v1.campaigns_pb2 import (
     CAMPAIGN_STATE_FINALIZED,
     CAMPAIGN_STATE_FINALIZING,

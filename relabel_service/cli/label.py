@@ -9,7 +9,8 @@ from rich.prompt import Prompt
 from rich.text import Text
 
 from relabel_service.cli import render
-from relabel_service.client import Client, accept, confirm, escalate, relabel, skip
+from relabel_service.client import Client
+from relabel_service.decisions import accept, confirm, escalate, relabel, skip
 from relabel_service.v1 import items_pb2, leases_pb2
 
 KEYS = {
@@ -82,12 +83,12 @@ def ask(
 
 
 def screen(item: items_pb2.Item) -> Panel:
-    lines = [render.content(item), Text()]
-    lines.append(Text(f"human label  {render.label(item.human_label, item)}", "bold"))
+    lines = [render.content_text(item), Text()]
+    lines.append(Text(f"human label  {render.label_text(item.human_label, item)}", "bold"))
     if item.HasField("preferred_label"):
-        lines.append(Text(f"preferred    {render.label(item.preferred_label, item)}", "green"))
+        lines.append(Text(f"preferred    {render.label_text(item.preferred_label, item)}", "green"))
     lines += [
-        Text(f"model says   {render.label(s.label, item)}  {s.probability:.0%}", "cyan")
+        Text(f"model says   {render.label_text(s.label, item)}  {s.probability:.0%}", "cyan")
         for s in item.suggestions
     ]
     about = f"{item.row_id} · {item.unit}" if item.unit else item.row_id

@@ -2,7 +2,7 @@
 
     relabel serve --queue sqlite:///queue.db
     relabel campaigns
-    relabel label campaigns/demo --as ann
+    relabel label demo --as ann
 
 With --secret the service takes tokens, which the other commands read from RELABEL_TOKEN:
 
@@ -11,8 +11,8 @@ With --secret the service takes tokens, which the other commands read from RELAB
 
 lease and submit speak JSON lines (the protos' JSON form), for scripts:
 
-    relabel lease campaigns/demo --as ann --max-items 20 > leases.jsonl
-    relabel submit campaigns/demo --as ann < results.jsonl
+    relabel lease demo --as ann --max-items 20 > leases.jsonl
+    relabel submit demo --as ann < results.jsonl
 """
 
 import sys
@@ -39,6 +39,7 @@ from relabel_service.server.auth import (
     read_secret,
 )
 from relabel_service.v1 import campaigns_pb2, leases_pb2
+from relabel_service.wire.names import campaign_id
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -49,7 +50,9 @@ Labeler = Annotated[
     str,
     typer.Option("--as", envvar="RELABEL_LABELER", help="who labels, where there are no keys"),
 ]
-CampaignName = Annotated[str, typer.Argument(help="campaigns/{campaign}", show_default=False)]
+CampaignName = Annotated[
+    str, typer.Argument(help="its id, with or without campaigns/ before it", show_default=False)
+]
 MaxItems = Annotated[int, typer.Option(help="how many items to lease at once")]
 Adjudicate = Annotated[
     bool, typer.Option("--adjudicate", help="decide disputed items, as an adjudicator")
@@ -111,12 +114,8 @@ def serve(
 
     Without a key it accepts only callers on this machine.
     """
-    from relabel_service.server.app import (  # Ray only where it is needed
-        LOCAL_ONLY,
-        OPEN,
-        ServeSettings,
-        serve_until_stopped,
-    )
+    from relabel_service.server.app import serve_until_stopped  # Ray only where it is needed
+    from relabel_service.server.settings import LOCAL_ONLY, OPEN, ServeSettings
 
     auth: AuthSettings | str = OPEN if is_open else LOCAL_ONLY
     if secret or public_key or jwks:
@@ -139,7 +138,7 @@ def token(
     ],
     role: Annotated[str, typer.Option(help=", ".join(ROLES))] = LABELER,
     campaign: Annotated[
-        list[str] | None, typer.Option(help="a campaign's id; give more, or none for all")
+        list[str] | None, typer.Option(help="may be repeated; without it, all campaigns")
     ] = None,
     hours: Annotated[float, typer.Option(help="how long it is valid")] = 12.0,
     issuer: Annotated[str, typer.Option(help="who gives it")] = DEFAULT_ISSUER,
@@ -150,7 +149,7 @@ def token(
         read_secret(secret),
         name,
         role=role,
-        campaigns=tuple(campaign or ()),
+        campaigns=tuple(campaign_id(name, field="--campaign") for name in campaign or ()),
         lifetime_s=3600 * hours,
         issuer=issuer,
         audience=audience,
@@ -178,7 +177,9 @@ def campaigns(context: typer.Context, address: Address = LOCAL) -> None:
 @app.command()
 def create(
     context: typer.Context,
-    campaign_id: Annotated[str, typer.Argument(help="[a-z0-9-], up to 63", show_default=False)],
+    campaign: Annotated[
+        str, typer.Argument(help="the id it gets: a-z, 0-9 and -, up to 63", show_default=False)
+    ],
     findings: Annotated[str, typer.Option(help="address of the findings table")],
     run_id: Annotated[str, typer.Option(help="the mine run within it")],
     lease_duration: Annotated[float, typer.Option(help="seconds a lease lasts")] = 300.0,
@@ -212,7 +213,7 @@ def create(
         )
     with _client(context, address) as client:
         created = client.create_campaign(
-            campaign_id,
+            campaign,
             findings_uri=findings,
             run_id=run_id,
             votes_required=votes_required,

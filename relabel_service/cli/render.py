@@ -1,7 +1,7 @@
 """What a person at a terminal sees of an item, and how they name another label.
 
-One function a kind of content and of label, looked up by the payload that is set, so
-that the terminal (terminal.py) never asks which task it is. A label without a prompt
+One function for each kind of content and of label, looked up by the payload that is set, so
+that the terminal (label.py) never asks which task it is. A label without a prompt
 of its own is typed as the protos' JSON.
 """
 
@@ -24,24 +24,24 @@ from relabel_service.v1 import items_pb2, labels_pb2
 NEEDS_MEDIA = "pip install 'relabel-service[media]' to see it here"
 
 
-def content(item: items_pb2.Item) -> Text:
+def content_text(item: items_pb2.Item) -> Text:
     """What is to be labelled."""
     payload = item.content.WhichOneof("payload")
     return CONTENT[payload](item.content) if payload else Text("(nothing to show)")
 
 
-def label(one: labels_pb2.Label, item: items_pb2.Item) -> str:
+def label_text(label: labels_pb2.Label, item: items_pb2.Item) -> str:
     """A label in words."""
-    payload = one.WhichOneof("payload")
+    payload = label.WhichOneof("payload")
     if payload in LABEL:
-        return LABEL[payload](one, item)
-    return MessageToJson(one, indent=None)
+        return LABEL[payload](label, item)
+    return MessageToJson(label, indent=None)
 
 
 def ask_label(
     item: items_pb2.Item, classes: Sequence[str], console: Console
 ) -> labels_pb2.Label | None:
-    """Another label, read from the person; None when what they typed is none."""
+    """Another label, read from the person; None when what they typed is not a label."""
     ask = ASK.get(item.human_label.WhichOneof("payload") or "", _ask_json)
     try:
         return ask(item, classes, console)
@@ -50,37 +50,37 @@ def ask_label(
         return None
 
 
-def _text(given: items_pb2.Content) -> Text:
-    return Text(given.text.text)
+def _text(content: items_pb2.Content) -> Text:
+    return Text(content.text.text)
 
 
-def _image(given: items_pb2.Content) -> Text:
+def _image(content: items_pb2.Content) -> Text:
     try:
-        return images.in_blocks(_media_bytes(given.image))
+        return images.in_blocks(_media_bytes(content.image))
     except (ImportError, InvalidInput) as error:
-        told = NEEDS_MEDIA if isinstance(error, ImportError) else str(error)
-        return Text(f"{_where(given.image)}\n{told}")
+        reason = NEEDS_MEDIA if isinstance(error, ImportError) else str(error)
+        return Text(f"{_where(content.image)}\n{reason}")
 
 
-def _audio(given: items_pb2.Content) -> Text:
+def _audio(content: items_pb2.Content) -> Text:
     try:
-        shown = audio.in_blocks(_media_bytes(given.audio))
+        shown = audio.in_blocks(_media_bytes(content.audio))
     except (ImportError, InvalidInput) as error:
         shown = Text(NEEDS_MEDIA if isinstance(error, ImportError) else str(error))
-    return shown.append(f"\n{_where(given.audio)}")
+    return shown.append(f"\n{_where(content.audio)}")
 
 
-def _tokens(given: items_pb2.Content) -> Text:
+def _tokens(content: items_pb2.Content) -> Text:
     """The tokens, each with its number, by which spans are named."""
     shown = Text()
-    for number, token in enumerate(given.tokens.tokens):
+    for number, token in enumerate(content.tokens.tokens):
         shown.append(f"{number}", "dim").append(f"{token} ")
     return shown
 
 
-def _fields(given: items_pb2.Content) -> Text:
+def _fields(content: items_pb2.Content) -> Text:
     return Text(
-        "\n".join(f"{name}  {value}" for name, value in sorted(given.fields.fields.items()))
+        "\n".join(f"{name}  {value}" for name, value in sorted(content.fields.fields.items()))
     )
 
 
@@ -93,47 +93,47 @@ CONTENT: Mapping[str, Callable[[items_pb2.Content], Text]] = {
 }
 
 
-def _media_bytes(given: items_pb2.MediaContent) -> bytes:
-    return fetch.load(given.uri) if given.uri else given.data
+def _media_bytes(content: items_pb2.MediaContent) -> bytes:
+    return fetch.load(content.uri) if content.uri else content.data
 
 
-def _where(given: items_pb2.MediaContent) -> str:
+def _where(content: items_pb2.MediaContent) -> str:
     """The address of the media; what came in the message is kept in a file, to be opened."""
-    if given.uri:
-        return given.uri
-    name = sha256(given.data).hexdigest()[:16]
-    path = Path(tempfile.gettempdir()) / f"relabel-{name}.{given.media_type.rpartition('/')[2]}"
-    path.write_bytes(given.data)
+    if content.uri:
+        return content.uri
+    name = sha256(content.data).hexdigest()[:16]
+    path = Path(tempfile.gettempdir()) / f"relabel-{name}.{content.media_type.rpartition('/')[2]}"
+    path.write_bytes(content.data)
     return str(path)
 
 
-def _class_label(one: labels_pb2.Label, item: items_pb2.Item) -> str:
-    return one.class_label.class_name
+def _class_label(label: labels_pb2.Label, item: items_pb2.Item) -> str:
+    return label.class_label.class_name
 
 
-def _spans(one: labels_pb2.Label, item: items_pb2.Item) -> str:
+def _spans(label: labels_pb2.Label, item: items_pb2.Item) -> str:
     tokens = item.content.tokens.tokens
-    told = [
+    shown = [
         f"{span.class_name} {span.start}-{span.end - 1} ({' '.join(tokens[span.start : span.end])})"
-        for span in one.spans.spans
+        for span in label.spans.spans
     ]
-    return ", ".join(told) or "no entity"
+    return ", ".join(shown) or "no entity"
 
 
-def _boxes(one: labels_pb2.Label, item: items_pb2.Item) -> str:
-    told = [
+def _boxes(label: labels_pb2.Label, item: items_pb2.Item) -> str:
+    shown = [
         f"{box.class_name} ({box.x_min:g}, {box.y_min:g}, {box.x_max:g}, {box.y_max:g})"
-        for box in one.boxes.boxes
+        for box in label.boxes.boxes
     ]
-    return ", ".join(told) or "no box"
+    return ", ".join(shown) or "no box"
 
 
-def _sequence(one: labels_pb2.Label, item: items_pb2.Item) -> str:
-    return one.sequence.text
+def _sequence(label: labels_pb2.Label, item: items_pb2.Item) -> str:
+    return label.sequence.text
 
 
-def _click(one: labels_pb2.Label, item: items_pb2.Item) -> str:
-    return "clicked" if one.click.clicked else "not clicked"
+def _click(label: labels_pb2.Label, item: items_pb2.Item) -> str:
+    return "clicked" if label.click.clicked else "not clicked"
 
 
 LABEL: Mapping[str, Callable[[labels_pb2.Label, items_pb2.Item], str]] = {
@@ -159,13 +159,13 @@ def _ask_spans(item: items_pb2.Item, classes: Sequence[str], console: Console) -
     asked = f"each {item.unit} as first-last token, such as 3-5 8; nothing for none"
     typed = Prompt.ask(escape_markup(asked), default="", show_default=False, console=console)
     spans, num_tokens = [], len(item.content.tokens.tokens)
-    for part in typed.split():
-        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        if not found:
-            raise InvalidInput.of("label", f"{part!r} is no range of tokens; type 3-5, or 8")
-        start, last = int(found[1]), int(found[2] or found[1])
+    for entity in typed.split():
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", entity)
+        if not match:
+            raise InvalidInput.of("label", f"{entity!r} is not a range of tokens; type 3-5, or 8")
+        start, last = int(match[1]), int(match[2] or match[1])
         if not start <= last < num_tokens:
-            raise InvalidInput.of("label", f"{part!r} leaves tokens 0 to {num_tokens - 1}")
+            raise InvalidInput.of("label", f"{entity!r} leaves tokens 0 to {num_tokens - 1}")
         spans.append(labels_pb2.Span(start=start, end=last + 1, class_name=item.unit))
     return labels_pb2.Label(spans=labels_pb2.SpansLabel(spans=spans))
 
@@ -175,11 +175,11 @@ def _ask_boxes(item: items_pb2.Item, classes: Sequence[str], console: Console) -
     asked = f"every {item.unit} as x0 y0 x1 y1; the next after a semicolon; nothing for none"
     typed = Prompt.ask(escape_markup(asked), default="", show_default=False, console=console)
     boxes = []
-    for part in filter(str.strip, typed.split(";")):
+    for box in filter(str.strip, typed.split(";")):
         try:
-            left, top, right, bottom = map(float, re.split(r"[\s,]+", part.strip()))
+            left, top, right, bottom = map(float, re.split(r"[\s,]+", box.strip()))
         except ValueError:
-            raise InvalidInput.of("label", f"{part!r} is no box; type 3 5 20 40") from None
+            raise InvalidInput.of("label", f"{box!r} is not a box; type 3 5 20 40") from None
         boxes.append(
             labels_pb2.Box(x_min=left, y_min=top, x_max=right, y_max=bottom, class_name=item.unit)
         )
@@ -190,8 +190,8 @@ def _ask_sequence(
     item: items_pb2.Item, classes: Sequence[str], console: Console
 ) -> labels_pb2.Label:
     """One of the suggestions by its number, or a text."""
-    for number, one in enumerate(item.suggestions, 1):
-        console.print(f"  [bold]{number}[/bold] {escape_markup(one.label.sequence.text)}")
+    for number, suggestion in enumerate(item.suggestions, 1):
+        console.print(f"  [bold]{number}[/bold] {escape_markup(suggestion.label.sequence.text)}")
     typed = Prompt.ask("number, or the text", console=console)
     if typed.isdecimal() and 1 <= int(typed) <= len(item.suggestions):
         return item.suggestions[int(typed) - 1].label
@@ -211,7 +211,7 @@ def _ask_json(item: items_pb2.Item, classes: Sequence[str], console: Console) ->
     try:
         return Parse(typed, labels_pb2.Label())
     except ParseError as error:
-        raise InvalidInput.of("label", f"{typed!r} is no label ({error})") from None
+        raise InvalidInput.of("label", f"{typed!r} is not a label ({error})") from None
 
 
 ASK: Mapping[str, Callable[[items_pb2.Item, Sequence[str], Console], labels_pb2.Label]] = {

@@ -27,11 +27,11 @@ def media_type(data: bytes) -> str:
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if not len(file.read(dtype="float32")):
-                raise ValueError("it holds no sample")
+                raise ValueError("it has no samples")
             return MEDIA_TYPES.get(file.format, "application/octet-stream")
     except (soundfile.SoundFileError, ValueError) as error:
         raise InvalidInput.of(
-            "audio", f"is no readable sound ({error}); mend the file, or drop the row"
+            "audio", f"is not a readable sound ({error}); fix the file, or drop the row"
         ) from None
 
 
@@ -46,9 +46,9 @@ def samples(data: bytes) -> tuple[Samples, int]:
 
 def in_blocks(data: bytes, *, max_columns: int = 72) -> Text:
     """Loudness over time as bars, and the duration, for a terminal."""
-    heard, rate = samples(data)
+    mono, rate = samples(data)
     loudness = np.array(
-        [np.abs(part).max(initial=0.0) for part in np.array_split(heard, max_columns)]
+        [np.abs(chunk).max(initial=0.0) for chunk in np.array_split(mono, max_columns)]
     )
     heights = (loudness / max(float(loudness.max()), 1e-9) * (len(BARS) - 1)).round().astype(int)
-    return Text("".join(BARS[height] for height in heights) + f"\n{len(heard) / rate:.2f} s")
+    return Text("".join(BARS[height] for height in heights) + f"\n{len(mono) / rate:.2f} s")

@@ -1,7 +1,7 @@
 """Pictures and sounds as text: a `data:` URI that holds the bytes, or the address they lie at.
 
 Owns the text form that tables and the queue carry, and the way from it to bytes and
-to the wire; it refuses to know what the bytes mean (pictures.py and sounds.py do).
+to the wire; it refuses to know what the bytes mean (images.py and audio.py do).
 """
 
 import base64
@@ -27,14 +27,14 @@ def read_media(column: str, value: object, media_type: Callable[[bytes], str]) -
 
     value: the file's bytes; its address (object-store URL or absolute path); a `data:` URI;
     or a struct of `bytes` and `path`, as the datasets library stores media.
-    media_type: tells what the bytes are; raises InvalidInput when they are broken.
-    Raises InvalidInput naming the column when the media is of no use.
+    media_type: says what the bytes are; raises InvalidInput when they are broken.
+    Raises InvalidInput naming the column when the media cannot be used.
     """
     if isinstance(value, Mapping) and {"bytes", "path"} <= set(value):
         value = value["path"] if value["bytes"] is None else value["bytes"]
     if not isinstance(value, bytes | str) or not value:
-        told = "is empty" if isinstance(value, bytes | str) else f"is {type(value).__name__}"
-        raise InvalidInput.of(column, f"{told}; give the file's bytes, its address or a data: URI")
+        fault = "is empty" if isinstance(value, bytes | str) else f"is {type(value).__name__}"
+        raise InvalidInput.of(column, f"{fault}; give the file's bytes, its address or a data: URI")
     try:
         data = load(value) if isinstance(value, str) else value
         kind = media_type(data)
@@ -53,21 +53,21 @@ def load(uri: str) -> bytes:
     """The bytes of a text form. Raises InvalidInput when they cannot be had."""
     if uri.startswith(DATA):
         return _inside(uri)[0]
-    parts = urlsplit(uri)
-    if not parts.scheme and not uri.startswith("/"):
+    address = urlsplit(uri)
+    if not address.scheme and not uri.startswith("/"):
         raise InvalidInput.of(
             "uri",
             f"{uri[:SHOWN]!r} is a relative path, which other machines would read elsewhere; "
             "give an object-store URL or an absolute path",
         )
     try:
-        query = f"?{parts.query}" if parts.query else ""
-        filesystem, root = _filesystem(f"{parts.scheme or 'file'}://{parts.netloc}/{query}")
-        with filesystem.open_input_file(f"{root.rstrip('/')}{parts.path}") as file:
+        query = f"?{address.query}" if address.query else ""
+        filesystem, root = _filesystem(f"{address.scheme or 'file'}://{address.netloc}/{query}")
+        with filesystem.open_input_file(f"{root.rstrip('/')}{address.path}") as file:
             return bytes(file.read())
     except (OSError, pa.ArrowException) as error:
         raise InvalidInput.of(
-            "uri", f"{uri[:SHOWN]!r} cannot be read ({error}); mend the address, or drop the row"
+            "uri", f"{uri[:SHOWN]!r} cannot be read ({error}); fix the address, or drop the row"
         ) from None
 
 
@@ -88,12 +88,12 @@ def _inside(uri: str) -> tuple[bytes, str]:
         return base64.b64decode(body, validate=True), head.removesuffix(_BASE64)
     except (ValueError, binascii.Error) as error:
         raise InvalidInput.of(
-            "uri", f"{uri[:SHOWN]!r} is no data: URI ({error}); write data:TYPE;base64,BYTES"
+            "uri", f"{uri[:SHOWN]!r} is not a data: URI ({error}); write data:TYPE;base64,BYTES"
         ) from None
 
 
 @lru_cache(maxsize=64)
 def _filesystem(root: str) -> tuple[FileSystem, str]:
-    """One client a bucket, not one a file."""
+    """One client for each bucket, not for each file."""
     filesystem, path = FileSystem.from_uri(root)
     return filesystem, path

@@ -1,7 +1,7 @@
 """What bytes of pictures mean: media type, pixels, and a view for a terminal.
 
 Pillow decodes; it comes with the extra `media`, which workers and terminals install. The
-service passes bytes on and looks at their head alone, to judge boxes: Pillow is in `serve`, too.
+service passes bytes on and looks at their head alone, to check boxes: Pillow is in `serve`, too.
 """
 
 import io
@@ -55,8 +55,8 @@ def in_blocks(data: bytes, *, max_columns: int = 48) -> Text:
     rows = max(2, round(columns * height / width) // 2 * 2)
     shown = pixels(data, width=columns, height=rows)
     text = Text()
-    for at in range(0, rows, 2):
-        for upper, lower in zip(shown[at], shown[at + 1], strict=True):
+    for row in range(0, rows, 2):
+        for upper, lower in zip(shown[row], shown[row + 1], strict=True):
             text.append("▀", style=f"{_colour(upper)} on {_colour(lower)}")
         text.append("\n")
     return text
@@ -64,7 +64,7 @@ def in_blocks(data: bytes, *, max_columns: int = 48) -> Text:
 
 def _broken(error: Exception) -> InvalidInput:
     return InvalidInput.of(
-        "image", f"is no readable picture ({error}); mend the file, or drop the row"
+        "image", f"is not a readable picture ({error}); fix the file, or drop the row"
     )
 
 

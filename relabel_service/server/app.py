@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -35,7 +35,7 @@ from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
 
 from relabel_service.errors import InvalidInput, RelabelError, Unavailable
-from relabel_service.queue.store import absolute_url, check_replicas, open_store, shown
+from relabel_service.queue.store import absolute_url, open_store, shown
 from relabel_service.server.auth import (
     ONE_KEY_RULE,
     Authenticator,
@@ -48,15 +48,16 @@ from relabel_service.server.auth import (
     is_loopback,
 )
 from relabel_service.server.item_stream import in_chunks
-from relabel_service.server.rate_limits import DEFAULT_LIMITS, Limits, Rate
+from relabel_service.server.rate_limits import Limits, Rate
 from relabel_service.server.service import LeaseService
 from relabel_service.server.servicers import SERVICERS
+from relabel_service.server.settings import LOCAL_ONLY, OPEN, ServeSettings, settings_from
 from relabel_service.server.validation import campaign_of, check_message
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.errors import DETAILS_KEY, to_wire
+from relabel_service.wire.metadata import APPLICATION
 
-APPLICATION = "relabel"
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 ROUTED_WITHIN_S = 30.0
 POLL_S = 0.25  # how often a waiting call looks for free items
@@ -64,11 +65,8 @@ WATCH_S = 1.0
 WATCH_SHARE = 0.05  # of one thread's time: counting a million results takes long
 NUM_THREADS = 32
 
-LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
-
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
-S = TypeVar("S", AuthSettings, Limits)
 
 logger = logging.getLogger("ray.serve")
 
@@ -254,52 +252,14 @@ for _method in SERVICE.methods:
         setattr(RelabelService, _method.name, _handler(_method))
 
 
-@dataclass(frozen=True)
-class ServeSettings:
-    """What to serve. auth: how tokens are verified, LOCAL_ONLY or OPEN."""
-
-    queue_url: str
-    num_replicas: int = 1
-    auth: AuthSettings | str = LOCAL_ONLY
-    limits: Limits = DEFAULT_LIMITS
-
-    def __post_init__(self) -> None:
-        check_replicas(self.queue_url, self.num_replicas)
-        if isinstance(self.auth, str) and self.auth not in (LOCAL_ONLY, OPEN):
-            raise InvalidInput.of("auth", f"{self.auth!r} is not known; use {LOCAL_ONLY} or {OPEN}")
-        if self.auth == LOCAL_ONLY and RAY_SERVE_ENABLE_HA_PROXY:
-            raise InvalidInput.of(
-                "auth",
-                "is not set, and HAProxy hides which callers are on this machine; "
-                f"{ONE_KEY_RULE}, or auth: {OPEN} behind a gateway that authenticates",
-            )
-
-
 def app(args: Mapping[str, Any]) -> Application:
-    """Build the application from a Serve config's args.
-
-    queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
-    this machine, the default), or "open" (a gateway authenticates); limits: fields of
-    rate_limits.Limits. Raises InvalidInput, among others where several replicas would share an
-    SQLite queue: it has one writer, and OK must mean one durable truth.
-    """
-    names = {"queue_url", "replicas", "auth", "limits"}
-    if unknown := sorted(set(args) - names):
-        raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(names))}")
-    if not args.get("queue_url"):
-        raise InvalidInput.of("args.queue_url", "is not set; name the queue database's URL")
-    auth = args.get("auth", LOCAL_ONLY)
-    return application(
-        ServeSettings(
-            queue_url=args["queue_url"],
-            num_replicas=int(args.get("replicas", 1)),
-            auth=auth if isinstance(auth, str) else _built(AuthSettings, "args.auth", auth),
-            limits=_built(Limits, "args.limits", args.get("limits", {})),
-        )
-    )
+    """Build the application from a Serve config's args: see settings.settings_from."""
+    return application(settings_from(args))
 
 
 def application(settings: ServeSettings) -> Application:
+    """Raises InvalidInput where callers could not be identified."""
+    _check_callers_are_seen(settings)
     deployment = serve.deployment(
         num_replicas=settings.num_replicas,
         max_ongoing_requests=1000,
@@ -308,11 +268,13 @@ def application(settings: ServeSettings) -> Application:
     return deployment(RelabelService).bind(settings.queue_url, settings.auth, settings.limits)
 
 
-def _built(kind: type[S], path: str, values: Mapping[str, Any]) -> S:
-    names = [field.name for field in fields(kind)]
-    if unknown := sorted(set(values) - set(names)):
-        raise InvalidInput.of(f"{path}.{unknown[0]}", f"is not known; use {', '.join(names)}")
-    return kind(**values)
+def _check_callers_are_seen(settings: ServeSettings) -> None:
+    if settings.auth == LOCAL_ONLY and RAY_SERVE_ENABLE_HA_PROXY:
+        raise InvalidInput.of(
+            "auth",
+            "is not set, and HAProxy hides which callers are on this machine; "
+            f"{ONE_KEY_RULE}, or auth: {OPEN} behind a gateway that authenticates",
+        )
 
 
 def _authenticator(auth: AuthSettings | str) -> Authenticator:
@@ -395,6 +357,7 @@ def serve_until_stopped(settings: ServeSettings, *, host: str, port: int, http_p
             f"{host} is not this machine's own, and no auth key is set; set one, "
             "or auth to open behind a gateway that authenticates",
         )
+    _check_callers_are_seen(settings)  # before Ray starts
     stopped = threading.Event()
     ray.init(
         num_cpus=settings.num_replicas,  # a replica's slot, not a share of the machine

@@ -13,10 +13,10 @@ from relabel_service.errors import Exhausted, InvalidInput, Violation
 from relabel_service.queue.campaigns import Settings
 from relabel_service.queue.submit import Result
 from relabel_service.server.rate_limits import Limits
-from relabel_service.tasks import Task
+from relabel_service.tasks.base import Task
 from relabel_service.v1 import campaigns_pb2, leases_pb2
+from relabel_service.wire.names import CAMPAIGN_ID
 
-CAMPAIGN_ID = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 ITEM_ID = "[0-9a-f]{1,16}"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_TEXT = 10_000  # characters of a comment or an address

@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-DECIMALS = 2  # places of a pixel that are kept
+DECIMALS = 2  # decimals of a pixel that are kept
 
 
 @dataclass(frozen=True, order=True)
 class Box:
-    """class_name, and the corners: x_min < x_max, y_min < y_max in a sound box."""
+    """class_name, and the corners: x_min < x_max, y_min < y_max in a valid box."""
 
     class_name: str
     x_min: float
@@ -50,28 +50,28 @@ def read_boxes(label: str) -> list[Box]:
     return [Box(**box) for box in json.loads(label)]
 
 
-def iou(one: Box, other: Box) -> float:
+def iou(left: Box, right: Box) -> float:
     """Intersection over union, in [0, 1]."""
-    width = min(one.x_max, other.x_max) - max(one.x_min, other.x_min)
-    height = min(one.y_max, other.y_max) - max(one.y_min, other.y_min)
+    width = min(left.x_max, right.x_max) - max(left.x_min, right.x_min)
+    height = min(left.y_max, right.y_max) - max(left.y_min, right.y_min)
     both = max(width, 0.0) * max(height, 0.0)
-    either = one.area + other.area - both
+    either = left.area + right.area - both
     return both / either if either > 0 else 0.0
 
 
-def match(one: Sequence[Box], other: Sequence[Box]) -> list[tuple[int, int, float]]:
-    """Pairs of overlapping boxes of a class, best IoU first, each box once: places and IoU."""
+def match(left_boxes: Sequence[Box], right_boxes: Sequence[Box]) -> list[tuple[int, int, float]]:
+    """Pairs of overlapping boxes of a class, best IoU first, each box once: indexes and IoU."""
     pairs = [
         (iou(left, right), i, j)
-        for i, left in enumerate(one)
-        for j, right in enumerate(other)
+        for i, left in enumerate(left_boxes)
+        for j, right in enumerate(right_boxes)
         if left.class_name == right.class_name
     ]
-    taken: list[tuple[int, int, float]] = []
-    left_over, right_over = set(range(len(one))), set(range(len(other)))
+    matched: list[tuple[int, int, float]] = []
+    left_over, right_over = set(range(len(left_boxes))), set(range(len(right_boxes)))
     for overlap, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2])):
         if overlap > 0 and i in left_over and j in right_over:
             left_over.remove(i)
             right_over.remove(j)
-            taken.append((i, j, overlap))
-    return taken
+            matched.append((i, j, overlap))
+    return matched

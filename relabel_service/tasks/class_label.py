@@ -10,6 +10,7 @@ class ClassLabelled:
     """The label half of a classification task; the content half is the task's own."""
 
     refers_to_content = False
+    per_class = False
 
     def read_label(self, value: object, content: str) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int):
@@ -43,8 +44,8 @@ class ClassLabelled:
     def unit_label(self, label: str, unit: str) -> str:
         return label
 
-    def with_unit_label(self, label: str, unit: str, part: str) -> str:
-        return part
+    def with_unit_label(self, label: str, unit: str, unit_label: str) -> str:
+        return unit_label
 
     def label_to_wire(self, label: str) -> labels_pb2.Label:
         return labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name=label))

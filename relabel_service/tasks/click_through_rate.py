@@ -19,6 +19,7 @@ class ClickThroughRate:
     kind = labels_pb2.TASK_KIND_CLICK_THROUGH_RATE
     content_columns: tuple[str, ...] = ()  # the features are the user's to name
     refers_to_content = False
+    per_class = False
 
     def read_content(self, values: Mapping[str, object]) -> str:
         """Canonical JSON of the features; absent and not-a-number are null."""
@@ -30,7 +31,7 @@ class ClickThroughRate:
     def read_label(self, value: object, content: str) -> str:
         if isinstance(value, bool | int | float) and value in (0, 1):
             return CLICKED if value else NOT_CLICKED
-        raise InvalidInput.of("label", f"{value!r} tells no click; give 0 or 1, or a boolean")
+        raise InvalidInput.of("label", f"{value!r} is not a click; give 0 or 1, or a boolean")
 
     def write_label(self, label: str, content: str) -> int:
         return int(label)
@@ -40,7 +41,7 @@ class ClickThroughRate:
 
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         if label not in (NOT_CLICKED, CLICKED):
-            return f"label {label!r} tells no click; give {NOT_CLICKED} or {CLICKED}"
+            return f"label {label!r} is not a click; give {NOT_CLICKED} or {CLICKED}"
         return None
 
     def incompatible_label(self, label: str, content: items_pb2.Content) -> str | None:
@@ -52,8 +53,8 @@ class ClickThroughRate:
     def unit_label(self, label: str, unit: str) -> str:
         return label
 
-    def with_unit_label(self, label: str, unit: str, part: str) -> str:
-        return part
+    def with_unit_label(self, label: str, unit: str, unit_label: str) -> str:
+        return unit_label
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
         fields = {name: _shown(value) for name, value in read_features(content).items()}

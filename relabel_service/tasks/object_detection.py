@@ -19,6 +19,7 @@ class ObjectDetection:
     kind = labels_pb2.TASK_KIND_OBJECT_DETECTION
     content_columns: tuple[str, ...] = ("image",)
     refers_to_content = True
+    per_class = True
 
     def read_content(self, values: Mapping[str, object]) -> str:
         [(column, value)] = values.items()
@@ -32,7 +33,7 @@ class ObjectDetection:
             raise InvalidInput.of(
                 "label", f"is {type(value).__name__}; give a list of boxes, empty for none"
             )
-        boxes = [_read_box(place, box) for place, box in enumerate(value)]
+        boxes = [_read_box(index, box) for index, box in enumerate(value)]
         size = images.size(fetch.load(content))
         for box in boxes:
             if fault := _box_fault(box, ()) or _outside(box, size):
@@ -58,7 +59,7 @@ class ObjectDetection:
         try:
             size = images.size(content.image.data)
         except InvalidInput:
-            return None  # a picture that cannot be read tells against no box
+            return None  # a picture that cannot be read rules out no box
         return next((fault for box in read_boxes(label) if (fault := _outside(box, size))), None)
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:
@@ -67,10 +68,10 @@ class ObjectDetection:
     def unit_label(self, label: str, unit: str) -> str:
         return write_boxes(box for box in read_boxes(label) if box.class_name == unit)
 
-    def with_unit_label(self, label: str, unit: str, part: str) -> str:
-        """A box that the part gives another class, having been misnamed, joins that class."""
+    def with_unit_label(self, label: str, unit: str, unit_label: str) -> str:
+        """A box that unit_label gives another class, having been misnamed, joins that class."""
         others = {box for box in read_boxes(label) if box.class_name != unit}
-        return write_boxes(others.union(read_boxes(part)))
+        return write_boxes(others.union(read_boxes(unit_label)))
 
     def label_to_wire(self, label: str) -> labels_pb2.Label:
         boxes = [labels_pb2.Box(**vars(box)) for box in read_boxes(label)]
@@ -89,23 +90,23 @@ class ObjectDetection:
 
     def distance(self, left: str, right: str) -> float:
         """One minus the IoU of matched boxes over all boxes: a Dice coefficient with soft hits."""
-        one, other = read_boxes(left), read_boxes(right)
-        if not one and not other:
+        left_boxes, right_boxes = read_boxes(left), read_boxes(right)
+        if not left_boxes and not right_boxes:
             return 0.0
-        shared = sum(overlap for _, _, overlap in match(one, other))
-        return 1.0 - 2.0 * shared / (len(one) + len(other))
+        shared = sum(overlap for _, _, overlap in match(left_boxes, right_boxes))
+        return 1.0 - 2.0 * shared / (len(left_boxes) + len(right_boxes))
 
 
-def _read_box(place: int, value: object) -> Box:
+def _read_box(index: int, value: object) -> Box:
     names = (CLASS, *CORNERS)
     if not isinstance(value, Mapping) or not set(names) <= set(value):
-        told = f"has the fields {', '.join(value)}" if isinstance(value, Mapping) else repr(value)
-        raise InvalidInput.of("label", f"box {place} {told}; it needs {', '.join(names)} (pixels)")
+        what = f"has the fields {', '.join(value)}" if isinstance(value, Mapping) else repr(value)
+        raise InvalidInput.of("label", f"box {index} {what}; it needs {', '.join(names)} (pixels)")
     name, corners = value[CLASS], [value[side] for side in CORNERS]
     if not isinstance(name, str):
-        raise InvalidInput.of("label", f"box {place} has class {name!r}; give a class name")
+        raise InvalidInput.of("label", f"box {index} has class {name!r}; give a class name")
     if any(isinstance(side, bool) or not isinstance(side, int | float) for side in corners):
-        raise InvalidInput.of("label", f"box {place} has corners {corners}; give four numbers")
+        raise InvalidInput.of("label", f"box {index} has corners {corners}; give four numbers")
     return Box(name, *map(float, corners))
 
 
@@ -113,9 +114,9 @@ def _box_fault(box: Box, classes: Sequence[str]) -> str | None:
     if not box.class_name.strip():
         return f"box {box} has an empty class; name one"
     if classes and box.class_name not in classes:
-        return f"box {box} is of no known class; use one of {', '.join(classes)}"
+        return f"box {box} is of another class; use one of {', '.join(classes)}"
     if not all(abs(value) < float("inf") for value in box.corners):  # NaN too
-        return f"box {box} has a corner that is no finite number; give pixels"
+        return f"box {box} has a corner that is not a finite number; give pixels"
     if box.x_max <= box.x_min or box.y_max <= box.y_min:
         return f"box {box} has no area; x1 must be beyond x0, and y1 beyond y0"
     if min(box.x_min, box.y_min) < -SLACK:
@@ -126,4 +127,4 @@ def _box_fault(box: Box, classes: Sequence[str]) -> str | None:
 def _outside(box: Box, size: tuple[int, int]) -> str | None:
     if box.x_max <= size[0] + SLACK and box.y_max <= size[1] + SLACK:
         return None
-    return f"box {box} leaves its image of {size[0]}x{size[1]} pixels; mend the box or the image"
+    return f"box {box} leaves its image of {size[0]}x{size[1]} pixels; fix the box or the image"

@@ -19,6 +19,7 @@ class SequenceGeneration:
     kind = labels_pb2.TASK_KIND_SEQUENCE_GENERATION
     content_columns: tuple[str, ...] = ("source",)
     refers_to_content = False
+    per_class = False
 
     def read_content(self, values: Mapping[str, object]) -> str:
         [(column, value)] = values.items()
@@ -49,8 +50,8 @@ class SequenceGeneration:
     def unit_label(self, label: str, unit: str) -> str:
         return label
 
-    def with_unit_label(self, label: str, unit: str, part: str) -> str:
-        return part
+    def with_unit_label(self, label: str, unit: str, unit_label: str) -> str:
+        return unit_label
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
         if is_sound(content):

@@ -44,13 +44,13 @@ def from_bio(tags: Sequence[object]) -> list[Span]:
     """
     spans: list[Span] = []
     start, open_class = 0, ""
-    for place, tag in enumerate([*tags, OUTSIDE]):
-        kind, class_name = _parts(tag)
+    for index, tag in enumerate([*tags, OUTSIDE]):
+        kind, class_name = _kind_and_class(tag)
         if open_class and (kind != INSIDE or class_name != open_class):
-            spans.append(Span(start, place, open_class))
+            spans.append(Span(start, index, open_class))
             open_class = ""
         if kind != OUTSIDE and not open_class:
-            start, open_class = place, class_name
+            start, open_class = index, class_name
     return spans
 
 
@@ -75,10 +75,10 @@ def fault_beyond(spans: Iterable[Span], num_tokens: int) -> str | None:
 
 
 def fault_of(spans: Sequence[Span], classes: Sequence[str]) -> str | None:
-    """Why the spans, in order, are no label, or None. classes: allowed; any when empty."""
+    """Why the spans, in order, are not a label, or None. classes: allowed; any when empty."""
     for start, end, class_name in spans:
         if not 0 <= start < end:
-            return f"span {start}-{end} is no range of tokens; give 0 <= start < end"
+            return f"span {start}-{end} is not a range of tokens; give 0 <= start < end"
         if not class_name.strip():
             return f"span {start}-{end} names no class; name one"
         if classes and class_name not in classes:
@@ -93,7 +93,7 @@ def fault_of(spans: Sequence[Span], classes: Sequence[str]) -> str | None:
     return None
 
 
-def _parts(tag: object) -> tuple[str, str]:
+def _kind_and_class(tag: object) -> tuple[str, str]:
     """Kind and class of a tag."""
     if tag == OUTSIDE:
         return OUTSIDE, ""

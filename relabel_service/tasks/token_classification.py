@@ -17,6 +17,7 @@ class TokenClassification:
     kind = labels_pb2.TASK_KIND_TOKEN_CLASSIFICATION
     content_columns: tuple[str, ...] = ("tokens",)
     refers_to_content = True
+    per_class = True
 
     def read_content(self, values: Mapping[str, object]) -> str:
         [(column, tokens)] = values.items()
@@ -61,13 +62,13 @@ class TokenClassification:
     def unit_label(self, label: str, unit: str) -> str:
         return spans.to_text(span for span in spans.from_text(label) if span.class_name == unit)
 
-    def with_unit_label(self, label: str, unit: str, part: str) -> str:
-        """A token is of one entity at most: what the part names is taken from other classes."""
-        named = spans.from_text(part)
+    def with_unit_label(self, label: str, unit: str, unit_label: str) -> str:
+        """A token is of one entity at most: what unit_label names is taken from other classes."""
+        named = spans.from_text(unit_label)
         kept = [
             span
             for span in spans.from_text(label)
-            if span.class_name != unit and not any(span.overlaps(one) for one in named)
+            if span.class_name != unit and not any(span.overlaps(other) for other in named)
         ]
         return spans.to_text([*kept, *named])
 
@@ -75,11 +76,11 @@ class TokenClassification:
         return items_pb2.Content(tokens=items_pb2.TokensContent(tokens=json.loads(content)))
 
     def label_to_wire(self, label: str) -> labels_pb2.Label:
-        found = [
+        wire_spans = [
             labels_pb2.Span(start=start, end=end, class_name=class_name)
             for start, end, class_name in spans.from_text(label)
         ]
-        return labels_pb2.Label(spans=labels_pb2.SpansLabel(spans=found))
+        return labels_pb2.Label(spans=labels_pb2.SpansLabel(spans=wire_spans))
 
     def label_from_wire(self, label: labels_pb2.Label) -> str:
         payload = label.WhichOneof("payload")
@@ -87,9 +88,12 @@ class TokenClassification:
             raise InvalidInput.of(
                 "label", f"payload {payload or 'unset'} does not suit entities; set spans"
             )
-        return spans.to_text(Span(one.start, one.end, one.class_name) for one in label.spans.spans)
+        return spans.to_text(
+            Span(span.start, span.end, span.class_name) for span in label.spans.spans
+        )
 
     def distance(self, left: str, right: str) -> float:
-        """One minus the F1 of the one's spans against the other's."""
-        ours, theirs = set(spans.from_text(left)), set(spans.from_text(right))
-        return 1 - 2 * len(ours & theirs) / (len(ours) + len(theirs)) if ours or theirs else 0.0
+        """One minus the F1 of the left label's spans against the right's."""
+        left_spans, right_spans = set(spans.from_text(left)), set(spans.from_text(right))
+        total = len(left_spans) + len(right_spans)
+        return 1 - 2 * len(left_spans & right_spans) / total if total else 0.0

@@ -1,4 +1,4 @@
-"""How far to believe a campaign's answers: intervals for shares, and what follows from them.
+"""How far to believe a campaign's results: intervals for shares, and what follows from them.
 
 Pure. All intervals are at 95 %.
 """
@@ -49,7 +49,7 @@ def errors_left(audit_errors: Estimate, population: int) -> Estimate:
 
 
 def recall(num_found: int, left: Estimate) -> Estimate:
-    """Of all errors, the share that was found. Some must be found or left."""
+    """The share of all errors that was found. Some must be found or left."""
     return Estimate(
         num_found / (num_found + left.value),
         num_found / (num_found + left.high),

@@ -1,6 +1,6 @@
-"""From votes to decisions: what people together say of one row or unit.
+"""From votes to decisions: what people together say about a row or unit.
 
-Pure functions over results tables (tables.RESULTS); they never read a store.
+Pure functions over results tables (schemas.RESULTS); they never read a store.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 Key = tuple[str, str]  # row id and unit
 
-# One decision about one row, or one unit of it.
+# One decision about a row, or a unit of it.
 DECISIONS = pa.schema(
     [
         pa.field("id", pa.string()),
@@ -30,8 +30,8 @@ DECISIONS = pa.schema(
 )
 
 
-def answers_on_rows(results: pa.Table) -> pa.Table:
-    """Results without those on gold items, which are no rows of the data set in question."""
+def results_on_rows(results: pa.Table) -> pa.Table:
+    """Results without those on gold items, which are not rows of the data set in question."""
     is_gold = pc.fill_null(pc.equal(results["kind"], "gold"), False)
     return results.filter(pc.invert(is_gold))
 
@@ -39,8 +39,8 @@ def answers_on_rows(results: pa.Table) -> pa.Table:
 def majority(results: pa.Table) -> pa.Table:
     """DECISIONS: the label with more than half of the votes, worst finding first.
 
-    results: tables.RESULTS of one campaign. What an adjudicator says counts alone.
-    Skips, escalations and answers on gold items are no votes; without a majority
+    results: schemas.RESULTS of one campaign. What an adjudicator says counts alone.
+    Skips, escalations and results on gold items are not votes; without a majority
     there is no decision, and the row keeps its label.
     """
     return decisions_of(results, _more_than_half)
@@ -49,15 +49,15 @@ def majority(results: pa.Table) -> pa.Table:
 def decisions_of(
     results: pa.Table, choose: Callable[[Key, Sequence[Mapping[str, Any]]], str | None]
 ) -> pa.Table:
-    """DECISIONS, with the label that `choose` finds in the votes on each row or unit."""
+    """DECISIONS, with the label that `choose` returns for the votes on each row or unit."""
     votes: dict[Key, list[dict[str, Any]]] = {}
-    for row in answers_on_rows(results).to_pylist():
+    for row in results_on_rows(results).to_pylist():
         if row["label"] is not None:
             votes.setdefault((row["id"], row["unit"]), []).append(row)
     decided = []
     for key, rows in votes.items():
-        judged = [row for row in rows if row["role"] == "adjudicator"]
-        label = _more_than_half(key, judged) if judged else choose(key, rows)
+        adjudicated = [row for row in rows if row["role"] == "adjudicator"]
+        label = _more_than_half(key, adjudicated) if adjudicated else choose(key, rows)
         if label is not None:
             decided.append(_decision(rows, label))
     decided.sort(key=lambda row: (row["rank"], row["unit"]))

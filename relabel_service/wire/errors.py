@@ -1,7 +1,7 @@
 """Errors on the wire: the code and the google.rpc details of each, both ways.
 
 Every refusal carries ErrorInfo (reason: the error's name in upper snake case);
-a broken rule also BadRequest, and one that passes with time RetryInfo.
+a broken rule also carries BadRequest, and a limit that waiting lifts RetryInfo.
 """
 
 from typing import Any
@@ -55,7 +55,7 @@ def to_wire(error: RelabelError) -> tuple[grpc.StatusCode, str, bytes]:
     code, message = CODES[type(error)], _short(str(error), MAX_MESSAGE)
     details = _details_of(error)
     while True:
-        packed = [_packed(one) for one in details]
+        packed = [_packed(detail) for detail in details]
         status = Status(code=code.value[0], message=message, details=packed).SerializeToString()
         if len(status) <= MAX_DETAILS_BYTES:
             return code, message, status
@@ -69,9 +69,10 @@ def _details_of(error: RelabelError) -> list[Message]:
     if isinstance(error, InvalidInput):
         violations = [
             BadRequest.FieldViolation(
-                field=_short(one.field, 100), description=_short(one.description, 300)
+                field=_short(violation.field, 100),
+                description=_short(violation.description, 300),
             )
-            for one in error.violations
+            for violation in error.violations
         ]
         details.append(BadRequest(field_violations=violations))
     if isinstance(error, Exhausted) and error.retry_after_s is not None:
@@ -86,9 +87,9 @@ def from_wire(error: Any) -> RelabelError:
     details = _received(error)
     if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
         violations = [
-            Violation(one.field, one.description)
+            Violation(violation.field, violation.description)
             for bad in _unpacked(details, BadRequest)
-            for one in bad.field_violations
+            for violation in bad.field_violations
         ]
         return InvalidInput(violations or [Violation("request", error.details() or "refused")])
     if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -109,12 +110,12 @@ def _received(error: Any) -> list[AnyMessage]:
 
 
 def _unpacked(details: list[AnyMessage], kind: type[Any]) -> list[Any]:
-    found = []
+    messages = []
     for detail in details:
         message = kind()
         if detail.Unpack(message):
-            found.append(message)
-    return found
+            messages.append(message)
+    return messages
 
 
 def _packed(detail: Message) -> AnyMessage:

@@ -27,24 +27,24 @@ def test_a_campaign_from_creation_to_its_results(server: ServerProcess, tmp_path
     made = f"c-{uuid.uuid4().hex}"
     findings = write_findings(tmp_path, 3)
     settings = ("--order", "by-class", "--skipped", "nobody", "--blind-share", "0")
-    [told] = relabel("create", made, "--findings", findings, "--run-id", "run", *settings, *at)
+    [line] = relabel("create", made, "--findings", findings, "--run-id", "run", *settings, *at)
     name = f"campaigns/{made}"
-    assert told == f"{name}: 3 items"
+    assert line == f"{name}: 3 items"
     relabel("pause", name, *at)
     relabel("resume", name, *at)
     leases = [
         json.loads(line) for line in relabel("lease", name, "--as", "ann", "--max-items", "2", *at)
     ]
-    results = [{"token": one["token"], "decision": "DECISION_ACCEPT"} for one in leases]
-    stdin = "\n".join(json.dumps(one) for one in results)
+    results = [{"token": lease["token"], "decision": "DECISION_ACCEPT"} for lease in leases]
+    stdin = "\n".join(json.dumps(result) for result in results)
     outcomes = relabel("submit", name, "--as", "ann", *at, stdin=stdin)
-    assert [json.loads(one)["status"] for one in outcomes] == ["RESULT_STATUS_ACCEPTED"] * 2
+    assert [json.loads(outcome)["status"] for outcome in outcomes] == ["RESULT_STATUS_ACCEPTED"] * 2
     assert json.loads("".join(relabel("stats", name, *at)))["numDone"] == "2"
     relabel("close", name, *at)
-    [told] = relabel("finalize", name, "--results", str(tmp_path / "results"), *at)
-    assert told == f"{name}: results in {tmp_path / 'results'}"
-    [told] = relabel("watch", name, *at)
-    assert json.loads(told)["campaign"]["state"] == "CAMPAIGN_STATE_FINALIZED"
+    [line] = relabel("finalize", name, "--results", str(tmp_path / "results"), *at)
+    assert line == f"{name}: results in {tmp_path / 'results'}"
+    [line] = relabel("watch", name, *at)
+    assert json.loads(line)["campaign"]["state"] == "CAMPAIGN_STATE_FINALIZED"
     assert any(name in line for line in relabel("campaigns", *at))
 
 
@@ -56,13 +56,13 @@ def test_what_one_escalates_another_decides_at_the_keyboard(
     relabel("create", made, "--findings", write_findings(tmp_path, 1), "--run-id", "run", *at)
     name = f"campaigns/{made}"
     shown = relabel("label", name, "--as", "ann", *at, stdin="e\nunclear\n")
-    assert shown[-1] == "1 answers accepted"
+    assert shown[-1] == "1 results accepted"
     assert json.loads("".join(relabel("stats", name, *at)))["numEscalated"] == "1"
     shown = relabel("label", name, "--as", "judy", "--adjudicate", *at, stdin="a\n")
-    assert shown[-1] == "1 answers accepted"
-    told = json.loads("".join(relabel("stats", name, *at)))
-    assert (told["numDone"], told["numChanged"]) == ("1", "1")
-    assert told["numEscalated"] == "0"
+    assert shown[-1] == "1 results accepted"
+    counts = json.loads("".join(relabel("stats", name, *at)))
+    assert (counts["numDone"], counts["numChanged"]) == ("1", "1")
+    assert counts["numEscalated"] == "0"
 
 
 def test_who_answers_must_be_said(server: ServerProcess) -> None:

@@ -34,15 +34,15 @@ def call() -> Iterator[Callable[[list[str]], int]]:
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        sent, told = process.stdin, process.stdout
+        sent, codes = process.stdin, process.stdout
         assert sent is not None
-        assert told is not None
+        assert codes is not None
 
-        def one(arguments: list[str]) -> int:
+        def run(arguments: list[str]) -> int:
             print(json.dumps(arguments), file=sent, flush=True)
-            return int(told.readline())
+            return int(codes.readline())
 
-        yield one
+        yield run
         sent.close()
 
 
@@ -77,7 +77,7 @@ def test_whatever_was_half_done_is_completed_once(
             assert campaign.state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE
             assert stats(service).num_open == NUM_ITEMS
             leases = Person(service, "ann").lease(NUM_ITEMS + 1)
-            assert [one.item.rank for one in leases] == list(range(NUM_ITEMS))
+            assert [lease.item.rank for lease in leases] == list(range(NUM_ITEMS))
             return
         for _ in range(2):
             request = rpc.FinalizeCampaignRequest(
@@ -88,4 +88,4 @@ def test_whatever_was_half_done_is_completed_once(
             assert done.num_published == done.num_answers == NUM_ITEMS
         table = DeltaTable(results_uri)
         assert sorted(table.to_pyarrow_table()["rank"].to_pylist()) == list(range(NUM_ITEMS))
-        assert len([one for one in table.history() if one["operation"] == "WRITE"]) == 1
+        assert len([commit for commit in table.history() if commit["operation"] == "WRITE"]) == 1

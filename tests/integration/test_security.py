@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from relabel_service.client import Client, confirm
+from relabel_service import Client, confirm
 from relabel_service.errors import PermissionDenied, Unauthenticated
 from relabel_service.server.auth import mint
 from relabel_service.v1 import leases_pb2
@@ -57,7 +57,7 @@ def test_a_scope_keeps_to_its_campaigns(guarded: ServerProcess, campaign: str) -
             ann.lease(campaign)
         assert list(ann.list_campaigns()) == []
     with client(guarded, "bob", campaigns=(campaign.removeprefix("campaigns/"),)) as bob:
-        assert [one.name for one in bob.list_campaigns()] == [campaign]
+        assert [visible.name for visible in bob.list_campaigns()] == [campaign]
 
 
 @pytest.fixture
@@ -70,11 +70,11 @@ def call(channel: grpc.Channel, method: str, message: bytes) -> grpc.StatusCode:
     path = f"/{SERVICE.full_name}/{method}"
     is_stream = SERVICE.methods_by_name[method].server_streaming
     kind = channel.unary_stream if is_stream else channel.unary_unary
-    send = kind(path, lambda one: one, lambda one: one)
+    send = kind(path, lambda raw: raw, lambda raw: raw)
     try:
-        answer = send(message, metadata=((LABELER_KEY, "ann"),), timeout=30)
+        response = send(message, metadata=((LABELER_KEY, "ann"),), timeout=30)
         if is_stream:
-            list(answer)
+            list(response)
     except grpc.RpcError as error:
         return error.code()
     return grpc.StatusCode.OK

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from relabel_service.client import Client, confirm
+from relabel_service import Client, confirm
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.v1 import campaigns_pb2
 from tests.support.campaigns import write_findings
@@ -36,13 +36,13 @@ def campaign(ann: Client, tmp_path: Path) -> str:
 def test_a_call_that_waits_gets_what_is_given_back_meanwhile(
     ann: Client, bob: Client, campaign: str
 ) -> None:
-    held = ann.lease(campaign, max_items=3)
+    leases = ann.lease(campaign, max_items=3)
     assert bob.lease(campaign) == []
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(bob.lease, campaign, wait_s=30)
-        ann.release(campaign, [held[1].token])
-        [found] = waiting.result()
-    assert found.item.rank == 1
+        ann.release(campaign, [leases[1].token])
+        [lease] = waiting.result()
+    assert lease.item.rank == 1
 
 
 def test_a_call_that_waits_in_vain_ends_empty(ann: Client, bob: Client, campaign: str) -> None:

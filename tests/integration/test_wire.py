@@ -13,7 +13,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from relabel_service.client import Client, accept, confirm
+from relabel_service import Client, accept, confirm
 from relabel_service.errors import NotFound, Unauthenticated
 from relabel_service.v1 import leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -155,8 +155,8 @@ def test_a_request_sent_again_over_the_wire_gets_the_first_answer(
 def test_health_is_told_in_the_standard_way(server: ServerProcess) -> None:
     with grpc.insecure_channel(server.address) as channel:
         health = health_pb2_grpc.HealthStub(channel)
-        answer = health.Check(health_pb2.HealthCheckRequest(service=""))
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        response = health.Check(health_pb2.HealthCheckRequest(service=""))
+        assert response.status == health_pb2.HealthCheckResponse.SERVING
         with pytest.raises(grpc.RpcError) as refused:
             health.Check(health_pb2.HealthCheckRequest(service="other"))
     assert refused.value.code() == grpc.StatusCode.NOT_FOUND
@@ -166,7 +166,7 @@ def test_health_is_watched_in_the_standard_way(server: ServerProcess) -> None:
     with grpc.insecure_channel(server.address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch
         for service, status in (("", "SERVING"), ("other", "SERVICE_UNKNOWN")):
-            told = watch(health_pb2.HealthCheckRequest(service=service))
-            first = next(told)
+            health_stream = watch(health_pb2.HealthCheckRequest(service=service))
+            first = next(health_stream)
             assert first == health_pb2.HealthCheckResponse(status=status)
-            told.cancel()
+            health_stream.cancel()

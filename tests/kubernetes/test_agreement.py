@@ -21,6 +21,7 @@ from sqlalchemy import make_url
 
 from relabel_service.server import app as serve_app
 from relabel_service.server import servicers
+from relabel_service.wire import metadata
 from tests.support.dockerfile import in_stage, stages
 from tests.support.manifests import (
     KUSTOMIZATIONS,
@@ -107,7 +108,7 @@ def test_serve_config_names_the_application_and_its_servicer(service: Document) 
     module, _, name = application["import_path"].partition(":")
     build = getattr(importlib.import_module(module), name)
     build(application["args"])  # refuses what is missing
-    assert application["name"] == serve_app.APPLICATION
+    assert application["name"] == metadata.APPLICATION
     assert [d["name"] for d in application["deployments"]] == [serve_app.RelabelService.__name__]
     assert config["grpc_options"]["grpc_servicer_functions"] == servicers.SERVICERS
 

@@ -17,7 +17,7 @@ ADMIN = Caller("admin", frozenset({"admin"}))
 
 
 class Clock:
-    """A clock that moves when told."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0

@@ -1,6 +1,6 @@
 """What concurrent labelers saw, recorded, and the promises checked against it afterwards.
 
-The checker knows nothing of the queue: it compares what callers were told with what
+The checker knows nothing of the queue: it compares the responses that callers got with what
 the campaign published (as Jepsen does; Kingsbury, "Jepsen: NATS 2.12.1", 2025).
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from relabel_service.client import Client, relabel
+from relabel_service import Client, relabel
 from relabel_service.errors import RelabelError, WrongState
 from relabel_service.v1 import labels_pb2, leases_pb2
 
@@ -21,7 +21,7 @@ Vote = tuple[int, str, str]  # rank, labeler, label
 
 
 @dataclass(frozen=True)
-class Hold:
+class LeaseSpan:
     """One lease, surely in force from `start` to `end`. Times in seconds since the epoch."""
 
     rank: int
@@ -34,7 +34,7 @@ class Hold:
 class History:
     """Appended to by many threads."""
 
-    holds: list[Hold] = field(default_factory=list)
+    spans: list[LeaseSpan] = field(default_factory=list)
     accepted: list[Vote] = field(default_factory=list)
     unknown: list[Vote] = field(default_factory=list)
     """Sent, and the call failed: stored or not."""
@@ -54,13 +54,13 @@ class History:
         return faults + self._double_leases(votes_required)
 
     def _double_leases(self, votes_required: int) -> list[str]:
-        """More holds of an item at one time than it has slots."""
+        """More leases on an item at one time than it has slots."""
         faults = []
-        by_rank: dict[int, list[Hold]] = defaultdict(list)
-        for hold in self.holds:
-            by_rank[hold.rank].append(hold)
-        for rank, holds in by_rank.items():
-            ends = sorted([(h.start, 1) for h in holds] + [(h.end, -1) for h in holds])
+        by_rank: dict[int, list[LeaseSpan]] = defaultdict(list)
+        for span in self.spans:
+            by_rank[span.rank].append(span)
+        for rank, spans in by_rank.items():
+            ends = sorted([(span.start, 1) for span in spans] + [(span.end, -1) for span in spans])
             num = most = 0
             for _, change in ends:
                 num += change
@@ -72,7 +72,7 @@ class History:
 
 @dataclass(frozen=True)
 class Habits:
-    """How a labeler behaves. Shares in [0, 1]; what is left is answered."""
+    """How a labeler behaves. Shares in [0, 1]; the others are submitted."""
 
     batch: int = 5
     lease_s: float = 1.0
@@ -90,7 +90,7 @@ def work(
     seed: int,
     is_over: Callable[[], bool],
 ) -> None:
-    """Lease and answer, abandon or release until nothing is left after is_over()."""
+    """Lease and submit, abandon or release until nothing is left after is_over()."""
     chance = random.Random(seed)
     lost: dict[int, float] = {}
     while True:
@@ -128,7 +128,7 @@ def _answer(
     for lease in leases:
         draw = chance.random()
         if draw < habits.abandons:
-            history.holds.append(_hold(lease, labeler, received, lease_end(lease)))
+            history.spans.append(_span(lease, labeler, received, lease_end(lease)))
         elif draw < habits.abandons + habits.releases:
             released.append(lease)
         else:
@@ -162,7 +162,7 @@ def _submit(
         history.num_failures += 1
         history.unknown += votes
         return
-    accepted = [one.status == ACCEPTED for one in outcomes]
+    accepted = [outcome.status == ACCEPTED for outcome in outcomes]
     history.accepted += [vote for vote, is_in in zip(votes, accepted, strict=True) if is_in]
 
 
@@ -170,11 +170,11 @@ def _ended(history: History, labeler: str, leases: list[leases_pb2.Lease], recei
     """They are given up from now on, or were before, when they expired."""
     now = time.time()
     for lease in leases:
-        history.holds.append(_hold(lease, labeler, received, min(now, lease_end(lease))))
+        history.spans.append(_span(lease, labeler, received, min(now, lease_end(lease))))
 
 
-def _hold(lease: leases_pb2.Lease, labeler: str, start: float, end: float) -> Hold:
-    return Hold(lease.item.rank, labeler, start, max(start, end))
+def _span(lease: leases_pb2.Lease, labeler: str, start: float, end: float) -> LeaseSpan:
+    return LeaseSpan(lease.item.rank, labeler, start, max(start, end))
 
 
 def lease_end(lease: leases_pb2.Lease) -> float:
@@ -193,12 +193,12 @@ def run_labelers(
 ) -> list[threading.Thread]:
     """Start `num` labelers, each a thread with a client of its own."""
 
-    def one(number: int) -> None:
+    def run(number: int) -> None:
         labeler = f"labeler-{number}"
         with Client(address, labeler=labeler, deadline_s=deadline_s) as client:
             work(client, campaign, labeler, history, habits=habits, seed=number, is_over=is_over)
 
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(num)]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(num)]
     for thread in threads:
         thread.start()
     return threads

@@ -36,39 +36,39 @@ def hostile_bytes(chance: random.Random, method: MethodDescriptor) -> bytes:
     """The bytes of such a request, with some of them changed."""
     encoded = bytearray(hostile_request(chance, method).SerializeToString())
     for _ in range(chance.randint(0, 4)):
-        place = chance.randint(0, len(encoded))
-        encoded[place : place + chance.randint(0, 2)] = chance.randbytes(chance.randint(0, 3))
+        start = chance.randint(0, len(encoded))
+        encoded[start : start + chance.randint(0, 2)] = chance.randbytes(chance.randint(0, 3))
     return bytes(encoded)
 
 
 def _fill(chance: random.Random, message: Message, *, depth: int) -> None:
-    for one in message.DESCRIPTOR.fields:
-        if chance.random() < 0.4 or (one.message_type and depth >= MAX_DEPTH):
+    for field in message.DESCRIPTOR.fields:
+        if chance.random() < 0.4 or (field.message_type and depth >= MAX_DEPTH):
             continue
-        if one.message_type and one.message_type.GetOptions().map_entry:
-            getattr(message, one.name)[chance.choice(TEXTS[:8])] = chance.choice(TEXTS[:8])
-        elif one.is_repeated:
+        if field.message_type and field.message_type.GetOptions().map_entry:
+            getattr(message, field.name)[chance.choice(TEXTS[:8])] = chance.choice(TEXTS[:8])
+        elif field.is_repeated:
             for _ in range(chance.choice([1, 2, 5])):
-                _append(chance, getattr(message, one.name), one, depth)
-        elif one.message_type:
-            getattr(message, one.name).SetInParent()
-            _fill(chance, getattr(message, one.name), depth=depth + 1)
+                _append(chance, getattr(message, field.name), field, depth)
+        elif field.message_type:
+            getattr(message, field.name).SetInParent()
+            _fill(chance, getattr(message, field.name), depth=depth + 1)
         else:
-            setattr(message, one.name, _value(chance, one))
+            setattr(message, field.name, _value(chance, field))
 
 
-def _append(chance: random.Random, values: Any, one: Any, depth: int) -> None:
-    if one.message_type:
+def _append(chance: random.Random, values: Any, field: Any, depth: int) -> None:
+    if field.message_type:
         _fill(chance, values.add(), depth=depth + 1)
     else:
-        values.append(_value(chance, one))
+        values.append(_value(chance, field))
 
 
-def _value(chance: random.Random, one: Any) -> Any:
-    kind = one.cpp_type
+def _value(chance: random.Random, field: Any) -> Any:
+    kind = field.cpp_type
     if kind == FieldDescriptor.CPPTYPE_STRING:
         text = chance.choice(TEXTS)
-        return text if one.type == FieldDescriptor.TYPE_STRING else text.encode()
+        return text if field.type == FieldDescriptor.TYPE_STRING else text.encode()
     if kind in (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT):
         return chance.choice(DOUBLES)
     if kind == FieldDescriptor.CPPTYPE_BOOL:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from relabel_service.client import confirm, escalate, relabel, skip
+from relabel_service import confirm, escalate, relabel, skip
 from relabel_service.server.auth import Caller
 from relabel_service.server.service import LeaseService
 from relabel_service.v1 import campaigns_pb2, labels_pb2, leases_pb2

@@ -1,7 +1,7 @@
 """Ports nobody listens on, nor will before the caller does.
 
 They lie below those that the kernel gives out by itself (32768 and up) and above those of
-Ray's workers (10002 to 19999): a port found free among either may be another process's by
+Ray's workers (10002 to 19999): a free port among either may be another process's by
 the time that a server, started seconds later, binds it.
 """
 
@@ -10,7 +10,7 @@ import socket
 
 _LEAST, _END = 20_000, 32_768
 
-_given: set[int] = set()  # to others in this process, who may not have bound theirs yet
+_reserved: set[int] = set()  # to others in this process, who may not have bound theirs yet
 
 
 def free_port() -> int:
@@ -21,16 +21,16 @@ def free_ports(num: int) -> range:
     """Ports next to each other."""
     while True:
         first = random.randrange(_LEAST, _END - num + 1)
-        found = range(first, first + num)
-        if _given.isdisjoint(found) and all(map(_is_free, found)):
-            _given.update(found)
-            return found
+        ports = range(first, first + num)
+        if _reserved.isdisjoint(ports) and all(map(_is_free, ports)):
+            _reserved.update(ports)
+            return ports
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as one:
+    with socket.socket() as listener:
         try:
-            one.bind(("0.0.0.0", port))
+            listener.bind(("0.0.0.0", port))
         except OSError:
             return False
         return True

@@ -51,7 +51,7 @@ def test_a_sound_goes_over_the_wire_as_its_bytes() -> None:
 
 
 def test_a_sound_that_cannot_be_decoded_is_a_fault_of_its_row() -> None:
-    with pytest.raises(InvalidInput, match="voice: is no readable sound"):
+    with pytest.raises(InvalidInput, match="voice: is not a readable sound"):
         TASK.read_content({"voice": b"RIFF, or so it says"})
 
 
@@ -154,5 +154,5 @@ def test_models_by_path_train_and_predict_without_it_afterwards(kind: str, tmp_p
 def test_a_model_that_hears_nothing_is_refused(tmp_path: Path) -> None:
     BertConfig(vocab_size=10, hidden_size=8, num_attention_heads=1).save_pretrained(tmp_path / "t")
     for path in ("t", "nowhere"):
-        with pytest.raises(InvalidInput, match="is no sound model by hub id or local path"):
+        with pytest.raises(InvalidInput, match="is not a sound model by hub id or local path"):
             model_task(NAME).prepare(tmp_path, model=str(tmp_path / path), contents=[], labels=[])

@@ -46,7 +46,7 @@ def test_a_picture_goes_over_the_wire_as_its_bytes() -> None:
 
 
 def test_a_picture_that_cannot_be_decoded_is_a_fault_of_its_row() -> None:
-    with pytest.raises(InvalidInput, match="photo: is no readable picture"):
+    with pytest.raises(InvalidInput, match="photo: is not a readable picture"):
         TASK.read_content({"photo": PICTURE[:50]})
 
 
@@ -148,5 +148,5 @@ def test_a_model_that_sees_no_pictures_is_refused(model: str, tmp_path: Path) ->
     )
     PROCESSOR.save_pretrained(tmp_path / "text")
     asked = str(tmp_path / model)
-    with pytest.raises(InvalidInput, match="is no picture model by hub id or local path"):
+    with pytest.raises(InvalidInput, match="is not a picture model by hub id or local path"):
         model_task(NAME).prepare(tmp_path, model=asked, contents=[], labels=[])

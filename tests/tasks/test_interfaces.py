@@ -1,5 +1,7 @@
 """Both sides of the seam name the same tasks, and the heavy side is what its protocol says."""
 
+import pytest
+
 from cluster.interfaces import ModelTask
 from cluster.tasks import MODEL_TASKS, model_task
 from cluster.tasks.audio_classification import AudioClassificationModels
@@ -31,3 +33,9 @@ def test_both_sides_name_the_same_tasks() -> None:
 def test_each_task_goes_by_its_name() -> None:
     for name in MODEL_TASKS:
         assert model_task(name).name == TASKS[name].name == name
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_findings_are_about_classes_where_a_task_goes_class_by_class(name: str) -> None:
+    task = TASKS[name]
+    assert list(task.units(["a", "b"])) == (["a", "b"] if task.per_class else [""])

@@ -64,7 +64,7 @@ def test_boxes_come_back_as_they_were_in_any_order() -> None:
         ([box("cat", 9, 5, 5, 9)], "has no area"),
         ([box("cat", -3, 5, 5, 9)], "begins outside the image"),
         ([box("cat", 3, 5, 66, 9)], "leaves its image of 64x48 pixels"),
-        ([box("cat", 3, 5, 9, float("nan"))], "no finite number"),
+        ([box("cat", 3, 5, 9, float("nan"))], "not a finite number"),
         ([box("  ", 3, 5, 9, 9)], "has an empty class"),
         ([box("cat", 3, 5, True, 9)], "has corners"),
     ],
@@ -136,7 +136,7 @@ FAULTY = {
 }
 
 
-@pytest.mark.parametrize("fault", box_errors.FAULTS)
+@pytest.mark.parametrize("fault", box_errors.ERRORS)
 def test_each_fault_is_named_and_ranks_first(fault: str) -> None:
     label, unit, told = FAULTY[fault]
     classes = ("cat", "dog")
@@ -150,7 +150,7 @@ def test_each_fault_is_named_and_ranks_first(fault: str) -> None:
     assert units[worst] == (50, unit)
     assert suspicion[worst] > 2 * suspicion[:100].max()
     signals = models.signals(scored, sums, classes)
-    assert max(box_errors.FAULTS, key=lambda name: float(signals[name][worst])) == fault
+    assert max(box_errors.ERRORS, key=lambda name: float(signals[name][worst])) == fault
     reason = models.reasons(scored)[worst]
     assert told in reason
     assert "IoU" in reason or fault == "swapped" or "none found" in reason
@@ -238,8 +238,8 @@ def _objectlab(fitted: training.CrossFitted, rows: training.Rows) -> np.ndarray[
     for at in range(0, len(scored), len(classes)):
         found = np.empty(len(classes), object)
         for place, unit in enumerate(scored[at : at + len(classes)]):
-            corners = np.array(unit["found_corners"]).reshape(-1, 4)
-            found[place] = np.column_stack([corners, unit["found_score"]])
+            corners = np.array(unit["predicted_corners"]).reshape(-1, 4)
+            found[place] = np.column_stack([corners, unit["predicted_score"]])
         predictions.append(found)
     labels = [
         {
@@ -312,5 +312,5 @@ def test_a_model_that_detects_nothing_is_refused(model: str, tmp_path: Path) -> 
     )
     DetrImageProcessorPil().save_pretrained(tmp_path / "text")
     asked = str(tmp_path / model)
-    with pytest.raises(InvalidInput, match="is no detector by hub id or local path"):
+    with pytest.raises(InvalidInput, match="is not a detector by hub id or local path"):
         model_task(NAME).prepare(tmp_path, model=asked, contents=[], labels=[])

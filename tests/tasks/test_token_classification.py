@@ -276,6 +276,15 @@ def test_an_entity_is_held_against_what_its_class_usually_gets() -> None:
     assert wrong > low > usual > right
 
 
+def test_features_that_are_equally_common_keep_the_order_of_the_text(tmp_path: Path) -> None:
+    """A set's order would differ from process to process, and so would the model."""
+    words = [f"word{number}" for number in range(20)]
+    content = json.dumps(words)
+    model_task(NAME).prepare(tmp_path, model=None, contents=[content] * 2, labels=[])
+    features = json.loads((tmp_path / "features.json").read_text())
+    assert [name for name in features if name.startswith("w ")] == [f"w {word}" for word in words]
+
+
 @pytest.fixture(scope="module")
 def wikinews() -> training.Rows:
     return training.rows_of(NAME, slices.read("ner/wikinews", "train"), "tokens")
@@ -398,7 +407,7 @@ def test_each_token_is_read_where_most_is_seen_around_it(tagger_path: Path, tmp_
 def test_a_model_that_tags_nothing_is_refused(tmp_path: Path) -> None:
     ViTConfig(hidden_size=8, num_attention_heads=1).save_pretrained(tmp_path / "vit")
     for path in ("vit", "nowhere"):
-        with pytest.raises(InvalidInput, match="is no tagger by hub id or local path"):
+        with pytest.raises(InvalidInput, match="is not a tagger by hub id or local path"):
             model_task(NAME).prepare(tmp_path, model=str(tmp_path / path), contents=[], labels=[])
 
 

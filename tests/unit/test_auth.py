@@ -50,8 +50,8 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def claims(**other: Any) -> dict[str, Any]:
-    given = {"sub": "ann", "iss": "relabel", "aud": "relabel-service", "exp": time.time() + 60}
-    return {name: value for name, value in (given | other).items() if value is not None}
+    required = {"sub": "ann", "iss": "relabel", "aud": "relabel-service", "exp": time.time() + 60}
+    return {name: value for name, value in (required | other).items() if value is not None}
 
 
 def test_a_token_names_its_caller_role_and_campaigns(authenticator: TokenAuthenticator) -> None:
@@ -141,8 +141,8 @@ def test_keys_come_from_the_issuers_address(private_key: rsa.RSAPrivateKey) -> N
         Thread(target=server.serve_forever, daemon=True).start()
         jwks = f"http://127.0.0.1:{server.server_port}/keys"
         authenticator = TokenAuthenticator(AuthSettings(jwks=jwks))
-        known = jwt.encode(claims(), private_key, algorithm="RS256", headers={"kid": "one"})
-        assert authenticator.caller(bearer(known), PEER).name == "ann"
+        signed = jwt.encode(claims(), private_key, algorithm="RS256", headers={"kid": "one"})
+        assert authenticator.caller(bearer(signed), PEER).name == "ann"
         unknown = jwt.encode(claims(), private_key, algorithm="RS256", headers={"kid": "two"})
         with pytest.raises(Unauthenticated):
             authenticator.caller(bearer(unknown), PEER)

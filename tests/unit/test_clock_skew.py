@@ -1,4 +1,4 @@
-"""Replicas whose hosts' clocks differ by minutes: the database's time is the judge."""
+"""Replicas whose hosts' clocks differ by minutes: the database's time decides."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from relabel_service.server.auth import Caller
 from relabel_service.server.service import LeaseService
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from tests.support.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
-from tests.support.history import ACCEPTED, History, Hold, lease_end
+from tests.support.history import ACCEPTED, History, LeaseSpan, lease_end
 from tests.support.people import Person, stats
 from tests.support.stores import new_queue_url
 
@@ -75,15 +75,17 @@ def test_no_item_is_held_twice_and_no_answer_lost_when_clocks_differ(
                 if counts.num_open == counts.num_leased == 0 or calls > 10_000:
                     return
                 continue
-            for place, lease in enumerate(leases):
+            for index, lease in enumerate(leases):
                 calls += 1
                 service, skew = replicas[calls % 2]
                 ends = lease_end(lease)
-                if (calls + place) % 5 == 0:
-                    history.holds.append(Hold(lease.item.rank, name, received, ends))
+                if (calls + index) % 5 == 0:
+                    history.spans.append(LeaseSpan(lease.item.rank, name, received, ends))
                     continue
-                history.holds.append(
-                    Hold(lease.item.rank, name, received, max(received, min(time.time(), ends)))
+                history.spans.append(
+                    LeaseSpan(
+                        lease.item.rank, name, received, max(received, min(time.time(), ends))
+                    )
                 )
                 with skewed(skew):
                     status = Person(service, name).say(lease, "spam")

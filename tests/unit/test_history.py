@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.history import History, Hold
+from tests.support.history import History, LeaseSpan
 
 
 def row(rank: int, labeler: str, label: str) -> dict[str, Any]:
@@ -13,7 +13,7 @@ def row(rank: int, labeler: str, label: str) -> dict[str, Any]:
 
 def sound() -> History:
     return History(
-        holds=[Hold(0, "ann", 0.0, 1.0), Hold(0, "bob", 1.0, 2.0)],
+        spans=[LeaseSpan(0, "ann", 0.0, 1.0), LeaseSpan(0, "bob", 1.0, 2.0)],
         accepted=[(0, "bob", "ham")],
         unknown=[(1, "ann", "spam")],
     )
@@ -35,11 +35,11 @@ def test_a_sound_history_passes_whatever_became_of_what_failed(stored: list[Any]
     ],
 )
 def test_results_that_break_a_promise_are_told(stored: list[Any], fault: str) -> None:
-    assert any(fault in told for told in sound().faults(stored, votes_required=1))
+    assert any(fault in message for message in sound().faults(stored, votes_required=1))
 
 
 def test_leases_at_once_are_told() -> None:
     history = sound()
-    history.holds.append(Hold(0, "cyd", 0.5, 0.6))
+    history.spans.append(LeaseSpan(0, "cyd", 0.5, 0.6))
     faults = history.faults([row(0, "bob", "ham")], votes_required=1)
     assert faults == ["2 leases at once on 0"]

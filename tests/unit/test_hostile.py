@@ -1,4 +1,4 @@
-"""Whatever a caller sends, the answer is the caller's fault or none."""
+"""Whatever a caller sends, an error is the caller's fault."""
 
 import base64
 import random

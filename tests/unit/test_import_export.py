@@ -1,4 +1,4 @@
-"""Imports and publishing tell how far they are and why they stopped, and go on when mended."""
+"""Imports and publishing show how far they are and why they stopped, and go on when repaired."""
 
 import shutil
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_what_stops_an_import_is_told_until_it_is_mended(
     slow: LeaseService, tmp_path: Path
 ) -> None:
     shutil.move(tmp_path / "findings", tmp_path / "moved")
-    for _ in range(2):  # told to everybody who looks, and not only once
+    for _ in range(2):  # shown to everybody who looks, more than once
         stopped = get(slow)
         assert (stopped.state, stopped.num_imported) == (IMPORTING, 4)
         assert stopped.failure.reason == "NOT_FOUND"
@@ -84,7 +84,7 @@ def test_an_import_goes_on_in_steps_of_another_size(
         campaign = get(slow)
     while campaign.state == IMPORTING:
         campaign = get(slow)
-    assert [one.item.rank for one in Person(slow, "ann").lease(100)] == list(range(10))
+    assert [lease.item.rank for lease in Person(slow, "ann").lease(100)] == list(range(10))
 
 
 def test_an_import_goes_on_when_the_log_lists_the_files_in_another_order(
@@ -104,7 +104,7 @@ def test_an_import_goes_on_when_the_log_lists_the_files_in_another_order(
     DeltaTable(uri).create_checkpoint()  # the log is read from elsewhere now
     while get(service).state == IMPORTING:
         pass
-    assert [one.item.rank for one in Person(service, "ann").lease(100)] == list(range(4))
+    assert [lease.item.rank for lease in Person(service, "ann").lease(100)] == list(range(4))
 
 
 def test_rows_as_large_as_pictures_are_imported_a_few_at_a_time(
@@ -160,17 +160,17 @@ def test_publishing_tells_how_far_it_is(
     ann = Person(service, "ann")
     for lease in ann.lease(5):
         ann.say(lease, "spam")
-    told: list[tuple[int, int]] = []
+    seen: list[tuple[int, int]] = []
     watched = results_stream._row
 
-    def row(*given: Any) -> dict[str, Any]:
+    def row(*arguments: Any) -> dict[str, Any]:
         campaign = get(service)
-        told.append((campaign.num_published, campaign.num_answers))
-        return watched(*given)
+        seen.append((campaign.num_published, campaign.num_answers))
+        return watched(*arguments)
 
     monkeypatch.setattr(results_stream, "_row", row)
     finalize(service, tmp_path / "results")
-    assert told == [(0, 5), (0, 5), (2, 5), (2, 5), (4, 5)]
+    assert seen == [(0, 5), (0, 5), (2, 5), (2, 5), (4, 5)]
 
 
 def test_gold_and_audit_tables_are_looked_at_before_a_campaign_is_made(
@@ -182,13 +182,13 @@ def test_gold_and_audit_tables_are_looked_at_before_a_campaign_is_made(
     schema = schemas.FINDINGS.append(pa.field("gold_label", pa.string()))
     rows = pa.Table.from_pylist([finding(0) | {"gold_label": "eggs"}], schema)
     delta.append_once(strange, rows, app_id="run")
-    for settings, told in (
+    for settings, message in (
         ({"gold": {"uri": strange, "run_id": "run", "rate": 0.1}}, "'eggs' in row 'row-0'"),
         ({"gold": {"uri": uri, "run_id": "run", "rate": 0.1}}, "no column gold_label"),
         ({"gold": {"uri": uri, "run_id": "none", "rate": 0.1}}, "no run 'none'"),
         ({"audit": {"uri": "nowhere", "run_id": "run", "population": 9}}, "nowhere"),
     ):
-        with pytest.raises(InvalidInput, match=told) as refused:
+        with pytest.raises(InvalidInput, match=message) as refused:
             service.CreateCampaign(create_request(uri, **settings), ADMIN)
         assert refused.value.violations[0].field.startswith(f"campaign.{next(iter(settings))}")
     with pytest.raises(NotFound):

@@ -42,7 +42,7 @@ def test_whoever_waits_takes_the_next_step(slow: LeaseService) -> None:
     assert get(slow).num_imported == 8
     assert get(slow).num_imported == 10
     assert get(slow).state == ACTIVE
-    assert [one.item.rank for one in Person(slow, "ann").lease(100)] == list(range(10))
+    assert [lease.item.rank for lease in Person(slow, "ann").lease(100)] == list(range(10))
 
 
 def test_an_import_goes_on_after_a_crash_in_a_step(

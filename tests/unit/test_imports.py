@@ -1,4 +1,4 @@
-"""Imports go one way: jobs -> cluster -> relabel_service, and the light half stays light.
+"""Imports go one way: jobs -> cluster -> relabel_service, and so inside each; light stays light.
 
 The rules are read from the source with ast, so they hold for code that no test runs and
 for folders that do not exist yet; one fresh interpreter shows what a client really loads.
@@ -7,7 +7,7 @@ for folders that do not exist yet; one fresh interpreter shows what a client rea
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,19 @@ FORBIDDEN = {
     "cluster": {"jobs", "tests", "bench"},
     "jobs": {"tests", "bench"},
 }
+
+# Folders and files of each top-level folder: one may import those that stand after it.
+ORDER = {
+    "jobs": ("train", "mine", "merge", "pattern", "policy", "self_refine", "loop", "common"),
+    "cluster": (
+        "similar", "mining", "versions", "inference", "training", "data", "engine", "tasks",
+        "models", "scores", "io", "interfaces",
+    ),
+    "relabel_service": (
+        "simulated_labeler", "cli", "client", "server", "queue", "votes", "tables", "decisions",
+        "tasks", "media", "wire", "errors", "v1",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,98 @@ def imports_under(folder: str) -> list[Import]:
 def test_imports_go_one_way(folder: str) -> None:
     wrong = [str(one) for one in imports_under(folder) if one.top in FORBIDDEN[folder]]
     assert wrong == []
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for top in ORDER for path in (ROOT / top).rglob("*.py")}
+
+
+def dependencies(module: str) -> set[str]:
+    """This project's modules that a module imports, wherever in its file.
+
+    `from a import b` is a.b where that is a module, and otherwise a; that importing a.b runs
+    a's __init__ does not count.
+    """
+    path, targets = MODULES[module], set[str]()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = _modules(node, path)
+        if isinstance(node, ast.ImportFrom):
+            base, *members = names
+            names = [member if member in MODULES else base for member in members]
+        targets.update(names)
+    return (targets & MODULES.keys()) - {module}
+
+
+def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
+    """Groups of nodes each of which can be reached from each other one."""
+
+    def reach(start: str) -> set[str]:
+        seen, todo = set[str](), [start]
+        while todo:
+            for node in edges.get(todo.pop(), set()) - seen:
+                seen.add(node)
+                todo.append(node)
+        return seen
+
+    reached = {node: reach(node) for node in edges}
+    groups = {
+        tuple(sorted(other for other in reached[node] if node in reached.get(other, ())))
+        for node in edges
+        if node in reached[node]
+    }
+    return sorted(map(list, groups))
+
+
+EDGES = {module: dependencies(module) for module in MODULES}
+
+
+def children_graph(folder: str) -> dict[str, set[str]]:
+    """Which children (files and folders) of a package import which; "" is its __init__."""
+
+    def child(module: str) -> str:
+        return module.removeprefix(folder).strip(".").partition(".")[0]
+
+    inside = [module for module in MODULES if module == folder or module.startswith(f"{folder}.")]
+    graph: dict[str, set[str]] = {child(module): set() for module in inside}
+    for module in inside:
+        graph[child(module)] |= {child(other) for other in EDGES[module] if other in inside}
+    return {name: others - {name} for name, others in graph.items()}
+
+
+def test_no_file_imports_itself_in_a_circle() -> None:
+    assert circles(EDGES) == []
+
+
+@pytest.mark.parametrize(
+    "folder", [name for name, path in MODULES.items() if path.name == "__init__.py"]
+)
+def test_no_folder_imports_itself_in_a_circle(folder: str) -> None:
+    # Where a package's __init__ is a front door or a table of what it holds, it imports its own
+    # files; others import it, so it is a child like the others.
+    assert circles(children_graph(folder)) == []
+
+
+@pytest.mark.parametrize("top", ORDER)
+def test_folders_import_downwards_only(top: str) -> None:
+    graph = children_graph(top)
+    order = {name: number for number, name in enumerate(ORDER[top])}
+    assert graph.keys() - {""} == order.keys()
+    upwards = [
+        f"{top}.{name} imports {top}.{other}"
+        for name, others in graph.items()
+        for other in others
+        if name and (not other or order[other] < order[name])
+    ]
+    assert upwards == []
+
+
+def test_circles_are_seen() -> None:
+    edges = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a", "e"}, "e": set[str]()}
+    assert circles(edges) == [["b", "c"]]
 
 
 def test_only_serve_imports_ray() -> None:

@@ -1,4 +1,4 @@
-"""Gold items, blind answers and the audit sample, and the intervals made of them."""
+"""Gold items, blind labels and the audit sample, and the intervals made of them."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
-from relabel_service.client import accept
+from relabel_service import accept
 from relabel_service.errors import InvalidInput
 from relabel_service.server.auth import Caller
 from relabel_service.tables import delta, schemas
@@ -21,8 +21,8 @@ from tests.support.people import Person, stats
 @pytest.mark.parametrize(("num", "total"), [(0, 1), (1, 1), (3, 10), (50, 50), (417, 1000)])
 def test_shares_have_wilsons_interval(num: int, total: int) -> None:
     expected = binomtest(num, total).proportion_ci(method="wilson")
-    found = intervals.share(num, total)
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    estimate = intervals.share(num, total)
+    assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_nothing_counted_is_nothing_known() -> None:
@@ -33,17 +33,19 @@ def test_nothing_counted_is_nothing_known() -> None:
 
 def test_the_difference_of_shares_is_newcombes() -> None:
     # Newcombe 1998, table II, method 10: 56/70 - 48/80
-    found = intervals.difference(intervals.share(56, 70), intervals.share(48, 80))
-    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+    estimate = intervals.difference(intervals.share(56, 70), intervals.share(48, 80))
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx(
+        (0.2, 0.0524, 0.3339), abs=1e-4
+    )
 
 
 def test_what_is_left_is_the_samples_share_of_all() -> None:
     left = intervals.errors_left(intervals.share(10, 100), 5000)
     assert left.value == pytest.approx(500)
     assert left.low < 500 < left.high
-    found = intervals.recall(1500, left)
-    assert found.value == pytest.approx(0.75)
-    assert found.low < 0.75 < found.high
+    estimate = intervals.recall(1500, left)
+    assert estimate.value == pytest.approx(0.75)
+    assert estimate.low < 0.75 < estimate.high
 
 
 def gold(folder: Path, num: int) -> campaigns_pb2.Gold:
@@ -58,18 +60,18 @@ def test_gold_items_are_mixed_in_and_measure_labelers(start: Start, tmp_path: Pa
     service = start(num_items=40, gold=gold(tmp_path, 10))
     ann, bob = Person(service, "ann"), Person(service, "bob")
     mixed = ann.lease(40)
-    known = [one for one in mixed if one.item.row_id.startswith("gold")]
+    controls = [lease for lease in mixed if lease.item.row_id.startswith("gold")]
     assert len(mixed) == 40
-    assert len(known) == 10  # of 40 draws at one half, ten or more
-    shown = {(one.item.rank, one.item.suspicion, one.item.reason) for one in mixed}
+    assert len(controls) == 10  # of 40 draws at one half, ten or more
+    shown = {(lease.item.rank, lease.item.suspicion, lease.item.reason) for lease in mixed}
     assert shown == {(0, 0.0, "")}  # nothing sets gold apart
-    for place, lease in enumerate(known):
-        ann.say(lease, "spam" if place < 7 else "ham")
-    again = [one for one in bob.lease(40) if one.item.row_id.startswith("gold")]
+    for index, lease in enumerate(controls):
+        ann.say(lease, "spam" if index < 7 else "ham")
+    again = [lease for lease in bob.lease(40) if lease.item.row_id.startswith("gold")]
     assert 0 < len(again) <= 10  # everybody may get the same gold
     counts = stats(service)
     assert (counts.num_items, counts.num_results) == (40, 0)
-    [line] = [one for one in counts.labelers if one.labeler == "ann"]
+    [line] = [line for line in counts.labelers if line.labeler == "ann"]
     assert (line.gold_right.num, line.gold_right.total) == (7, 10)
     assert line.gold_right.low < 0.7 < line.gold_right.high
 
@@ -78,23 +80,23 @@ def test_labelers_are_not_told_what_measures_them(start: Start, tmp_path: Path) 
     service = start(num_items=4, gold=gold(tmp_path, 2), votes_required=2)
     Person(service, "ann").label_next("spam")
     Person(service, "bob").label_next("spam")
-    told = stats(service, Caller("ann"))
-    assert [one.labeler for one in told.labelers] == ["ann"]
-    assert not told.labelers[0].HasField("gold_right")
-    assert not told.HasField("audit_errors")
+    own = stats(service, Caller("ann"))
+    assert [line.labeler for line in own.labelers] == ["ann"]
+    assert not own.labelers[0].HasField("gold_right")
+    assert not own.HasField("audit_errors")
 
 
 def test_the_pull_of_suggestions_is_measured_on_blind_answers(start: Start) -> None:
     service = start(num_items=60, blind_share=0.5)
     ann = Person(service, "ann")
     leases = ann.lease(60)
-    blind = [one for one in leases if not one.item.suggestions]
-    seen = [one for one in leases if one.item.suggestions]
+    blind = [lease for lease in leases if not lease.item.suggestions]
+    seen = [lease for lease in leases if lease.item.suggestions]
     assert 15 < len(blind) < 45
     for lease in seen:
         assert ann.say(lease, "spam")  # as suggested
-    for place, lease in enumerate(blind):
-        assert ann.say(lease, "spam" if place % 2 else "ham")
+    for index, lease in enumerate(blind):
+        assert ann.say(lease, "spam" if index % 2 else "ham")
     counts = stats(service)
     assert (counts.agree_shown.num, counts.agree_shown.total) == (len(seen), len(seen))
     assert (counts.agree_blind.num, counts.agree_blind.total) == (len(blind) // 2, len(blind))
@@ -132,15 +134,15 @@ def test_the_audit_sample_tells_how_many_errors_are_left(start: Start, tmp_path:
 
 def test_labelers_agreement_with_others_is_counted_in_pairs(start: Start) -> None:
     service = start(num_items=2, votes_required=3)
-    for name, answers in (
+    for name, labels in (
         ("ann", ["spam", "spam"]),
         ("bob", ["spam", "spam"]),
         ("cyd", ["ham", "spam"]),
     ):
         person = Person(service, name)
-        for lease, answer in zip(person.lease(2), answers, strict=True):
-            person.say(lease, answer)
-    lines = {one.labeler: one.agree_others for one in stats(service).labelers}
+        for lease, label in zip(person.lease(2), labels, strict=True):
+            person.say(lease, label)
+    lines = {line.labeler: line.agree_others for line in stats(service).labelers}
     assert [(lines[name].num, lines[name].total) for name in ("ann", "bob", "cyd")] == [
         (3, 4), (3, 4), (2, 4)
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Answers are held against the very item they are about, before they are taken."""
+"""Labels are checked against the very item they are about, before they are accepted."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from relabel_service.client import confirm, relabel
+from relabel_service import confirm, relabel
 from relabel_service.errors import InvalidInput
 from relabel_service.media.fetch import data_uri
 from relabel_service.server.service import LeaseService
@@ -24,13 +24,13 @@ PICTURE = data_uri(encode(np.zeros((10, 20), np.uint8)), "image/png")  # 20 wide
 
 
 def spans(*ends: int) -> labels_pb2.Label:
-    found = [labels_pb2.Span(start=0, end=end, class_name="PER") for end in ends]
-    return labels_pb2.Label(spans=labels_pb2.SpansLabel(spans=found))
+    spans = [labels_pb2.Span(start=0, end=end, class_name="PER") for end in ends]
+    return labels_pb2.Label(spans=labels_pb2.SpansLabel(spans=spans))
 
 
 def box(x_max: float, y_max: float) -> labels_pb2.Label:
-    one = labels_pb2.Box(x_min=0, y_min=0, x_max=x_max, y_max=y_max, class_name="PER")
-    return labels_pb2.Label(boxes=labels_pb2.BoxesLabel(boxes=[one]))
+    box = labels_pb2.Box(x_min=0, y_min=0, x_max=x_max, y_max=y_max, class_name="PER")
+    return labels_pb2.Label(boxes=labels_pb2.BoxesLabel(boxes=[box]))
 
 
 CASES: list[tuple[str, str, labels_pb2.Label, labels_pb2.Label, str]] = [
@@ -39,9 +39,9 @@ CASES: list[tuple[str, str, labels_pb2.Label, labels_pb2.Label, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("task", "content", "fits", "leaves", "told"), CASES)
+@pytest.mark.parametrize(("task", "content", "valid", "invalid", "message"), CASES)
 def test_a_label_that_leaves_its_item_is_refused_by_field(
-    start: Start, tmp_path: Path, task: str, content: str, fits: Any, leaves: Any, told: str
+    start: Start, tmp_path: Path, task: str, content: str, valid: Any, invalid: Any, message: str
 ) -> None:
     rows = [
         finding(rank, task=task, content=content, unit="PER", human_label="[]", suggestions=[])
@@ -54,11 +54,11 @@ def test_a_label_that_leaves_its_item_is_refused_by_field(
     service.CreateCampaign(create_request(uri), ADMIN)
     ann = Person(service, "ann")
     first, second, third = ann.lease(3)
-    with pytest.raises(InvalidInput, match=told) as refused:
-        ann.submit([confirm(first), relabel(second, leaves), relabel(third, fits)])
-    assert [one.field for one in refused.value.violations] == ["results[1].label"]
-    answers = [confirm(first), relabel(second, fits), relabel(third, fits)]
-    assert ann.submit(answers) == [ACCEPTED] * 3  # nothing of the refused request was kept
+    with pytest.raises(InvalidInput, match=message) as refused:
+        ann.submit([confirm(first), relabel(second, invalid), relabel(third, valid)])
+    assert [violation.field for violation in refused.value.violations] == ["results[1].label"]
+    results = [confirm(first), relabel(second, valid), relabel(third, valid)]
+    assert ann.submit(results) == [ACCEPTED] * 3  # nothing of the refused request was kept
 
 
 def test_what_lies_at_an_address_is_not_fetched_to_judge_an_answer() -> None:
@@ -68,6 +68,6 @@ def test_what_lies_at_an_address_is_not_fetched_to_judge_an_answer() -> None:
         assert task.incompatible_label(boxes, task.content_to_wire(content)) is None
 
 
-@pytest.mark.parametrize("task", [one for one in TASKS.values() if not one.refers_to_content])
+@pytest.mark.parametrize("task", [task for task in TASKS.values() if not task.refers_to_content])
 def test_labels_that_name_no_part_of_their_content_suit_any(task: Any) -> None:
     assert task.incompatible_label("label", items_pb2.Content()) is None

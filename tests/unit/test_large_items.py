@@ -1,4 +1,4 @@
-"""Items of any size: no answer passes the message limit, and what is left out is read by name."""
+"""Items of any size: no response exceeds the limit, and what is left out is read by name."""
 
 import tempfile
 from pathlib import Path
@@ -45,12 +45,12 @@ def service(start: Start, tmp_path: Path) -> LeaseService:
 def test_a_large_item_neither_breaks_nor_cuts_its_batch(service: LeaseService) -> None:
     ann = Person(service, "ann")
     taken = ann.lease(6)
-    assert [one.item.row_id for one in taken] == [f"row-{rank}" for rank in range(6)]
-    large = [one for one in taken if one.item.num_bytes]
-    assert [one.item.row_id for one in large] == ["row-1", "row-3", "row-5"]
-    assert not any(one.item.HasField("content") for one in large)
-    whole = [read(ann, one.item.name) for one in large]
-    assert [one.content.text.text for one in whole] == ["text " * 5000, "text " * 5000, "text 5"]
+    assert [lease.item.row_id for lease in taken] == [f"row-{rank}" for rank in range(6)]
+    large = [lease for lease in taken if lease.item.num_bytes]
+    assert [lease.item.row_id for lease in large] == ["row-1", "row-3", "row-5"]
+    assert not any(lease.item.HasField("content") for lease in large)
+    whole = [read(ann, lease.item.name) for lease in large]
+    assert [item.content.text.text for item in whole] == ["text " * 5000, "text " * 5000, "text 5"]
     assert whole[2].human_label.class_label.class_name == "ham" * 5000
     assert whole[0].suggestions[0].label.class_label.class_name == "spam"
     assert whole[0].rank == 1
@@ -75,9 +75,9 @@ def test_reading_shows_no_more_than_the_lease_does(start: Start, tmp_path: Path)
     start(num_items=3, blind_share=1.0, gold={"uri": gold(tmp_path), "run_id": "run", "rate": 0.5})
     service = LeaseService(start.store, limits=Limits(max_item_bytes=1))
     ann = Person(service, "ann")
-    for one in ann.lease(3):
-        whole = read(ann, one.item.name)
-        assert whole.name == one.item.name
+    for lease in ann.lease(3):
+        whole = read(ann, lease.item.name)
+        assert whole.name == lease.item.name
         assert not whole.suggestions
         assert (whole.suspicion, whole.rank, whole.reason) == (0.0, 0, "")
 
@@ -122,7 +122,7 @@ def test_no_answer_is_larger_than_the_limit(
         service = LeaseService(store, limits=limits)
         service.CreateCampaign(create_request(uri), ADMIN)
         request = rpc.LeaseItemsRequest(parent=CAMPAIGN, max_items=99, request_id=request_id())
-        answer = service.LeaseItems(request, Person(service, "ann").caller)
-        assert len(answer.leases) == 1 or answer.ByteSize() <= max_bytes
-        assert all(one.item.ByteSize() <= max(max_item_bytes, 400) for one in answer.leases)
+        response = service.LeaseItems(request, Person(service, "ann").caller)
+        assert len(response.leases) == 1 or response.ByteSize() <= max_bytes
+        assert all(lease.item.ByteSize() <= max(max_item_bytes, 400) for lease in response.leases)
         store.close()

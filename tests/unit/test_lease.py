@@ -18,10 +18,10 @@ CLOSED = leases_pb2.RESULT_STATUS_CLOSED
 def test_a_waiting_request_gets_what_comes_free_and_then_always_that(start: Start) -> None:
     service = start(num_items=1)
     ann, bob = Person(service, "ann"), Person(service, "bob")
-    [held] = ann.lease()
+    [lease] = ann.lease()
     request = rpc.LeaseItemsRequest(parent=CAMPAIGN, request_id=request_id(), wait={"seconds": 9})
     assert not service.LeaseItems(request, bob.caller, may_wait=True).leases
-    ann.release([held])
+    ann.release([lease])
     first = service.LeaseItems(request, bob.caller, may_wait=True)
     assert len(first.leases) == 1
     assert service.LeaseItems(request, bob.caller) == first
@@ -33,9 +33,9 @@ def test_a_stream_keeps_its_caller_supplied(start: Start) -> None:
     request = rpc.StreamLeasesRequest(parent=CAMPAIGN, max_outstanding=2)
 
     def more() -> list[leases_pb2.Lease]:
-        found = service.next_leases(request, ann.caller)
-        assert found is not None
-        return list(found.leases)
+        response = service.next_leases(request, ann.caller)
+        assert response is not None
+        return list(response.leases)
 
     first, second = more()
     assert more() == []
@@ -56,22 +56,22 @@ def test_an_item_given_back_with_delay_comes_again_when_it_has_passed(start: Sta
     ann, bob = Person(service, "ann"), Person(service, "bob")
     [worst] = ann.lease()
     assert ann.release([worst], delay={"seconds": 60}) == 1
-    assert [one.item.rank for one in bob.lease(2)] == [1]
+    assert [lease.item.rank for lease in bob.lease(2)] == [1]
     assert stats(service).num_open == 1
     start.clock.now += 61
-    assert [one.item.rank for one in ann.lease(2)] == [0]
+    assert [lease.item.rank for lease in ann.lease(2)] == [0]
 
 
 def test_a_paused_campaign_takes_answers_and_gives_nothing_out(start: Start) -> None:
     service = start()
     ann = Person(service, "ann")
-    [held] = ann.lease()
+    [lease] = ann.lease()
     paused = move(service, "Pause")
     assert paused.state == campaigns_pb2.CAMPAIGN_STATE_PAUSED
     assert move(service, "Pause") == paused
     with pytest.raises(WrongState, match="paused"):
         ann.lease()
-    assert ann.say(held, "spam") == ACCEPTED
+    assert ann.say(lease, "spam") == ACCEPTED
     assert move(service, "Resume").state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE
     assert len(ann.lease()) == 1
 
@@ -79,9 +79,9 @@ def test_a_paused_campaign_takes_answers_and_gives_nothing_out(start: Start) -> 
 def test_a_closed_campaign_takes_nothing_for_good(start: Start) -> None:
     service = start()
     ann = Person(service, "ann")
-    [held] = ann.lease()
+    [lease] = ann.lease()
     move(service, "Close")
-    assert ann.say(held, "spam") == CLOSED
+    assert ann.say(lease, "spam") == CLOSED
     with pytest.raises(WrongState, match="closed"):
         move(service, "Resume")
 

@@ -127,12 +127,16 @@ def test_weighing_labelers_and_model_beats_counting_votes() -> None:
     decided, quality = crowdlab(votes, findings)
 
     def accuracy(decisions: pa.Table) -> float:
-        found: dict[str, str] = {row["id"]: row["new_label"] for row in decisions.to_pylist()}
-        return sum(found.get(key) == truth for key, truth in truths.items()) / float(len(truths))
+        decided: dict[str, str] = {row["id"]: row["new_label"] for row in decisions.to_pylist()}
+        return sum(decided.get(key) == truth for key, truth in truths.items()) / float(len(truths))
 
     assert accuracy(decided) > accuracy(majority(votes)) + 0.05
-    known = dict(zip(quality["labeler"].to_pylist(), quality["quality"].to_pylist(), strict=True))
-    assert min(known["ann"], known["bob"], known["cyd"]) > max(known["dan"], known["eve"])
+    quality_of = dict(
+        zip(quality["labeler"].to_pylist(), quality["quality"].to_pylist(), strict=True)
+    )
+    assert min(quality_of["ann"], quality_of["bob"], quality_of["cyd"]) > max(
+        quality_of["dan"], quality_of["eve"]
+    )
     assert sum(quality["num_votes"].to_pylist()) == votes.num_rows
 
 

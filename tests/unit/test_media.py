@@ -32,13 +32,13 @@ def test_bytes_survive_the_text_form_and_the_wire(data: bytes) -> None:
 
 def test_equal_files_have_equal_text_forms_however_they_are_given() -> None:
     text = base64.b64encode(PICTURE).decode()
-    given = [
+    values = [
         PICTURE,
         f"data:image/png;base64,{text}",
         f"data:image/jpeg;base64,{text}",  # the bytes say what they are, not the sender
         {"bytes": PICTURE, "path": "a.png"},
     ]
-    assert {fetch.read_media("image", one, images.media_type) for one in given} == {
+    assert {fetch.read_media("image", value, images.media_type) for value in values} == {
         f"data:image/png;base64,{text}"
     }
 
@@ -54,26 +54,26 @@ def test_an_address_stays_an_address(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (None, "image: is NoneType"),
         (b"", "image: is empty"),
         ("", "image: is empty"),
         (7, "image: is int"),
-        (b"no picture", "image: is no readable picture"),
-        (PICTURE[:70], "image: is no readable picture"),
+        (b"no picture", "image: is not a readable picture"),
+        (PICTURE[:70], "image: is not a readable picture"),
         ("pictures/1.png", "image: 'pictures/1.png' is a relative path"),
         ("/nowhere/1.png", "image: '/nowhere/1.png' cannot be read"),
         ("gopher://host/1.png", "image: 'gopher://host/1.png' cannot be read"),
-        ("data:image/png,plain", "image: 'data:image/png,plain' is no data: URI"),
-        ("data:image/png;base64,@", "image: 'data:image/png;base64,@' is no data: URI"),
+        ("data:image/png,plain", "image: 'data:image/png,plain' is not a data: URI"),
+        ("data:image/png;base64,@", "image: 'data:image/png;base64,@' is not a data: URI"),
         ({"bytes": None, "path": None}, "image: is NoneType"),
     ],
 )
-def test_media_of_no_use_is_refused_by_name(value: object, told: str) -> None:
+def test_media_of_no_use_is_refused_by_name(value: object, message: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         fetch.read_media("image", value, images.media_type)
-    assert str(refused.value).startswith(told)
+    assert str(refused.value).startswith(message)
     assert ";" in str(refused.value)  # a next step follows
 
 
@@ -111,7 +111,7 @@ def test_sounds_of_any_container_become_one_channel(
 
 @pytest.mark.parametrize("data", [b"no sound", b"RIFF\x00\x00\x00\x00WAVE"])
 def test_a_broken_sound_is_refused(data: bytes) -> None:
-    with pytest.raises(InvalidInput, match="is no readable sound"):
+    with pytest.raises(InvalidInput, match="is not a readable sound"):
         audio.media_type(data)
 
 

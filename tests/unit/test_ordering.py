@@ -25,7 +25,7 @@ def begun(start: Start, folder: Path, rows: list[dict[str, Any]], order: str) ->
 
 
 def ranks(service: LeaseService, max_items: int = 100) -> list[int]:
-    return [one.item.rank for one in Person(service, "ann").lease(max_items)]
+    return [lease.item.rank for lease in Person(service, "ann").lease(max_items)]
 
 
 def test_by_class_the_class_of_the_worst_item_comes_first(start: Start, tmp_path: Path) -> None:

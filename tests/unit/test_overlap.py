@@ -38,9 +38,9 @@ def test_an_item_in_dispute_at_the_cap_goes_to_an_adjudicator(start: Start) -> N
     Person(service, "bob").label_next("ham")
     assert stats(service).num_escalated == 1
     assert Person(service, "cyd").lease() == []
-    score = Person(service, "judy", "adjudicator")
-    assert score.lease() == []  # nothing to label
-    score.label_next("ham", adjudicate=True)
+    judy = Person(service, "judy", "adjudicator")
+    assert judy.lease() == []  # nothing to label
+    judy.label_next("ham", adjudicate=True)
     assert (stats(service).num_done, stats(service).num_escalated) == (1, 0)
 
 
@@ -48,9 +48,9 @@ def test_what_an_adjudicator_cannot_judge_waits_for_another(start: Start) -> Non
     service = start(num_items=1)
     Person(service, "ann").label_next("escalate")
     judy, joan = (Person(service, name, "adjudicator") for name in ("judy", "joan"))
-    [held] = judy.lease(adjudicate=True)
+    [lease] = judy.lease(adjudicate=True)
     assert joan.lease(adjudicate=True) == []
-    judy.say(held, "skip")
+    judy.say(lease, "skip")
     assert judy.lease(adjudicate=True) == []
     joan.label_next("spam", adjudicate=True)
     assert stats(service).num_done == 1
@@ -62,9 +62,9 @@ def test_an_adjudicators_lost_item_goes_to_the_next(start: Start) -> None:
     judy, joan = (Person(service, name, "adjudicator") for name in ("judy", "joan"))
     [late] = judy.lease(adjudicate=True)
     start.clock.now += 301
-    [held] = joan.lease(adjudicate=True)
+    [lease] = joan.lease(adjudicate=True)
     assert judy.say(late, "spam") != ACCEPTED
-    assert joan.say(held, "spam") == ACCEPTED
+    assert joan.say(lease, "spam") == ACCEPTED
 
 
 def test_only_an_adjudicator_adjudicates(start: Start) -> None:

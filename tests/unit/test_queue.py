@@ -20,7 +20,7 @@ CLOSED = leases_pb2.RESULT_STATUS_CLOSED
 CONFIRM = leases_pb2.DECISION_CONFIRM
 
 
-def lease(service: LeaseService, labeler: str, max_items: int = 1) -> list[leases_pb2.Lease]:
+def lease_items(service: LeaseService, labeler: str, max_items: int = 1) -> list[leases_pb2.Lease]:
     request = rpc.LeaseItemsRequest(parent=CAMPAIGN, max_items=max_items, request_id=request_id())
     return list(service.LeaseItems(request, Caller(labeler)).leases)
 
@@ -46,24 +46,24 @@ def finalize(service: LeaseService, uri: Path, etag: str = "") -> campaigns_pb2.
 
 def test_items_are_leased_worst_first_and_to_one_labeler_only(start: Start) -> None:
     service = start(num_items=3)
-    assert [one.item.rank for one in lease(service, "ann", 2)] == [0, 1]
-    assert [one.item.rank for one in lease(service, "bob", 9)] == [2]
-    assert lease(service, "ann", 9) == []
+    assert [lease.item.rank for lease in lease_items(service, "ann", 2)] == [0, 1]
+    assert [lease.item.rank for lease in lease_items(service, "bob", 9)] == [2]
+    assert lease_items(service, "ann", 9) == []
 
 
 def test_a_lease_cannot_be_accepted_twice(start: Start) -> None:
     service = start()
-    [held] = lease(service, "ann")
-    assert submit(service, "ann", held.token) == [ACCEPTED]
-    assert submit(service, "ann", held.token) == [STALE]
+    [lease] = lease_items(service, "ann")
+    assert submit(service, "ann", lease.token) == [ACCEPTED]
+    assert submit(service, "ann", lease.token) == [STALE]
     assert stats(service).num_results == 1
 
 
 def test_a_token_is_stale_once_the_expired_item_went_to_another(start: Start) -> None:
     service = start(num_items=1)
-    [old] = lease(service, "ann")
+    [old] = lease_items(service, "ann")
     start.clock.now += 301
-    [new] = lease(service, "bob")
+    [new] = lease_items(service, "bob")
     assert new.num_earlier_attempts == 1
     assert submit(service, "ann", old.token) == [STALE]
     assert submit(service, "bob", new.token) == [ACCEPTED]
@@ -71,58 +71,60 @@ def test_a_token_is_stale_once_the_expired_item_went_to_another(start: Start) ->
 
 def test_late_work_that_nobody_else_took_is_kept(start: Start) -> None:
     service = start(num_items=1)
-    [held] = lease(service, "ann")
+    [lease] = lease_items(service, "ann")
     start.clock.now += 301
-    assert submit(service, "ann", held.token) == [ACCEPTED]
+    assert submit(service, "ann", lease.token) == [ACCEPTED]
 
 
 def test_a_token_of_another_labeler_is_refused(start: Start) -> None:
     service = start()
-    [held] = lease(service, "ann")
-    assert submit(service, "bob", held.token) == [STALE]
-    assert submit(service, "ann", held.token) == [ACCEPTED]
+    [lease] = lease_items(service, "ann")
+    assert submit(service, "bob", lease.token) == [STALE]
+    assert submit(service, "ann", lease.token) == [ACCEPTED]
 
 
 def test_extension_holds_an_item_beyond_its_first_expiry(start: Start) -> None:
     service = start(num_items=1)
-    [held] = lease(service, "ann")
+    [lease] = lease_items(service, "ann")
     start.clock.now += 200
     extend = rpc.ExtendLeasesRequest(
-        parent=CAMPAIGN, tokens=[held.token, "unknown"], request_id=request_id()
+        parent=CAMPAIGN, tokens=[lease.token, "unknown"], request_id=request_id()
     )
     kept, lost = service.ExtendLeases(extend, Caller("ann")).outcomes
     assert kept.expire_time.seconds == start.clock.now + 300
     assert not lost.HasField("expire_time")
     start.clock.now += 200
-    assert lease(service, "bob") == []
+    assert lease_items(service, "bob") == []
 
 
 def test_a_released_item_goes_to_the_next_labeler(start: Start) -> None:
     service = start(num_items=1)
-    [held] = lease(service, "ann")
+    [lease] = lease_items(service, "ann")
     release = rpc.ReleaseLeasesRequest(
-        parent=CAMPAIGN, tokens=[held.token], request_id=request_id()
+        parent=CAMPAIGN, tokens=[lease.token], request_id=request_id()
     )
     assert service.ReleaseLeases(release, Caller("ann")).num_released == 1
-    assert [one.item.rank for one in lease(service, "bob")] == [0]
-    assert submit(service, "ann", held.token) == [STALE]
+    assert [lease.item.rank for lease in lease_items(service, "bob")] == [0]
+    assert submit(service, "ann", lease.token) == [STALE]
 
 
 def test_votes_come_from_different_labelers(start: Start) -> None:
     service = start(num_items=1, votes_required=2)
-    [ann] = lease(service, "ann")
-    assert lease(service, "ann") == []
-    [bob] = lease(service, "bob")
-    assert lease(service, "cyd") == []
+    [ann] = lease_items(service, "ann")
+    assert lease_items(service, "ann") == []
+    [bob] = lease_items(service, "bob")
+    assert lease_items(service, "cyd") == []
     assert submit(service, "ann", ann.token) == [ACCEPTED]
-    assert lease(service, "ann") == []
+    assert lease_items(service, "ann") == []
     assert submit(service, "bob", bob.token) == [ACCEPTED]
     assert stats(service).num_done == 1
 
 
 def test_decisions_move_items_where_the_counts_say(start: Start) -> None:
     service = start(num_items=5)
-    confirm, accept, relabel, skip, escalate = (one.token for one in lease(service, "ann", 5))
+    confirm, accept, relabel, skip, escalate = (
+        lease.token for lease in lease_items(service, "ann", 5)
+    )
     spam = labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name="spam"))
     submit(service, "ann", confirm)
     submit(service, "ann", accept, decision=leases_pb2.DECISION_ACCEPT)
@@ -149,7 +151,7 @@ def test_finalizing_closes_publishes_once_and_may_be_sent_again(
     tmp_path: Path, start: Start
 ) -> None:
     service = start(num_items=2)
-    first, late = lease(service, "ann", 2)
+    first, late = lease_items(service, "ann", 2)
     submit(service, "ann", first.token, decision=leases_pb2.DECISION_ACCEPT, comment="sure")
     campaign = finalize(service, tmp_path / "results")
     assert campaign.state == campaigns_pb2.CAMPAIGN_STATE_FINALIZED
@@ -159,7 +161,7 @@ def test_finalizing_closes_publishes_once_and_may_be_sent_again(
     assert (row["labeler"], row["comment"], row["campaign"]) == ("ann", "sure", "test")
     assert submit(service, "ann", late.token) == [CLOSED]
     with pytest.raises(WrongState, match="finalized"):
-        lease(service, "bob")
+        lease_items(service, "bob")
     with pytest.raises(WrongState, match="results"):
         finalize(service, tmp_path / "elsewhere")
 
@@ -309,8 +311,8 @@ def test_an_item_that_is_lost_again_and_again_does_not_keep_the_others_waiting(
     service = start(num_items=1010)
     first_seen: list[int] = []
     while len(first_seen) < 3:
-        [held] = lease(service, "ann")  # and never answers
-        first_seen.append(held.item.rank)
+        [lease] = lease_items(service, "ann")  # and never submits
+        first_seen.append(lease.item.rank)
         start.clock.now += 301
     assert first_seen == [0, 1, 2]
-    assert lease(service, "bob", 1000)[997].item.rank == 0
+    assert lease_items(service, "bob", 1000)[997].item.rank == 0

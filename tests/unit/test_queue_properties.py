@@ -29,7 +29,7 @@ def _started(machine: Any) -> bool:
 
 
 class Queue(RuleBasedStateMachine):
-    """Model: every lease ever given, and every answer that was confirmed."""
+    """Model: every lease that was given, and every result that was accepted."""
 
     kind: str
 
@@ -48,27 +48,31 @@ class Queue(RuleBasedStateMachine):
         self.most_votes = votes_required + more
         self.never_again = never_again
         self.state = "active"
-        self.given: list[tuple[str, str, int, bool]] = []  # token, labeler, rank, as a judge
-        self.expires: dict[str, float] = {}  # of leases not yet released or answered
-        self.kept_back: dict[int, float] = {}  # rank -> when it may be given again
-        self.accepted: list[tuple[str, int, int, bool]] = []  # labeler, rank, decision, as a judge
+        # Token, labeler, rank, whether as an adjudicator.
+        self.leased: list[tuple[str, str, int, bool]] = []
+        self.expires: dict[str, float] = {}  # of leases not yet released or submitted
+        self.kept_back: dict[int, float] = {}  # rank -> when it may be leased again
+        # Labeler, rank, decision, whether as an adjudicator.
+        self.accepted: list[tuple[str, int, int, bool]] = []
 
     def teardown(self) -> None:
         if hasattr(self, "start_on"):
             self.start_on.store.close()
             self.folder.cleanup()
 
-    def holders(self, rank: int, *, score: bool) -> list[str]:
+    def labelers_of(self, rank: int, *, adjudicating: bool) -> list[str]:
         now = self.clock()
         return [
             labeler
-            for token, labeler, at, as_judge in self.given
-            if at == rank and as_judge is score and self.expires.get(token, 0.0) > now
+            for token, labeler, at, as_adjudicator in self.leased
+            if at == rank and as_adjudicator is adjudicating and self.expires.get(token, 0.0) > now
         ]
 
-    def lease_as(self, caller: Caller, max_items: int, *, score: bool) -> list[leases_pb2.Lease]:
+    def lease_as(
+        self, caller: Caller, max_items: int, *, as_adjudicator: bool
+    ) -> list[leases_pb2.Lease]:
         request = rpc.LeaseItemsRequest(
-            parent=CAMPAIGN, max_items=max_items, adjudicate=score, request_id=request_id()
+            parent=CAMPAIGN, max_items=max_items, adjudicate=as_adjudicator, request_id=request_id()
         )
         try:
             taken = self.service.LeaseItems(request, caller).leases
@@ -77,36 +81,36 @@ class Queue(RuleBasedStateMachine):
             return []
         assert self.state == "active"
         assert self.service.LeaseItems(request, caller).leases == taken
-        ranks = [one.item.rank for one in taken]
+        ranks = [lease.item.rank for lease in taken]
         assert len(ranks) == len(set(ranks))
         answered = {(who, at) for who, at, _, _ in self.accepted}
-        for one in taken:
-            rank = one.item.rank
-            assert caller.name not in self.holders(rank, score=score)
+        for lease in taken:
+            rank = lease.item.rank
+            assert caller.name not in self.labelers_of(rank, adjudicating=as_adjudicator)
             assert (caller.name, rank) not in answered
-            if not score:
+            if not as_adjudicator:
                 assert self.kept_back.get(rank, 0.0) <= self.clock()
-            self.given.append((one.token, caller.name, rank, score))
-            self.expires[one.token] = self.clock() + DURATION_S
+            self.leased.append((lease.token, caller.name, rank, as_adjudicator))
+            self.expires[lease.token] = self.clock() + DURATION_S
         return list(taken)
 
     @rule(labeler=labelers, max_items=st.integers(1, NUM_ITEMS))
     def lease(self, labeler: str, max_items: int) -> None:
         skipped = {at for _, at, decision, _ in self.accepted if decision == NO_VOTES[0]}
-        for one in self.lease_as(Caller(labeler), max_items, score=False):
-            assert not (self.never_again and one.item.rank in skipped)
+        for lease in self.lease_as(Caller(labeler), max_items, as_adjudicator=False):
+            assert not (self.never_again and lease.item.rank in skipped)
 
     @rule(max_items=st.integers(1, NUM_ITEMS))
     def adjudicate(self, max_items: int) -> None:
-        score = Caller("judy", frozenset({"adjudicator"}))
-        voted = {at for _, at, _, as_judge in self.accepted if not as_judge}
-        for one in self.lease_as(score, max_items, score=True):
-            assert one.item.rank in voted  # somebody escalated it, or people disagree
+        judy = Caller("judy", frozenset({"adjudicator"}))
+        voted = {at for _, at, _, as_adjudicator in self.accepted if not as_adjudicator}
+        for lease in self.lease_as(judy, max_items, as_adjudicator=True):
+            assert lease.item.rank in voted  # somebody escalated it, or people disagree
 
-    @precondition(lambda self: _started(self) and self.given)
+    @precondition(lambda self: _started(self) and self.leased)
     @rule(data=st.data(), decision=decisions)
     def submit(self, data: st.DataObject, decision: int) -> None:
-        token, labeler, rank, score = data.draw(st.sampled_from(self.given))
+        token, labeler, rank, as_adjudicator = data.draw(st.sampled_from(self.leased))
         result = leases_pb2.Result(token=token, decision=decision)  # type: ignore[arg-type]
         if decision == leases_pb2.DECISION_RELABEL:
             result.label.class_label.class_name = "spam"
@@ -121,13 +125,13 @@ class Queue(RuleBasedStateMachine):
             assert outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED
         if outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED:
             assert token in self.expires  # neither answered nor released before
-            self.accepted.append((labeler, rank, decision, score))
+            self.accepted.append((labeler, rank, decision, as_adjudicator))
             del self.expires[token]
 
-    @precondition(lambda self: _started(self) and self.given)
+    @precondition(lambda self: _started(self) and self.leased)
     @rule(data=st.data(), duration_s=durations)
     def extend(self, data: st.DataObject, duration_s: float) -> None:
-        token, labeler, _, _ = data.draw(st.sampled_from(self.given))
+        token, labeler, _, _ = data.draw(st.sampled_from(self.leased))
         request = rpc.ExtendLeasesRequest(
             parent=CAMPAIGN,
             tokens=[token],
@@ -145,17 +149,17 @@ class Queue(RuleBasedStateMachine):
             self.expires[token] = self.clock() + duration_s
             assert outcome.expire_time.seconds == int(self.expires[token])
 
-    @precondition(lambda self: _started(self) and self.given)
+    @precondition(lambda self: _started(self) and self.leased)
     @rule(data=st.data(), delay_s=st.sampled_from([0.0, 50.0, 400.0]))
     def release(self, data: st.DataObject, delay_s: float) -> None:
-        token, labeler, rank, score = data.draw(st.sampled_from(self.given))
+        token, labeler, rank, as_adjudicator = data.draw(st.sampled_from(self.leased))
         request = rpc.ReleaseLeasesRequest(
             parent=CAMPAIGN, tokens=[token], delay={"seconds": int(delay_s)},
             request_id=request_id(),
         )  # fmt: skip
         num_released = self.service.ReleaseLeases(request, Caller(labeler)).num_released
         assert num_released == 1 or self.expires.get(token, 0.0) <= self.clock()
-        if num_released and not score and delay_s:
+        if num_released and not as_adjudicator and delay_s:
             self.kept_back[rank] = self.clock() + delay_s
         self.expires.pop(token, None)
 
@@ -181,22 +185,22 @@ class Queue(RuleBasedStateMachine):
         for rank in range(NUM_ITEMS if _started(self) else 0):
             votes = [
                 at
-                for _, at, decision, score in self.accepted
-                if at == rank and not score and decision not in NO_VOTES
+                for _, at, decision, as_adjudicator in self.accepted
+                if at == rank and not as_adjudicator and decision not in NO_VOTES
             ]
-            holders = self.holders(rank, score=False)
-            assert len(holders) + len(votes) <= self.most_votes
-            assert len(set(holders)) == len(holders)
-            assert len(self.holders(rank, score=True)) <= 1
+            labelers = self.labelers_of(rank, adjudicating=False)
+            assert len(labelers) + len(votes) <= self.most_votes
+            assert len(set(labelers)) == len(labelers)
+            assert len(self.labelers_of(rank, adjudicating=True)) <= 1
 
     @invariant()
-    def counts_add_up_and_nothing_confirmed_is_lost(self) -> None:
+    def counts_add_up_and_nothing_accepted_is_lost(self) -> None:
         if not _started(self):
             return
         request = rpc.GetCampaignStatsRequest(name=CAMPAIGN)
         counts = self.service.GetCampaignStats(request, ADMIN).stats
-        places = ("open", "leased", "done", "skipped", "escalated")
-        assert sum(getattr(counts, f"num_{place}") for place in places) == NUM_ITEMS
+        states = ("open", "leased", "done", "skipped", "escalated")
+        assert sum(getattr(counts, f"num_{state}") for state in states) == NUM_ITEMS
         assert counts.num_results == len(self.accepted)
 
 

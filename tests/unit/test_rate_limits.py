@@ -23,7 +23,7 @@ from tests.conftest import Start
 from tests.support.campaigns import CAMPAIGN, Clock, request_id
 
 
-def lease(service: LeaseService, max_items: int) -> list[leases_pb2.Lease]:
+def lease_items(service: LeaseService, max_items: int) -> list[leases_pb2.Lease]:
     request = rpc.LeaseItemsRequest(parent=CAMPAIGN, max_items=max_items, request_id=request_id())
     return list(service.LeaseItems(request, Caller("ann")).leases)
 
@@ -46,19 +46,19 @@ def test_bursts_pass_and_a_steady_flood_does_not() -> None:
 def test_a_labeler_has_so_many_leases_and_no_more(start: Start) -> None:
     start(num_items=5)
     service = LeaseService(start.store, limits=Limits(max_leases=3))
-    assert len(lease(service, 5)) == 3
+    assert len(lease_items(service, 5)) == 3
     with pytest.raises(Exhausted, match="has 3 leases"):
-        lease(service, 1)
+        lease_items(service, 1)
     start.clock.now += 301
-    assert len(lease(service, 2)) == 2
+    assert len(lease_items(service, 2)) == 2
 
 
 def test_leases_fit_the_message_and_the_rest_waits(start: Start) -> None:
     start(num_items=5)
     service = LeaseService(start.store, limits=Limits(max_response_bytes=2000))
-    assert [one.item.rank for one in lease(service, 5)] == [0, 1, 2]
+    assert [lease.item.rank for lease in lease_items(service, 5)] == [0, 1, 2]
     small = LeaseService(start.store, limits=Limits(max_response_bytes=1))
-    assert [one.item.name for one in lease(small, 5)] == [f"{CAMPAIGN}/items/3"]
+    assert [lease.item.name for lease in lease_items(small, 5)] == [f"{CAMPAIGN}/items/3"]
 
 
 def test_a_message_is_not_too_long_and_is_one() -> None:

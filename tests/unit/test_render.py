@@ -70,39 +70,39 @@ def test_every_content_can_be_seen(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     content, shown = CONTENTS[payload]
-    assert shown in render.content(item(content, CLASS)).plain
+    assert shown in render.content_text(item(content, CLASS)).plain
 
 
 def test_a_picture_in_the_message_keeps_its_colours() -> None:
-    shown = render.content(item(CONTENTS["image"][0], CLASS))
+    shown = render.content_text(item(CONTENTS["image"][0], CLASS))
     assert {str(span.style) for span in shown.spans} == {"#ffffff on #ffffff"}
 
 
 def test_media_out_of_reach_are_named_by_their_address() -> None:
     content = items_pb2.Content(image=items_pb2.MediaContent(uri="/nowhere/1.png"))
-    shown = render.content(item(content, CLASS)).plain
+    shown = render.content_text(item(content, CLASS)).plain
     assert shown.startswith("/nowhere/1.png\n")
     assert "cannot be read" in shown
 
 
 def test_spans_are_told_with_their_words() -> None:
-    assert render.label(SPANS, item(TOKENS, SPANS)) == "PER 0-1 (Ann Lee)"
+    assert render.label_text(SPANS, item(TOKENS, SPANS)) == "PER 0-1 (Ann Lee)"
     nothing = labels_pb2.Label(spans=labels_pb2.SpansLabel())
-    assert render.label(nothing, item(TOKENS, SPANS)) == "no entity"
+    assert render.label_text(nothing, item(TOKENS, SPANS)) == "no entity"
 
 
 def test_a_label_of_no_known_kind_is_told_and_typed_as_json(typing: list[str]) -> None:
     asked = item(CONTENTS["image"][0], labels_pb2.Label())
-    assert render.label(labels_pb2.Label(), asked) == "{}"
+    assert render.label_text(labels_pb2.Label(), asked) == "{}"
     typing.append('{"boxes": {"boxes": [{"xMin": 1, "xMax": 2, "className": "PER"}]}}')
     assert render.ask_label(asked, ["PER"], Console(file=io.StringIO())) == BOXES
 
 
 def test_boxes_are_told_and_typed_by_their_corners(typing: list[str]) -> None:
     asked = item(CONTENTS["image"][0], BOXES)
-    assert render.label(BOXES, asked) == "PER (1, 0, 2, 0)"
+    assert render.label_text(BOXES, asked) == "PER (1, 0, 2, 0)"
     nothing = labels_pb2.Label(boxes=labels_pb2.BoxesLabel())
-    assert render.label(nothing, asked) == "no box"
+    assert render.label_text(nothing, asked) == "no box"
     typing.append("1 2 3.5 4; 5,6,7,8")
     chosen = render.ask_label(asked, ["PER"], Console(file=io.StringIO()))
     assert chosen is not None
@@ -149,7 +149,7 @@ def test_a_sequence_is_a_suggestion_s_number_or_a_text(
     assert chosen is not None
     assert chosen.sequence.text == text
     assert "2 second" in out.getvalue()
-    assert render.label(SEQUENCE, asked) == "a b"
+    assert render.label_text(SEQUENCE, asked) == "a b"
 
 
 def test_a_click_is_yes_or_no(typing: list[str]) -> None:
@@ -158,7 +158,7 @@ def test_a_click_is_yes_or_no(typing: list[str]) -> None:
     chosen = render.ask_label(item(CONTENTS["fields"][0], click), [], Console(file=io.StringIO()))
     assert chosen is not None
     assert chosen.click.clicked
-    assert render.label(click, item(CONTENTS["fields"][0], click)) == "not clicked"
+    assert render.label_text(click, item(CONTENTS["fields"][0], click)) == "not clicked"
 
 
 def test_what_is_no_label_is_asked_again(typing: list[str]) -> None:
@@ -197,5 +197,5 @@ def test_a_kept_file_holds_the_message_s_bytes(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     content = CONTENTS["audio"][0]
-    path = Path(render.content(item(content, CLASS)).plain.splitlines()[-1])
+    path = Path(render.content_text(item(content, CLASS)).plain.splitlines()[-1])
     assert path.read_bytes() == content.audio.data

@@ -46,11 +46,12 @@ def prepare(folder: Path, contents: Sequence[str]) -> None:
 
 def load(folder: Path, classes: Sequence[str]) -> ClassLearner:
     """An untrained learner."""
-    told = json.loads((folder / FILE).read_text())
+    config = json.loads((folder / FILE).read_text())
+    rate = config["rate"]
 
     def encode(contents: Sequence[str]) -> list[LogMel]:
         return [
-            _fitted(log_mel(resampled(fetch.load(content), told["rate"]), told["rate"]), told)
+            _cut(log_mel(resampled(fetch.load(content), rate), rate), config["num_frames"])
             for content in contents
         ]
 
@@ -93,9 +94,8 @@ def _filters(rate: int, window: int) -> torch.Tensor:
     return torch.from_numpy(np.maximum(0, np.minimum(rising, falling)).astype(np.float32))
 
 
-def _fitted(bands: npt.NDArray[np.float32], told: dict[str, int]) -> LogMel:
-    """So many frames: the middle of a longer sound, silence behind a shorter one."""
-    num_frames = told["num_frames"]
+def _cut(bands: npt.NDArray[np.float32], num_frames: int) -> LogMel:
+    """[F, M] -> [num_frames, M]: the middle of a longer sound, silence behind a shorter one."""
     start = max(len(bands) - num_frames, 0) // 2
     kept = bands[start : start + num_frames]
     silence = ((0, num_frames - len(kept)), (0, 0))

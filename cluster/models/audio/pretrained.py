@@ -17,7 +17,7 @@ from relabel_service.errors import InvalidInput
 from relabel_service.media import audio, fetch
 
 MAX_S = 30.0  # of a longer sound the beginning is heard
-MIN_S = 0.1  # a shorter one is followed by silence, lest convolutions find nothing
+MIN_S = 0.1  # a shorter one is followed by silence, because convolutions need some length
 DEFAULTS = TrainingDefaults(epochs=5, batch_size=16, learning_rate=3e-5, warmup_share=0.1)
 
 
@@ -32,7 +32,7 @@ def prepare(folder: Path, model: str) -> None:
             raise ValueError("its feature extractor hears no sounds")
     except (OSError, ValueError) as error:
         raise InvalidInput.of(
-            "model", f"{model!r} is no sound model by hub id or local path: {error}"
+            "model", f"{model!r} is not a sound model by hub id or local path: {error}"
         ) from None
     extractor.save_pretrained(folder)
     config.save_pretrained(folder)

@@ -90,8 +90,8 @@ def prepare(folder: Path, contents: Sequence[str], labels: Sequence[str]) -> Non
 
 def load(folder: Path, classes: Sequence[str]) -> "CenterLearner":
     """An untrained learner."""
-    told = json.loads((folder / CONFIG_FILE).read_text())
-    return CenterLearner(Config(told["side"], tuple(told["log_half"])), classes)
+    saved = json.loads((folder / CONFIG_FILE).read_text())
+    return CenterLearner(Config(saved["side"], tuple(saved["log_half"])), classes)
 
 
 class CenterLearner(nn.Module):
@@ -105,7 +105,7 @@ class CenterLearner(nn.Module):
         super().__init__()
         self.network = CenterNetwork(len(classes), config.log_half)
         self._side, self._classes = config.side, list(classes)
-        self._place = {name: place for place, name in enumerate(classes)}
+        self._index = {name: index for index, name in enumerate(classes)}
 
     def encode(self, contents: Sequence[str]) -> list[Picture]:
         return [self._encode(content) for content in contents]
@@ -124,7 +124,7 @@ class CenterLearner(nn.Module):
     def _target(self, label: str, content: str) -> Target:
         width, height = media_images.size(fetch.load(content))
         rows = [
-            (self._place[box.class_name], box.x_min / width, box.y_min / height,
+            (self._index[box.class_name], box.x_min / width, box.y_min / height,
              box.x_max / width, box.y_max / height)
             for box in read_boxes(label)
         ]  # fmt: skip
@@ -136,11 +136,11 @@ class CenterLearner(nn.Module):
     def collate(
         self, encoded: Sequence[Picture], targets: Sequence[Target] | None = None
     ) -> Tensors:
-        images = [torch.from_numpy(one.pixels.transpose(2, 0, 1).copy()) for one in encoded]
+        images = [torch.from_numpy(picture.pixels.transpose(2, 0, 1).copy()) for picture in encoded]
         if targets is None:
-            scale = torch.tensor([one.scale for one in encoded])
-            limit = torch.tensor([one.pixels.shape[1::-1] for one in encoded]) * scale
-            return {"images": _padded(images), "scale": scale, "limit": limit}
+            scale = torch.tensor([picture.scale for picture in encoded])
+            sizes = torch.tensor([picture.pixels.shape[1::-1] for picture in encoded])
+            return {"images": _padded(images), "scale": scale, "limit": sizes * scale}
         pairs = [_zoomed(*pair) for pair in zip(images, targets, strict=True)]
         batch = _padded([image for image, _ in pairs])
         boxes = [
@@ -165,10 +165,10 @@ class CenterLearner(nn.Module):
         heat, sides = self.network(batch["images"])
         scores = heat.float().sigmoid()
         peaks = scores * (functional.max_pool2d(scores, 3, stride=1, padding=1) == scores)
-        best, place = peaks.flatten(1).topk(min(NUM_PEAKS, peaks[0].numel()))
+        best, peak = peaks.flatten(1).topk(min(NUM_PEAKS, peaks[0].numel()))
         cells = heat.shape[2] * heat.shape[3]
         corners = corners_of(sides.float()).flatten(2)  # [B, 4, cells]
-        chosen = corners.gather(2, (place % cells)[:, None].expand(-1, 4, -1)).transpose(1, 2)
+        chosen = corners.gather(2, (peak % cells)[:, None].expand(-1, 4, -1)).transpose(1, 2)
         chosen = chosen * batch["scale"].repeat(1, 2)[:, None]
         limit = batch["limit"].repeat(1, 2)[:, None]
         chosen = torch.minimum(chosen.clamp(min=0), limit)
@@ -181,7 +181,7 @@ class CenterLearner(nn.Module):
             for corner, score, kind in zip(
                 chosen.cpu().numpy().astype(np.float64),
                 best.cpu().numpy().astype(np.float64),
-                (place // cells).cpu().numpy(),
+                (peak // cells).cpu().numpy(),
                 strict=True,
             )
         ]  # fmt: skip
@@ -202,8 +202,8 @@ def _padded(images: Sequence[torch.Tensor]) -> torch.Tensor:
         MULTIPLE * -(-max(image.shape[side] for image in images) // MULTIPLE) for side in (1, 2)
     )
     canvas = torch.zeros((len(images), 3, height, width), dtype=torch.uint8)
-    for place, image in enumerate(images):
-        canvas[place, :, : image.shape[1], : image.shape[2]] = image
+    for number, image in enumerate(images):
+        canvas[number, :, : image.shape[1], : image.shape[2]] = image
     return canvas
 
 

@@ -28,7 +28,7 @@ class CenterNetwork(nn.Module):
         self.sides = nn.Conv2d(48, 4, 1)
         assert self.heat.bias is not None
         assert self.sides.bias is not None
-        nn.init.constant_(self.heat.bias, -4.6)  # a hundredth: most places hold no object
+        nn.init.constant_(self.heat.bias, -4.6)  # a hundredth: most cells hold no object
         nn.init.normal_(self.sides.weight, std=0.01)
         self.sides.bias.data = torch.tensor([*log_half, *log_half])
 
@@ -85,8 +85,8 @@ def maps(boxes: torch.Tensor, shape: torch.Size) -> tuple[torch.Tensor, torch.Te
         - (across[..., None, :] ** 2) / (2 * spread[..., 0, None, None] ** 2)
     )
     peak = peak * (kind >= 0)[..., None, None]  # [B, N, h, w]
-    place = kind.clamp(min=0)[..., None, None].expand_as(peak)
-    peaks = peak.new_zeros(shape).scatter_reduce(1, place, peak, "amax")
+    channel = kind.clamp(min=0)[..., None, None].expand_as(peak)
+    peaks = peak.new_zeros(shape).scatter_reduce(1, channel, peak, "amax")
     near, owner = peak.max(dim=1)
     return peaks, near, owner
 
@@ -108,8 +108,8 @@ def box_loss(
         return sides.flatten(1).sum(1) * 0.0
     weight = (near * (near >= NEAR)).flatten(1)
     wanted = boxes[..., 1:].gather(1, owner.flatten(1)[..., None].expand(-1, -1, 4))
-    given = corners_of(sides).flatten(2).transpose(1, 2)
-    loss = (1 - _generalized_iou(given, wanted)) * weight
+    predicted = corners_of(sides).flatten(2).transpose(1, 2)
+    loss = (1 - _generalized_iou(predicted, wanted)) * weight
     return loss.sum(1) / weight.sum(1).clamp(min=1e-6)
 
 

@@ -1,7 +1,7 @@
-"""What every detector shares: predictions, their judgement against labels, suggestions.
+"""What every detector shares: detections, scored rows of labels against them, suggestions.
 
 A batch has B images; a label has L boxes and a prediction N, all in pixels of
-the original image. The networks are cluster/models/{center,pretrained}_detector.py.
+the original image. The networks are center_detector.py and pretrained.py beside this file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,44 +25,44 @@ Vector = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detector says of one image: corners [N, 4], scores [N], places of classes [N]."""
+    """Predicted boxes of one image: corners [N, 4], scores in [0, 1] [N], class indices [N]."""
 
     corners: Corners
     scores: Vector
     classes: npt.NDArray[np.int64]
 
-    def of_class(self, place: int) -> "Detections":
-        mine = self.classes == place
-        return Detections(self.corners[mine], self.scores[mine], self.classes[mine])
+    def of_class(self, index: int) -> "Detections":
+        return self._where(self.classes == index)
 
     def above(self, least: float) -> "Detections":
-        mine = self.scores >= least
-        return Detections(self.corners[mine], self.scores[mine], self.classes[mine])
+        return self._where(self.scores >= least)
+
+    def _where(self, kept: npt.NDArray[np.bool_]) -> "Detections":
+        return Detections(self.corners[kept], self.scores[kept], self.classes[kept])
 
 
-def named(found: Detections, classes: Sequence[str]) -> Mapping[str, Any]:
+def named(detections: Detections, classes: Sequence[str]) -> Mapping[str, Any]:
     """Plain predictions: corners, scores and class names."""
     return {
-        "corners": found.corners.tolist(),
-        "scores": found.scores.tolist(),
-        "classes": [classes[place] for place in found.classes],
+        "corners": detections.corners.tolist(),
+        "scores": detections.scores.tolist(),
+        "classes": [classes[index] for index in detections.classes],
     }
 
 
-# Evidence about one image and class: a list over the label's boxes of the class (given_),
-# or over the predicted ones (found_).
+# Evidence about one image and class: a list over the label's boxes of the class (label_),
+# or over the predicted ones (predicted_).
 EVIDENCE = {
-    "given_score": pa.list_(pa.float64()),  # score of the prediction it is matched with, or 0
-    "given_iou": pa.list_(pa.float64()),  # IoU with that, or 0
-    "given_other_score": pa.list_(pa.float64()),  # best score of another class at the place
-    "given_other_class": pa.list_(pa.string()),  # that class, or empty
-    "found_score": pa.list_(pa.float64()),
-    "found_iou": pa.list_(pa.float64()),  # with the nearest label box of the class
-    "found_other_support": pa.list_(
-        pa.float64()
-    ),  # given_score of another class's box there, or -1
-    "found_other_class": pa.list_(pa.string()),  # that class, or empty
-    "found_corners": pa.list_(pa.float64()),  # four for each
+    "label_score": pa.list_(pa.float64()),  # score of the prediction it is matched with, or 0
+    "label_iou": pa.list_(pa.float64()),  # IoU with that, or 0
+    "label_other_score": pa.list_(pa.float64()),  # best score of another class there, or 0
+    "label_other_class": pa.list_(pa.string()),  # that class, or empty
+    "predicted_score": pa.list_(pa.float64()),
+    "predicted_iou": pa.list_(pa.float64()),  # with the nearest label box of the class
+    # label_score of another class's label box there, or -1
+    "predicted_other_support": pa.list_(pa.float64()),
+    "predicted_other_class": pa.list_(pa.string()),  # that class, or empty
+    "predicted_corners": pa.list_(pa.float64()),  # four for each
 }
 
 
@@ -73,14 +73,14 @@ def score(
     *,
     threshold: float,
 ) -> pa.Table:
-    """Labels against predictions, as Learner.judge gives them, with EVIDENCE beside.
+    """Labels against predictions, as Learner.score gives them, with EVIDENCE as more columns.
 
     threshold: score from which a predicted box is suggested.
     """
     rows = [
-        {"row": place, **unit}
-        for place, (found, label) in enumerate(zip(predictions, labels, strict=True))
-        for unit in _judge_image(found.above(LEAST_SCORE), label, classes, threshold)
+        {"row": index, **unit}
+        for index, (detections, label) in enumerate(zip(predictions, labels, strict=True))
+        for unit in _score_image(detections.above(LEAST_SCORE), label, classes, threshold)
     ]
     schema = pa.schema(
         {
@@ -94,55 +94,62 @@ def score(
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def _judge_image(
-    found: Detections, label: str, classes: Sequence[str], threshold: float
+def _score_image(
+    detections: Detections, label: str, classes: Sequence[str], threshold: float
 ) -> list[dict[str, Any]]:
+    """One scored row for each class."""
     boxes = read_boxes(label)
-    place_of = {name: place for place, name in enumerate(classes)}
-    given = np.array([box.corners for box in boxes], np.float64).reshape(-1, 4)
-    given_class = np.array([place_of[box.class_name] for box in boxes], np.int64)
-    overlaps = iou(given, found.corners)
-    same = given_class[:, None] == found.classes[None, :]
-    support, placed = _match(np.where(same, overlaps, 0.0), found.scores)
-    there = np.where(~same & (overlaps >= SAME), 1.0, 0.0)
+    class_index = {name: index for index, name in enumerate(classes)}
+    corners = _corners(boxes)
+    label_classes = np.array([class_index[box.class_name] for box in boxes], np.int64)
+    overlaps = iou(corners, detections.corners)
+    same_class = label_classes[:, None] == detections.classes[None, :]
+    support, matched_iou = _match(np.where(same_class, overlaps, 0.0), detections.scores)
+    # Where a label box and a prediction of another class are about one object.
+    crossed = np.where(~same_class & (overlaps >= SAME), 1.0, 0.0)
     units = []
-    for place, name in enumerate(classes):
-        mine, theirs = given_class == place, found.classes == place
-        other_found = _best(there[mine] * found.scores)
-        other_given = _best(there[:, theirs].T * (1 + support))
+    for index, name in enumerate(classes):
+        in_label, in_prediction = label_classes == index, detections.classes == index
+        predicted_there = _best(crossed[in_label] * detections.scores)
+        labelled_there = _best(crossed[:, in_prediction].T * (1 + support))
         own = [box for box in boxes if box.class_name == name]
+        nearest = np.where(same_class, overlaps, 0.0)[:, in_prediction].max(axis=0, initial=0.0)
         units.append(
             {
                 "unit": name,
                 "label": write_boxes(own),
-                "suggestions": [_suggest(own, found.of_class(place), threshold, name)],
-                "given_score": support[mine],
-                "given_iou": placed[mine],
-                "given_other_score": other_found[1],
-                "given_other_class": _named(found.classes, other_found[0], classes),
-                "found_score": found.scores[theirs],
-                "found_iou": np.where(same, overlaps, 0.0)[:, theirs].max(axis=0, initial=0.0),
-                "found_other_support": other_given[1] - 1.0,
-                "found_other_class": _named(given_class, other_given[0], classes),
-                "found_corners": found.corners[theirs].ravel(),
+                "suggestions": [_suggest(own, detections.of_class(index), threshold, name)],
+                "label_score": support[in_label],
+                "label_iou": matched_iou[in_label],
+                "label_other_score": predicted_there[1],
+                "label_other_class": _named(detections.classes, predicted_there[0], classes),
+                "predicted_score": detections.scores[in_prediction],
+                "predicted_iou": nearest,
+                "predicted_other_support": labelled_there[1] - 1.0,
+                "predicted_other_class": _named(label_classes, labelled_there[0], classes),
+                "predicted_corners": detections.corners[in_prediction].ravel(),
             }
         )
     return units
 
 
+def _corners(boxes: Sequence[Box]) -> Corners:
+    return np.array([box.corners for box in boxes], np.float64).reshape(-1, 4)
+
+
 def _match(overlaps: Corners, scores: Vector) -> tuple[Vector, Vector]:
     """Score and IoU of the one prediction that goes with each label box, greedily; each [L]."""
-    support, placed = np.zeros(len(overlaps)), np.zeros(len(overlaps))
+    support, matched_iou = np.zeros(len(overlaps)), np.zeros(len(overlaps))
     worth = overlaps * scores
     while worth.size and worth.max() > 0:
-        given, found = np.unravel_index(int(worth.argmax()), worth.shape)
-        support[given], placed[given] = scores[found], overlaps[given, found]
-        worth[given, :] = worth[:, found] = 0.0
-    return support, placed
+        label, predicted = np.unravel_index(int(worth.argmax()), worth.shape)
+        support[label], matched_iou[label] = scores[predicted], overlaps[label, predicted]
+        worth[label, :] = worth[:, predicted] = 0.0
+    return support, matched_iou
 
 
 def _best(worth: Corners) -> tuple[npt.NDArray[np.int64], Vector]:
-    """Place and value of each row's largest; place -1 where all are 0."""
+    """Index and value of each row's largest; index -1 where all are 0."""
     if not worth.shape[1]:
         return np.full(len(worth), -1), np.zeros(len(worth))
     value = worth.max(axis=1)
@@ -150,27 +157,27 @@ def _best(worth: Corners) -> tuple[npt.NDArray[np.int64], Vector]:
 
 
 def _named(
-    kinds: npt.NDArray[np.int64], places: npt.NDArray[np.int64], classes: Sequence[str]
+    box_classes: npt.NDArray[np.int64], boxes: npt.NDArray[np.int64], classes: Sequence[str]
 ) -> list[str]:
-    return ["" if place < 0 else classes[kinds[place]] for place in places]
+    """Class name of each box, by its index; empty for -1."""
+    return ["" if box < 0 else classes[box_classes[box]] for box in boxes]
 
 
 def _suggest(
-    own: Sequence[Box], found: Detections, threshold: float, name: str
+    own: Sequence[Box], detections: Detections, threshold: float, name: str
 ) -> Mapping[str, Any]:
     """The predicted boxes of a class; those that agree with a human box keep its corners."""
-    sure = found.above(threshold)
-    given = np.array([box.corners for box in own], np.float64).reshape(-1, 4)
-    overlaps = iou(sure.corners, given)
+    sure = detections.above(threshold)
+    overlaps = iou(sure.corners, _corners(own))
     boxes = []
-    for place, corners in enumerate(sure.corners):
-        nearest = int(overlaps[place].argmax()) if len(own) else -1
-        if nearest >= 0 and overlaps[place, nearest] >= SNAP:
+    for index, corners in enumerate(sure.corners):
+        nearest = int(overlaps[index].argmax()) if len(own) else -1
+        if nearest >= 0 and overlaps[index, nearest] >= SNAP:
             boxes.append(own[nearest])
             overlaps[:, nearest] = 0.0
         else:
             boxes.append(Box(name, *(round(float(value), 1) for value in corners)))
-    unsure = found.scores[found.scores < threshold].max(initial=0.0)
+    unsure = detections.scores[detections.scores < threshold].max(initial=0.0)
     probability = sure.scores.mean() if len(sure.scores) else 1.0 - unsure
     return {"label": write_boxes(boxes), "probability": float(probability)}
 
@@ -184,19 +191,22 @@ def iou(one: Corners, other: Corners) -> Corners:
     return np.asarray(both / np.maximum(either, 1e-9))
 
 
-def suppress(found: Detections, *, overlap: float, limit: int) -> Detections:
-    """Non-maximum suppression class by class: drops what overlaps a better-scored box more."""
-    order = np.argsort(-found.scores, kind="stable")
-    found = Detections(found.corners[order], found.scores[order], found.classes[order])
-    same = found.classes[:, None] == found.classes[None, :]
-    clash = (iou(found.corners, found.corners) > overlap) & same
+def suppress(detections: Detections, *, overlap: float, limit: int) -> Detections:
+    """Non-maximum suppression class by class: drops what overlaps a better-scored box more.
+
+    At most `limit` boxes stay, best first.
+    """
+    order = np.argsort(-detections.scores, kind="stable")
+    corners, classes = detections.corners[order], detections.classes[order]
+    same_class = classes[:, None] == classes[None, :]
+    clash = (iou(corners, corners) > overlap) & same_class
     kept: list[int] = []
-    for place in range(len(found.scores)):
+    for index in range(len(order)):
         if len(kept) == limit:
             break
-        if not clash[place, kept].any():
-            kept.append(place)
-    return Detections(found.corners[kept], found.scores[kept], found.classes[kept])
+        if not clash[index, kept].any():
+            kept.append(index)
+    return Detections(corners[kept], detections.scores[order][kept], classes[kept])
 
 
 def _area(corners: Corners) -> Vector:

@@ -1,4 +1,4 @@
-"""Pixels of images whose labels are places in them: as stored, whatever EXIF says of turning."""
+"""Pixels of images whose labels are boxes in them: as stored, whatever EXIF says of turning."""
 
 import io
 

@@ -55,7 +55,7 @@ def prepare(folder: Path, model: str) -> None:
         config.save_pretrained(folder)
     except (OSError, ValueError) as error:
         raise InvalidInput.of(
-            "model", f"{model!r} is no detector by hub id or local path: {error}"
+            "model", f"{model!r} is not a detector by hub id or local path: {error}"
         ) from None
 
 
@@ -91,7 +91,7 @@ class PretrainedLearner(nn.Module):
         super().__init__()
         self.network = network
         self._processor, self._classes = processor, list(classes)
-        self._place = {name: place for place, name in enumerate(classes)}
+        self._index = {name: index for index, name in enumerate(classes)}
 
     def encode(self, contents: Sequence[str]) -> list[File]:
         files = [fetch.load(content) for content in contents]
@@ -106,7 +106,7 @@ class PretrainedLearner(nn.Module):
     def _target(self, label: str, size: tuple[int, int]) -> Target:
         width, height = size
         rows = [
-            (self._place[box.class_name],
+            (self._index[box.class_name],
              (box.x_min + box.x_max) / 2 / width, (box.y_min + box.y_max) / 2 / height,
              (box.x_max - box.x_min) / width, (box.y_max - box.y_min) / height)
             for box in read_boxes(label)
@@ -117,10 +117,10 @@ class PretrainedLearner(nn.Module):
         return encoded.size[0] * encoded.size[1]
 
     def collate(self, encoded: Sequence[File], targets: Sequence[Target] | None = None) -> Tensors:
-        images = [decode(one.data) for one in encoded]
+        images = [decode(file.data) for file in encoded]
         batch = dict(self._processor(images=images, return_tensors="pt"))
         if targets is None:
-            batch["sizes"] = torch.tensor([(one.size[1], one.size[0]) for one in encoded])
+            batch["sizes"] = torch.tensor([(file.size[1], file.size[0]) for file in encoded])
             return batch
         boxes = [torch.from_numpy(target) for target in targets]
         batch["boxes"] = nn.utils.rnn.pad_sequence(boxes, batch_first=True, padding_value=-1.0)
@@ -135,12 +135,12 @@ class PretrainedLearner(nn.Module):
 
     def predict(self, batch: Tensors) -> list[Detections]:
         inputs = {name: value for name, value in batch.items() if name != "sizes"}
-        found = self._processor.post_process_object_detection(
+        boxes = self._processor.post_process_object_detection(
             _single(self.network(**inputs)), threshold=LEAST_SCORE, target_sizes=batch["sizes"]
         )
         return [
-            suppress(_detections(one, size), overlap=OVERLAP, limit=LIMIT)
-            for one, size in zip(found, batch["sizes"].tolist(), strict=True)
+            suppress(_detections(image, size), overlap=OVERLAP, limit=LIMIT)
+            for image, size in zip(boxes, batch["sizes"].tolist(), strict=True)
         ]
 
     def score(
@@ -165,13 +165,13 @@ def _single(output: Any) -> Any:
     return output
 
 
-def _detections(found: Mapping[str, torch.Tensor], size: Sequence[int]) -> Detections:
+def _detections(boxes: Mapping[str, torch.Tensor], size: Sequence[int]) -> Detections:
     """size: height and width of the image, which boxes are cut to."""
     height, width = size
-    corners = found["boxes"].cpu().numpy().astype(np.float64)
+    corners = boxes["boxes"].cpu().numpy().astype(np.float64)
     corners = np.clip(corners, 0.0, np.array([width, height, width, height], np.float64))
     return Detections(
-        corners, found["scores"].cpu().numpy().astype(np.float64), found["labels"].cpu().numpy()
+        corners, boxes["scores"].cpu().numpy().astype(np.float64), boxes["labels"].cpu().numpy()
     )
 
 

@@ -75,13 +75,13 @@ class AttentionGRU(nn.Module):
     def write(
         self, memory: torch.Tensor, mask: torch.Tensor, tokens: torch.Tensor, state: State
     ) -> tuple[torch.Tensor, State]:
-        """tokens: those before the ones to be told, [B, T] -> logits [B, T, V]. mask: [B, S]."""
+        """tokens before the predicted ones, [B, T] -> their logits, [B, T, V]. mask: [B, S]."""
         asked, first = self.asker(self.dropout(self.embedding(tokens)), state[0].contiguous())
         scores = self.query(asked) @ memory.transpose(1, 2) / WIDTH**0.5
         weights = scores.masked_fill(~mask[:, None], -torch.inf).softmax(dim=2)
-        found = weights @ memory
-        written, second = self.writer(torch.cat([asked, found], dim=2), state[1].contiguous())
-        joined = torch.tanh(self.joined(torch.cat([written, found], dim=2)))
+        attended = weights @ memory
+        written, second = self.writer(torch.cat([asked, attended], dim=2), state[1].contiguous())
+        joined = torch.tanh(self.joined(torch.cat([written, attended], dim=2)))
         logits = self.dropout(joined) @ self.embedding.weight.T + self.bias
         return logits, (first, second)
 
@@ -97,7 +97,9 @@ class BuiltInGenerator(nn.Module):
         self._tokenizer, self._max_target = tokenizer, max_target
 
     def encode(self, contents: Sequence[str]) -> list[list[int]]:
-        return [one.ids[:MAX_TOKENS] for one in self._tokenizer.encode_batch(list(contents))]
+        return [
+            encoding.ids[:MAX_TOKENS] for encoding in self._tokenizer.encode_batch(list(contents))
+        ]
 
     def encode_labels(self, labels: Sequence[str]) -> list[list[int]]:
         return self.encode(labels)
@@ -111,12 +113,12 @@ class BuiltInGenerator(nn.Module):
 
     def forward(self, batch: Tensors) -> torch.Tensor:
         target = batch[TARGET]
-        told = target.clamp(min=PAD_ID)
-        before = torch.cat([torch.full_like(told[:, :1], END_ID), told[:, :-1]], dim=1)
+        tokens = target.clamp(min=PAD_ID)
+        before = torch.cat([torch.full_like(tokens[:, :1], END_ID), tokens[:, :-1]], dim=1)
         memory, state = self.network.read(batch["source"], batch["lengths"].cpu())
         logits, _ = self.network.write(memory, batch["source"] != PAD_ID, before, state)
-        found = torch.log_softmax(logits.float(), dim=-1).gather(2, told[..., None]).squeeze(2)
-        return found * (target != IGNORED)
+        log_p = torch.log_softmax(logits.float(), dim=-1)
+        return log_p.gather(2, tokens[..., None]).squeeze(2) * (target != IGNORED)
 
     def generate(self, batch: Tensors) -> list[Generated]:
         tokens, likelihoods = self._search(batch)
@@ -137,7 +139,7 @@ class BuiltInGenerator(nn.Module):
         # All beams begin alike: only the first may be continued.
         total = torch.full((num_rows, NUM_BEAMS), -torch.inf, device=mask.device)
         total[:, 0] = 0.0
-        num_told = torch.zeros_like(total)
+        num_tokens = torch.zeros_like(total)
         ended = torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
         first_beam = torch.arange(num_rows, device=mask.device)[:, None] * NUM_BEAMS
         for _ in range(self._max_target):
@@ -148,14 +150,14 @@ class BuiltInGenerator(nn.Module):
             scores = (total.flatten()[:, None] + steps).view(num_rows, -1)
             total, best = scores.topk(NUM_BEAMS, dim=1)
             beams = (first_beam + best // steps.shape[1]).flatten()
-            told = (best % steps.shape[1]).flatten()
-            num_told = num_told.flatten()[beams].view_as(total) + (~ended[beams]).view_as(total)
-            ended = ended[beams] | (told == END_ID)
-            tokens = torch.cat([tokens[beams], told[:, None]], dim=1)
+            chosen = (best % steps.shape[1]).flatten()
+            num_tokens = num_tokens.flatten()[beams].view_as(total) + (~ended[beams]).view_as(total)
+            ended = ended[beams] | (chosen == END_ID)
+            tokens = torch.cat([tokens[beams], chosen[:, None]], dim=1)
             state = _take(state, beams)
             if bool(ended.all()):
                 break
-        likelihoods = (total / num_told.clamp(min=1)).exp()
+        likelihoods = (total / num_tokens.clamp(min=1)).exp()
         return tokens.view(num_rows, NUM_BEAMS, -1), likelihoods
 
 
@@ -163,9 +165,9 @@ def prepare(folder: Path, contents: Sequence[str], labels: Sequence[str]) -> Non
     """Train the tokenizer on a sample of both sides, and keep how long targets may be."""
     tokenizer = train_tokenizer([*contents, *labels])
     tokenizer.save(str(folder / TOKENIZER_FILE))
-    longest = max(len(one.ids) for one in tokenizer.encode_batch(list(labels)))
-    told = {"target": min(MAX_TOKENS, int(SLACK * longest) + 1)}
-    (folder / LENGTHS_FILE).write_text(json.dumps(told))
+    longest = max(len(encoding.ids) for encoding in tokenizer.encode_batch(list(labels)))
+    lengths = {"target": min(MAX_TOKENS, int(SLACK * longest) + 1)}
+    (folder / LENGTHS_FILE).write_text(json.dumps(lengths))
 
 
 def load(folder: Path) -> BuiltInGenerator:
@@ -200,5 +202,5 @@ def train_tokenizer(texts: Sequence[str]) -> Tokenizer:
     return tokenizer
 
 
-def _take(state: State, places: torch.Tensor) -> State:
-    return state[0][:, places], state[1][:, places]
+def _take(state: State, rows: torch.Tensor) -> State:
+    return state[0][:, rows], state[1][:, rows]

@@ -1,4 +1,4 @@
-"""What an encoder-decoder says of a row, whichever network it is."""
+"""What any encoder-decoder generates for a row, and the Protocol of such networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ IGNORED = -100  # a target's padding
 
 @dataclass(frozen=True)
 class Generated:
-    """The best generations of one row, the likeliest first, and what the label is to the model.
+    """The best generations of one row, the likeliest first, and how likely the label is.
 
     likelihoods: geometric mean of the probabilities of a text's tokens, in [0, 1].
-    label_likelihood: the same of the label to be judged; nan where there is none.
+    label_likelihood: the same of the label to be scored; nan where there is none.
     """
 
     texts: tuple[str, ...]

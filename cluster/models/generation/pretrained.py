@@ -57,12 +57,12 @@ class EncoderDecoder(nn.Module):
         return [*self._source.encode(contents)]
 
     def encode_labels(self, labels: Sequence[str]) -> list[list[int]]:
-        found = self._tokenizer(
+        tokens = self._tokenizer(
             text_target=list(labels), truncation=True, max_length=self._max_target
         ).input_ids
         # The library itself puts the start token before the targets.
         start = self.model.config.decoder_start_token_id
-        return [row[1:] if row[:1] == [start] else row for row in found]
+        return [row[1:] if row[:1] == [start] else row for row in tokens]
 
     def size(self, encoded: Any) -> int:
         return self._source.size(encoded)
@@ -73,14 +73,14 @@ class EncoderDecoder(nn.Module):
     def forward(self, batch: Tensors) -> torch.Tensor:
         target = batch[TARGET]
         logits = self.model(**batch).logits.float()
-        told = target.clamp(min=0)[..., None]
-        found = torch.log_softmax(logits, dim=-1).gather(2, told).squeeze(2)
-        return found * (target != IGNORED)
+        log_p = torch.log_softmax(logits, dim=-1)
+        token_log_p = log_p.gather(2, target.clamp(min=0)[..., None]).squeeze(2)
+        return token_log_p * (target != IGNORED)
 
     def generate(self, batch: Tensors) -> list[Generated]:
         inputs: dict[str, Any] = {name: batch[name] for name in batch if name != TARGET}
-        # Not model.generate: Whisper's own cuts sounds up and tells other scores.
-        found: Any = GenerationMixin.generate(
+        # Not model.generate: Whisper's own cuts sounds up and returns other scores.
+        generated: Any = GenerationMixin.generate(
             self.model,
             **inputs,
             do_sample=False,
@@ -92,8 +92,8 @@ class EncoderDecoder(nn.Module):
             return_dict_in_generate=True,
             output_scores=True,
         )
-        texts = self._tokenizer.batch_decode(found.sequences, skip_special_tokens=True)
-        likelihoods = found.sequences_scores.float().exp().clamp(max=1.0).cpu().tolist()
+        texts = self._tokenizer.batch_decode(generated.sequences, skip_special_tokens=True)
+        likelihoods = generated.sequences_scores.float().exp().clamp(max=1.0).cpu().tolist()
         return [
             distinct(texts[at : at + NUM_GENERATIONS], likelihoods[at : at + NUM_GENERATIONS])
             for at in range(0, len(texts), NUM_GENERATIONS)
@@ -103,7 +103,7 @@ class EncoderDecoder(nn.Module):
 def prepare(folder: Path, model: str, contents: Sequence[str], labels: Sequence[str]) -> None:
     """Keep configuration, tokenizer, extractor and lengths.
 
-    Raises InvalidInput when it is no such model, or reads another kind of source.
+    Raises InvalidInput when it is not an encoder-decoder, or reads another kind of source.
     """
     try:
         config = AutoConfig.from_pretrained(model)
@@ -113,7 +113,7 @@ def prepare(folder: Path, model: str, contents: Sequence[str], labels: Sequence[
             parts.append(_extractor(model))
     except (OSError, ValueError) as error:
         raise InvalidInput.of(
-            "model", f"{model!r} is no model by hub id or local path: {error}"
+            "model", f"{model!r} is not a model by hub id or local path: {error}"
         ) from None
     _require(config, model, contents)
     for part in parts:
@@ -152,8 +152,8 @@ def _require(config: Any, model: str, contents: Sequence[str]) -> None:
         )
     sound = is_sound(contents[0])
     if sound != hears(config):
-        told = ("sounds", "Whisper") if sound else ("texts", "T5 or BART")
+        kind, example = ("sounds", "Whisper") if sound else ("texts", "T5 or BART")
         raise InvalidInput.of(
             "model",
-            f"{model!r} ({config.model_type}) cannot read {told[0]}; use one like {told[1]}",
+            f"{model!r} ({config.model_type}) cannot read {kind}; use one like {example}",
         )

@@ -59,6 +59,6 @@ class SoundSource:
         shared = gcd(rate, wanted)
         if rate != wanted:
             heard = resample_poly(heard, wanted // shared, rate // shared).astype(np.float32)
-        found = self._extractor(heard, sampling_rate=wanted, return_tensors="np")
-        features: Features = found.input_features[0].astype(np.float16)
+        extracted = self._extractor(heard, sampling_rate=wanted, return_tensors="np")
+        features: Features = extracted.input_features[0].astype(np.float16)
         return features

@@ -27,19 +27,19 @@ def prepare(folder: Path, contents: Sequence[str]) -> None:
     side = int(np.clip(np.median([max(images.size(data)) for data in some]), *SIDES))
     seen = np.stack([images.pixels(data, width=side, height=side) for data in some])
     is_grey = bool((seen == seen[..., :1]).all())
-    told = {
+    config = {
         "side": side,
         "grey": is_grey,
         "mean": float(seen.mean()),
         "deviation": max(float(seen.std()), 1.0),
     }
-    (folder / FILE).write_text(json.dumps(told))
+    (folder / FILE).write_text(json.dumps(config))
 
 
 def load(folder: Path, classes: Sequence[str]) -> ClassLearner:
     """An untrained learner."""
-    told = json.loads((folder / FILE).read_text())
-    side, is_grey = told["side"], told["grey"]
+    config = json.loads((folder / FILE).read_text())
+    side, is_grey = config["side"], config["grey"]
 
     def encode(contents: Sequence[str]) -> list[images.Pixels]:
         return [
@@ -48,7 +48,7 @@ def load(folder: Path, classes: Sequence[str]) -> ClassLearner:
         ]
 
     return ClassLearner(
-        _PixelNet(told, num_classes=len(classes)),
+        _PixelNet(config, num_classes=len(classes)),
         classes=classes,
         defaults=DEFAULTS,
         encode=encode,
@@ -60,17 +60,17 @@ def load(folder: Path, classes: Sequence[str]) -> ClassLearner:
 class _PixelNet(nn.Module):
     """uint8 pixels [B, H, W, K] -> logits [B, C]."""
 
-    def __init__(self, told: dict[str, float], *, num_classes: int) -> None:
+    def __init__(self, config: dict[str, float], *, num_classes: int) -> None:
         super().__init__()
-        side = int(told["side"])
-        self.mean, self.deviation = told["mean"], told["deviation"]
+        side = int(config["side"])
+        self.mean, self.deviation = config["mean"], config["deviation"]
         self.net = ConvNet(
-            1 if told["grey"] else 3, num_classes, side=side, shift=(side // 8, side // 8)
+            1 if config["grey"] else 3, num_classes, side=side, shift=(side // 8, side // 8)
         )
 
     def forward(self, batch: Tensors) -> torch.Tensor:
-        places = (batch["pixels"].float() - self.mean) / self.deviation
-        logits: torch.Tensor = self.net(places.permute(0, 3, 1, 2))
+        pixels = (batch["pixels"].float() - self.mean) / self.deviation
+        logits: torch.Tensor = self.net(pixels.permute(0, 3, 1, 2))
         return logits
 
 

@@ -30,7 +30,7 @@ def prepare(folder: Path, model: str) -> None:
         config.save_pretrained(folder)
     except (OSError, ValueError) as error:
         raise InvalidInput.of(
-            "model", f"{model!r} is no picture model by hub id or local path: {error}"
+            "model", f"{model!r} is not a picture model by hub id or local path: {error}"
         ) from None
 
 

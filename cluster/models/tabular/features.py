@@ -3,7 +3,7 @@
 Learned in prepare from a sample and kept as JSON, so that training and inference
 encode alike. N columns of numbers, F columns in all.
 
-A number becomes its place among the sample's quantiles, in [-1, 1], which no unit
+A number becomes its rank among the sample's quantiles, in [-1, 1], which no unit
 or outlier disturbs, and also the bucket between quantiles, whose embedding can
 follow any curve (Gorishniy et al. 2022, "On embeddings for numerical features").
 Any other value becomes a hashed bucket of its column; buckets that few sample rows
@@ -45,7 +45,7 @@ class NumberColumn:
             return 0
         return 1 + int(np.searchsorted(self.edges, value, side="right"))
 
-    def place(self, value: object) -> float:
+    def rank(self, value: object) -> float:
         """In [-1, 1]; 0 without a number."""
         if not isinstance(value, int | float) or len(self.edges) < 2:
             return 0.0
@@ -61,16 +61,16 @@ class HashedColumn:
     used: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        places = {hashed: place for place, hashed in enumerate(self.used, 1)}
-        object.__setattr__(self, "_places", places)
+        buckets = {hashed: bucket for bucket, hashed in enumerate(self.used, 1)}
+        object.__setattr__(self, "_buckets", buckets)
 
     @property
     def num_buckets(self) -> int:
         return len(self.used) + 1
 
     def bucket(self, value: object) -> int:
-        places: Mapping[int, int] = self._places  # type: ignore[attr-defined]
-        return places.get(_hash(value, self.size), 0)
+        buckets: Mapping[int, int] = self._buckets  # type: ignore[attr-defined]
+        return buckets.get(_hash(value, self.size), 0)
 
 
 Column = NumberColumn | HashedColumn
@@ -81,8 +81,8 @@ class Features:
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
-        self.numbers = [one for one in columns if isinstance(one, NumberColumn)]
-        counts = [one.num_buckets for one in columns]
+        self.numbers = [column for column in columns if isinstance(column, NumberColumn)]
+        counts = [column.num_buckets for column in columns]
         self.num_buckets = sum(counts)
         self._offsets = np.cumsum([0, *counts[:-1]])
 
@@ -93,23 +93,27 @@ class Features:
         return cls([_learn(name, [row.get(name) for row in rows]) for name in names])
 
     def encode(self, row: Mapping[str, Any]) -> Row:
-        buckets = np.array([one.bucket(row.get(one.name)) for one in self.columns], np.int64)
-        numbers = np.array([one.place(row.get(one.name)) for one in self.numbers], np.float32)
+        buckets = np.array(
+            [column.bucket(row.get(column.name)) for column in self.columns], np.int64
+        )
+        numbers = np.array(
+            [column.rank(row.get(column.name)) for column in self.numbers], np.float32
+        )
         return buckets + self._offsets, numbers
 
     def save(self, folder: Path) -> None:
-        told = [{"kind": type(one).__name__, **asdict(one)} for one in self.columns]
-        (folder / FILE).write_text(json.dumps(told))
+        saved = [{"kind": type(column).__name__, **asdict(column)} for column in self.columns]
+        (folder / FILE).write_text(json.dumps(saved))
 
     @classmethod
     def load(cls, folder: Path) -> "Features":
         columns: list[Column] = []
-        for told in json.loads((folder / FILE).read_text()):
-            match told.pop("kind"):
+        for saved in json.loads((folder / FILE).read_text()):
+            match saved.pop("kind"):
                 case NumberColumn.__name__:
-                    columns.append(NumberColumn(told["name"], tuple(told["edges"])))
+                    columns.append(NumberColumn(saved["name"], tuple(saved["edges"])))
                 case HashedColumn.__name__:
-                    columns.append(HashedColumn(told["name"], told["size"], tuple(told["used"])))
+                    columns.append(HashedColumn(saved["name"], saved["size"], tuple(saved["used"])))
         return cls(columns)
 
 

@@ -28,10 +28,10 @@ DEFAULTS = TrainingDefaults(epochs=5, batch_size=16, learning_rate=5e-5, warmup_
 
 @dataclass(frozen=True)
 class Windows:
-    """One row. subwords: ids of each window; place: window and position of each token, [T, 2]."""
+    """subwords: ids of each window of a row. position: window and index of each token, [T, 2]."""
 
     subwords: list[list[int]]
-    place: npt.NDArray[np.int64]
+    position: npt.NDArray[np.int64]
 
 
 def prepare(folder: Path, model: str) -> None:
@@ -42,10 +42,10 @@ def prepare(folder: Path, model: str) -> None:
         if type(config) not in AutoModelForTokenClassification._model_mapping:
             raise ValueError(f"a {config.model_type} does not tag tokens")
         if not tokenizer.is_fast:
-            raise ValueError("its tokenizer does not tell which word a sub-word is of")
+            raise ValueError("its tokenizer does not know which word a sub-word is of")
     except (OSError, ValueError) as error:
         raise InvalidInput.of(
-            "model", f"{model!r} is no tagger by hub id or local path: {error}"
+            "model", f"{model!r} is not a tagger by hub id or local path: {error}"
         ) from None
     tokenizer.save_pretrained(folder)
     config.save_pretrained(folder)
@@ -69,16 +69,16 @@ def load(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) 
         windows = [window for row in encoded for window in row.subwords]
         padded = tokenizer.pad({"input_ids": windows}, return_tensors="pt")
         first = np.cumsum([0, *(len(row.subwords) for row in encoded[:-1])])
-        lengths = torch.tensor([len(row.place) for row in encoded])
-        place = torch.zeros(len(encoded), int(lengths.max()), 2, dtype=torch.long)
+        lengths = torch.tensor([len(row.position) for row in encoded])
+        positions = torch.zeros(len(encoded), int(lengths.max()), 2, dtype=torch.long)
         for number, row in enumerate(encoded):
             offset = torch.tensor([first[number], 0])
-            place[number, : len(row.place)] = torch.from_numpy(row.place) + offset
+            positions[number, : len(row.position)] = torch.from_numpy(row.position) + offset
         return {
             "input_ids": padded["input_ids"],
             "attention_mask": padded["attention_mask"],
-            "place": place,
-            MASK: torch.arange(place.shape[1]) < lengths[:, None],
+            "positions": positions,
+            MASK: torch.arange(positions.shape[1]) < lengths[:, None],
         }
 
     return TagLearner(
@@ -102,12 +102,12 @@ class _TokenLogits(nn.Module):
         logits: torch.Tensor = self.windows(
             {name: batch[name] for name in ("input_ids", "attention_mask")}
         )
-        window, position = batch["place"].unbind(dim=-1)
-        return logits[window, position]
+        window, index = batch["positions"].unbind(dim=-1)
+        return logits[window, index]
 
 
 def _encode(tokenizer: Any, tokens: list[str], longest: int) -> Windows:
-    told = tokenizer(
+    encoding = tokenizer(
         _visible(tokenizer, tokens),
         is_split_into_words=True,
         truncation=True,
@@ -115,21 +115,21 @@ def _encode(tokenizer: Any, tokens: list[str], longest: int) -> Windows:
         stride=longest // SHARED,
         return_overflowing_tokens=True,
     )
-    place = np.zeros((len(tokens), 2), np.int64)
+    positions = np.zeros((len(tokens), 2), np.int64)
     context = np.full(len(tokens), -1)  # sub-words on the shorter side of each token, as yet
-    for window, subwords in enumerate(told.input_ids):
-        word_ids = told.word_ids(window)
-        for position, word in enumerate(word_ids):
-            if word is None or (position and word_ids[position - 1] == word):
+    for window, subwords in enumerate(encoding.input_ids):
+        word_ids = encoding.word_ids(window)
+        for index, word in enumerate(word_ids):
+            if word is None or (index and word_ids[index - 1] == word):
                 continue
-            shown = min(position, len(subwords) - 1 - position)
+            shown = min(index, len(subwords) - 1 - index)
             if shown > context[word]:
-                context[word], place[word] = shown, (window, position)
-    return Windows(list(told.input_ids), place)
+                context[word], positions[word] = shown, (window, index)
+    return Windows(list(encoding.input_ids), positions)
 
 
 def _visible(tokenizer: Any, tokens: list[str]) -> list[str]:
-    """Tokens of which no sub-word is left (a space, a control sign) stand as unknown ones."""
+    """The tokens; unknown ones for those that have no sub-word (a space, a control sign)."""
     seen = {
         word
         for word in tokenizer(tokens, is_split_into_words=True, truncation=False).word_ids()
@@ -138,7 +138,7 @@ def _visible(tokenizer: Any, tokens: list[str]) -> list[str]:
     if len(seen) == len(tokens):
         return tokens
     stand_in = tokenizer.unk_token or "?"
-    return [token if place in seen else stand_in for place, token in enumerate(tokens)]
+    return [token if index in seen else stand_in for index, token in enumerate(tokens)]
 
 
 def _tokenizer(model: str | Path) -> Any:

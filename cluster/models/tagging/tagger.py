@@ -23,7 +23,7 @@ from cluster.models.tagging.tag_learner import MASK, TagLearner
 
 MAX_FEATURES = 50_000
 FILE = "features.json"
-UNKNOWN = 0  # place of the feature that every token has
+UNKNOWN = 0  # index of the feature that every token has
 WIDTH = 64
 CHARACTERS = (2, 3, 4)  # lengths of character n-grams, within words
 DILATIONS = (1, 2, 4)
@@ -40,8 +40,9 @@ def prepare(folder: Path, contents: Sequence[str]) -> None:
     counts: Counter[str] = Counter()
     for content in contents:
         tokens = json.loads(content)
-        for place in range(len(tokens)):
-            counts.update(set(_features(tokens, place)))
+        for index in range(len(tokens)):
+            # In order: where counts are equal a set's order, so the model, would differ by process.
+            counts.update(dict.fromkeys(_features(tokens, index), 1))
     common = [name for name, count in counts.most_common(MAX_FEATURES) if count > 1]
     (folder / FILE).write_text(json.dumps(common))
 
@@ -49,12 +50,14 @@ def prepare(folder: Path, contents: Sequence[str]) -> None:
 def load(folder: Path, classes: Sequence[str]) -> TagLearner:
     """An untrained learner."""
     names = json.loads((folder / FILE).read_text())
-    known = {name: place for place, name in enumerate(names, UNKNOWN + 1)}
+    feature_index = {name: index for index, name in enumerate(names, UNKNOWN + 1)}
     return TagLearner(
-        ConvTagger(UNKNOWN + 1 + len(known), 1 + 2 * len(classes)),
+        ConvTagger(UNKNOWN + 1 + len(feature_index), 1 + 2 * len(classes)),
         classes=classes,
         defaults=DEFAULTS,
-        encode=lambda contents: [_encode(json.loads(content), known) for content in contents],
+        encode=lambda contents: [
+            _encode(json.loads(content), feature_index) for content in contents
+        ],
         collate=_collate,
         size=lambda encoded: len(encoded[1]),
     )
@@ -86,13 +89,14 @@ class ConvTagger(nn.Module):
         return logits
 
 
-def _encode(tokens: Sequence[str], known: Mapping[str, int]) -> Encoded:
-    found = [
-        [UNKNOWN, *(known[name] for name in _features(tokens, place) if name in known)]
-        for place in range(len(tokens))
+def _encode(tokens: Sequence[str], feature_index: Mapping[str, int]) -> Encoded:
+    by_token = [
+        [UNKNOWN, *(feature_index[name] for name in _features(tokens, at) if name in feature_index)]
+        for at in range(len(tokens))
     ]
-    flat = [feature for features in found for feature in features]
-    return np.array(flat, np.int32), np.array([len(features) for features in found], np.int32)
+    flat = [feature for features in by_token for feature in features]
+    counts = np.array([len(features) for features in by_token], np.int32)
+    return np.array(flat, np.int32), counts
 
 
 def _collate(encoded: Sequence[Encoded]) -> Tensors:
@@ -105,10 +109,10 @@ def _collate(encoded: Sequence[Encoded]) -> Tensors:
     }
 
 
-def _features(tokens: Sequence[str], place: int) -> Iterator[str]:
-    word = tokens[place]
-    before = tokens[place - 1] if place else "<s>"
-    after = tokens[place + 1] if place + 1 < len(tokens) else "</s>"
+def _features(tokens: Sequence[str], at: int) -> Iterator[str]:
+    word = tokens[at]
+    before = tokens[at - 1] if at else "<s>"
+    after = tokens[at + 1] if at + 1 < len(tokens) else "</s>"
     yield f"w {word}"
     yield f"l {word.lower()}"
     yield f"s {_shape(word)}"
@@ -116,8 +120,8 @@ def _features(tokens: Sequence[str], place: int) -> Iterator[str]:
     yield f"a {word} {after}"
     marked = f"<{word}>"
     for length in CHARACTERS:
-        for at in range(len(marked) - length + 1):
-            yield marked[at : at + length]
+        for start in range(len(marked) - length + 1):
+            yield marked[start : start + length]
 
 
 def _shape(word: str) -> str:

@@ -53,14 +53,14 @@ def decode(probabilities: Probabilities) -> Tags:
     best = np.where(np.arange(num_tags) % 2 == 0, -np.inf, scores[0])
     best[0] = scores[0, 0]
     came_from = np.zeros((num_tokens, num_tags), np.int64)
-    for place in range(1, num_tokens):
+    for token in range(1, num_tokens):
         reached = best[:, None] + allowed
-        came_from[place] = reached.argmax(axis=0)
-        best = reached.max(axis=0) + scores[place]
+        came_from[token] = reached.argmax(axis=0)
+        best = reached.max(axis=0) + scores[token]
     tags = np.empty(num_tokens, np.int64)
     tags[-1] = best.argmax()
-    for place in range(num_tokens - 1, 0, -1):
-        tags[place - 1] = came_from[place, tags[place]]
+    for token in range(num_tokens - 1, 0, -1):
+        tags[token - 1] = came_from[token, tags[token]]
     return tags
 
 

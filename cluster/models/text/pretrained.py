@@ -22,7 +22,7 @@ def prepare(folder: Path, model: str) -> None:
         AutoConfig.from_pretrained(model).save_pretrained(folder)
     except (OSError, ValueError) as error:
         raise InvalidInput.of(
-            "model", f"{model!r} is no text model by hub id or local path: {error}"
+            "model", f"{model!r} is not a text model by hub id or local path: {error}"
         ) from None
 
 

@@ -12,16 +12,16 @@ STALE = leases_pb2.RESULT_STATUS_STALE
 
 
 def extend(person: Person, *leases: leases_pb2.Lease) -> int:
-    """How many are still held."""
+    """How many are still in force."""
     request = rpc.ExtendLeasesRequest(
-        parent=CAMPAIGN, tokens=[one.token for one in leases], request_id=request_id()
+        parent=CAMPAIGN, tokens=[lease.token for lease in leases], request_id=request_id()
     )
     outcomes = person.service.ExtendLeases(request, person.caller).outcomes
-    return sum(one.HasField("expire_time") for one in outcomes)
+    return sum(outcome.HasField("expire_time") for outcome in outcomes)
 
 
 def ranks(leases: list[leases_pb2.Lease]) -> list[int]:
-    return [one.item.rank for one in leases]
+    return [lease.item.rank for lease in leases]
 
 
 def test_a_part_of_a_batch_that_is_extended_outlives_the_rest(start: Start) -> None:
@@ -32,7 +32,7 @@ def test_a_part_of_a_batch_that_is_extended_outlives_the_rest(start: Start) -> N
     assert extend(ann, second) == 1
     start.clock.now += 101
     assert sorted(ranks(bob.lease(3))) == [0, 2]
-    assert [ann.say(one, "spam") for one in (first, second, third)] == [STALE, ACCEPTED, STALE]
+    assert [ann.say(lease, "spam") for lease in (first, second, third)] == [STALE, ACCEPTED, STALE]
 
 
 def test_what_is_held_is_counted_exactly_through_extensions(start: Start) -> None:
@@ -61,13 +61,13 @@ def test_a_labeler_may_take_again_what_was_lost_and_the_old_token_is_stale(start
 def test_an_expired_lease_may_be_extended_while_nobody_took_its_slot(start: Start) -> None:
     service = start(num_items=1)
     ann, bob = Person(service, "ann"), Person(service, "bob")
-    [held] = ann.lease()
+    [lease] = ann.lease()
     start.clock.now += 301
-    assert extend(ann, held) == 1
+    assert extend(ann, lease) == 1
     assert bob.lease() == []
     start.clock.now += 301
     [taken] = bob.lease()
-    assert extend(ann, held) == 0
+    assert extend(ann, lease) == 0
     assert bob.say(taken, "spam") == ACCEPTED
 
 
@@ -94,8 +94,8 @@ def test_a_call_that_was_slow_since_it_read_the_time_fills_no_slot_twice(start: 
     leases += cyd.lease()
     start.clock.now -= 10  # as a replica sees it that was stopped before the leases expired
     leases += dan.lease()
-    said = [p.say(one, "spam") for p, one in zip((ann, bob, cyd, dan), leases, strict=True)]
-    assert said == [STALE, STALE, ACCEPTED, ACCEPTED]
+    statuses = [p.say(lease, "spam") for p, lease in zip((ann, bob, cyd, dan), leases, strict=True)]
+    assert statuses == [STALE, STALE, ACCEPTED, ACCEPTED]
 
 
 def test_a_slow_call_leaves_no_item_held_for_good(start: Start) -> None:
@@ -104,12 +104,12 @@ def test_a_slow_call_leaves_no_item_held_for_good(start: Start) -> None:
     ann.lease()
     [early] = bob.lease()
     start.clock.now += 301
-    [held] = cyd.lease()
-    cyd.release([held], delay={"seconds": 5})
+    [lease] = cyd.lease()
+    cyd.release([lease], delay={"seconds": 5})
     start.clock.now += 6
-    [held] = cyd.lease()
+    [lease] = cyd.lease()
     start.clock.now -= 16
-    assert cyd.say(held, "spam") == ACCEPTED
+    assert cyd.say(lease, "spam") == ACCEPTED
     start.clock.now += 16
     [last] = dan.lease()
     assert (bob.say(early, "spam"), dan.say(last, "spam")) == (STALE, ACCEPTED)

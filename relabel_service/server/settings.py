@@ -1,0 +1,58 @@
+"""What to serve, from a command line or a Serve config. No Ray here: app.py has that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from relabel_service.errors import InvalidInput
+from relabel_service.queue.store import check_replicas
+from relabel_service.server.auth import AuthSettings
+from relabel_service.server.rate_limits import DEFAULT_LIMITS, Limits
+
+LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
+
+S = TypeVar("S", AuthSettings, Limits)
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What to serve. auth: how tokens are verified, LOCAL_ONLY or OPEN."""
+
+    queue_url: str
+    num_replicas: int = 1
+    auth: AuthSettings | str = LOCAL_ONLY
+    limits: Limits = DEFAULT_LIMITS
+
+    def __post_init__(self) -> None:
+        check_replicas(self.queue_url, self.num_replicas)
+        if isinstance(self.auth, str) and self.auth not in (LOCAL_ONLY, OPEN):
+            raise InvalidInput.of("auth", f"{self.auth!r} is not known; use {LOCAL_ONLY} or {OPEN}")
+
+
+def settings_from(args: Mapping[str, Any]) -> ServeSettings:
+    """From a Serve config's args.
+
+    queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
+    this machine, the default), or "open" (a gateway authenticates); limits: fields of
+    rate_limits.Limits. Raises InvalidInput, among others where several replicas would share an
+    SQLite queue: it has one writer, and OK must mean one durable truth.
+    """
+    names = {"queue_url", "replicas", "auth", "limits"}
+    if unknown := sorted(set(args) - names):
+        raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(names))}")
+    if not args.get("queue_url"):
+        raise InvalidInput.of("args.queue_url", "is not set; name the queue database's URL")
+    auth = args.get("auth", LOCAL_ONLY)
+    return ServeSettings(
+        queue_url=args["queue_url"],
+        num_replicas=int(args.get("replicas", 1)),
+        auth=auth if isinstance(auth, str) else _built(AuthSettings, "args.auth", auth),
+        limits=_built(Limits, "args.limits", args.get("limits", {})),
+    )
+
+
+def _built(kind: type[S], path: str, values: Mapping[str, Any]) -> S:
+    names = [field.name for field in fields(kind)]
+    if unknown := sorted(set(values) - set(names)):
+        raise InvalidInput.of(f"{path}.{unknown[0]}", f"is not known; use {', '.join(names)}")
+    return kind(**values)
