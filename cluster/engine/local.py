@@ -5,17 +5,17 @@ torch, Arrow and image decoders hold no lock while they work. Order is kept, so 
 table gives the same files each time.
 """
 
-import multiprocessing
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
 from typing import Any, TypeVar
 
+import joblib
 import pyarrow as pa
 import pyarrow.dataset as pads
 import torch
@@ -95,15 +95,13 @@ class _Turn:
         """Fit what was not handed out, on all cores."""
         if not self._left:
             return
-        context = multiprocessing.get_context("spawn")
-        num_processes = min(self._num_cores, len(self._left))
-        with ProcessPoolExecutor(num_processes, context, torch.set_num_threads, (1,)) as pool:
-            tables = {index: fits[index].rows.to_table() for index in {i for i, _ in self._left}}
-            shares = [
-                pool.submit(fits[index].fit_runs, tables[index], [run]) for index, run in self._left
-            ]
-            for share in shares:
-                share.result()
+        tables = {index: fits[index].rows.to_table() for index in {i for i, _ in self._left}}
+        # loky's processes do not run the user's script again, as those of multiprocessing do.
+        with joblib.parallel_config("loky", inner_max_num_threads=1):
+            joblib.Parallel(n_jobs=min(self._num_cores, len(self._left)))(
+                joblib.delayed(fits[index].fit_runs)(tables[index], [run])
+                for index, run in self._left
+            )
 
     def _is_long(self, num_left: int) -> bool:
         if not self._num_done or self._num_cores == 1 or num_left == 1:
