@@ -29,7 +29,7 @@ from transformers import SwinConfig, SwinForImageClassification, ViTImageProcess
 
 from bench.mining import spread
 from cluster.data.rows import Source, latest
-from cluster.engine.devices import Workers, autocast, device, to_device
+from cluster.engine.devices import autocast, device, to_device
 from cluster.engine.ray import RayEngine
 from cluster.interfaces import Tensors
 from cluster.tasks import model_task
@@ -47,17 +47,17 @@ STEPS = 20
 LEARNING_RATE = 1e-4
 
 
+@options.grouped
 def main(
+    engine: options.EngineOptions,
     rows: Annotated[int, typer.Option(help="pictures")] = 1024,
     repeats: Annotated[int, typer.Option(help="turns of each side")] = 3,
     batch_size: Annotated[int, typer.Option(help="pictures a step")] = 32,
-    use_gpu: options.UseGpu = False,
-    cpus_per_gpu: options.CpusPerGpu = 1,
 ) -> None:
     """Print rows/s of both sides and their ratio, least to greatest."""
     with tempfile.TemporaryDirectory() as local, ray_session():
         folder = Path(local)
-        source, model = _pictures(folder, rows), _swin(folder, tiny=not use_gpu)
+        source, model = _pictures(folder, rows), _swin(folder, tiny=not engine.use_gpu)
 
         def ours_s(turn: int, epochs: int) -> float:
             settings = TrainConfig(
@@ -66,7 +66,7 @@ def main(
                 epochs=epochs,
                 batch_size=batch_size,
                 learning_rate=LEARNING_RATE,
-                workers=Workers(use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu),
+                workers=engine.workers(),
                 checkpoint_interval_s=3600.0,
             )
             started = time.perf_counter()
@@ -75,7 +75,9 @@ def main(
 
         alone, bare, ours = [], [], []
         for turn in range(repeats):
-            fed, step = _bare(source, model, batch_size=batch_size, num_loaders=cpus_per_gpu - 1)
+            fed, step = _bare(
+                source, model, batch_size=batch_size, num_loaders=engine.cpus_per_gpu - 1
+            )
             bare.append(fed)
             alone.append(step)
             later_s = ours_s(turn, EPOCHS) - ours_s(turn, 1)

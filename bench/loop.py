@@ -27,7 +27,7 @@ from bench.training import Rows, cross_fit, evidence, joined, predict, train
 from cluster.interfaces import Array, Learner
 from cluster.scores.feedback import Evidence, Feedback, learn
 from cluster.tasks import MODEL_TASKS, model_task
-from jobs.loop.__main__ import REVIEWED_WEIGHT
+from jobs.loop.options import REVIEWED_WEIGHT
 
 MARK = "<!-- written by bench.loop from here on -->\n"
 CLOSE = 0.01  # within this of the accuracy that all gold labels give

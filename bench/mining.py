@@ -23,7 +23,6 @@ import torch
 import typer
 
 from cluster.data.rows import Source, check, latest
-from cluster.engine.devices import Workers
 from cluster.engine.ray import RayEngine
 from cluster.inference.predict import InferenceConfig, Predictor, Sampling
 from cluster.mining.config import MineConfig
@@ -39,20 +38,18 @@ CLASSES = ("negative", "neutral", "positive")
 BATCH_ROWS = 1024
 
 
+@options.grouped
 def main(
+    engine: options.EngineOptions,
     rows: Annotated[int, typer.Option(help="rows of the larger table")] = 4096,
     repeats: Annotated[int, typer.Option(help="turns of each side")] = 3,
     model: Annotated[
         str | None, typer.Option(help="hub id or path; a MiniLM that pip brings")
     ] = None,
-    use_gpu: options.UseGpu = False,
-    cpus_per_gpu: options.CpusPerGpu = 1,
 ) -> None:
     """Print rows/s of both sides and their ratio, least to greatest."""
     torch.set_num_threads(1)
-    inference = InferenceConfig(
-        batch_rows=BATCH_ROWS, workers=Workers(use_gpu=use_gpu, cpus_per_gpu=cpus_per_gpu)
-    )
+    inference = InferenceConfig(batch_rows=BATCH_ROWS, workers=engine.workers())
     with tempfile.TemporaryDirectory() as local, ray_session():
         folder = Path(local)
         whole, half = _table(folder, rows), _table(folder, rows // 2)

@@ -19,32 +19,22 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
+@options.grouped
 def main(
+    columns: options.ColumnOptions,
     dataset: options.Dataset,
     results: Annotated[str, typer.Option(help="results table that finalizing wrote")],
     campaign: Annotated[str, typer.Option(help="its id, with or without campaigns/ before it")],
     lineage: Annotated[str, typer.Option(help="Delta table of who changed what and why")],
-    task: options.TaskName = "text_classification",
-    content_column: options.ContentColumns = None,
-    label_column: options.LabelColumn = "label",
-    id_column: options.IdColumn = None,
     skip_changed: Annotated[
-        bool, typer.Option("--skip-changed", help="leave rows alone that changed meanwhile")
+        bool, typer.Option("--skip-changed", help="leave rows as they are that changed meanwhile")
     ] = False,
-    consensus: options.HowDecided = Consensus.MAJORITY,
+    consensus: options.ConsensusMethod = Consensus.MAJORITY,
 ) -> None:
     """Merge; prints JSON."""
-    source = options.source_of(
-        dataset,
-        task=task,
-        content_columns=content_column,
-        label_column=label_column,
-        id_column=id_column,
-        version=None,
-    )
     merged = merge(
         MergeConfig(
-            source,
+            columns.source(dataset),
             results,
             campaign_id(campaign, field="--campaign"),
             lineage,

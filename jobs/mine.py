@@ -1,27 +1,25 @@
 """Score every row of a table against a training, and keep the worst as findings.
 
-    python -m jobs.mine --dataset data/train --model models/v1 --findings data/findings \\
+    python -m jobs.mine --dataset data/train --training models/v1 --findings data/findings \\
         --quarantine data/quarantine --run-id round-1 --budget 5%
 """
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from cluster.engine.base import BATCH_ROWS
-from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.mining.config import MineConfig
 from cluster.mining.feedback_data import learn_from_lineage
 from cluster.mining.label_confidence import write_label_confidence
 from cluster.mining.mine import delete_predictions, mine
-from cluster.mining.selection import Selection, parse_budget
 from cluster.scores.feedback import Feedback
 from cluster.training.model_store import ModelStore
 from jobs.common import options
-from jobs.common.session import ray_session, run
+from jobs.common.session import run, session
 from relabel_service.tables.lineage import decided_keys
 
 LONG = ("unasked_histogram", "noise_matrix")  # for result.json and the loop's report
@@ -30,18 +28,19 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
+@options.grouped
 def main(
+    selection: options.SelectionOptions,
+    engine: options.EngineOptions,
     dataset: options.Dataset,
-    model: Annotated[str, typer.Option(help="folder that jobs.train wrote")],
+    training: Annotated[str, typer.Option(help="folder that jobs.train wrote")],
     findings: Annotated[str, typer.Option(help="Delta table to write findings to")],
     run_id: Annotated[str, typer.Option(help="names this run; repeated, it continues the run")],
     quarantine: Annotated[
-        str | None, typer.Option(help="Delta table of unfit rows; FINDINGS-quarantine if left out")
+        str | None,
+        typer.Option(help="Delta table of invalid rows; FINDINGS-quarantine if left out"),
     ] = None,
     version: options.Version = None,
-    top: options.Top = None,
-    budget: options.Budget = None,
-    threshold: options.Threshold = None,
     unit: Annotated[
         list[str] | None, typer.Option(help="class to ask about; again for more; all if left out")
     ] = None,
@@ -51,7 +50,7 @@ def main(
     lineage: Annotated[
         str | None,
         typer.Option(
-            help="lineage table; labels decided there are not asked again, and teach the ranking"
+            help="lineage table: labels decided there are not findings, and teach the ranking"
         ),
     ] = None,
     feedback: options.UseFeedback = True,
@@ -62,7 +61,7 @@ def main(
     batch_rows: Annotated[int, typer.Option(help="rows sorted by length at once")] = BATCH_ROWS,
     keep_predictions: Annotated[
         bool,
-        typer.Option("--keep-predictions", help="leave the scored rows, for a later --reuse-run"),
+        typer.Option("--keep-predictions", help="keep the scored rows, for a later --reuse-run"),
     ] = False,
     reuse_run: Annotated[
         str | None,
@@ -71,44 +70,35 @@ def main(
             "only rows new or changed since then are predicted"
         ),
     ] = None,
-    num_workers: options.NumWorkers = 1,
-    use_gpu: options.UseGpu = False,
-    cpus_per_gpu: options.CpusPerGpu = 1,
 ) -> None:
     """Mine; prints JSON."""
-    selection = Selection(
-        top=top, budget=parse_budget(budget) if budget else None, threshold=threshold
-    )
-    source = options.like_trained(ModelStore(model).manifest(), dataset, version=version)
-    mining = MineConfig(
+    workers = engine.workers()
+    source = options.like_trained(ModelStore(training).manifest(), dataset, version=version)
+    config = MineConfig(
         source=source,
-        store_uri=model,
+        store_uri=training,
         findings_uri=findings,
         quarantine_uri=quarantine or f"{findings.rstrip('/')}-quarantine",
         run_id=run_id,
-        selection=selection,
-        inference=InferenceConfig(
-            predictions, batch_rows, Workers(num_workers, use_gpu, cpus_per_gpu)
-        ),
+        selection=selection.selection(),
+        inference=InferenceConfig(predictions, batch_rows, workers),
         decided=decided_keys(lineage),
         units=tuple(unit or ()),
         disagreement=disagreement,
         encoder=encoder,
         num_audit=audit,
         feedback=learn_from_lineage(lineage) if feedback else Feedback(),
-        keep_predictions=keep_predictions,
+        keep_predictions=keep_predictions or label_confidence is not None,
         reuse_run=reuse_run,
     )
-    with ray_session() as engine:
-        if label_confidence is None:
-            mined = mine(mining, engine)
-        else:
-            mined = mine(replace(mining, keep_predictions=True), engine)
-            write_label_confidence(mining, engine, label_confidence)
+    with session(engine.engine, workers=workers, source=source) as running:
+        mined = mine(config, running)
+        if label_confidence is not None:
+            write_label_confidence(config, running, label_confidence)
             if not keep_predictions:
                 delete_predictions(findings, run_id)
-    told = {name: value for name, value in asdict(mined).items() if name not in LONG}
-    print(json.dumps(told, indent=2))
+    result = {name: value for name, value in asdict(mined).items() if name not in LONG}
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Find the rows that are like a few bad cases, and put them before people, blind.
+"""Find the rows that are similar to a few example errors, for people to label blind.
 
     python -m jobs.pattern --dataset data/train --findings data/findings --run-id late-refunds \\
         --case "refund has not arrived" --case "where is my money back" --label billing --top 200
     python -m jobs.pattern … --similarity-by regex --case "refund .*(late|arrived)" --label billing
     python -m jobs.pattern … --case-id row-17 --case-id row-90 --label billing --threshold 0.4
-    python -m jobs.pattern … --cases bad.parquet --similarity-by embedding --model sentence-encoder
+    python -m jobs.pattern … --cases bad.parquet --similarity-by embedding --encoder ID_OR_PATH
 
-A campaign is made of the run as of any other, and merged by jobs.merge.
+A campaign takes the run as any other, and jobs.merge merges its results.
 """
 
 import json
@@ -20,13 +20,11 @@ import typer
 
 from cluster.data.rows import Source, latest, rows
 from cluster.engine.base import Engine
-from cluster.engine.devices import Workers
 from cluster.inference.predict import InferenceConfig
-from cluster.mining.selection import Selection, parse_budget
 from cluster.similar.find import ExampleError, FindConfig, find
 from cluster.similar.similarity import Similarity
 from jobs.common import options
-from jobs.common.session import ray_session, run
+from jobs.common.session import run, session
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables.lineage import decided_keys
 from relabel_service.tasks import task_named
@@ -35,17 +33,21 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
+@options.grouped
 def main(
+    columns: options.ColumnOptions,
+    selection: options.SelectionOptions,
+    engine: options.EngineOptions,
     dataset: options.Dataset,
     findings: Annotated[str, typer.Option(help="Delta table to write findings to")],
-    run_id: Annotated[str, typer.Option(help="names this run; repeated, it tells what it told")],
+    run_id: Annotated[str, typer.Option(help="names this run; repeated, it prints its result")],
     case: Annotated[
         list[str] | None,
-        typer.Option(help="content of a bad case, or an expression; again for more"),
+        typer.Option(help="content of an example error, or an expression; again for more"),
     ] = None,
     case_id: Annotated[
         list[str] | None,
-        typer.Option(help="row of the data set that is a bad case; again for more"),
+        typer.Option(help="row of the data set that is an example error; again for more"),
     ] = None,
     label: Annotated[str | None, typer.Option(help="right label of these cases")] = None,
     new_class: Annotated[
@@ -53,82 +55,59 @@ def main(
     ] = False,
     cases: Annotated[
         str | None,
-        typer.Option(help="table of bad cases: the content and label columns, labels right"),
+        typer.Option(help="table of example errors: content and label columns, labels right"),
     ] = None,
     similarity_by: Annotated[
-        Similarity, typer.Option(help="what makes rows alike")
+        Similarity, typer.Option(help="how similarity is measured")
     ] = Similarity.TOKENS,
-    model: Annotated[
-        str | None, typer.Option(help="encoder for embeddings: Hugging Face id or local path")
-    ] = None,
-    task: options.TaskName = "text_classification",
-    content_column: options.ContentColumns = None,
-    label_column: options.LabelColumn = "label",
-    id_column: options.IdColumn = None,
+    encoder: options.Encoder = None,
     version: options.Version = None,
-    top: options.Top = None,
-    budget: options.Budget = None,
-    threshold: options.Threshold = None,
     lineage: Annotated[
-        str | None, typer.Option(help="lineage table; labels decided there are not asked again")
+        str | None, typer.Option(help="lineage table: labels decided there are not findings")
     ] = None,
-    num_workers: options.NumWorkers = 1,
-    use_gpu: options.UseGpu = False,
-    cpus_per_gpu: options.CpusPerGpu = 1,
 ) -> None:
     """Search; prints JSON."""
-    source = options.source_of(
-        dataset,
-        task=task,
-        content_columns=content_column,
-        label_column=label_column,
-        id_column=id_column,
-        version=version,
-    )
-    selection = Selection(
-        top=top, budget=parse_budget(budget) if budget else None, threshold=threshold
-    )
-    with ray_session() as engine:
-        known = [
-            *_typed(source, case or [], label, similarity_by),
-            *_of_rows(engine, source, case_id or [], label),
-            *(_of_table(engine, source, cases) if cases else []),
+    workers = engine.workers()
+    source = columns.source(dataset, version=version)
+    with session(engine.engine, workers=workers, source=source) as running:
+        examples = [
+            *_of_contents(source, case or [], label, similarity_by),
+            *_of_rows(running, source, case_id or [], label),
+            *(_of_table(running, source, cases) if cases else []),
         ]
-        found = find(
-            FindConfig(
-                source=source,
-                examples=tuple(known),
-                similarity_by=similarity_by,
-                findings_uri=findings,
-                run_id=run_id,
-                selection=selection,
-                model=model,
-                inference=InferenceConfig(workers=Workers(num_workers, use_gpu, cpus_per_gpu)),
-                decided=decided_keys(lineage),
-                new_classes=new_class,
-            ),
-            engine,
+        config = FindConfig(
+            source=source,
+            examples=tuple(examples),
+            similarity_by=similarity_by,
+            findings_uri=findings,
+            run_id=run_id,
+            selection=selection.selection(),
+            encoder=encoder,
+            inference=InferenceConfig(workers=workers),
+            decided=decided_keys(lineage),
+            new_classes=new_class,
         )
-    print(json.dumps(asdict(found), indent=2))
+        result = find(config, running)
+    print(json.dumps(asdict(result), indent=2))
 
 
-def _typed(
-    source: Source, given: Sequence[str], label: str | None, similarity_by: Similarity
+def _of_contents(
+    source: Source, texts: Sequence[str], label: str | None, similarity_by: Similarity
 ) -> list[ExampleError]:
-    """Cases given by their content, or as expressions."""
-    found = []
-    for text in given:
+    """Errors that are given by their content, or as expressions."""
+    examples = []
+    for text in texts:
         content = text
         if similarity_by is not Similarity.REGEX:
             content = task_named(source.task).read_content({source.content_columns[0]: text})
-        found.append(ExampleError(content, _right(source, label, content), text))
-    return found
+        examples.append(ExampleError(content, _right_label(source, label, content), text))
+    return examples
 
 
 def _of_rows(
     engine: Engine, source: Source, ids: Sequence[str], label: str | None
 ) -> list[ExampleError]:
-    """Cases that are rows of the data set. Raises NotFound naming those that are not there."""
+    """Errors that are rows of the data set. Raises NotFound naming those that are not there."""
     if not ids:
         return []
     wanted = pa.array(ids, pa.string())
@@ -138,28 +117,30 @@ def _of_rows(
             pc.and_(batch["fault"].is_null(), pc.is_in(batch["id"], value_set=wanted))
         )
 
-    found = rows(engine, source).map(keep).to_table().to_pylist()
-    contents = {row["id"]: row["content"] for row in found}
-    if missing := [name for name in ids if name not in contents]:
+    kept = rows(engine, source).map(keep).to_table().to_pylist()
+    contents = {row["id"]: row["content"] for row in kept}
+    if missing := [row_id for row_id in ids if row_id not in contents]:
         raise NotFound(
-            f"{source.uri!r} has no fit row {', '.join(map(repr, missing))}; name rows by their id"
+            f"{source.uri!r} has no valid row {', '.join(map(repr, missing))}; name rows by id"
         )
-    return [ExampleError(contents[one], _right(source, label, contents[one]), one) for one in ids]
+    return [
+        ExampleError(contents[row_id], _right_label(source, label, contents[row_id]), row_id)
+        for row_id in ids
+    ]
 
 
 def _of_table(engine: Engine, source: Source, uri: str) -> list[ExampleError]:
-    """Cases of a table of their own. Raises InvalidInput naming the first unfit row's fault."""
-    table = latest(replace(source, uri=uri, version=None))
-    found = rows(engine, table).to_table().to_pylist()
-    for row in found:
+    """Errors of a table of their own. Raises InvalidInput naming the first invalid row's fault."""
+    table = rows(engine, latest(replace(source, uri=uri, version=None))).to_table().to_pylist()
+    for row in table:
         if row["fault"]:
             raise InvalidInput.of("cases", f"{uri!r}, row {row['id']!r}: {row['fault']}")
-    return [ExampleError(row["content"], row["label"], row["id"]) for row in found]
+    return [ExampleError(row["content"], row["label"], row["id"]) for row in table]
 
 
-def _right(source: Source, label: str | None, content: str) -> str:
+def _right_label(source: Source, label: str | None, content: str) -> str:
     if label is None:
-        raise InvalidInput.of("label", "is not given; say which label is right for the bad cases")
+        raise InvalidInput.of("label", "is not given; say which label is right for these cases")
     return task_named(source.task).read_label(label, content)
 
 

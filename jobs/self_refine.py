@@ -20,7 +20,6 @@ from rich.table import Table
 
 from cluster.data.rows import Source, latest
 from cluster.engine.base import Engine
-from cluster.engine.devices import Workers
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.io.folder import Folder
@@ -33,9 +32,9 @@ from cluster.training.train import train
 from cluster.versions.policy import Rule, apply
 from cluster.versions.write import Action
 from jobs.common import options
-from jobs.common.session import ray_session, run
+from jobs.common.session import run, session
+from jobs.loop.gold import gold_labels
 from jobs.loop.resume import pin_version
-from jobs.loop.rounds import gold_labels
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
 
@@ -79,22 +78,22 @@ class Round:
     num_wrong: int | None = None
 
 
-def refine(asked: SelfRefineConfig, engine: Engine) -> Iterator[Round]:
-    """Each round as it ends. Run again, it tells what it told, and continues."""
-    folder = Folder(asked.out)
-    for number in range(1, asked.num_rounds + 2):
-        last = number > asked.num_rounds
-        yield _round(engine, asked, folder, number, last=last)
+def refine(config: SelfRefineConfig, engine: Engine) -> Iterator[Round]:
+    """Each round as it ends. Idempotent: run again, it yields the stored rounds, and continues."""
+    folder = Folder(config.out)
+    for number in range(1, config.num_rounds + 2):
+        last = number > config.num_rounds
+        yield _round(engine, config, folder, number, last=last)
 
 
 def _round(
-    engine: Engine, asked: SelfRefineConfig, folder: Folder, number: int, *, last: bool
+    engine: Engine, config: SelfRefineConfig, folder: Folder, number: int, *, last: bool
 ) -> Round:
     """The last round measures and changes nothing."""
-    source, run_id = pin_version(folder, f"rounds/{number}", asked.source), f"round-{number}"
+    source, run_id = pin_version(folder, f"rounds/{number}", config.source), f"round-{number}"
     store_uri, findings_uri = folder.address(f"models/v{number}"), folder.address("findings")
-    manifest = train(source, asked.training, store_uri, engine)
-    measured = evaluate(store_uri, asked.tests, asked.inference, engine)
+    manifest = train(source, config.training, store_uri, engine)
+    measured = evaluate(store_uri, config.tests, config.inference, engine)
     mine(
         MineConfig(
             source=source,
@@ -103,14 +102,14 @@ def _round(
             quarantine_uri=folder.address("quarantine"),
             run_id=run_id,
             selection=Selection(threshold=0.0),
-            inference=asked.inference,
+            inference=config.inference,
         ),
         engine,
     )
     num_changed = 0
     if not last:
         lineage_uri = folder.address("lineage")
-        written = apply(source, findings_uri, run_id, asked.rule, lineage_uri=lineage_uri)
+        written = apply(source, findings_uri, run_id, config.rule, lineage_uri=lineage_uri)
         num_changed = len(written.decisions)
     assert source.version is not None
     return Round(
@@ -119,7 +118,7 @@ def _round(
         refined=_agreement(source, findings_uri, run_id),
         metrics={name: next(iter(values.values())) for name, values in measured.items()},
         num_changed=num_changed,
-        num_wrong=_num_wrong(source, asked.gold_column),
+        num_wrong=_num_wrong(source, config.gold_column),
     )
 
 
@@ -158,13 +157,13 @@ def table(rounds: list[Round]) -> Table:
 
 
 @app.command()
+@options.grouped
 def main(
+    columns: options.ColumnOptions,
+    training: options.TrainingOptions,
+    engine: options.EngineOptions,
     dataset: options.Dataset,
     out: Annotated[str, typer.Option(help="folder of the rounds: local path or URL")],
-    task: options.TaskName = "text_classification",
-    content_column: options.ContentColumns = None,
-    label_column: options.LabelColumn = "label",
-    id_column: options.IdColumn = None,
     action: Annotated[
         Action, typer.Option(help="set: to the model's best class; drop: the row")
     ] = Action.SET,
@@ -180,56 +179,32 @@ def main(
     predictions: Annotated[
         Sampling, typer.Option(help="by models that did or did not see the row")
     ] = Sampling.OUT_OF_SAMPLE,
-    model: options.Model = None,
-    folds: options.Folds = 5,
-    epochs: Annotated[int | None, typer.Option(help="the model's recipe when left out")] = None,
-    num_workers: options.NumWorkers = 1,
-    use_gpu: options.UseGpu = False,
-    cpus_per_gpu: options.CpusPerGpu = 1,
-    seed: options.Seed = 0,
 ) -> None:
     """Refine; prints a table to stderr and JSON to stdout."""
     if action not in REFINING:
-        names = ", ".join(one.value for one in REFINING)
+        names = ", ".join(allowed.value for allowed in REFINING)
         raise InvalidInput.of("action", f"{action.value!r} refines no label; use one of {names}")
-    source = options.source_of(
-        options.versioned(dataset, out),
-        task=task,
-        content_columns=content_column,
-        label_column=label_column,
-        id_column=id_column,
-        version=None,
-    )
-    told = {
-        "dev": (dev, label_column),
-        "gold": (test, gold_column or label_column),
-    }
-    workers = Workers(num_workers, use_gpu, cpus_per_gpu)
-    asked = SelfRefineConfig(
+    workers = engine.workers()
+    source = columns.source(options.versioned(dataset, out))
+    label_columns = {"dev": columns.label_column, "gold": gold_column or columns.label_column}
+    config = SelfRefineConfig(
         source=replace(source, version=None),
         out=out,
         num_rounds=rounds,
         rule=Rule(action, outside_top=top_k),
-        training=TrainConfig(
-            model=model,
-            num_folds=folds,
-            epochs=epochs,
-            workers=workers,
-            seed=seed,
-        ),
+        training=training.config(workers),
         inference=InferenceConfig(predictions, workers=workers),
         tests={
-            name: latest(replace(source, uri=uri, version=None, label_column=column))
-            for name, (uri, column) in told.items()
+            name: latest(replace(source, uri=uri, version=None, label_column=label_columns[name]))
+            for name, uri in (("dev", dev), ("gold", test))
             if uri is not None
         },
         gold_column=_present(source, gold_column),
     )
-    made: list[Round] = []
-    with ray_session() as engine:
-        made += refine(asked, engine)
-    Console(stderr=True).print(table(made))
-    print(json.dumps([asdict(one) for one in made], indent=2))
+    with session(engine.engine, workers=workers, source=source) as running:
+        results = list(refine(config, running))
+    Console(stderr=True).print(table(results))
+    print(json.dumps([asdict(result) for result in results], indent=2))
 
 
 def _present(source: Source, column: str | None) -> str | None:

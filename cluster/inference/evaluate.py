@@ -34,16 +34,16 @@ class _TestPredictor:
 
 
 @dataclass(frozen=True)
-class Answered:
+class PredictedRows:
     """One test's fit rows: ids, plain predictions and true labels, [rows] each."""
 
     ids: list[str] = field(default_factory=list)
     answers: list[Any] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
 
-    def take(self, places: Iterable[int]) -> "Answered":
+    def take(self, places: Iterable[int]) -> "PredictedRows":
         rows = list(places)
-        return Answered(
+        return PredictedRows(
             *([column[row] for row in rows] for column in (self.ids, self.answers, self.labels))
         )
 
@@ -64,7 +64,7 @@ def evaluate(
 
 def answer(
     store_uri: str, tests: Mapping[str, Source], config: InferenceConfig, engine: Engine
-) -> dict[str, Answered]:
+) -> dict[str, PredictedRows]:
     """Test name -> what the model says of each row, in the order of the ids.
 
     Raises InvalidInput when a test has no fit row.
@@ -77,7 +77,7 @@ def answer(
         for name, source in tests.items()
     ]
     found = config.map(first.union(*others), partial(_TestPredictor, store_uri))
-    told = {name: Answered() for name in tests}
+    told = {name: PredictedRows() for name in tests}
     for batch in found:
         for part in batch["told"].to_pylist():
             for name, row_id, said, label in zip(*pickle.loads(part), strict=True):

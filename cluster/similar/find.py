@@ -68,7 +68,7 @@ class ExampleError:
 class FindConfig:
     """One search. selection: how many of the most similar rows people are asked about.
 
-    model: Hugging Face id or local path, for embeddings. decided: id and unit not to ask about.
+    encoder: Hugging Face id or local path, for embeddings. decided: id and unit not to ask about.
     new_classes: whether a correct label may name a class that no row has yet.
     """
 
@@ -78,7 +78,7 @@ class FindConfig:
     findings_uri: str
     run_id: str
     selection: Selection = field(default_factory=Selection)
-    model: str | None = None
+    encoder: str | None = None
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     decided: frozenset[tuple[str, str]] = frozenset()
     new_classes: bool = False
@@ -212,7 +212,7 @@ def _search(
         [example.content for example in config.examples],
         batches,
         task=task.name,
-        model=config.model,
+        model=config.encoder,
     )
     searched = config.inference.map(batches, partial(_BatchSearch, load_measure, wanted))
     table = searched.to_table().cast(_BATCH)

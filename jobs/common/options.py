@@ -1,15 +1,31 @@
-"""Command-line options that several jobs share."""
+"""Command-line options that several jobs share, in groups.
 
-from typing import Annotated
+A group is a frozen dataclass whose fields are options, with a method that turns them into what the
+calls take. A job's main declares the group as a parameter:
+
+    @app.command()
+    @options.grouped
+    def main(columns: options.ColumnOptions, engine: options.EngineOptions, out: str) -> None:
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Annotated, Any, get_type_hints
 
 import pyarrow.parquet as pq
 import typer
 from deltalake import write_deltalake
 
 from cluster.data.rows import Source, latest
+from cluster.engine.devices import Workers
 from cluster.io.folder import Folder
+from cluster.mining.selection import Selection, parse_budget
+from cluster.training.config import TrainConfig
 from cluster.training.model_store import Manifest
 from cluster.versions.merge import Consensus
+from jobs.common.session import EngineName
 from relabel_service.tables.delta import is_delta
 from relabel_service.tasks import TASKS, task_named
 
@@ -17,48 +33,26 @@ Dataset = Annotated[
     str, typer.Option(help="parquet or Delta: local path or object-store URL", show_default=False)
 ]
 TaskName = Annotated[str, typer.Option("--task", help=f"one of {', '.join(TASKS)}")]
-ContentColumns = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--content-column",
-        "--text-column",
-        "--image-column",
-        "--audio-column",
-        "--tokens-column",
-        help="column of what is labelled; again for more; the task's usual when left out",
-        show_default=False,
-    ),
-]
-LabelColumn = Annotated[str, typer.Option(help="column of the human label")]
-IdColumn = Annotated[
-    str | None,
-    typer.Option(help="column of the row's id; made from the content when left out"),
-]
-WeightColumn = Annotated[
-    str | None,
-    typer.Option(help="column of how much a row counts in training; all alike when left out"),
-]
-ReviewedWeight = Annotated[
-    float,
-    typer.Option(help="times that a row counts in training which people have decided; 1: as any"),
-]
 Version = Annotated[
     int | None, typer.Option("--version", help="Delta version; the latest when left out")
 ]
-Folds = Annotated[int, typer.Option("--folds", help="models that each leave one part out")]
-NumWorkers = Annotated[int, typer.Option(help="processes that share the work")]
-UseGpu = Annotated[bool, typer.Option("--use-gpu", help="one GPU a worker")]
-CpusPerGpu = Annotated[
-    int, typer.Option(help="CPUs that keep each GPU busy: they encode and decode ahead of it")
+WeightColumn = Annotated[
+    str | None,
+    typer.Option(help="column of a row's weight in training; all weigh the same when left out"),
 ]
-Top = Annotated[int | None, typer.Option(help="keep this many of the worst")]
-Budget = Annotated[str | None, typer.Option(help="keep this share of the rows: 5% or 0.05")]
-Threshold = Annotated[float | None, typer.Option(help="keep suspicion of at least this, in [0, 1]")]
+ReviewedWeight = Annotated[
+    float,
+    typer.Option(help="weight in training of rows that people have decided; 1: as any other row"),
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option(help="network that makes embeddings of rows: Hugging Face id or local path"),
+]
 Disagreement = Annotated[
     str | None,
     typer.Option(help="signal to rank by (gap, bleu_distance, ...); the task's suspicion if out"),
 ]
-HowDecided = Annotated[
+ConsensusMethod = Annotated[
     Consensus,
     typer.Option(
         "--consensus",
@@ -68,45 +62,162 @@ HowDecided = Annotated[
 Audit = Annotated[
     int,
     typer.Option(
-        "--audit", help="random rows among those not suspicious, that tell how many errors are left"
+        "--audit", help="random rows that are not findings, to estimate how many errors are left"
     ),
 ]
 LabelConfidenceUri = Annotated[
     str | None,
     typer.Option(
-        "--label-confidence", help="folder of how likely each label is right, mine to train"
+        "--label-confidence",
+        help="folder of P(label is correct) of each row: written by mine, read by train",
     ),
 ]
 UseFeedback = Annotated[
-    bool,
-    typer.Option(help="let what people have answered so far have a say in the ranking"),
-]
-Seed = Annotated[int, typer.Option(help="makes folds, models and draws repeatable")]
-Encoder = Annotated[
-    str | None,
-    typer.Option(
-        help="network whose embeddings are a second view of each row: Hugging Face id or local path"
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", help="Hugging Face id or local path; the built-in model when left out"),
+    bool, typer.Option(help="let the answers that people have given take part in the ranking")
 ]
 
 
-def source_of(
-    dataset: str,
-    *,
-    task: str,
-    content_columns: list[str] | None,
-    label_column: str,
-    id_column: str | None,
-    version: int | None,
-    weight_column: str | None = None,
-) -> Source:
-    """The data set the options name, pinned. Raises as cluster.data.rows.latest."""
-    columns = tuple(content_columns or task_named(task).content_columns)
-    return latest(Source(dataset, task, columns, label_column, id_column, version, weight_column))
+@dataclass(frozen=True)
+class ColumnOptions:
+    """The task, and the data set's columns."""
+
+    task: TaskName = "text_classification"
+    content_column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--content-column",
+            "--text-column",
+            "--image-column",
+            "--audio-column",
+            "--tokens-column",
+            help="column of what is labelled; again for more; the task's usual when left out",
+            show_default=False,
+        ),
+    ] = None
+    label_column: Annotated[str, typer.Option(help="column of the human label")] = "label"
+    id_column: Annotated[
+        str | None,
+        typer.Option(help="column of the row's id; made from the content when left out"),
+    ] = None
+
+    def source(
+        self, dataset: str, *, version: int | None = None, weight_column: str | None = None
+    ) -> Source:
+        """The data set, pinned to a version. Raises as cluster.data.rows.latest."""
+        content_columns = tuple(self.content_column or task_named(self.task).content_columns)
+        return latest(
+            Source(
+                dataset,
+                self.task,
+                content_columns,
+                self.label_column,
+                self.id_column,
+                version,
+                weight_column,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class SelectionOptions:
+    """How many of the worst rows to keep."""
+
+    top: Annotated[int | None, typer.Option(help="keep this many of the worst")] = None
+    budget: Annotated[str | None, typer.Option(help="keep this share of the rows: 5% or 0.05")] = (
+        None
+    )
+    threshold: Annotated[
+        float | None, typer.Option(help="keep suspicion of at least this, in [0, 1]")
+    ] = None
+
+    def selection(self) -> Selection:
+        share = parse_budget(self.budget) if self.budget else None
+        return Selection(top=self.top, budget=share, threshold=self.threshold)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What runs the work, and how many processes share it."""
+
+    engine: Annotated[
+        EngineName,
+        typer.Option(help="local: this process; ray: a Ray cluster; auto: ray where it pays"),
+    ] = EngineName.AUTO
+    num_workers: Annotated[int, typer.Option(help="processes that share the work")] = 1
+    use_gpu: Annotated[bool, typer.Option("--use-gpu", help="one GPU a worker")] = False
+    cpus_per_gpu: Annotated[
+        int, typer.Option(help="CPUs that keep each GPU busy: they encode and decode ahead of it")
+    ] = 1
+
+    def workers(self) -> Workers:
+        return Workers(self.num_workers, self.use_gpu, self.cpus_per_gpu)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What is trained, and for how long."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="network to train: Hugging Face id or local path; the built-in one when left out"
+        ),
+    ] = None
+    folds: Annotated[int, typer.Option(help="models that each leave one part out")] = 5
+    epochs: Annotated[int | None, typer.Option(help="the model's default when left out")] = None
+    seed: Annotated[int, typer.Option(help="makes folds, models and draws repeatable")] = 0
+
+    def config(self, workers: Workers) -> TrainConfig:
+        return TrainConfig(
+            model=self.model,
+            num_folds=self.folds,
+            epochs=self.epochs,
+            workers=workers,
+            seed=self.seed,
+        )
+
+
+def grouped(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as typer reads it: a parameter that is a group becomes the group's options."""
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, tuple[type, list[str]]] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(function).parameters.values():
+        kind = hints[parameter.name]
+        if is_dataclass(kind):
+            assert isinstance(kind, type)
+            options = _options_of(kind)
+            groups[parameter.name] = kind, [option.name for option in options]
+            parameters += options
+        else:
+            parameters.append(
+                parameter.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY)
+            )
+
+    @functools.wraps(function)
+    def call(**values: Any) -> None:
+        built = {
+            name: kind(**{option: values.pop(option) for option in options})
+            for name, (kind, options) in groups.items()
+        }
+        function(**built, **values)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
+
+
+def _options_of(group: type) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(group)
+    ]
 
 
 def like_trained(

@@ -1,22 +1,29 @@
-"""The Ray session of a job: joins the cluster it was submitted to, or starts one on this machine.
+"""The engine of a job: this process, or the Ray cluster it was submitted to or starts.
 
-Global knobs are set here and nowhere deeper.
+Global knobs are set here and nowhere deeper. Ray is imported only where it is used.
 """
 
+import importlib.util
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 
-import ray
-import ray.data
+import pyarrow.dataset as pads
 import typer
 from rich.console import Console
 
+from cluster.data.rows import Source
 from cluster.engine.base import Engine
-from cluster.engine.ray import RayEngine
-from relabel_service.errors import RelabelError
+from cluster.engine.devices import Workers
+from cluster.engine.local import LocalEngine, parquet_dataset
+from relabel_service.errors import InvalidInput, RelabelError
+from relabel_service.tables.delta import open_table
+
+# Of a table with more rows, Ray's workers save more time than their start takes.
+LARGE_TABLE_ROWS = 500_000
 
 # A training worker, Ray Data's tasks and actors and a Serve replica run side by side, none of
 # them busy all the time; with fewer slots than these, they would wait for each other.
@@ -30,16 +37,83 @@ FOOTER_READERS = "1"
 IDLE_WORKER_MS = "60000"
 
 
+class EngineName(StrEnum):
+    """Which engine to use."""
+
+    AUTO = "auto"
+    LOCAL = "local"
+    RAY = "ray"
+
+
+def choose_engine(wanted: EngineName, *, workers: Workers, num_rows: int) -> tuple[EngineName, str]:
+    """LOCAL or RAY, and why. num_rows: of the table."""
+    if wanted is not EngineName.AUTO:
+        return wanted, f"--engine {wanted.value}"
+    if address := os.environ.get("RAY_ADDRESS"):
+        return EngineName.RAY, f"RAY_ADDRESS is {address}"
+    if workers.num > 1:
+        return EngineName.RAY, f"{workers.num} workers share the work"
+    if workers.use_gpu:
+        return EngineName.RAY, "a GPU is asked for"
+    if num_rows > LARGE_TABLE_ROWS:
+        return EngineName.RAY, f"{num_rows:,} rows are more than {LARGE_TABLE_ROWS:,}"
+    return EngineName.LOCAL, f"{num_rows:,} rows and one worker"
+
+
+def count_rows(source: Source) -> int:
+    if source.is_delta:
+        return int(open_table(source.uri, source.version).count())
+    dataset: pads.Dataset = parquet_dataset(source.uri)
+    return int(dataset.count_rows())
+
+
+@contextmanager
+def session(
+    wanted: EngineName, *, workers: Workers, source: Source, serves: bool = False
+) -> Iterator[Engine]:
+    """Within it, the engine for work on the source; says on stderr which, and why.
+
+    serves: whether Ray Serve will run too, which needs Ray connected whatever the engine.
+    Raises InvalidInput when Ray is needed and not installed.
+    """
+    name, reason = choose_engine(wanted, workers=workers, num_rows=count_rows(source))
+    if (serves or name is EngineName.RAY) and importlib.util.find_spec("ray") is None:
+        need = "the service runs on it" if serves else reason
+        raise InvalidInput.of(
+            "engine",
+            f"ray is not installed ({need}); install it with pip install 'relabel-service[cluster]'"
+            + ("" if serves else ", or use --engine local"),
+        )
+    print(f"engine: {name.value} ({reason})", file=sys.stderr)
+    if name is EngineName.LOCAL and not serves:
+        yield LocalEngine()
+        return
+    with ray_session() as engine:
+        yield LocalEngine() if name is EngineName.LOCAL else engine
+
+
 @contextmanager
 def ray_session() -> Iterator[Engine]:
     """Within it, Ray is connected: to RAY_ADDRESS where that is set, as in a submitted job."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", FOOTER_READERS)
+    import ray
+    import ray.data
+
+    from cluster.engine.ray import RayEngine
+
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
-        _start_node()
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's noise on start and stop
+        os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_WORKER_MS)
+        ray.init(
+            num_cpus=max(os.cpu_count() or 1, MIN_LOCAL_SLOTS),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
     for name in ("ray.data", "ray.train", "ray.serve"):
         logging.getLogger(name).setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -47,17 +121,6 @@ def ray_session() -> Iterator[Engine]:
         yield RayEngine()
     finally:
         ray.shutdown()
-
-
-def _start_node() -> None:
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's own noise on start and stop
-    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_WORKER_MS)
-    ray.init(
-        num_cpus=max(os.cpu_count() or 1, MIN_LOCAL_SLOTS),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-    )
 
 
 def run(app: typer.Typer) -> None:

@@ -62,13 +62,13 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def stages_so_far(folder: Folder, done: Sequence[Stage]) -> list[Stage]:
     """What this run's steps took, added to what `folder` keeps of earlier ones; kept again."""
-    known: dict[str, Stage] = {}
+    stages: dict[str, Stage] = {}
     if folder.exists(STAGES):
-        known = {told["name"]: Stage(**told) for told in json.loads(folder.read(STAGES))}
+        stages = {stage["name"]: Stage(**stage) for stage in json.loads(folder.read(STAGES))}
     for stage in done:
-        known[stage.name] = known[stage.name].then(stage) if stage.name in known else stage
-    folder.write(STAGES, json.dumps([asdict(one) for one in known.values()]).encode())
-    return list(known.values())
+        stages[stage.name] = stages[stage.name].then(stage) if stage.name in stages else stage
+    folder.write(STAGES, json.dumps([asdict(stage) for stage in stages.values()]).encode())
+    return list(stages.values())
 
 
 def html(report: Report) -> str:
@@ -94,13 +94,13 @@ def _quality(report: Report) -> str:
     if not known:
         return ""
     names, qualities = [name for name, _ in known], [one for _, one in known]
-    told = "".join(
+    text = "".join(
         f"<p>{markup.escape(one)}</p>" for one in report_quality.sentences(names, qualities)
     )
     plots: str = report_quality.figure(names, qualities).to_html(
         full_html=False, include_plotlyjs=False
     )
-    return f"<h2>The labels</h2>{told}{plots}"
+    return f"<h2>The labels</h2>{text}{plots}"
 
 
 def _stages(stages: Sequence[Stage]) -> str:

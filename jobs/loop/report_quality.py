@@ -24,11 +24,11 @@ def sentences(names: Sequence[str], qualities: Sequence[Quality]) -> list[str]:
 
 
 def _sentence(name: str, quality: Quality) -> str:
-    teller = "the audit" if quality.errors_left.by_audit else "the model"
+    source = "the audit" if quality.errors_left.by_audit else "the model"
     return (
-        f"{name}: people found {quality.num_found} wrong labels; of the rows nobody was asked "
-        f"about, {errors_left(quality)} ({quality.errors_left.low:.0f} to "
-        f"{quality.errors_left.high:.0f}) are wrong by {teller}. The next rows hold about "
+        f"{name}: people found {quality.num_errors_found} wrong labels; of the rows nobody was "
+        f"asked about, {errors_left(quality)} ({quality.errors_left.low:.0f} to "
+        f"{quality.errors_left.high:.0f}) are wrong by {source}. The next rows hold about "
         f"{quality.errors_per_minute:.2f} errors a labeler-minute; {quality.num_worth_asking} "
         "rows are worth asking about."
     )
@@ -80,7 +80,7 @@ def figure(names: Sequence[str], qualities: Sequence[Quality]) -> plot.Figure:
 
 
 def _reliability(shown: plot.Figure, name: str, quality: Quality) -> None:
-    curve = quality.curve
+    curve = quality.reliability
     shown.add_scatter(
         x=[one.predicted for one in curve],
         y=[one.observed for one in curve],

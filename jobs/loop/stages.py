@@ -1,4 +1,4 @@
-"""What each step of a job took: seconds, and the most memory its processes held at once."""
+"""What each step of a job took: seconds, and the peak memory of its processes."""
 
 import threading
 import time
@@ -38,12 +38,12 @@ class Stages:
 
     Memory is that of this process and all it started: with a Ray started here that is all of
     it, in a cluster joined it is the driver alone. Shared pages count once (PSS where the
-    system tells it, as Linux does; else RSS).
+    system has it, as Linux does; else RSS).
     """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self.done: list[Stage] = []
+        self.stages: list[Stage] = []
 
     @contextmanager
     def step(self, name: str, total: int | None) -> Iterator[Callable[[int], None]]:
@@ -51,38 +51,38 @@ class Stages:
         started = time.monotonic()
         with self._progress.step(name, total) as advance, _peak() as peak_bytes:
             yield advance
-        self.done.append(Stage(name, time.monotonic() - started, peak_bytes()))
+        self.stages.append(Stage(name, time.monotonic() - started, peak_bytes()))
 
 
 @contextmanager
 def _peak() -> Iterator[Callable[[], int]]:
-    """The value tells the most bytes held at once until then, looked at every SAMPLE_S."""
+    """The value is the peak in bytes until then, sampled every SAMPLE_S."""
     ended = threading.Event()
     highest = 0
 
-    def watch() -> None:
+    def sample() -> None:
         nonlocal highest
         while True:
-            highest = max(highest, _held_bytes())
+            highest = max(highest, _memory_bytes())
             if ended.wait(SAMPLE_S):
                 return
 
-    watcher = threading.Thread(target=watch, name="memory", daemon=True)
-    watcher.start()
+    sampler = threading.Thread(target=sample, name="memory", daemon=True)
+    sampler.start()
     try:
         yield lambda: highest
     finally:
         ended.set()
-        watcher.join()
+        sampler.join()
 
 
-def _held_bytes() -> int:
+def _memory_bytes() -> int:
     own = psutil.Process()
-    held = 0
+    total = 0
     for process in (own, *own.children(recursive=True)):
         try:
             memory = process.memory_full_info()
         except psutil.Error:  # it has ended, or is another user's
             continue
-        held += getattr(memory, "pss", memory.rss)
-    return held
+        total += getattr(memory, "pss", memory.rss)
+    return total

@@ -1,4 +1,4 @@
-"""Which rule a table is best served by: each is tried, judged on dev, and the best one written.
+"""Which rule serves a table best: each is tried and measured on dev, and the best is written.
 
     v1 mined out of sample --rules--> a preview each --train--> dev --best--> next Delta version
 
@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from cluster.data.rows import Source
 from cluster.engine.base import Engine
-from cluster.inference.evaluate import Answered, answer
+from cluster.inference.evaluate import PredictedRows, answer
 from cluster.inference.predict import InferenceConfig
 from cluster.interfaces import ModelTask
 from cluster.io.folder import Folder
@@ -25,28 +24,28 @@ from cluster.mining.mine import mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
 from cluster.training.config import TrainConfig
-from cluster.training.train import train
+from cluster.training.train import TrainRequest, train, train_all
 from cluster.versions.policy import Rule, apply, decide, preview
 from jobs.loop.resume import pin_version
 from relabel_service.tables import delta
 
 KEEP = "keep"  # the trial that changes nothing
 NUM_RESAMPLES = 300
-INTERVAL = (0.05, 0.95)  # quantiles of the resampled gain that are told
-MIN_SEGMENT_ROWS = 30  # fewer tell nothing
-NUM_HURT = 10  # segments told, the worst hurt
+INTERVAL = (0.05, 0.95)  # quantiles of the resampled gain that are reported
+MIN_SEGMENT_ROWS = 30  # a metric of fewer says nothing
+NUM_HURT = 10  # segments reported, the worst hurt
 
 Metrics = Mapping[str, float]
 Segments = Mapping[str, Mapping[str, str]]  # column -> id -> value
 
 
 @dataclass(frozen=True)
-class Search:
+class PolicySearchConfig:
     """What to try.
 
     source: a Delta table. selection: which findings to keep, enough for every rule.
     dev: what to choose on. test: labels that decide nothing. segments: groups of their rows to
-    tell apart, `dev` or `test` -> column -> id -> value. disagreement: as Mining's.
+    report on, `dev` or `test` -> column -> id -> value. disagreement: as in MineConfig.
     """
 
     source: Source
@@ -95,57 +94,76 @@ class PolicySearchResult:
     hurt: Sequence[Mapping[str, Any]] = ()
 
 
-def search(asked: Search, engine: Engine) -> PolicySearchResult:
-    """Try every rule and write the best. Run again, it continues, or tells what it told."""
-    folder = Folder(asked.out)
-    source = pin_version(folder, "started", asked.source)
+def search(config: PolicySearchConfig, engine: Engine) -> PolicySearchResult:
+    """Try every rule and write the best. Idempotent: continues, or returns the stored result."""
+    folder = Folder(config.out)
+    source = pin_version(folder, "started", config.source)
     assert source.version is not None
-    findings_uri, run_id = _mine(engine, asked, folder, source)
-    kept = _dev_answers(engine, asked, folder, KEEP, source)
-    task = model_task(source.task)
-    trials = [Trial(KEEP, 0, task.metrics(kept.answers, kept.labels), (0.0, 0.0, 0.0))]
+    findings_uri, run_id = _mine(engine, config, folder, source)
     findings = delta.read_run(findings_uri, run_id)
-    trials += [_try(engine, asked, folder, source, rule, findings, kept) for rule in asked.rules]
+    decisions = {rule: decide(findings, rule) for rule in config.rules}
+    rows = {KEEP: source} | {
+        str(rule): preview(
+            engine,
+            source,
+            decisions=decisions[rule],
+            rule=rule,
+            out=folder.address(f"previews/{rule}"),
+        )
+        for rule in config.rules
+    }
+    _train(engine, config, folder, rows)
+    predicted = {name: _on_dev(engine, config, folder, name) for name in rows}
+    keep, task = predicted[KEEP], model_task(source.task)
+    trials = [Trial(KEEP, 0, task.metrics(keep.answers, keep.labels), (0.0, 0.0, 0.0))]
+    trials += [
+        _trial(config, rule, len(decisions[rule]), keep, predicted[str(rule)])
+        for rule in config.rules
+    ]
     best = chosen(trials)
     searched = PolicySearchResult(
         trials, best.policy, source.version, source.version, num_changed=0
     )
-    for rule in asked.rules:
+    for rule in config.rules:
         if str(rule) == best.policy:
             lineage_uri = folder.address("lineage")
             written = apply(source, findings_uri, run_id, rule, lineage_uri=lineage_uri)
             num_changed = len(written.decisions)
             searched = replace(searched, version=written.version, num_changed=num_changed)
-    return searched if asked.test is None else _tested(engine, asked, folder, asked.test, searched)
+    return (
+        searched if config.test is None else _tested(engine, config, folder, config.test, searched)
+    )
 
 
 def chosen(trials: Sequence[Trial]) -> Trial:
-    """The first, which keeps the rows, or the best of those that are surely better on dev."""
+    """The best of those that are surely better on dev than the first, which keeps the rows."""
     keep, *others = trials
-    surely = [one for one in others if one.gain[1] > 0]
-    return max(surely, key=lambda one: one.gain[0], default=keep)
+    better = [trial for trial in others if trial.gain[1] > 0]
+    return max(better, key=lambda trial: trial.gain[0], default=keep)
 
 
-def gain(task: ModelTask, before: Answered, after: Answered) -> tuple[float, float, float]:
+def gain(
+    task: ModelTask, before: PredictedRows, after: PredictedRows
+) -> tuple[float, float, float]:
     """Of the headline metric on the same rows, with quantiles over rows drawn again and again."""
 
-    def headline(told: Answered) -> float:
-        return next(iter(task.metrics(told.answers, told.labels).values()))
+    def headline(predicted: PredictedRows) -> float:
+        return next(iter(task.metrics(predicted.answers, predicted.labels).values()))
 
     randomness = np.random.default_rng(0)
     gains = []
     for _ in range(NUM_RESAMPLES):
-        places = randomness.integers(len(before.ids), size=len(before.ids)).tolist()
-        gains.append(headline(after.take(places)) - headline(before.take(places)))
+        indices = randomness.integers(len(before.ids), size=len(before.ids)).tolist()
+        gains.append(headline(after.take(indices)) - headline(before.take(indices)))
     low, high = np.nanquantile(gains, INTERVAL).tolist()
     return headline(after) - headline(before), low, high
 
 
 def hurt_most(
-    task: ModelTask, segments: Segments, before: Answered, after: Answered
+    task: ModelTask, segments: Segments, before: PredictedRows, after: PredictedRows
 ) -> list[dict[str, Any]]:
     """Segments of a test by the change of its headline metric, the worst first; those that fell."""
-    found: list[dict[str, Any]] = []
+    changes: list[dict[str, Any]] = []
     for column, values in segments.items():
         groups: dict[str, list[int]] = {}
         for place, row_id in enumerate(before.ids):
@@ -154,76 +172,83 @@ def hurt_most(
             if len(places) < MIN_SEGMENT_ROWS:
                 continue
             was, now = (
-                task.metrics(told.answers, told.labels)
-                for told in (before.take(places), after.take(places))
+                task.metrics(predicted.answers, predicted.labels)
+                for predicted in (before.take(places), after.take(places))
             )
             name = next(iter(was))
             where = {"column": column, "value": value, "num_rows": len(places)}
-            found.append({**where, "metric": name, "before": was[name], "after": now[name]})
-    fell = [one for one in found if one["after"] < one["before"]]
-    return sorted(fell, key=lambda one: one["after"] - one["before"])[:NUM_HURT]
+            changes.append({**where, "metric": name, "before": was[name], "after": now[name]})
+    worse = [change for change in changes if change["after"] < change["before"]]
+    return sorted(worse, key=lambda change: change["after"] - change["before"])[:NUM_HURT]
 
 
-def _mine(engine: Engine, asked: Search, folder: Folder, source: Source) -> tuple[str, str]:
+def _mine(
+    engine: Engine, config: PolicySearchConfig, folder: Folder, source: Source
+) -> tuple[str, str]:
     """Train by folds and keep the worst rows: the findings' table and run."""
     store_uri, run_id = folder.address("models/mined"), f"policy-{source.version}"
-    train(source, asked.training, store_uri, engine)
+    train(source, config.training, store_uri, engine)
     mining = MineConfig(
         source=source,
         store_uri=store_uri,
         findings_uri=folder.address("findings"),
         quarantine_uri=folder.address("quarantine"),
         run_id=run_id,
-        selection=asked.selection,
-        inference=asked.inference,
-        disagreement=asked.disagreement,
+        selection=config.selection,
+        inference=config.inference,
+        disagreement=config.disagreement,
     )
     mine(mining, engine)
     return mining.findings_uri, run_id
 
 
-def _try(
-    engine: Engine,
-    asked: Search,
-    folder: Folder,
-    source: Source,
-    rule: Rule,
-    findings: pa.Table,
-    kept: Answered,
-) -> Trial:
-    decisions = decide(findings, rule)
-    rows = preview(
+def _train(
+    engine: Engine, config: PolicySearchConfig, folder: Folder, rows: Mapping[str, Source]
+) -> None:
+    """One model of every row of each source, fitted together; named as the trials are."""
+    training = replace(config.training, num_folds=0)
+    train_all(
+        [
+            TrainRequest(source, training, folder.address(f"models/{name}"))
+            for name, source in rows.items()
+        ],
         engine,
-        source,
-        decisions=decisions,
-        rule=rule,
-        out=folder.address(f"previews/{rule}"),
     )
-    after, task = _dev_answers(engine, asked, folder, str(rule), rows), model_task(source.task)
+
+
+def _on_dev(engine: Engine, config: PolicySearchConfig, folder: Folder, name: str) -> PredictedRows:
+    """The predictions of a trial's model on dev."""
+    tests = {"dev": config.dev}
+    return answer(folder.address(f"models/{name}"), tests, config.inference, engine)["dev"]
+
+
+def _trial(
+    config: PolicySearchConfig,
+    rule: Rule,
+    num_decisions: int,
+    keep: PredictedRows,
+    after: PredictedRows,
+) -> Trial:
+    task = model_task(config.source.task)
     return Trial(
         policy=str(rule),
-        num_decisions=len(decisions),
+        num_decisions=num_decisions,
         dev=task.metrics(after.answers, after.labels),
-        gain=gain(task, kept, after),
-        hurt=hurt_most(task, asked.segments.get("dev", {}), kept, after),
+        gain=gain(task, keep, after),
+        hurt=hurt_most(task, config.segments.get("dev", {}), keep, after),
     )
-
-
-def _dev_answers(
-    engine: Engine, asked: Search, folder: Folder, name: str, source: Source
-) -> Answered:
-    """What the one model trained on every row of the source says of dev."""
-    store_uri = folder.address(f"models/{name}")
-    train(source, replace(asked.training, num_folds=0), store_uri, engine)
-    return answer(store_uri, {"dev": asked.dev}, asked.inference, engine)["dev"]
 
 
 def _tested(
-    engine: Engine, asked: Search, folder: Folder, test: Source, searched: PolicySearchResult
+    engine: Engine,
+    config: PolicySearchConfig,
+    folder: Folder,
+    test: Source,
+    searched: PolicySearchResult,
 ) -> PolicySearchResult:
     """The same with the test's metrics, of the table as it is and of the rule chosen."""
     before, after = (
-        answer(folder.address(f"models/{name}"), {"test": test}, asked.inference, engine)["test"]
+        answer(folder.address(f"models/{name}"), {"test": test}, config.inference, engine)["test"]
         for name in (KEEP, searched.chosen)
     )
     task = model_task(test.task)
@@ -232,5 +257,5 @@ def _tested(
         before=task.metrics(before.answers, before.labels),
         after=task.metrics(after.answers, after.labels),
         gain=gain(task, before, after),
-        hurt=hurt_most(task, asked.segments.get("test", {}), before, after),
+        hurt=hurt_most(task, config.segments.get("test", {}), before, after),
     )

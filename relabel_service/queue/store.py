@@ -233,7 +233,7 @@ def shown(url: str) -> str:
     try:
         return repr(make_url(url).render_as_string(hide_password=True))
     except ArgumentError:
-        return "that was given"
+        return "the queue's URL"
 
 
 def _migrate(store: SqliteStore | PostgresStore) -> None:

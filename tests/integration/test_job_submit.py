@@ -94,7 +94,7 @@ def test_train_and_mine_run_as_submitted_jobs(cluster: Cluster, tmp_path: Path) 
     assert done.returncode == 0, done.stdout + done.stderr
     assert _told(done.stdout)["num_rows"] == 200
     done = cluster.submit(
-        *("python", "-m", "jobs.mine", "--dataset", dataset, "--model", model),
+        *("python", "-m", "jobs.mine", "--dataset", dataset, "--training", model),
         *("--findings", findings, "--run-id", "first", "--budget", "10%"),
     )
     assert done.returncode == 0, done.stdout + done.stderr

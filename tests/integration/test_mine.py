@@ -51,9 +51,9 @@ def without_times(mined: MineResult) -> dict[str, Any]:
 
 
 def test_every_row_is_scored_or_quarantined_and_the_worst_come_first(
-    trained: Trained, tmp_path: Path, engine: Engine
+    trained: Trained, tmp_path: Path
 ) -> None:
-    mined = mine(config(trained, tmp_path, selection=ALL), engine)
+    mined = mine(config(trained, tmp_path, selection=ALL), LOCAL)
     assert mined.num_rows == trained.num_rows
     assert mined.num_scored + mined.num_quarantined == mined.num_rows
     assert mined.num_quarantined == trained.num_invalid
@@ -78,13 +78,22 @@ def test_every_row_is_scored_or_quarantined_and_the_worst_come_first(
 def test_both_engines_find_the_same_to_the_last_digit(
     trained: Trained, tmp_path: Path, ray_cluster: Engine
 ) -> None:
-    tables, results = [], []
+    found = []
     for engine in (LOCAL, ray_cluster):
-        settings = config(trained, tmp_path / engine.name, selection=ALL, num_audit=0)
-        results.append(without_times(mine(settings, engine)))
-        tables.append(delta.read_run(settings.findings_uri, "run").to_pylist())
-    assert tables[0] == tables[1]
-    assert results[0] == results[1]
+        folder = tmp_path / engine.name
+        settings = config(
+            trained, folder, selection=Selection(top=250), num_audit=20, keep_predictions=True
+        )
+        result = without_times(mine(settings, engine))
+        assert result.pop("audit_uri") == settings.audit_uri
+        tables = [
+            delta.read_run(uri, "run").to_pylist()
+            for uri in (settings.findings_uri, settings.audit_uri)
+        ]
+        unasked = write_label_confidence(settings, engine, str(folder / "confidence"))
+        weights = sample_weights(str(folder / "confidence"), sorted(trained.gold))
+        found.append((result, tables, unasked, weights.tolist()))
+    assert found[0] == found[1]
 
 
 def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:
@@ -209,18 +218,16 @@ def test_equally_suspicious_rows_are_all_in_the_order_or_those_of_the_first_ids(
     assert sum(mined.unasked_histogram) == mined.num_scored - 7
 
 
-def test_rows_are_ranked_by_what_feedback_has_taught(
-    trained: Trained, tmp_path: Path, engine: Engine
-) -> None:
+def test_rows_are_ranked_by_what_feedback_has_taught(trained: Trained, tmp_path: Path) -> None:
     untaught = config(trained, tmp_path, "before", selection=ALL)
-    mine(untaught, engine)
+    mine(untaught, LOCAL)
     # People find that labels of one class are right, whatever the model says.
     asked = [(dict(row["signals"]), row["human_label"]) for row in _findings(untaught)]
     signals = {name: np.array([of_row[name] for of_row, _ in asked]) for name in asked[0][0]}
     wrong = np.array([label != "sport" for _, label in asked])
     feedback = learn(evidence_from(signals, [label for _, label in asked]), wrong)
     taught = config(trained, tmp_path, "taught", selection=Selection(top=30), feedback=feedback)
-    mined = mine(replace(taught, keep_predictions=True), engine)
+    mined = mine(replace(taught, keep_predictions=True), LOCAL)
     assert mined.num_feedback == len(asked)
     findings = _findings(taught)
     assert all(row["human_label"] != "sport" for row in findings)
@@ -234,27 +241,23 @@ def test_rows_are_ranked_by_what_feedback_has_taught(
             {name: np.array([value]) for name, value in now.items()}, [row["human_label"]]
         )
         assert row["suspicion"] == pytest.approx(feedback.p_wrong(alone)[0])
-    _weights_follow_suspicion_but_for_decided_rows(
-        taught, str(tmp_path / "label_confidence"), engine
-    )
+    _weights_follow_suspicion_but_for_decided_rows(taught, str(tmp_path / "label_confidence"))
 
 
-def _weights_follow_suspicion_but_for_decided_rows(
-    taught: MineConfig, uri: str, engine: Engine
-) -> None:
+def _weights_follow_suspicion_but_for_decided_rows(taught: MineConfig, uri: str) -> None:
     findings = _findings(taught)
     decided = frozenset((row["id"], "") for row in findings[:5])
-    unasked = write_label_confidence(replace(taught, decided=decided), engine, uri)
-    assert sum(unasked) == mine(taught, engine).num_scored - 5
+    unasked = write_label_confidence(replace(taught, decided=decided), LOCAL, uri)
+    assert sum(unasked) == mine(taught, LOCAL).num_scored - 5
     weights = sample_weights(uri, [*(row["id"] for row in findings), "unknown"])
     assert weights[:5].tolist() == [1.0] * 5
     expected = [1 - row["suspicion"] for row in findings[5:]]
     assert weights[5:-1] == pytest.approx(expected, abs=1e-6)
     assert weights[-1] == 1.0
     delete_predictions(taught.findings_uri, taught.run_id)
-    assert write_label_confidence(taught, engine, uri) == unasked  # the stored ones
+    assert write_label_confidence(taught, LOCAL, uri) == unasked  # the stored ones
     with pytest.raises(NotFound, match="kept no predictions; mine under another run id"):
-        write_label_confidence(taught, engine, f"{uri}-more")
+        write_label_confidence(taught, LOCAL, f"{uri}-more")
 
 
 def test_in_sample_predictions_are_more_sure_of_wrong_labels(

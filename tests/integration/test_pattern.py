@@ -210,7 +210,7 @@ def test_an_expression_finds_what_it_matches(tmp_path: Path) -> None:
 def test_a_text_encoder_by_path_finds_texts_of_the_same_words(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     model = tiny_bert(tmp_path / "bert", setting.table["text"].to_pylist())
-    found = find(setting.config(similarity_by=Similarity.EMBEDDING, model=model), LOCAL)
+    found = find(setting.config(similarity_by=Similarity.EMBEDDING, encoder=model), LOCAL)
     assert found.num_findings == 80
     assert setting.findings_of()[0]["suspicion"] == pytest.approx(1.0)
     best = [row["id"].startswith("transfer") for row in setting.findings_of()[:40]]
@@ -305,7 +305,7 @@ def test_examples_are_typed_named_by_row_or_read_from_a_table(tmp_path: Path) ->
     bad = str(tmp_path / "bad")
     one = setting.table.filter(pc.equal(setting.table["id"], "transfer-9"))
     write_deltalake(bad, one.drop_columns(["gold"]))
-    typed = job._typed(setting.source, ["a fee"], "sport", Similarity.TOKENS)
+    typed = job._of_contents(setting.source, ["a fee"], "sport", Similarity.TOKENS)
     assert typed == [ExampleError("a fee", "sport", "a fee")]
     [of_row] = job._of_rows(LOCAL, setting.source, ["transfer-3"], "sport")
     assert (of_row.label, of_row.name) == ("sport", "transfer-3")
@@ -314,4 +314,4 @@ def test_examples_are_typed_named_by_row_or_read_from_a_table(tmp_path: Path) ->
     with pytest.raises(NotFound, match="has no fit row 'nobody'"):
         job._of_rows(LOCAL, setting.source, ["nobody"], "sport")
     with pytest.raises(InvalidInput, match="say which label is right"):
-        job._typed(setting.source, ["a fee"], None, Similarity.TOKENS)
+        job._of_contents(setting.source, ["a fee"], None, Similarity.TOKENS)

@@ -18,7 +18,7 @@ from cluster.training.config import TrainConfig
 from cluster.training.train import train
 from cluster.versions.policy import Rule
 from cluster.versions.write import Action
-from jobs.policy.search import KEEP, Search, search
+from jobs.policy.search import KEEP, PolicySearchConfig, search
 from jobs.self_refine import SelfRefineConfig, refine
 from relabel_service.tables import delta
 from tests.support.cross_fit import Rows
@@ -83,7 +83,7 @@ def test_rows_that_weigh_nothing_teach_nothing(tmp_path: Path, test_uri: str) ->
 def test_a_search_writes_the_rule_that_dev_chose_once(
     tmp_path: Path, noisy: str, test_uri: str, engine: Engine
 ) -> None:
-    config = Search(
+    config = PolicySearchConfig(
         source=source_of(noisy),
         out=str(tmp_path / "out"),
         training=SETTINGS,

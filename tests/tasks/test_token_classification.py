@@ -31,7 +31,7 @@ from cluster.models.tagging.entity_errors import entity_errors, reason
 from cluster.models.tagging.tag_learner import score_row
 from cluster.tasks import model_task
 from cluster.versions.merge import MergeConfig, merge
-from jobs.loop.rounds import wrong_keys
+from jobs.loop.gold import wrong_keys
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
 from relabel_service.tables.lineage import decided_keys

@@ -15,7 +15,8 @@ from cluster.mining.feedback_data import BY_MODELS, groups_of, learn_from_lineag
 from cluster.mining.selection import Selection
 from cluster.scores.feedback import Evidence, Feedback, learn
 from cluster.training.config import TrainConfig
-from jobs.loop.rounds import LoopConfig, Rounds
+from jobs.loop.config import LoopConfig
+from jobs.loop.rounds import Rounds
 from relabel_service.tables import delta, schemas
 
 TASK = "text_classification"
@@ -123,7 +124,7 @@ def test_a_loop_mines_by_what_people_have_decided(
         tests={},
         feedback=feedback,
     )
-    steps = Rounds(loop, engine=LocalEngine(), client=None, labeling=None, progress=None)  # type: ignore[arg-type]
+    steps = Rounds(loop, engine=LocalEngine(), client=None, label=None, progress=None)  # type: ignore[arg-type]
     mining = steps.mining(2)
     assert mining.feedback == (expected() if feedback else Feedback())
     assert len(mining.decided) == 10

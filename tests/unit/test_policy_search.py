@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cluster.inference.evaluate import Answered
+from cluster.inference.evaluate import PredictedRows
 from cluster.tasks import model_task
 from jobs.policy.search import KEEP, Trial, chosen, gain, hurt_most
 
@@ -12,10 +12,10 @@ IDS = [f"row-{place}" for place in range(400)]
 LABELS = ["x", "y"] * 200
 
 
-def answered(num_wrong: int) -> Answered:
+def answered(num_wrong: int) -> PredictedRows:
     """The first rows are answered wrongly."""
     answers = [("z" if place < num_wrong else label) for place, label in enumerate(LABELS)]
-    return Answered(IDS, answers, LABELS)
+    return PredictedRows(IDS, answers, LABELS)
 
 
 def test_a_gain_is_told_with_how_sure_it_is() -> None:

@@ -10,7 +10,7 @@ from cluster.mining.config import MineResult
 from cluster.mining.unasked import bin_middles, histogram
 from cluster.scores.feedback import Evidence, learn
 from jobs.loop import report
-from jobs.loop.quality import Answered, Pace, Quality, quality
+from jobs.loop.quality import DecidedRows, Quality, StopRule, quality
 from jobs.loop.rounds import Round
 from relabel_service.votes.majority import decisions_of, majority
 from tests.unit.test_majority import results, vote
@@ -24,11 +24,11 @@ class Campaign:
 
     mined: MineResult
     unasked: list[int]
-    answered: Answered
+    answered: DecidedRows
     truth: int
 
-    def quality(self, pace: Pace | None = None) -> Quality:
-        return quality(self.mined, self.unasked, self.answered, pace or Pace())
+    def quality(self, pace: StopRule | None = None) -> Quality:
+        return quality(self.mined, self.unasked, self.answered, pace or StopRule())
 
 
 def campaign(seed: int, *, num_audit: int = NUM_AUDIT, skew: float = 1.0) -> Campaign:
@@ -57,7 +57,7 @@ def campaign(seed: int, *, num_audit: int = NUM_AUDIT, skew: float = 1.0) -> Cam
         classes=["a", "b"],
     )
     places = np.concatenate([asked, audited])
-    answered = Answered(suspicion[places], wrong[places], np.arange(len(places)) >= NUM_ASKED)
+    answered = DecidedRows(suspicion[places], wrong[places], np.arange(len(places)) >= NUM_ASKED)
     told = Evidence(suspicion, [""] * NUM_ROWS)
     left = np.setdiff1d(others, audited)
     p_wrong = learn(told.take(places), wrong[places]).p_wrong(told.take(left))
@@ -103,17 +103,17 @@ def test_what_counts_as_wrong_is_what_the_merge_decided() -> None:
         vote("tied", "bob", "spam", kind="finding", suspicion=0.75),
     ]
     voted = results(*asked)
-    by_majority = Answered.of(voted, majority(voted))
+    by_majority = DecidedRows.of(voted, majority(voted))
     assert by_majority.wrong.tolist() == [False, True]
     assert by_majority.audit.tolist() == [False, True]
-    weighed = Answered.of(voted, decisions_of(voted, lambda _, votes: votes[-1]["label"]))
+    weighed = DecidedRows.of(voted, decisions_of(voted, lambda _, votes: votes[-1]["label"]))
     assert weighed.wrong.tolist() == [False, True, True]
     assert weighed.suspicion.tolist() == [0.5, 0.25, 0.75]
 
 
 def test_the_curve_holds_what_was_thought_against_what_was_found() -> None:
     def error(asked: Campaign) -> float:
-        curve = asked.quality().curve
+        curve = asked.quality().reliability
         assert sum(one.num_rows for one in curve) == NUM_ASKED + NUM_AUDIT
         return float(np.mean([abs(one.predicted - one.observed) for one in curve]))
 
@@ -122,12 +122,12 @@ def test_the_curve_holds_what_was_thought_against_what_was_found() -> None:
 
 def test_asking_ends_where_a_minute_finds_too_little() -> None:
     asked = campaign(0)
-    found = asked.quality(Pace(seconds_per_label=30))
+    found = asked.quality(StopRule(seconds_per_label=30))
     assert found.num_worth_asking == NUM_ROWS - NUM_ASKED - NUM_AUDIT
     assert 0 < found.errors_per_minute < 2
     least = found.errors_per_minute
-    assert asked.quality(Pace(30, least * 1.1)).num_worth_asking == 0
-    assert 0 < asked.quality(Pace(30, least * 0.5)).num_worth_asking < 3300
+    assert asked.quality(StopRule(30, least * 1.1)).num_worth_asking == 0
+    assert 0 < asked.quality(StopRule(30, least * 0.5)).num_worth_asking < 3300
 
 
 def told(*qualities: Quality | None) -> report.Report:
@@ -146,7 +146,7 @@ def test_the_report_tells_errors_left_in_table_json_and_page() -> None:
     assert "by the audit" in page
     first, last = json.loads(json.dumps(report.as_json(shown)))["rounds"]
     assert first["quality"]["errors_left"]["by_audit"]
-    assert len(first["quality"]["curve"]) == 10
+    assert len(first["quality"]["reliability"]) == 10
     assert last["quality"] is None
     assert "The labels" not in report.html(told(None, None))
     assert "left" in [column.header for column in report.table(shown).columns]

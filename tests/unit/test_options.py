@@ -1,0 +1,130 @@
+"""The flags of every job, and which engine a job takes.
+
+The list of flags is frozen: a new knob is a decision, written down here.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+from typer.main import get_command
+
+from cluster.data.rows import Source
+from cluster.engine.devices import Workers
+from cluster.engine.local import LocalEngine
+from jobs.common.session import LARGE_TABLE_ROWS, EngineName, choose_engine, session
+from relabel_service.errors import InvalidInput
+
+JOBS = Path(__file__).parents[2] / "jobs"
+
+COLUMNS = "--task --content-column --label-column --id-column"
+ENGINE = "--engine --num-workers --use-gpu --cpus-per-gpu"
+TRAINING = "--model --folds --epochs --seed"
+SELECTION = "--top --budget --threshold"
+FLAGS = {
+    "train": f"{COLUMNS} {TRAINING} {ENGINE} --dataset --out --version --weight-column "
+    "--batch-size --learning-rate --lineage --reviewed-weight --label-confidence --max-failures "
+    "--checkpoint-interval-s --test --gold-column",
+    "mine": f"{SELECTION} {ENGINE} --dataset --training --findings --run-id --quarantine --version "
+    "--unit --predictions --lineage --feedback --label-confidence --disagreement --encoder --audit "
+    "--batch-rows --keep-predictions --reuse-run",
+    "merge": f"{COLUMNS} --dataset --results --campaign --lineage --skip-changed --consensus",
+    "pattern": f"{COLUMNS} {SELECTION} {ENGINE} --dataset --findings --run-id --case --case-id "
+    "--label --new-class --cases --similarity-by --encoder --version --lineage",
+    "policy": f"{COLUMNS} {TRAINING} {ENGINE} --dataset --out --dev --weight-column --action "
+    "--budget --threshold --weight --disagreement --test --gold-column --segment-column",
+    "self_refine": f"{COLUMNS} {TRAINING} {ENGINE} --dataset --out --action --top-k --rounds --dev "
+    "--test --gold-column --predictions",
+    "loop": f"{COLUMNS} {SELECTION} {TRAINING} {ENGINE} --out --dataset --demo --gold-column --dev "
+    "--test --rounds --train-every --encoder --audit --feedback --reviewed-weight "
+    "--label-confidence --seconds-per-label --stop-below --labelers --error-rate --votes-required "
+    "--consensus --queue --port --http-port",
+}
+
+
+def modules() -> dict[str, str]:
+    """Job -> the module that holds its command."""
+    files = {path.stem: f"jobs.{path.stem}" for path in JOBS.glob("*.py")}
+    folders = {
+        path.parent.name: f"jobs.{path.parent.name}.__main__" for path in JOBS.glob("*/__main__.py")
+    }
+    return {name: module for name, module in (files | folders).items() if name != "__init__"}
+
+
+def test_every_job_is_listed() -> None:
+    assert modules().keys() == FLAGS.keys()
+
+
+@pytest.mark.parametrize("job", FLAGS)
+def test_the_flags_of_a_job_are_these(job: str) -> None:
+    command = get_command(import_module(modules()[job]).app)
+    flags = [parameter.opts[0] for parameter in command.params if parameter.name != "help"]
+    assert sorted(flags) == sorted(FLAGS[job].split())
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def test_a_small_table_and_one_worker_need_no_ray(no_cluster: None) -> None:
+    name, reason = choose_engine(EngineName.AUTO, workers=Workers(), num_rows=LARGE_TABLE_ROWS)
+    assert name is EngineName.LOCAL
+    assert reason == "500,000 rows and one worker"
+
+
+@pytest.mark.parametrize(
+    ("workers", "num_rows", "reason"),
+    [
+        (Workers(2), 1, "2 workers share the work"),
+        (Workers(use_gpu=True), 1, "a GPU is asked for"),
+        (Workers(), LARGE_TABLE_ROWS + 1, "500,001 rows are more than 500,000"),
+    ],
+)
+def test_auto_takes_ray_where_it_pays(
+    no_cluster: None, workers: Workers, num_rows: int, reason: str
+) -> None:
+    assert choose_engine(EngineName.AUTO, workers=workers, num_rows=num_rows) == (
+        EngineName.RAY,
+        reason,
+    )
+    chosen = choose_engine(EngineName.LOCAL, workers=workers, num_rows=num_rows)
+    assert chosen == (EngineName.LOCAL, "--engine local")
+
+
+def test_auto_takes_the_cluster_that_a_job_was_submitted_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    name, reason = choose_engine(EngineName.AUTO, workers=Workers(), num_rows=1)
+    assert (name, reason) == (EngineName.RAY, "RAY_ADDRESS is 10.0.0.1:6379")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    uri = str(tmp_path / "data")
+    write_deltalake(uri, pa.table({"text": ["a", "b"], "label": ["x", "y"]}))
+    return Source(uri, "text_classification", ("text",), "label", None, 0)
+
+
+def test_a_job_says_which_engine_it_takes_and_why(
+    no_cluster: None, source: Source, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with session(EngineName.AUTO, workers=Workers(), source=source) as engine:
+        assert isinstance(engine, LocalEngine)
+    assert capsys.readouterr().err == "engine: local (2 rows and one worker)\n"
+
+
+def test_without_ray_a_job_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, source: Source
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with (
+        pytest.raises(InvalidInput, match=r"pip install 'relabel-service\[cluster\]', or use"),
+        session(EngineName.RAY, workers=Workers(), source=source),
+    ):
+        pass
+    with session(EngineName.LOCAL, workers=Workers(), source=source) as engine:
+        assert isinstance(engine, LocalEngine)
