@@ -169,7 +169,7 @@ def test_two_workers_share_the_rows_of_one_run_and_count_them_by_their_confidenc
     unsure = pa.table({"key": id_keys(wrong), P_CORRECT: np.zeros(len(wrong), np.float32)})
     uri = str(tmp_path / "label_confidence")
     config = TrainConfig(num_folds=0, workers=Workers(2), label_confidence_uri=uri)
-    with pytest.raises(NotFound, match=r"no label confidence at .*; have jobs.mine write some"):
+    with pytest.raises(NotFound, match=r"no label confidence at .*; have jobs.mine write it"):
         train(source, config, str(tmp_path / "model"), ray_cluster)
     write_shard(Folder(uri), f"{SHARDS}/0.parquet", unsure)
     Folder(uri).write(DONE, b'{"unasked_histogram": []}')
