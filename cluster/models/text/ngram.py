@@ -6,6 +6,7 @@ Manning 2012 found such linear models hard to beat on short texts).
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def _encode(
     ends = np.concatenate([[0], np.cumsum(is_used)])
     starts = ends[counts.starts]  # of the used n-grams alone
     features, bucket, count = features[is_used], counts.bucket[is_used], counts.count[is_used]
-    values = (1 + np.log(count)) * idf[bucket]
+    values = (1 + np.log(count)) * idf[bucket].astype(np.float64)
     lengths = np.sqrt(_sums(values * values, starts)).reshape(-1, len(BLOCKS))
     shares = np.array(BLOCKS) / np.maximum(lengths, TINY)
     whole = np.sqrt(((lengths * shares) ** 2).sum(axis=1, keepdims=True))
@@ -99,7 +100,7 @@ def _encode(
     cuts = starts[::2].tolist()
     return [
         (features[start:end], weights[start:end])
-        for start, end in zip(cuts[:-1], cuts[1:], strict=True)
+        for start, end in pairwise(cuts)
     ]
 
 
