@@ -156,8 +156,8 @@ def test_what_are_no_tokens_is_refused_by_name(value: object, told: str) -> None
 @pytest.mark.parametrize(
     ("label", "told"),
     [
-        (text((2, 2, "PER")), "no range of tokens"),
-        (text((-1, 2, "PER")), "no range of tokens"),
+        (text((2, 2, "PER")), "not a range of tokens"),
+        (text((-1, 2, "PER")), "not a range of tokens"),
         (text((0, 2, "PER"), (1, 3, "ORG")), "overlap"),
         (text((0, 2, "LOC")), "class 'LOC' is not one of ORG, PER"),
         (text((0, 2, " ")), "names no class"),
