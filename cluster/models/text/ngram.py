@@ -99,10 +99,7 @@ def _encode(
     scales = (shares / np.maximum(whole, TINY)).ravel()
     weights = (values * np.repeat(scales, np.diff(starts))).astype(np.float32)
     cuts = starts[::2].tolist()
-    return [
-        (features[start:end], weights[start:end])
-        for start, end in pairwise(cuts)
-    ]
+    return [(features[start:end], weights[start:end]) for start, end in pairwise(cuts)]
 
 
 def _sums(
