@@ -239,7 +239,8 @@ def parquet_dataset(uri: str) -> pads.Dataset:
     schemas = [fragment.physical_schema for fragment in dataset.get_fragments()]
     if all(schema.equals(dataset.schema) for schema in schemas):
         return dataset
-    return dataset.replace_schema(pa.unify_schemas(schemas, promote_options="permissive"))
+    unified = pa.unify_schemas(schemas, promote_options="permissive")
+    return pads.dataset(path, schema=unified, filesystem=filesystem, format="parquet")
 
 
 def _in_threads(
