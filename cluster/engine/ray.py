@@ -122,6 +122,8 @@ class RayBatches:
 
     def union(self, *others: Batches) -> "RayBatches":
         """These rows and those of the others."""
+        if not others:
+            return self  # Ray 2.60 fails at a union of one, and only when it is read
         return RayBatches(self.dataset.union(*map(_dataset, others)))
 
     def cache(self) -> "RayBatches":
