@@ -1,10 +1,11 @@
 # Two commands do everything from a fresh clone with Python 3.11+:
 #   make demo   set-up, then two rounds of the loop on real label errors
-#   make test   set-up, then formatting, lint, types and every test
+#   make test   set-up, then formatting, lint, types and every test of the product
+# Beside them, make test-bench runs the tests of the benchmarks (bench/).
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check setup protos
+.PHONY: demo test test-bench check setup protos
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -24,6 +25,9 @@ check: setup
 
 test: check
 	$(BIN)/pytest
+
+test-bench: setup
+	$(BIN)/pytest tests/benchmarks
 
 protos: setup
 	$(BIN)/python proto/generate.py
