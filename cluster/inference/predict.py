@@ -100,7 +100,7 @@ class Predictor:
                 own = own.append_column(name, scored[name])
         return pa.concat_tables([own, unfit], promote_options="default")
 
-    def answer(self, batch: pa.Table) -> list[Any]:
+    def predict_labels(self, batch: pa.Table) -> list[Any]:
         """ROWS, all fit -> plain predictions for ModelTask.metrics."""
         predictions = self.predict(batch["id"].to_pylist(), batch["content"].to_pylist())
         return self._learners[0].decode(predictions)

@@ -5,10 +5,8 @@ characters; close to Joulin et al. 2017 (fastText) with idf weights (Wang and
 Manning 2012 found such linear models hard to beat on short texts).
 """
 
-import re
-import zlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +16,28 @@ from torch import nn
 
 from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.class_learner import ClassLearner
+from cluster.models.text.hashed_ngrams import NUM_BUCKETS, Counts, count_ngrams
 
-NUM_BUCKETS = 2**17
-CHARACTERS = (2, 3, 4, 5)  # lengths of character n-grams, within words
-WORDS = (1, 2)  # lengths of word n-grams
 BLOCKS = (0.5, 1.0)  # length of the word and of the character part, before both become one unit
+TINY = 1e-12  # instead of a length of 0, which would be divided by
 IDF_FILE = "idf.npy"
 DEFAULTS = TrainingDefaults(epochs=6, batch_size=64, learning_rate=0.02, weight_decay=0.0)
 
-Encoded = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # buckets, weights; [n-grams]
+Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]  # features, weights; [n-grams]
 
 
 class NGramClassifier(nn.Module):
     """Logits [B, C] of a weighted bag of n-grams."""
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_features: int, num_classes: int) -> None:
         super().__init__()
-        self.weights = nn.EmbeddingBag(NUM_BUCKETS, num_classes, mode="sum")
+        self.weights = nn.EmbeddingBag(num_features, num_classes, mode="sum")
         nn.init.zeros_(self.weights.weight)
         self.bias = nn.Parameter(torch.zeros(num_classes))
 
     def forward(self, batch: Tensors) -> torch.Tensor:
         bag: torch.Tensor = self.weights(
-            batch["buckets"], batch["offsets"], per_sample_weights=batch["weights"]
+            batch["features"], batch["offsets"], per_sample_weights=batch["weights"]
         )
         return bag + self.bias
 
@@ -50,22 +47,30 @@ def prepare(folder: Path, contents: Sequence[str]) -> None:
 
     A bucket of one text alone gets 0: it could only help to remember that text.
     """
-    seen = np.zeros(NUM_BUCKETS, np.float32)
-    for content in contents:
-        seen[list({bucket for block in _buckets(content) for bucket in block})] += 1
+    seen = np.zeros(NUM_BUCKETS, np.int64)
+    for counts in count_ngrams(contents):
+        text = np.repeat(np.arange(len(counts.starts) // 2), np.diff(counts.starts[::2]))
+        keys = np.sort(text * NUM_BUCKETS + counts.bucket)  # np.unique took 20 times as long
+        once = keys[np.diff(keys, prepend=-1) != 0]  # words and characters may share a bucket
+        seen += np.bincount(once % NUM_BUCKETS, minlength=NUM_BUCKETS)
     idf = np.log((1 + len(contents)) / (1 + seen)) + 1
     np.save(folder / IDF_FILE, np.where(seen > 1, idf, 0).astype(np.float32))
 
 
 def load(folder: Path, classes: Sequence[str]) -> ClassLearner:
-    """An untrained learner."""
+    """An untrained learner. Buckets without an idf have no weight: they would stay at 0."""
     idf = np.load(folder / IDF_FILE)
+    used = np.flatnonzero(idf)
+    feature_of = np.full(NUM_BUCKETS, -1, np.int32)
+    feature_of[used] = np.arange(len(used))
 
     def encode(contents: Sequence[str]) -> list[Encoded]:
-        return [_encode(content, idf) for content in contents]
+        return [
+            row for counts in count_ngrams(contents) for row in _encode(counts, idf, feature_of)
+        ]
 
     return ClassLearner(
-        NGramClassifier(len(classes)),
+        NGramClassifier(max(len(used), 1), len(classes)),
         classes=classes,
         defaults=DEFAULTS,
         encode=encode,
@@ -74,49 +79,44 @@ def load(folder: Path, classes: Sequence[str]) -> ClassLearner:
     )
 
 
-def _encode(content: str, idf: npt.NDArray[np.float32]) -> Encoded:
-    """Unit vector of the content's n-grams; words and characters weigh as BLOCKS say."""
-    buckets, weights = [], []
-    for block, share in zip(_buckets(content), BLOCKS, strict=True):
-        counts = Counter(block)
-        places = np.fromiter(counts, np.int64, len(counts))
-        frequency = np.fromiter(counts.values(), np.float32, len(counts))
-        values = (1 + np.log(frequency)) * idf[places]
-        buckets.append(places)
-        weights.append(share * values / max(float(np.linalg.norm(values)), 1e-12))
-    joined = np.concatenate(weights)
-    unit = joined / max(float(np.linalg.norm(joined)), 1e-12)
-    return np.concatenate(buckets), unit.astype(np.float32)
+def _encode(
+    counts: Counts, idf: npt.NDArray[np.float32], feature_of: npt.NDArray[np.int32]
+) -> list[Encoded]:
+    """Unit vector of each text's n-grams; words and characters weigh as BLOCKS say.
+
+    The rows are views of the batch's arrays. Sums are of one text's values alone and in float64,
+    so that a text has the same weights whatever is beside it.
+    """
+    features = feature_of[counts.bucket]
+    is_used = features >= 0
+    ends = np.concatenate([[0], np.cumsum(is_used)])
+    starts = ends[counts.starts]  # of the used n-grams alone
+    features, bucket, count = features[is_used], counts.bucket[is_used], counts.count[is_used]
+    values = (1 + np.log(count)) * idf[bucket].astype(np.float64)
+    lengths = np.sqrt(_sums(values * values, starts)).reshape(-1, len(BLOCKS))
+    shares = np.array(BLOCKS) / np.maximum(lengths, TINY)
+    whole = np.sqrt(((lengths * shares) ** 2).sum(axis=1, keepdims=True))
+    scales = (shares / np.maximum(whole, TINY)).ravel()
+    weights = (values * np.repeat(scales, np.diff(starts))).astype(np.float32)
+    cuts = starts[::2].tolist()
+    return [(features[start:end], weights[start:end]) for start, end in pairwise(cuts)]
+
+
+def _sums(
+    values: npt.NDArray[np.float64], starts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """The sum of each segment starts[i]:starts[i + 1], 0 for an empty one."""
+    sums = np.zeros(len(starts) - 1)
+    filled = np.diff(starts) > 0
+    if filled.any():  # reduceat gives an empty segment the next one's first value
+        sums[filled] = np.add.reduceat(values, starts[:-1][filled])
+    return sums
 
 
 def _collate(encoded: Sequence[Encoded]) -> Tensors:
-    sizes = [len(buckets) for buckets, _ in encoded]
+    sizes = [len(features) for features, _ in encoded]
     return {
-        "buckets": torch.from_numpy(np.concatenate([buckets for buckets, _ in encoded])),
+        "features": torch.from_numpy(np.concatenate([features for features, _ in encoded])),
         "weights": torch.from_numpy(np.concatenate([weights for _, weights in encoded])),
-        "offsets": torch.from_numpy(np.cumsum([0, *sizes[:-1]])),
+        "offsets": torch.from_numpy(np.cumsum([0, *sizes[:-1]], dtype=np.int32)),
     }
-
-
-def _buckets(content: str) -> tuple[list[int], list[int]]:
-    """Buckets of the content's word n-grams, and of its character n-grams."""
-    words = re.findall(r"\w+|[^\w\s]", content.lower()) or [content]
-    return [_bucket("w " + gram) for gram in _word_grams(words)], [
-        _bucket(gram) for word in words for gram in _character_grams(f"<{word}>")
-    ]
-
-
-def _bucket(gram: str) -> int:
-    return zlib.crc32(gram.encode("utf-8", "surrogatepass")) % NUM_BUCKETS
-
-
-def _word_grams(words: Sequence[str]) -> Iterator[str]:
-    for length in WORDS:
-        for at in range(len(words) - length + 1):
-            yield " ".join(words[at : at + length])
-
-
-def _character_grams(word: str) -> Iterator[str]:
-    for length in CHARACTERS:
-        for at in range(len(word) - length + 1):
-            yield word[at : at + length]
