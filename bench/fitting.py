@@ -33,7 +33,6 @@ from bench.training import Rows
 from cluster.data.rows import Source, latest
 from cluster.engine.base import Engine
 from cluster.engine.devices import Workers, autocast, device, to_device
-from cluster.engine.ray import RayEngine
 from cluster.interfaces import Tensors
 from cluster.tasks import model_task
 from cluster.training.config import TrainConfig
@@ -68,7 +67,7 @@ def main(
     batch_size: Annotated[int, typer.Option(help="pictures a step")] = 32,
 ) -> None:
     """Print rows/s of both sides and their ratio, least to greatest."""
-    with tempfile.TemporaryDirectory() as local, ray_session():
+    with tempfile.TemporaryDirectory() as local, ray_session() as running:
         folder = Path(local)
         source, model = _pictures(folder, rows), _swin(folder, tiny=not engine.use_gpu)
         setup = Setup(source, model, CLASSES, batch_size, engine.workers())
@@ -77,7 +76,7 @@ def main(
             fed, step = bare(setup)
             base.append(fed)
             alone.append(step)
-            ours.append(product(setup, RayEngine(), folder / f"ours-{turn}", num_rows=rows))
+            ours.append(product(setup, running, folder / f"ours-{turn}", num_rows=rows))
     print(f"step alone     {spread(alone)} rows/s")
     print(f"bare loop      {spread(base)} rows/s")
     print(f"train          {spread(ours)} rows/s")

@@ -37,6 +37,7 @@ from bench.gpu_steps import Figure, Setting, prepare
 from bench.mining import spread
 
 SILENT_S = 60.0
+NOT_MEASURED, TOO_SHORT = "not measured", "run too short"
 # Of the time that is left when a step begins, against those of the steps after it.
 SHARES = {"peak": 1.0, "jobs.train": 2.0, "jobs.mine": 2.0, "training": 4.0, "inference": 4.0}
 
@@ -186,12 +187,13 @@ def table(figures: Sequence[Figure]) -> list[str]:
     lines += ["| step | side | rows/s | MFU | product / side | peak memory, GiB |"]
     lines += ["|---|---|---|---|---|---|"]
     for row in compare(figures):
-        mfu = "not measured"
-        if peaks:
-            mfu = f"{statistics.median(row.rows_per_s) * row.flop_per_row / max(peaks):.1%}"
-        ratio = spread(row.ratio) if row.ratio else "not measured"
+        rate, ratio = _spread(row.rows_per_s), _spread(row.ratio)
+        median = statistics.median(row.rows_per_s)
+        mfu = f"{median * row.flop_per_row / max(peaks):.1%}" if peaks else NOT_MEASURED
+        if min(row.rows_per_s) <= 0:
+            mfu = TOO_SHORT
         lines.append(
-            f"| {row.step} | {row.side} | {spread(row.rows_per_s)} | {mfu} | {ratio} | "
+            f"| {row.step} | {row.side} | {rate} | {mfu} | {ratio} | "
             f"{row.peak_memory_bytes / 2**30:.2f} |"
         )
     lines += ["", "| step | ended | seconds |", "|---|---|---|"]
@@ -201,6 +203,13 @@ def table(figures: Sequence[Figure]) -> list[str]:
         if "ended" in one
     ]
     return lines
+
+
+def _spread(values: Sequence[float]) -> str:
+    """A rate of the product is a difference of two runs, negative where noise is larger."""
+    if not values:
+        return NOT_MEASURED
+    return spread(list(values)) if min(values) > 0 else TOO_SHORT
 
 
 if __name__ == "__main__":

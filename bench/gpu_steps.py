@@ -108,7 +108,10 @@ def prepare(setting: Setting) -> None:
     for num_rows in {setting.train_rows, setting.mine_rows, setting.mine_rows // 2}:
         random = np.random.default_rng(0)
         lengths = random.integers(setting.num_tokens // 4, setting.num_tokens + 1, num_rows)
-        texts = [" ".join(random.choice(words, length)) for length in lengths]
+        texts = [
+            " ".join([words[place] for place in random.integers(0, NUM_WORDS, length).tolist()])
+            for length in lengths.tolist()
+        ]
         columns = {
             "id": [f"row-{row}" for row in range(num_rows)],
             "text": texts,

@@ -24,7 +24,6 @@ import typer
 
 from cluster.data.rows import Source, check, latest
 from cluster.engine.base import Engine
-from cluster.engine.ray import RayEngine
 from cluster.inference.predict import InferenceConfig, Predictor, Sampling
 from cluster.mining.config import MineConfig
 from cluster.mining.mine import mine
@@ -51,15 +50,15 @@ def main(
     """Print rows/s of both sides and their ratio, least to greatest."""
     torch.set_num_threads(1)
     inference = InferenceConfig(batch_rows=BATCH_ROWS, workers=engine.workers())
-    with tempfile.TemporaryDirectory() as local, ray_session():
+    with tempfile.TemporaryDirectory() as local, ray_session() as running:
         folder = Path(local)
         whole, half = _table(folder, rows), _table(folder, rows // 2)
         store_uri = finished_training(folder, whole, model or _packaged_model(), CLASSES)
         bare, ours, startup = [], [], []
         for turn in range(repeats):
             bare.append(rows / bare_s(store_uri, whole))
-            half_s = mine_s(store_uri, half, folder, f"half-{turn}", inference, RayEngine())
-            whole_s = mine_s(store_uri, whole, folder, f"whole-{turn}", inference, RayEngine())
+            half_s = mine_s(store_uri, half, folder, f"half-{turn}", inference, running)
+            whole_s = mine_s(store_uri, whole, folder, f"whole-{turn}", inference, running)
             ours.append((rows - rows // 2) / (whole_s - half_s))
             startup.append(whole_s - rows / ours[-1])
     print(f"bare loop      {spread(bare)} rows/s")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -103,6 +104,21 @@ def test_a_step_that_hangs_is_shown_and_killed_and_the_figures_stay(
     assert told.count("in stuck") >= 2  # the process and its child
     lines = gpu.table(report.figures)
     assert any(line.startswith("| training | bare | 2 (2 to 2) | not measured |") for line in lines)
+
+
+def test_a_run_shorter_than_noise_gives_no_figure() -> None:
+    shared = {"step": "training", "turn": 0, "flop_per_row": 4.0, "peak_memory_bytes": 2**30}
+    bare = {**shared, "side": "bare", "rows_per_s": 8.0}
+    product = {**shared, "side": "product", "rows_per_s": -2.0}
+    lines = gpu.table([{"step": "peak", "flop_per_s": 64.0}, bare, product])
+    assert "| training | bare | 8 (8 to 8) | 50.0% | run too short | 1.00 |" in lines
+    assert "| training | product | run too short | run too short | 1 (1 to 1) | 1.00 |" in lines
+
+
+def test_only_steps_on_ray_import_it() -> None:
+    """So a Ray that hangs on import costs no other step, nor the whole."""
+    script = "import bench.gpu, sys; raise SystemExit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_a_command_ends_with_its_own_code_and_is_not_disturbed() -> None:
