@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ Figure = dict[str, Any]
 CLASSES = ("even", "odd")
 NUM_WORDS = 8_000
 MATMUL_S = 0.5  # of one matrix size, after one product that is not timed
+WARM_ROWS = 1_024  # of a run that is not timed: Ray's first workers import torch, GPUs load kernels
 PIPELINE_ROWS = 16_384  # at most: its speed does not depend on the number
 SAMPLE_S = 0.05  # between two looks at the memory
 
@@ -105,7 +106,7 @@ def prepare(setting: Setting) -> None:
         pad_token_id=vocabulary["[PAD]"],
     )
     BertForSequenceClassification(config).save_pretrained(setting.model)
-    for num_rows in {setting.train_rows, setting.mine_rows, setting.mine_rows // 2}:
+    for num_rows in {WARM_ROWS, setting.train_rows, setting.mine_rows, setting.mine_rows // 2}:
         random = np.random.default_rng(0)
         lengths = random.integers(setting.num_tokens // 4, setting.num_tokens + 1, num_rows)
         texts = [
@@ -151,6 +152,8 @@ def training(setting: Setting) -> Iterator[Figure]:
             rate = fitting.product(setup, engine, out, num_rows=setting.train_rows)
             return {"rows_per_s": rate}
 
+        warm = replace(setup, source=setting.source(WARM_ROWS))
+        fitting.product(warm, engine, Path(setting.folder) / "warm", num_rows=WARM_ROWS)
         for turn in range(setting.repeats):
             yield from _turn(turn, flop, {"bare": bare, "product": lambda: product(turn)})  # noqa: B023
 
@@ -162,7 +165,8 @@ def inference(setting: Setting) -> Iterator[Figure]:
     store_uri = mining.finished_training(folder, whole, setting.model, CLASSES)
     config = InferenceConfig(batch_rows=mining.BATCH_ROWS, workers=setting.workers)
     stock = transformers_pipeline(setting)
-    mining.bare_s(store_uri, half)  # a GPU's first products are slow
+    warm = setting.source(WARM_ROWS)
+    mining.bare_s(store_uri, warm)
     with setting.engine() as engine:
 
         def bare() -> Figure:
@@ -176,6 +180,7 @@ def inference(setting: Setting) -> Iterator[Figure]:
             later_rows = setting.mine_rows - setting.mine_rows // 2
             return {"rows_per_s": later_rows / (whole_s - half_s), "half_s": half_s}
 
+        mining.mine_s(store_uri, warm, folder, "warm", config, engine)
         for turn in range(setting.repeats):
             sides = {"bare": bare, "product": lambda: product(turn), "pipeline": stock}  # noqa: B023
             yield from _turn(turn, flop_per_row(setting, whole), sides)
