@@ -6,7 +6,7 @@ on the driver is 8 bytes a row, and 64 more where the task can tell near-duplica
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,10 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cluster.data.folds import id_keys
-from cluster.data.near_duplicates import NUM_BANDS, band_keys, groups
 from cluster.data.rows import Source, rows
 from cluster.engine.base import Engine
-from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 
@@ -74,13 +72,13 @@ def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = Fal
     for part in parts:
         classes.update(json.loads(part["classes"]))
     repeated = _repeated(engine, source, _joined(parts, "keys"))
-    bands = _joined(parts, "bands").reshape(-1, NUM_BANDS)
+    bands = _joined(parts, "bands")
     return TableProfile(
         num_rows=num_rows,
         num_faults=num_faults + sum(number - 1 for number in repeated.values()),
         classes=dict(sorted(classes.items())),
         repeated=frozenset(repeated),
-        near_duplicates=groups(_joined(parts, "fit_keys"), bands)
+        near_duplicates=_groups(_joined(parts, "fit_keys"), bands)
         if len(bands)
         else np.empty((0, 2), np.uint64),
     )
@@ -88,13 +86,11 @@ def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = Fal
 
 def _part(batch: pa.Table, *, task: str, near_duplicates: bool) -> pa.Table:
     fit = batch.filter(batch["fault"].is_null())
-    light, models = task_named(task), model_task(task)
+    light = task_named(task)
     classes = Counter(
         name for label in fit["label"].to_pylist() for name in light.classes_in(label)
     )
-    contents = fit["content"].to_pylist() if near_duplicates else []
-    features = [models.shingles(content) for content in contents]
-    bands = [band_keys(some) for some in features if some is not None]
+    bands = _bands(task, fit["content"].to_pylist()) if near_duplicates else []
     part = {
         "num_rows": batch.num_rows,
         "num_faults": batch.num_rows - fit.num_rows,
@@ -105,6 +101,21 @@ def _part(batch: pa.Table, *, task: str, near_duplicates: bool) -> pa.Table:
         "fit_keys": id_keys(fit["id"]).tobytes(),
     }
     return pa.Table.from_pylist([part], schema=_PART)
+
+
+def _bands(task: str, contents: Sequence[str]) -> list[npt.NDArray[np.uint64]]:
+    """Of contents that have shingles. Only training asks, which loads torch anyway."""
+    from cluster.data.near_duplicates import band_keys
+    from cluster.tasks import model_task
+
+    features = map(model_task(task).shingles, contents)
+    return [band_keys(shingles) for shingles in features if shingles is not None]
+
+
+def _groups(keys: npt.NDArray[np.uint64], bands: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    from cluster.data.near_duplicates import NUM_BANDS, groups
+
+    return groups(keys, bands.reshape(-1, NUM_BANDS))
 
 
 def _joined(parts: list[dict[str, bytes]], name: str) -> npt.NDArray[np.uint64]:
