@@ -102,8 +102,11 @@ def compare_demo(turns: Annotated[int, typer.Option(help="turns of each side")] 
 @app.command("bare", hidden=True)
 def bare(table: Path, training: str) -> None:
     """Encode and predict every row, out of sample."""
+    import torch
+
     from cluster.inference.predict import Predictor, Sampling
 
+    torch.set_num_threads(1)  # more spin for nothing: the batches of this model are small
     predictor = Predictor(training, Sampling.OUT_OF_SAMPLE)
     for batch in pq.ParquetFile(table).iter_batches(batch_size=1024):
         predictor.predict(batch["id"].to_pylist(), batch["text"].to_pylist())

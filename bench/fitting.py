@@ -32,7 +32,8 @@ from bench.mining import spread
 from bench.training import Rows
 from cluster.data.rows import Source, latest
 from cluster.engine.base import Engine
-from cluster.engine.devices import Workers, autocast, device, to_device
+from cluster.engine.devices import autocast, device, to_device
+from cluster.engine.workers import Workers
 from cluster.interfaces import Tensors
 from cluster.tasks import model_task
 from cluster.training.config import TrainConfig

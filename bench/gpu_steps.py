@@ -31,8 +31,9 @@ from transformers import (
 from bench import fitting, mining
 from cluster.data.rows import Source, latest
 from cluster.engine.base import Engine
-from cluster.engine.devices import Workers, device
+from cluster.engine.devices import device
 from cluster.engine.local import LocalEngine
+from cluster.engine.workers import Workers
 from cluster.inference.predict import CHUNK_ROWS, InferenceConfig
 from jobs.common.session import ray_session
 

@@ -17,8 +17,11 @@ from relabel_service.errors import InvalidInput
 
 MIN_FOLDS = 2
 
+IdKeys = npt.NDArray[np.uint64]  # [ids]
+NO_KEYS: IdKeys = np.empty(0, np.uint64)
 
-def id_keys(ids: "pa.ChunkedArray | Iterable[str]") -> npt.NDArray[np.uint64]:
+
+def id_keys(ids: "pa.ChunkedArray | Iterable[str]") -> IdKeys:
     """The first 64 bits of each id's SHA-256, shape [rows]."""
     names = ids.to_pylist() if isinstance(ids, pa.ChunkedArray | pa.Array) else ids
     digests = [hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8] for name in names]

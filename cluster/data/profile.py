@@ -6,7 +6,7 @@ on the driver is 8 bytes a row, and 64 more where the task can tell near-duplica
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,11 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cluster.data.folds import id_keys
-from cluster.data.near_duplicates import NUM_BANDS, band_keys, groups
+from cluster.data.folds import IdKeys, id_keys
 from cluster.data.rows import Source, rows
 from cluster.engine.base import Engine
-from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 
@@ -29,8 +27,8 @@ _PART = pa.schema(
         pa.field("fault", pa.string()),
         pa.field("classes", pa.string()),  # JSON {class: rows}
         pa.field("keys", pa.large_binary()),  # uint64 [rows]
-        pa.field("bands", pa.large_binary()),  # uint64 [fit rows, NUM_BANDS]
-        pa.field("fit_keys", pa.large_binary()),  # uint64 [fit rows]
+        pa.field("bands", pa.large_binary()),  # uint64 [rows with shingles, NUM_BANDS]
+        pa.field("band_keys", pa.large_binary()),  # uint64 [rows with shingles]
     ]
 )
 
@@ -39,8 +37,9 @@ _PART = pa.schema(
 class TableProfile:
     """What one pass tells.
 
-    num_faults: unfit rows, the second and later rows of a repeated id included.
-    classes: rows that name each class. repeated: ids that several rows use.
+    num_faults: invalid rows, the second and later rows of a repeated id included.
+    classes: rows that name each class. repeated: keys of ids that several rows
+    use. Two ids share a key by chance in one of 30 million tables of a million rows.
     near_duplicates: uint64 [grouped rows, 2]; the id key of a row that has
     near-duplicates, and the key its whole group goes by.
     """
@@ -48,7 +47,7 @@ class TableProfile:
     num_rows: int
     num_faults: int
     classes: Mapping[str, int]
-    repeated: frozenset[str]
+    repeated: IdKeys
     near_duplicates: npt.NDArray[np.uint64]
 
 
@@ -59,7 +58,7 @@ def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = Fal
     """
     parts = (
         rows(engine, source)
-        .map(partial(_part, task=source.task, near_duplicates=near_duplicates))
+        .map(partial(profile_batch, task=source.task, near_duplicates=near_duplicates))
         .to_table()
         .to_pylist()
     )
@@ -73,55 +72,63 @@ def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = Fal
     classes: Counter[str] = Counter()
     for part in parts:
         classes.update(json.loads(part["classes"]))
-    repeated = _repeated(engine, source, _joined(parts, "keys"))
-    bands = _joined(parts, "bands").reshape(-1, NUM_BANDS)
+    keys, counts = np.unique(_joined(parts, "keys"), return_counts=True)
+    bands = _joined(parts, "bands")
     return TableProfile(
         num_rows=num_rows,
-        num_faults=num_faults + sum(number - 1 for number in repeated.values()),
+        num_faults=num_faults + num_rows - len(keys),
         classes=dict(sorted(classes.items())),
-        repeated=frozenset(repeated),
-        near_duplicates=groups(_joined(parts, "fit_keys"), bands)
+        repeated=keys[counts > 1],
+        near_duplicates=_groups(_joined(parts, "band_keys"), bands)
         if len(bands)
         else np.empty((0, 2), np.uint64),
     )
 
 
-def _part(batch: pa.Table, *, task: str, near_duplicates: bool) -> pa.Table:
-    fit = batch.filter(batch["fault"].is_null())
-    light, models = task_named(task), model_task(task)
-    classes = Counter(
-        name for label in fit["label"].to_pylist() for name in light.classes_in(label)
-    )
-    contents = fit["content"].to_pylist() if near_duplicates else []
-    features = [models.shingles(content) for content in contents]
-    bands = [band_keys(some) for some in features if some is not None]
+def profile_batch(batch: pa.Table, *, task: str, near_duplicates: bool) -> pa.Table:
+    """ROWS -> one row of _PART."""
+    is_valid = batch["fault"].is_null()
+    valid = batch.filter(is_valid)
+    light = task_named(task)
+    classes: Counter[str] = Counter()
+    for counted in valid["label"].value_counts().to_pylist():
+        for name in light.classes_in(counted["values"]):
+            classes[name] += counted["counts"]
+    keys = id_keys(batch["id"])
+    contents = valid["content"].to_pylist() if near_duplicates else []
+    has_shingles, bands = _bands(task, contents)
+    valid_keys = keys[is_valid.to_numpy()][: len(contents)]
     part = {
         "num_rows": batch.num_rows,
-        "num_faults": batch.num_rows - fit.num_rows,
-        "fault": next((fault for fault in batch["fault"].to_pylist() if fault), None),
+        "num_faults": batch.num_rows - valid.num_rows,
+        "fault": next(iter(batch["fault"].drop_null().to_pylist()), None),
         "classes": json.dumps(classes),
-        "keys": id_keys(batch["id"]).tobytes(),
+        "keys": keys.tobytes(),
         "bands": b"".join(row.tobytes() for row in bands),
-        "fit_keys": id_keys(fit["id"]).tobytes(),
+        "band_keys": valid_keys[has_shingles].tobytes(),
     }
     return pa.Table.from_pylist([part], schema=_PART)
 
 
+def _bands(
+    task: str, contents: Sequence[str]
+) -> tuple[npt.NDArray[np.bool_], list[npt.NDArray[np.uint64]]]:
+    """Which contents have shingles, and their bands. Only training asks: it loads torch anyway."""
+    if not contents:
+        return np.zeros(0, np.bool_), []
+    from cluster.data.near_duplicates import band_keys
+    from cluster.tasks import model_task
+
+    shingles = [model_task(task).shingles(content) for content in contents]
+    has_shingles = np.array([some is not None for some in shingles], np.bool_)
+    return has_shingles, [band_keys(some) for some in shingles if some is not None]
+
+
+def _groups(keys: npt.NDArray[np.uint64], bands: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    from cluster.data.near_duplicates import NUM_BANDS, groups
+
+    return groups(keys, bands.reshape(-1, NUM_BANDS))
+
+
 def _joined(parts: list[dict[str, bytes]], name: str) -> npt.NDArray[np.uint64]:
     return np.concatenate([np.frombuffer(part[name], np.uint64) for part in parts])
-
-
-def _repeated(engine: Engine, source: Source, keys: npt.NDArray[np.uint64]) -> dict[str, int]:
-    """Ids used more than once and how often: by hash, then asking the table for those few."""
-    values, counts = np.unique(keys, return_counts=True)
-    suspects = values[counts > 1]
-    if not suspects.size:
-        return {}
-    found = rows(engine, source).map(partial(_ids_of, keys=suspects)).to_table()
-    counted = Counter(found["id"].to_pylist())
-    return {name: number for name, number in counted.items() if number > 1}
-
-
-def _ids_of(batch: pa.Table, *, keys: npt.NDArray[np.uint64]) -> pa.Table:
-    inside = np.isin(id_keys(batch["id"]), keys)
-    return batch.select(["id"]).filter(pa.array(inside))

@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 from pyarrow.fs import FileSystem
 
+from cluster.data.folds import NO_KEYS, IdKeys, id_keys
 from cluster.engine.base import Batches, Engine
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables.delta import is_delta, open_table
 from relabel_service.tasks import task_named
 from relabel_service.tasks.base import Task
+from relabel_service.tasks.columns import class_names
 
 ID_BYTES = 16
 MAX_ROW_TEXT = 2_000  # characters of a quarantined row kept for the person who mends it
@@ -116,24 +119,38 @@ def rows(
     source: Source,
     *,
     classes: Iterable[str] = (),
-    repeated: frozenset[str] = frozenset(),
+    repeated: IdKeys = NO_KEYS,
 ) -> Batches:
     """ROWS of a pinned source: as many as the table holds.
 
-    classes: labels allowed; any when empty. repeated: ids known to be used more
-    than once (TableProfile.repeated); of each, one row is kept and the others get a fault.
+    classes: labels allowed; any when empty. repeated: keys of ids known to be used
+    more than once (TableProfile.repeated); of each, one row is kept and the others get a fault.
     """
     checked = read(engine, source).map(partial(check, source=source, classes=tuple(classes)))
-    if not repeated:
+    if not repeated.size:
         return checked
-    ids = pa.array(sorted(repeated))
-    alone = checked.map(partial(_keep, ids=ids, inside=False))
-    copies = checked.map(partial(_keep, ids=ids, inside=True))
+    alone = checked.map(partial(_keep, keys=repeated, inside=False))
+    copies = checked.map(partial(_keep, keys=repeated, inside=True))
     return alone.union(copies.map_all(_keep_one_of_each_id))
 
 
 def check(batch: pa.Table, *, source: Source, classes: tuple[str, ...] = ()) -> pa.Table:
-    """The user's rows as ROWS, one for one."""
+    """The user's rows as ROWS, one for one.
+
+    Whole columns first; what is not plainly valid there is read row by row, which finds the fault.
+    """
+    checked = _check_columns(batch, source, classes)
+    is_left = checked["content"].is_null()
+    left = check_each(batch.filter(is_left), source=source, classes=classes)
+    if not left.num_rows:
+        return checked
+    index = np.arange(len(batch))
+    index[is_left.to_numpy()] = len(batch) + np.arange(left.num_rows)
+    return pa.concat_tables([checked, left]).take(index)
+
+
+def check_each(batch: pa.Table, *, source: Source, classes: tuple[str, ...] = ()) -> pa.Table:
+    """As check, row by row."""
     task = task_named(source.task)
     found = [_check_row(row, source, task, classes) for row in batch.to_pylist()]
     return pa.Table.from_pylist(found, schema=ROWS)
@@ -142,6 +159,63 @@ def check(batch: pa.Table, *, source: Source, classes: tuple[str, ...] = ()) -> 
 def content_id(content: str) -> str:
     """Stable id of a row that has none: 128 bits of the content's SHA-256, in hex."""
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[: 2 * ID_BYTES]
+
+
+def _check_columns(batch: pa.Table, source: Source, classes: tuple[str, ...]) -> pa.Table:
+    """ROWS, all null where a row is not plainly valid."""
+    task = task_named(source.task)
+    contents = {name: batch[name] for name in source.content_columns}
+    read = task.read_columns(contents, batch[source.label_column])
+    if read is None:
+        return _nulls(len(batch))
+    content, label = read
+    columns = {
+        "id": _ids(batch[source.id_column]) if source.id_column else _content_ids(content),
+        "content": content,
+        "label": label,
+        "weight": _weights(batch[source.weight_column])
+        if source.weight_column
+        else pa.chunked_array([np.ones(len(batch))]),
+    }
+    names = label.unique().drop_null()
+    sound = [task.label_fault(name, classes) is None for name in names.to_pylist()]
+    is_valid = pc.is_in(label, value_set=names.filter(pa.array(sound, pa.bool_())))
+    for column in columns.values():
+        is_valid = pc.and_(is_valid, column.is_valid())
+    found = [
+        pc.if_else(is_valid, columns[field.name], pa.scalar(None, field.type))
+        if field.name in columns
+        else pa.nulls(len(batch), field.type)
+        for field in ROWS
+    ]
+    return pa.Table.from_arrays(found, schema=ROWS)
+
+
+def _nulls(num_rows: int) -> pa.Table:
+    return pa.Table.from_arrays([pa.nulls(num_rows, field.type) for field in ROWS], schema=ROWS)
+
+
+def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The ids as _check_row writes them, null where there is none."""
+    found = class_names(column)
+    if found.null_count > column.null_count:
+        texts = [None if value is None else str(value) for value in column.to_pylist()]
+        found = pa.chunked_array([pa.array(texts, pa.string())])
+    return pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.string()), found)
+
+
+def _content_ids(contents: pa.ChunkedArray) -> pa.ChunkedArray:
+    ids = [None if content is None else content_id(content) for content in contents.to_pylist()]
+    return pa.chunked_array([pa.array(ids, pa.string())])
+
+
+def _weights(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The weights of a column of numbers, 1 for null; null where it holds no weight."""
+    if not (pa.types.is_integer(column.type) or pa.types.is_float64(column.type)):
+        return pa.chunked_array([pa.nulls(len(column), pa.float64())])
+    found = pc.fill_null(column.cast(pa.float64(), safe=False), 1.0)
+    is_weight = pc.and_(pc.greater_equal(found, 0.0), pc.less(found, math.inf))
+    return pc.if_else(is_weight, found, pa.scalar(None, pa.float64()))
 
 
 def _check_row(
@@ -179,9 +253,9 @@ def _weight(column: str | None, row: Mapping[str, Any]) -> float:
     return float(value)
 
 
-def _keep(batch: pa.Table, *, ids: pa.Array, inside: bool) -> pa.Table:
-    known = pc.is_in(batch["id"], value_set=ids)
-    return batch.filter(known if inside else pc.invert(known))
+def _keep(batch: pa.Table, *, keys: IdKeys, inside: bool) -> pa.Table:
+    """The rows whose ids' keys are inside, or are not. An id that only shares a key is unharmed."""
+    return batch.filter(pa.array(np.isin(id_keys(batch["id"]), keys, invert=not inside)))
 
 
 def _keep_one_of_each_id(copies: pa.Table) -> pa.Table:

@@ -22,7 +22,7 @@ import torch
 from pyarrow.fs import FileSystem
 
 from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction, Fit
-from cluster.engine.devices import Workers
+from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
 from cluster.io.shards import SHARD_ROWS, write_shard
 from relabel_service.tables.delta import is_delta, open_table

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction
-from cluster.engine.devices import Workers, autocast, device, to_device
+from cluster.engine.devices import autocast, device, to_device
+from cluster.engine.workers import Workers
 from cluster.interfaces import Learner
 from cluster.training.model_store import ALL, ModelStore, fold_run
 from relabel_service.errors import InvalidInput

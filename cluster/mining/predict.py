@@ -10,6 +10,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from cluster.data.folds import IdKeys
 from cluster.data.rows import Source, rows
 from cluster.engine.base import Batches, Engine
 from cluster.inference.embeddings import Embedder
@@ -47,7 +48,7 @@ def predict_missing(
     manifest: Manifest,
     features: RowFeatureConfig | None,
     *,
-    repeated: frozenset[str],
+    repeated: IdKeys,
 ) -> int:
     """Write the scored rows that are in no shard yet; how many predictions are an earlier run's."""
     run = config.folder

@@ -8,6 +8,8 @@ columns. The heavy side (encode, model, loss, predict) is cluster/tasks/.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
@@ -29,6 +31,14 @@ class Task(Protocol):
 
     def read_label(self, value: object, content: str) -> str:
         """The text form of a row's label. Raises InvalidInput naming the fault."""
+
+    def read_columns(
+        self, contents: Mapping[str, pa.ChunkedArray], labels: pa.ChunkedArray
+    ) -> tuple[pa.ChunkedArray, pa.ChunkedArray] | None:
+        """read_content and read_label of many rows at once: two string columns of as many rows.
+
+        A null says nothing but that the row must be read by itself. None: all must.
+        """
 
     def write_label(self, label: str, content: str) -> Any:
         """The label as the data set's own column holds it; read_label's inverse."""

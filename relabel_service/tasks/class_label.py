@@ -1,6 +1,8 @@
 """Labels that are one class name: shared by text, image and audio classification."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
 
 from relabel_service.errors import InvalidInput
 from relabel_service.v1 import items_pb2, labels_pb2
@@ -21,6 +23,11 @@ class ClassLabelled:
         if fault := self.label_fault(label, ()):
             raise InvalidInput.of("label", fault)
         return label
+
+    def read_columns(
+        self, contents: Mapping[str, pa.ChunkedArray], labels: pa.ChunkedArray
+    ) -> tuple[pa.ChunkedArray, pa.ChunkedArray] | None:
+        return None  # pictures and sounds are opened one by one
 
     def write_label(self, label: str, content: str) -> str:
         return label

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 
+import pyarrow as pa
+
 from relabel_service.errors import InvalidInput
 from relabel_service.v1 import items_pb2, labels_pb2
 
@@ -32,6 +34,11 @@ class ClickThroughRate:
         if isinstance(value, bool | int | float) and value in (0, 1):
             return CLICKED if value else NOT_CLICKED
         raise InvalidInput.of("label", f"{value!r} is not a click; give 0 or 1, or a boolean")
+
+    def read_columns(
+        self, contents: Mapping[str, pa.ChunkedArray], labels: pa.ChunkedArray
+    ) -> None:
+        return None
 
     def write_label(self, label: str, content: str) -> int:
         return int(label)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from relabel_service.errors import InvalidInput
 from relabel_service.media import fetch, images
 from relabel_service.tasks.boxes import Box, match, read_boxes, write_boxes
@@ -39,6 +41,11 @@ class ObjectDetection:
             if fault := _box_fault(box, ()) or _outside(box, size):
                 raise InvalidInput.of("label", fault)
         return write_boxes(boxes)
+
+    def read_columns(
+        self, contents: Mapping[str, pa.ChunkedArray], labels: pa.ChunkedArray
+    ) -> None:
+        return None
 
     def write_label(self, label: str, content: str) -> list[dict[str, Any]]:
         return [

@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from relabel_service.errors import InvalidInput
 from relabel_service.media import audio, fetch
+from relabel_service.tasks import columns
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
@@ -31,6 +35,15 @@ class SequenceGeneration:
 
     def read_label(self, value: object, content: str) -> str:
         return _text("label", value)
+
+    def read_columns(
+        self, contents: Mapping[str, pa.ChunkedArray], labels: pa.ChunkedArray
+    ) -> tuple[pa.ChunkedArray, pa.ChunkedArray] | None:
+        [sources] = contents.values()
+        found = columns.texts(sources)
+        may_be_sound = pc.match_substring_regex(found, f"^{fetch.DATA}|://")  # see is_sound
+        no_text = pa.scalar(None, pa.string())
+        return pc.if_else(may_be_sound, no_text, found), columns.texts(labels)
 
     def write_label(self, label: str, content: str) -> str:
         return label

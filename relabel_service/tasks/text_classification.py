@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
+import pyarrow as pa
+
 from relabel_service.errors import InvalidInput
+from relabel_service.tasks import columns
 from relabel_service.tasks.class_label import ClassLabelled
 from relabel_service.v1 import items_pb2, labels_pb2
 
@@ -19,6 +22,12 @@ class TextClassification(ClassLabelled):
         if not text.strip():
             raise InvalidInput.of(column, "is empty; give a text")
         return text
+
+    def read_columns(
+        self, contents: Mapping[str, pa.ChunkedArray], labels: pa.ChunkedArray
+    ) -> tuple[pa.ChunkedArray, pa.ChunkedArray] | None:
+        [texts] = contents.values()
+        return columns.texts(texts), columns.class_names(labels)
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
         return items_pb2.Content(text=items_pb2.TextContent(text=content))

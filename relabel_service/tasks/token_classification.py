@@ -6,6 +6,8 @@ A finding is about one row and one class: the spans of that class are its part o
 import json
 from collections.abc import Mapping, Sequence
 
+import pyarrow as pa
+
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import spans
 from relabel_service.tasks.spans import Span
@@ -43,6 +45,11 @@ class TokenClassification:
                 "label", f"has {len(value)} tags for {num_tokens} tokens; give one a token"
             )
         return spans.to_text(spans.from_bio(value))
+
+    def read_columns(
+        self, contents: Mapping[str, pa.ChunkedArray], labels: pa.ChunkedArray
+    ) -> None:
+        return None
 
     def write_label(self, label: str, content: str) -> list[str]:
         return spans.to_bio(spans.from_text(label), len(json.loads(content)))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.engine.base import BATCH_ROWS, BatchFunction, Fit
-from cluster.engine.devices import Workers
 from cluster.engine.local import LocalEngine, rebatched
+from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
 from cluster.io.shards import read_shard, shard_names
 from relabel_service.errors import InvalidInput

@@ -1,5 +1,6 @@
 """Data in: which rows are fit, what is said of the others, and of tables that cannot be read."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
+from hypothesis import given as for_all
+from hypothesis import settings
+from hypothesis import strategies as st
 
-from cluster.data.rows import Source, check, content_id, latest
+from cluster.data.rows import Source, check, check_each, content_id, latest
 from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.tasks.columns import SPACES
+from relabel_service.tasks.text_classification import TextClassification
 
 
 def source(uri: str = "", *, id_column: str | None = "id", **other: Any) -> Source:
@@ -39,6 +45,74 @@ def test_fit_rows_become_text_and_unfit_ones_carry_their_fault() -> None:
         assert told in fault
     assert [row["id"] for row in checked[1:3]] == ["8", "9"]
     assert all(row["row"] and row["content"] is None for row in checked[1:])
+
+
+WORDS = ["a", "b", "1", "a", "b", " a", "", " ", "\u2003\x1c", "\x85", "\u200b", "é"]
+ADDRESSES = ["https://a.example/b.wav", "see https://a.example", "data:,x", "data:audio/wav;x"]
+VALUES: dict[pa.DataType, list[Any]] = {
+    pa.string(): [*WORDS, *ADDRESSES, None],
+    pa.large_string(): [*WORDS, None],
+    pa.dictionary(pa.int32(), pa.string()): [*WORDS, None],
+    pa.int64(): [0, 1, 2, -1, 2**62 + 1, None],
+    pa.uint8(): [0, 1, None],
+    pa.float64(): [0.0, 0.5, 2.0, -1.0, float("inf"), float("nan"), None],
+    pa.float32(): [0.0, 0.5, -1.0, None],
+    pa.bool_(): [True, False, None],
+    pa.list_(pa.string()): [["a"], ["O", "B-x"], [], None],
+}
+TEXTS, NUMBERS, ANY = [*VALUES][:3], [*VALUES][3:6], [*VALUES]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    """Columns mostly of the types that they should have, nulls and odd values among theirs."""
+    num_rows = draw(st.integers(0, 8))
+    usual = {"key": TEXTS + NUMBERS[:2], "words": TEXTS, "name": TEXTS + NUMBERS[:2], "w": NUMBERS}
+    columns = {}
+    for name, kinds in usual.items():
+        kind = draw(st.sampled_from(kinds * 4 + ANY))
+        values = draw(st.lists(st.sampled_from(VALUES[kind]), min_size=num_rows, max_size=num_rows))
+        array, cut = pa.array(values, kind), draw(st.integers(0, num_rows))
+        columns[name] = pa.chunked_array([array[:cut], array[cut:]])
+    return pa.table(columns)
+
+
+@pytest.mark.parametrize("task", ["text_classification", "sequence_generation"])
+@for_all(
+    given=tables(),
+    id_column=st.sampled_from([None, "key", "words"]),
+    weight_column=st.sampled_from([None, "w"]),
+    label_column=st.sampled_from(["name", "words"]),
+    classes=st.sampled_from([(), ("a", "b"), ("1", "0")]),
+)
+@settings(max_examples=100, deadline=None)
+def test_columns_at_once_give_what_row_by_row_gives(
+    task: str,
+    given: pa.Table,
+    id_column: str | None,
+    weight_column: str | None,
+    label_column: str,
+    classes: tuple[str, ...],
+) -> None:
+    asked = Source(
+        "", task, ("words",), label_column, id_column, weight_column=weight_column
+    )  # fmt: skip
+    found = check(given, source=asked, classes=classes)
+    assert found.equals(check_each(given, source=asked, classes=classes))
+
+
+def test_spaces_are_those_that_python_strips() -> None:
+    assert "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1)))) == SPACES
+
+
+def test_valid_texts_are_not_read_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pa.table({"id": [1, 2], "text": ["a", "b"], "label": ["x", "y"]})
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("read row by row")
+
+    monkeypatch.setattr(TextClassification, "read_content", refuse)
+    assert check(table, source=source())["fault"].null_count == 2
 
 
 def test_a_weight_column_tells_how_much_a_row_counts() -> None:
