@@ -1,10 +1,12 @@
 # Two commands do everything from a fresh clone with Python 3.11+:
-#   make demo   set-up, then two rounds of the loop on real label errors
-#   make test   set-up, then formatting, lint, types and every test
+#   make demo   set-up, then two rounds of the loop on real label errors; ENGINE=ray for Ray
+#   make test   set-up, then formatting, lint, types and every test of the product
+# Beside them, make test-bench runs the tests of the benchmarks (bench/).
 PYTHON ?= python3
 BIN := .venv/bin
+ENGINE ?= auto
 
-.PHONY: demo test check setup protos
+.PHONY: demo test test-bench check setup protos
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -16,7 +18,7 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	$(BIN)/python -m jobs.loop --demo --out build/demo
+	$(BIN)/python -m jobs.loop --demo --engine $(ENGINE) --out build/demo$(if $(filter ray,$(ENGINE)),-ray)
 
 # Formatting, lint and types, as .pre-commit-config.yaml lists them; needs no network.
 check: setup
@@ -24,6 +26,9 @@ check: setup
 
 test: check
 	$(BIN)/pytest
+
+test-bench: setup
+	$(BIN)/pytest tests/benchmarks
 
 protos: setup
 	$(BIN)/python proto/generate.py

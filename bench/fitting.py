@@ -14,6 +14,7 @@ import io
 import tempfile
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -28,9 +29,11 @@ from torch.utils.data import DataLoader
 from transformers import SwinConfig, SwinForImageClassification, ViTImageProcessor
 
 from bench.mining import spread
+from bench.training import Rows
 from cluster.data.rows import Source, latest
+from cluster.engine.base import Engine
 from cluster.engine.devices import autocast, device, to_device
-from cluster.engine.ray import RayEngine
+from cluster.engine.workers import Workers
 from cluster.interfaces import Tensors
 from cluster.tasks import model_task
 from cluster.training.config import TrainConfig
@@ -38,13 +41,23 @@ from cluster.training.loop import MAX_GRADIENT_NORM
 from cluster.training.train import train
 from jobs.common import options
 from jobs.common.session import ray_session
-from relabel_service.media.fetch import data_uri
 
 CLASSES = ("dark", "light")
 SIDE = 256  # pixels of a stored picture
 EPOCHS = 3
 STEPS = 20
 LEARNING_RATE = 1e-4
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What both sides train: model, path or hub id; classes of the source's labels."""
+
+    source: Source
+    model: str
+    classes: tuple[str, ...]
+    batch_size: int
+    workers: Workers
 
 
 @options.grouped
@@ -55,37 +68,20 @@ def main(
     batch_size: Annotated[int, typer.Option(help="pictures a step")] = 32,
 ) -> None:
     """Print rows/s of both sides and their ratio, least to greatest."""
-    with tempfile.TemporaryDirectory() as local, ray_session():
+    with tempfile.TemporaryDirectory() as local, ray_session() as running:
         folder = Path(local)
         source, model = _pictures(folder, rows), _swin(folder, tiny=not engine.use_gpu)
-
-        def ours_s(turn: int, epochs: int) -> float:
-            settings = TrainConfig(
-                model=model,
-                num_folds=0,
-                epochs=epochs,
-                batch_size=batch_size,
-                learning_rate=LEARNING_RATE,
-                workers=engine.workers(),
-                checkpoint_interval_s=3600.0,
-            )
-            started = time.perf_counter()
-            train(source, settings, str(folder / f"ours-{turn}-{epochs}"), RayEngine())
-            return time.perf_counter() - started
-
-        alone, bare, ours = [], [], []
+        setup = Setup(source, model, CLASSES, batch_size, engine.workers())
+        alone, base, ours = [], [], []
         for turn in range(repeats):
-            fed, step = _bare(
-                source, model, batch_size=batch_size, num_loaders=engine.cpus_per_gpu - 1
-            )
-            bare.append(fed)
+            fed, step = bare(setup)
+            base.append(fed)
             alone.append(step)
-            later_s = ours_s(turn, EPOCHS) - ours_s(turn, 1)
-            ours.append((EPOCHS - 1) * rows / later_s)
+            ours.append(product(setup, running, folder / f"ours-{turn}", num_rows=rows))
     print(f"step alone     {spread(alone)} rows/s")
-    print(f"bare loop      {spread(bare)} rows/s")
+    print(f"bare loop      {spread(base)} rows/s")
     print(f"train          {spread(ours)} rows/s")
-    print(f"train / bare   {spread([own / base for own, base in zip(ours, bare, strict=True)])}")
+    print(f"train / bare   {spread([own / one for own, one in zip(ours, base, strict=True)])}")
 
 
 def _pictures(folder: Path, num_rows: int) -> Source:
@@ -119,20 +115,43 @@ def _swin(folder: Path, *, tiny: bool) -> str:
     return str(path)
 
 
-def _bare(source: Source, model: str, *, batch_size: int, num_loaders: int) -> tuple[float, float]:
+def product(setup: Setup, engine: Engine, out: Path, *, num_rows: int) -> float:
+    """Rows/s of the epochs after the first, trained by the product into folders named as out."""
+
+    def train_s(epochs: int) -> float:
+        config = TrainConfig(
+            model=setup.model,
+            num_folds=0,
+            epochs=epochs,
+            batch_size=setup.batch_size,
+            learning_rate=LEARNING_RATE,
+            workers=setup.workers,
+            checkpoint_interval_s=3600.0,
+        )
+        started = time.perf_counter()
+        train(setup.source, config, f"{out}-{epochs}", engine)
+        return time.perf_counter() - started
+
+    one_s = train_s(1)
+    return (EPOCHS - 1) * num_rows / (train_s(EPOCHS) - one_s)
+
+
+def bare(setup: Setup) -> tuple[float, float]:
     """Rows/s of the epochs after the first, and of the step alone."""
-    task, table = model_task(source.task), pq.read_table(source.uri)
+    table = pq.read_table(setup.source.uri)
+    rows = Rows.of(setup.source.task, table, table["label"].to_pylist())
+    task = model_task(setup.source.task)
     with tempfile.TemporaryDirectory() as local:
-        task.prepare(Path(local), model=model, contents=[], labels=[])
-        learner = task.load(Path(local), model=model, classes=CLASSES, pretrained=True)
-    contents = [data_uri(image, "image/jpeg") for image in table["image"].to_pylist()]
-    labels = table["label"].to_pylist()
-    inputs, targets = learner.encode(contents), learner.encode_labels(labels, contents)
+        task.prepare(Path(local), model=setup.model, contents=[], labels=[])
+        learner = task.load(Path(local), model=setup.model, classes=setup.classes, pretrained=True)
+    inputs = learner.encode(rows.contents)
+    targets = learner.encode_labels(rows.labels, rows.contents)
+    num_loaders = setup.workers.cpus_per_gpu - 1
     module: nn.Module = learner.to(device()).train()  # type: ignore[attr-defined]
     optimizer = torch.optim.AdamW(module.parameters(), lr=LEARNING_RATE, fused=True)
     loader: DataLoader[Tensors] = DataLoader(
         range(len(inputs)),  # type: ignore[arg-type]
-        batch_size=batch_size,
+        batch_size=setup.batch_size,
         shuffle=True,
         num_workers=num_loaders,
         persistent_workers=num_loaders > 0,

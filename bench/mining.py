@@ -23,7 +23,7 @@ import torch
 import typer
 
 from cluster.data.rows import Source, check, latest
-from cluster.engine.ray import RayEngine
+from cluster.engine.base import Engine
 from cluster.inference.predict import InferenceConfig, Predictor, Sampling
 from cluster.mining.config import MineConfig
 from cluster.mining.mine import mine
@@ -50,15 +50,15 @@ def main(
     """Print rows/s of both sides and their ratio, least to greatest."""
     torch.set_num_threads(1)
     inference = InferenceConfig(batch_rows=BATCH_ROWS, workers=engine.workers())
-    with tempfile.TemporaryDirectory() as local, ray_session():
+    with tempfile.TemporaryDirectory() as local, ray_session() as running:
         folder = Path(local)
         whole, half = _table(folder, rows), _table(folder, rows // 2)
-        store_uri = _store(folder, whole, model or _packaged_model())
+        store_uri = finished_training(folder, whole, model or _packaged_model(), CLASSES)
         bare, ours, startup = [], [], []
         for turn in range(repeats):
-            bare.append(rows / _bare_s(store_uri, whole))
-            half_s = _ours_s(folder, store_uri, half, f"half-{turn}", inference)
-            whole_s = _ours_s(folder, store_uri, whole, f"whole-{turn}", inference)
+            bare.append(rows / bare_s(store_uri, whole))
+            half_s = mine_s(store_uri, half, folder, f"half-{turn}", inference, running)
+            whole_s = mine_s(store_uri, whole, folder, f"whole-{turn}", inference, running)
             ours.append((rows - rows // 2) / (whole_s - half_s))
             startup.append(whole_s - rows / ours[-1])
     print(f"bare loop      {spread(bare)} rows/s")
@@ -75,21 +75,22 @@ def _table(folder: Path, num_rows: int) -> Source:
     return latest(Source(str(path), "text_classification", ("text",), "label", "id"))
 
 
-def _store(folder: Path, source: Source, model: str) -> str:
+def finished_training(folder: Path, source: Source, model: str, classes: tuple[str, ...]) -> str:
     """A finished training of two folds with untrained heads: speed does not depend on them."""
     store = ModelStore(str(folder / "model"))
     prepared = folder / "prepared"
     prepared.mkdir()
     model_task(source.task).prepare(prepared, model=model, contents=[], labels=[])
     store.folder.upload(prepared, "prepared")
-    manifest = Manifest(source, model, CLASSES, num_folds=2, num_rows=0)
+    manifest = Manifest(source, model, classes, num_folds=2, num_rows=0)
     for run in manifest.runs:
-        store.save_run(run, store.load_learner(source.task, model, CLASSES, pretrained=True))
+        store.save_run(run, store.load_learner(source.task, model, classes, pretrained=True))
     store.finish(manifest)
     return store.folder.uri
 
 
-def _bare_s(store_uri: str, source: Source) -> float:
+def bare_s(store_uri: str, source: Source) -> float:
+    """Seconds of the bare loop over the table's rows, which are in memory."""
     predictor = Predictor(store_uri, Sampling.OUT_OF_SAMPLE)
     table = check(pq.read_table(source.uri, columns=source.columns), source=source)
     started = time.perf_counter()
@@ -103,9 +104,15 @@ def _batches(table: pa.Table) -> Iterator[pa.Table]:
         yield table.slice(at, BATCH_ROWS)
 
 
-def _ours_s(
-    folder: Path, store_uri: str, source: Source, run_id: str, inference: InferenceConfig
+def mine_s(
+    store_uri: str,
+    source: Source,
+    folder: Path,
+    run_id: str,
+    inference: InferenceConfig,
+    engine: Engine,
 ) -> float:
+    """Seconds of the product's mining; its tables are written under `folder`."""
     mined = mine(
         MineConfig(
             source=source,
@@ -116,7 +123,7 @@ def _ours_s(
             selection=Selection(top=100),
             inference=inference,
         ),
-        RayEngine(),
+        engine,
     )
     return sum(mined.seconds.values())
 

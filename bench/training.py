@@ -1,6 +1,6 @@
 """A task's built-in learner trained by folds in this process, as cluster/training/ does it.
 
-The same Learner, folds and scores, so that benchmarks of many trainings
+The same Learner, training loop, folds and scores, so that benchmarks of many trainings
 take seconds each and still measure what the product does. R rows, K folds.
 """
 
@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +27,7 @@ from cluster.mining.scoring import Scoring
 from cluster.mining.table_stats import stats_of_rows
 from cluster.scores.feedback import Evidence
 from cluster.tasks import model_task
-from cluster.training.loop import MAX_GRADIENT_NORM, weighted_mean
+from cluster.training.loop import EncodedRows, fit
 from cluster.training.model_store import ALL, fold_run
 from relabel_service.tasks import task_named
 
@@ -120,16 +119,21 @@ def cross_fit(
     fold: of each row, by default folds_of.
     """
     fold = folds_of(rows, num_folds) if fold is None else fold
-    total, count = np.zeros((2, len(rows.ids)))
     predictions: list[Any] = [None] * len(rows.ids)
     with _prepared(rows) as start:
+        encoded = _encoded(start(seed), rows)
+        watched = np.zeros((len(rows.ids), 1))
         for number, run in enumerate([*map(fold_run, range(num_folds)), ALL]):
-            own = seed if run == ALL else seed + 1 + number  # as train has it
-            learner = start(own)
-            rest = np.flatnonzero(fold != number)
-            watched = fit(learner, rows.take(rest), seed=own)
-            total[rest] += watched
-            count[rest] += 1
+            run_number = 0 if run == ALL else 1 + number  # as train has it
+            learner = start(seed + run_number)
+            watched = watched + fit(
+                learner,
+                encoded,
+                np.flatnonzero(fold != number),
+                defaults=learner.defaults,
+                seed=seed,
+                run_number=run_number,
+            )
             held_out = np.flatnonzero(fold == number) if run != ALL else np.arange(len(fold))
             said = predict(learner, rows.take(held_out))
             if run == ALL:
@@ -139,7 +143,7 @@ def cross_fit(
     scored = _judged(learner, predictions, rows)
     return CrossFitted(
         scored.append_column(FOLD, pa.array(fold)).append_column(
-            f"{DYNAMICS}{learner.dynamics[0]}", pa.array(total / count)
+            f"{DYNAMICS}{learner.dynamics[0]}", pa.array(watched[:, 1] / watched[:, 0])
         ),
         _judged(learner, said, rows),
     )
@@ -174,7 +178,8 @@ def train(rows: Rows, *, seed: int = 0) -> Learner:
     """One model on every row."""
     with _prepared(rows) as start:
         learner: Learner = start(seed)
-        fit(learner, rows, seed=seed)
+        encoded = _encoded(learner, rows)
+        fit(learner, encoded, np.arange(len(rows.ids)), defaults=learner.defaults, seed=seed)
     return learner
 
 
@@ -183,40 +188,9 @@ def predict(learner: Learner, rows: Rows) -> list[Any]:
     return predict_rows(learner, rows.contents, rows.labels)
 
 
-def fit(learner: Learner, rows: Rows, *, seed: int) -> Array:
-    """Train by the learner's recipe; the mean over epochs of its first observed quantity, [R]."""
-    defaults, module = learner.defaults, cast(nn.Module, learner)
-    inputs, targets = (
-        learner.encode(rows.contents),
-        learner.encode_labels(rows.labels, rows.contents),
-    )
-    optimizer = torch.optim.AdamW(
-        module.parameters(),
-        lr=defaults.learning_rate,
-        weight_decay=defaults.weight_decay,
-        fused=True,
-    )
-    num_steps = -(-len(inputs) // defaults.batch_size) * defaults.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, partial(defaults.rate, num_steps=num_steps)
-    )
-    watched, weights = np.zeros(len(inputs)), torch.ones(len(inputs))
-    if rows.weights:
-        weights = torch.tensor(rows.weights)
-    module.train()
-    for epoch in range(defaults.epochs):
-        order = np.random.default_rng((seed, epoch)).permutation(len(inputs))
-        for at in range(0, len(order), defaults.batch_size):
-            places = order[at : at + defaults.batch_size]
-            batch = learner.collate([inputs[p] for p in places], [targets[p] for p in places])
-            losses, observed = learner(batch)
-            optimizer.zero_grad(set_to_none=True)
-            weighted_mean(losses, weights[places]).backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM)
-            optimizer.step()
-            schedule.step()
-            watched[places] += observed[:, 0].numpy()
-    return watched / defaults.epochs
+def _encoded(learner: Learner, rows: Rows) -> EncodedRows:
+    weights = np.array(rows.weights) if rows.weights else None
+    return EncodedRows.of(learner, rows.contents, rows.labels, weights)
 
 
 @contextmanager

@@ -7,15 +7,17 @@ name, and never asks for the type of what it holds.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
+
+if TYPE_CHECKING:  # whoever only reads or ranks rows loads no torch
+    import torch
 
 Array = npt.NDArray[np.float64]
-Tensors = dict[str, torch.Tensor]
+Tensors: TypeAlias = "dict[str, torch.Tensor]"
 
 # Columns that mining adds to the scored rows of tasks that have an Ensemble.
 FOLD, EMBEDDING = "fold", "embedding"  # int64; list<float32>, where the run has an encoder
@@ -63,7 +65,7 @@ class Learner(Protocol):
     def collate(self, encoded: Sequence[Any], targets: Sequence[Any] | None = None) -> Tensors:
         """One batch on the CPU; with targets when training, or where score needs them."""
 
-    def __call__(self, batch: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, batch: Tensors) -> "tuple[torch.Tensor, torch.Tensor]":
         """Loss of each row, [B], differentiable; and its dynamics, [B, len(dynamics)]."""
 
     def predict(self, batch: Tensors) -> list[Any]:

@@ -1,8 +1,8 @@
 """Folds for cross-fitting: which model must not have seen a row.
 
 A row's fold follows from a stable hash of its id alone, so that another run,
-another worker or a grown table gives the same; near-duplicates share a fold,
-lest a wrong label be learned from its twin and look right.
+another worker or a grown table gives the same; near-duplicates share a fold:
+otherwise a wrong label would be learned from its twin and look right.
 """
 
 import hashlib

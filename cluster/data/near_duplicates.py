@@ -15,12 +15,15 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 NUM_BANDS, ROWS_PER_BAND = 8, 6
+NUM_HASHES = NUM_BANDS * ROWS_PER_BAND
 SEED = 1
+_FIRST = MinHash(num_perm=NUM_HASHES, seed=SEED)
 
 
 def band_keys(shingles: Iterable[bytes]) -> npt.NDArray[np.uint64]:
     """One key a band, uint64 [NUM_BANDS]; rows that share one are near-duplicates."""
-    sketch = MinHash(num_perm=NUM_BANDS * ROWS_PER_BAND, seed=SEED)
+    # A sketch that draws its own permutations takes longer for that than for a short text.
+    sketch = MinHash(NUM_HASHES, SEED, permutations=_FIRST.permutations, scheme=_FIRST.scheme)
     sketch.update_batch(list(shingles))
     bands = sketch.hashvalues.astype(np.uint64).reshape(NUM_BANDS, ROWS_PER_BAND)
     keys = np.arange(NUM_BANDS, dtype=np.uint64)

@@ -6,7 +6,7 @@ on the driver is 8 bytes a row, and 64 more where the task can tell near-duplica
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,10 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cluster.data.folds import IdKeys, id_keys
-from cluster.data.near_duplicates import NUM_BANDS, band_keys, groups
 from cluster.data.rows import Source, rows
 from cluster.engine.base import Engine
-from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 
@@ -39,7 +37,7 @@ _PART = pa.schema(
 class TableProfile:
     """What one pass tells.
 
-    num_faults: unfit rows, the second and later rows of a repeated id included.
+    num_faults: invalid rows, the second and later rows of a repeated id included.
     classes: rows that name each class. repeated: keys of ids that several rows
     use. Two ids share a key by chance in one of 30 million tables of a million rows.
     near_duplicates: uint64 [grouped rows, 2]; the id key of a row that has
@@ -75,13 +73,13 @@ def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = Fal
     for part in parts:
         classes.update(json.loads(part["classes"]))
     keys, counts = np.unique(_joined(parts, "keys"), return_counts=True)
-    bands = _joined(parts, "bands").reshape(-1, NUM_BANDS)
+    bands = _joined(parts, "bands")
     return TableProfile(
         num_rows=num_rows,
         num_faults=num_faults + num_rows - len(keys),
         classes=dict(sorted(classes.items())),
         repeated=keys[counts > 1],
-        near_duplicates=groups(_joined(parts, "band_keys"), bands)
+        near_duplicates=_groups(_joined(parts, "band_keys"), bands)
         if len(bands)
         else np.empty((0, 2), np.uint64),
     )
@@ -91,17 +89,15 @@ def profile_batch(batch: pa.Table, *, task: str, near_duplicates: bool) -> pa.Ta
     """ROWS -> one row of _PART."""
     is_valid = batch["fault"].is_null()
     valid = batch.filter(is_valid)
-    light, models = task_named(task), model_task(task)
+    light = task_named(task)
     classes: Counter[str] = Counter()
     for counted in valid["label"].value_counts().to_pylist():
         for name in light.classes_in(counted["values"]):
             classes[name] += counted["counts"]
     keys = id_keys(batch["id"])
     contents = valid["content"].to_pylist() if near_duplicates else []
-    shingles = [models.shingles(content) for content in contents]
-    has_shingles = np.array([some is not None for some in shingles], np.bool_)
-    bands = [band_keys(some) for some in shingles if some is not None]
-    valid_keys = keys[is_valid.to_numpy()][: len(shingles)]
+    has_shingles, bands = _bands(task, contents)
+    valid_keys = keys[is_valid.to_numpy()][: len(contents)]
     part = {
         "num_rows": batch.num_rows,
         "num_faults": batch.num_rows - valid.num_rows,
@@ -112,6 +108,26 @@ def profile_batch(batch: pa.Table, *, task: str, near_duplicates: bool) -> pa.Ta
         "band_keys": valid_keys[has_shingles].tobytes(),
     }
     return pa.Table.from_pylist([part], schema=_PART)
+
+
+def _bands(
+    task: str, contents: Sequence[str]
+) -> tuple[npt.NDArray[np.bool_], list[npt.NDArray[np.uint64]]]:
+    """Which contents have shingles, and their bands. Only training asks: it loads torch anyway."""
+    if not contents:
+        return np.zeros(0, np.bool_), []
+    from cluster.data.near_duplicates import band_keys
+    from cluster.tasks import model_task
+
+    shingles = [model_task(task).shingles(content) for content in contents]
+    has_shingles = np.array([some is not None for some in shingles], np.bool_)
+    return has_shingles, [band_keys(some) for some in shingles if some is not None]
+
+
+def _groups(keys: npt.NDArray[np.uint64], bands: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    from cluster.data.near_duplicates import NUM_BANDS, groups
+
+    return groups(keys, bands.reshape(-1, NUM_BANDS))
 
 
 def _joined(parts: list[dict[str, bytes]], name: str) -> npt.NDArray[np.uint64]:

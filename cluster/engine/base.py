@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from cluster.engine.devices import Workers
+from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
 
 # Rows that one process handles at a time, blocks and batches alike.

@@ -20,7 +20,8 @@ from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction, Fit
-from cluster.engine.devices import Workers
+from cluster.engine.local import LocalEngine
+from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
 from cluster.io.shards import SHARD_ROWS, write_shard
 from relabel_service.errors import RelabelError
@@ -28,6 +29,7 @@ from relabel_service.tables.delta import is_delta
 
 T = TypeVar("T")
 
+MIN_REMOTE_SHARDS = 32
 MIN_BLOCKS = 8  # for each worker that shares rows: few blocks cannot be shared evenly
 
 
@@ -35,6 +37,7 @@ class RayEngine:
     """Runs the four verbs on the cluster that Ray is connected to."""
 
     name = "ray"
+    _here = LocalEngine()
 
     def read(self, uri: str, columns: Sequence[str], *, version: int | None = None) -> "RayBatches":
         """Columns of a parquet file or folder, or of a version of a Delta table."""
@@ -52,7 +55,12 @@ class RayEngine:
         return RayBatches(ray.data.from_arrow(table))
 
     def for_each(self, function: Callable[..., T], shards: Sequence[Any], *shared: Any) -> list[T]:
-        """function(shard, *shared) of each shard, one task each, in the shards' order."""
+        """function(shard, *shared) of each shard, in the shards' order.
+
+        Few shards are done here: workers would import torch first, which takes longer.
+        """
+        if len(shards) < MIN_REMOTE_SHARDS:
+            return self._here.for_each(function, shards, *shared)
         references = [ray.put(value) for value in (function, *shared)]
         with _own_errors():
             return ray.get([_call.remote(shard, *references) for shard in shards])
@@ -122,6 +130,8 @@ class RayBatches:
 
     def union(self, *others: Batches) -> "RayBatches":
         """These rows and those of the others."""
+        if not others:
+            return self  # Ray 2.60 fails at a union of one, and only when it is read
         return RayBatches(self.dataset.union(*map(_dataset, others)))
 
     def cache(self) -> "RayBatches":

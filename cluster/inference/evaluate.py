@@ -15,37 +15,39 @@ from cluster.tasks import model_task
 from cluster.training.model_store import ModelStore
 from relabel_service.errors import InvalidInput
 
+PICKLED = "pickled"  # column: one pickle a batch
+
 
 class _TestPredictor:
-    """Rows -> answers and true labels of each test, pickled for the driver."""
+    """Rows of tests -> what the model predicts for them, pickled: predictions are any objects."""
 
     def __init__(self, store_uri: str) -> None:
         self._predictor = Predictor(store_uri, Sampling.IN_SAMPLE)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        fit = batch.filter(batch["fault"].is_null())
-        told = (
-            fit["test"].to_pylist(),
-            fit["id"].to_pylist(),
-            self._predictor.answer(fit),
-            fit["label"].to_pylist(),
+        valid = batch.filter(batch["fault"].is_null())
+        columns = (
+            valid["test"].to_pylist(),
+            valid["id"].to_pylist(),
+            self._predictor.predict_labels(valid),
+            valid["label"].to_pylist(),
         )
-        return pa.table({"told": pa.array([pickle.dumps(told)], pa.large_binary())})
+        return pa.table({PICKLED: pa.array([pickle.dumps(columns)], pa.large_binary())})
 
 
 @dataclass(frozen=True)
 class PredictedRows:
-    """One test's fit rows: ids, plain predictions and true labels, [rows] each."""
+    """One test's valid rows: ids, predictions as ModelTask.metrics takes them, true labels; [R]."""
 
     ids: list[str] = field(default_factory=list)
-    answers: list[Any] = field(default_factory=list)
+    predicted: list[Any] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
 
-    def take(self, places: Iterable[int]) -> "PredictedRows":
-        rows = list(places)
-        return PredictedRows(
-            *([column[row] for row in rows] for column in (self.ids, self.answers, self.labels))
-        )
+    def take(self, indices: Iterable[int]) -> "PredictedRows":
+        """These rows, in this order; a row may come more than once."""
+        rows = list(indices)
+        columns = (self.ids, self.predicted, self.labels)
+        return PredictedRows(*([column[row] for row in rows] for column in columns))
 
 
 def evaluate(
@@ -53,21 +55,21 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Test name -> metrics over the whole of that pinned source, the task's headline first.
 
-    Raises InvalidInput when a test has no fit row.
+    Raises InvalidInput when a test has no valid row.
     """
     task = model_task(ModelStore(store_uri).manifest().source.task)
     return {
-        name: task.metrics(told.answers, told.labels)
-        for name, told in answer(store_uri, tests, config, engine).items()
+        name: task.metrics(rows.predicted, rows.labels)
+        for name, rows in predict_tests(store_uri, tests, config, engine).items()
     }
 
 
-def answer(
+def predict_tests(
     store_uri: str, tests: Mapping[str, Source], config: InferenceConfig, engine: Engine
 ) -> dict[str, PredictedRows]:
-    """Test name -> what the model says of each row, in the order of the ids.
+    """Test name -> the prediction of each row by the model of all rows, in the order of the ids.
 
-    Raises InvalidInput when a test has no fit row.
+    Raises InvalidInput when a test has no valid row.
     """
     if not tests:
         return {}
@@ -76,22 +78,21 @@ def answer(
         rows(engine, source, classes=manifest.classes).map(partial(_named, test=name))
         for name, source in tests.items()
     ]
-    found = config.map(first.union(*others), partial(_TestPredictor, store_uri))
-    told = {name: PredictedRows() for name in tests}
-    for batch in found:
-        for part in batch["told"].to_pylist():
-            for name, row_id, said, label in zip(*pickle.loads(part), strict=True):
-                told[name].ids.append(row_id)
-                told[name].answers.append(said)
-                told[name].labels.append(label)
-    for name, one in told.items():
-        if not one.ids:
+    predicted = {name: PredictedRows() for name in tests}
+    for batch in config.map(first.union(*others), partial(_TestPredictor, store_uri)):
+        for pickled in batch[PICKLED].to_pylist():
+            for name, row_id, prediction, label in zip(*pickle.loads(pickled), strict=True):
+                predicted[name].ids.append(row_id)
+                predicted[name].predicted.append(prediction)
+                predicted[name].labels.append(label)
+    for name, test in predicted.items():
+        if not test.ids:
             raise InvalidInput.of(
-                name, f"{tests[name].uri!r} has no fit row to evaluate on; see its labels"
+                name, f"{tests[name].uri!r} has no valid row to evaluate on; see its labels"
             )
     return {
-        name: one.take(sorted(range(len(one.ids)), key=one.ids.__getitem__))
-        for name, one in told.items()
+        name: test.take(sorted(range(len(test.ids)), key=test.ids.__getitem__))
+        for name, test in predicted.items()
     }
 
 

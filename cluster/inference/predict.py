@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction
-from cluster.engine.devices import Workers, autocast, device, to_device
+from cluster.engine.devices import autocast, device, to_device
+from cluster.engine.workers import Workers
 from cluster.interfaces import Learner
 from cluster.training.model_store import ALL, ModelStore, fold_run
 from relabel_service.errors import InvalidInput
@@ -100,7 +101,7 @@ class Predictor:
                 own = own.append_column(name, scored[name])
         return pa.concat_tables([own, unfit], promote_options="default")
 
-    def answer(self, batch: pa.Table) -> list[Any]:
+    def predict_labels(self, batch: pa.Table) -> list[Any]:
         """ROWS, all fit -> plain predictions for ModelTask.metrics."""
         predictions = self.predict(batch["id"].to_pylist(), batch["content"].to_pylist())
         return self._learners[0].decode(predictions)

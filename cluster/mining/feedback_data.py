@@ -18,6 +18,8 @@ from relabel_service.tasks import task_named
 
 BASE_SCORE = "suspicion_"  # signals of this beginning are suspicions in their own right
 BY_MODELS = f"{BASE_SCORE}by_models"  # before feedback had a say
+# What findings written by earlier releases call a signal; their tables are not rewritten.
+RENAMED = {"suspicion_pool": "suspicion_ensemble"}
 
 
 def learn_from_lineage(lineage_uri: str | None) -> Feedback:
@@ -30,7 +32,7 @@ def learn_from_lineage(lineage_uri: str | None) -> Feedback:
         (signals, group, is_wrong[row["id"], row["unit"]])
         for (uri, run_id), is_wrong in runs.items()
         for row in _findings(uri, run_id)
-        if (row["id"], row["unit"]) in is_wrong and BY_MODELS in (signals := dict(row["signals"]))
+        if (row["id"], row["unit"]) in is_wrong and BY_MODELS in (signals := _signals(row))
         for group in groups_of(row["task"], [row["human_label"]], [row["unit"]])
     ]
     evidence = evidence_from(
@@ -41,6 +43,10 @@ def learn_from_lineage(lineage_uri: str | None) -> Feedback:
         [group for _, group, _ in examples],
     )
     return learn(evidence, np.array([wrong for _, _, wrong in examples], np.bool_))
+
+
+def _signals(row: Mapping[str, Any]) -> dict[str, float]:
+    return {RENAMED.get(name, name): value for name, value in row["signals"]}
 
 
 def evidence_from(signals: Mapping[str, Any], group: Sequence[str]) -> Evidence:

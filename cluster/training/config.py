@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cluster.data.folds import Folds
-from cluster.engine.devices import Workers
+from cluster.engine.workers import Workers
 from cluster.interfaces import TrainingDefaults
 from relabel_service.errors import InvalidInput
 

@@ -43,7 +43,7 @@ class Batches:
             persistent_workers=num_loaders > 0,
             multiprocessing_context="fork" if num_loaders else None,  # learners do not pickle
             pin_memory=device().type == "cuda",
-            # Its own, lest each pass draw from the numbers that the model is trained with.
+            # Its own: each pass would draw from the numbers that the model is trained with.
             generator=torch.Generator().manual_seed(seed),
         )
 

@@ -34,6 +34,22 @@ class EncodedRows:
     targets: Sequence[Any]
     weights: torch.Tensor
 
+    @classmethod
+    def of(
+        cls,
+        learner: Learner,
+        contents: Sequence[str],
+        labels: Sequence[str],
+        weights: npt.NDArray[np.floating[Any]] | None = None,
+    ) -> "EncodedRows":
+        """Text forms as the learner takes them; all rows weigh 1 where there are no weights."""
+        weighed = np.ones(len(contents)) if weights is None else weights
+        return cls(
+            learner.encode(contents),
+            learner.encode_labels(labels, contents),
+            torch.from_numpy(weighed.astype(np.float32)),
+        )
+
 
 class Checkpoint(Protocol):
     """Keeps the state of one run."""

@@ -88,14 +88,14 @@ class ModelStore:
             raise NotFound(
                 f"{self.folder.uri!r} holds no finished training; run jobs.train with it as --out"
             )
-        told = json.loads(self.folder.read(MANIFEST))
-        source = told.pop("source")
+        fields = json.loads(self.folder.read(MANIFEST))
+        source = fields.pop("source")
         return Manifest(
             **{
-                **told,
+                **fields,
                 "source": Source(**{**source, "content_columns": tuple(source["content_columns"])}),
-                "classes": tuple(told["classes"]),
-                "near_duplicates": tuple((one, other) for one, other in told["near_duplicates"]),
+                "classes": tuple(fields["classes"]),
+                "near_duplicates": tuple((row, group) for row, group in fields["near_duplicates"]),
             }
         )
 

@@ -56,11 +56,7 @@ class RunFitter:
         weights = table["weight"].to_numpy()
         if self.config.label_confidence_uri is not None:
             weights = weights * sample_weights(self.config.label_confidence_uri, table["id"])
-        return EncodedRows(
-            learner.encode(contents),
-            learner.encode_labels(labels, contents),
-            torch.from_numpy(weights.astype(np.float32)),
-        )
+        return EncodedRows.of(learner, contents, labels, weights)
 
     def _fit(
         self,

@@ -19,7 +19,7 @@ import typer
 from deltalake import write_deltalake
 
 from cluster.data.rows import Source, latest
-from cluster.engine.devices import Workers
+from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
 from cluster.mining.selection import Selection, parse_budget
 from cluster.training.config import TrainConfig

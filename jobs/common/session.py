@@ -17,8 +17,8 @@ from rich.console import Console
 
 from cluster.data.rows import Source
 from cluster.engine.base import Engine
-from cluster.engine.devices import Workers
 from cluster.engine.local import LocalEngine, parquet_dataset
+from cluster.engine.workers import Workers
 from relabel_service.errors import InvalidInput, RelabelError
 from relabel_service.tables.delta import open_table
 

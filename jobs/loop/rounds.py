@@ -109,7 +109,7 @@ class Rounds:
             mined = mine(self.mining(number), self._engine)
         campaign = self._label(number, mined)
         with self._progress.step(f"v{number} merge", None):
-            merged, told = self._merge(number, campaign, source, mined)
+            merged, quality = self._merge(number, campaign, source, mined)
         leased = delta.read_run(self._uri("findings"), mined.run_id, columns=["id", "unit", "rank"])
         asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))
         wrong = self._wrong(source)
@@ -123,7 +123,7 @@ class Rounds:
             num_leased=leased.num_rows,
             precision=_share(asked, wrong),
             recall=None if wrong is None else _share(wrong, asked),
-            quality=told,
+            quality=quality,
             reviewed_weight=training.reviewed_weight if training else None,
         )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from cluster.data.rows import Source
 from cluster.engine.base import Engine
-from cluster.inference.evaluate import PredictedRows, answer
+from cluster.inference.evaluate import PredictedRows, predict_tests
 from cluster.inference.predict import InferenceConfig
 from cluster.interfaces import ModelTask
 from cluster.io.folder import Folder
@@ -115,7 +115,7 @@ def search(config: PolicySearchConfig, engine: Engine) -> PolicySearchResult:
     _train(engine, config, folder, rows)
     predicted = {name: _on_dev(engine, config, folder, name) for name in rows}
     keep, task = predicted[KEEP], model_task(source.task)
-    trials = [Trial(KEEP, 0, task.metrics(keep.answers, keep.labels), (0.0, 0.0, 0.0))]
+    trials = [Trial(KEEP, 0, task.metrics(keep.predicted, keep.labels), (0.0, 0.0, 0.0))]
     trials += [
         _trial(config, rule, len(decisions[rule]), keep, predicted[str(rule)])
         for rule in config.rules
@@ -148,7 +148,7 @@ def gain(
     """Of the headline metric on the same rows, with quantiles over rows drawn again and again."""
 
     def headline(predicted: PredictedRows) -> float:
-        return next(iter(task.metrics(predicted.answers, predicted.labels).values()))
+        return next(iter(task.metrics(predicted.predicted, predicted.labels).values()))
 
     randomness = np.random.default_rng(0)
     gains = []
@@ -172,7 +172,7 @@ def hurt_most(
             if len(places) < MIN_SEGMENT_ROWS:
                 continue
             was, now = (
-                task.metrics(predicted.answers, predicted.labels)
+                task.metrics(predicted.predicted, predicted.labels)
                 for predicted in (before.take(places), after.take(places))
             )
             name = next(iter(was))
@@ -219,7 +219,7 @@ def _train(
 def _on_dev(engine: Engine, config: PolicySearchConfig, folder: Folder, name: str) -> PredictedRows:
     """The predictions of a trial's model on dev."""
     tests = {"dev": config.dev}
-    return answer(folder.address(f"models/{name}"), tests, config.inference, engine)["dev"]
+    return predict_tests(folder.address(f"models/{name}"), tests, config.inference, engine)["dev"]
 
 
 def _trial(
@@ -233,7 +233,7 @@ def _trial(
     return Trial(
         policy=str(rule),
         num_decisions=num_decisions,
-        dev=task.metrics(after.answers, after.labels),
+        dev=task.metrics(after.predicted, after.labels),
         gain=gain(task, keep, after),
         hurt=hurt_most(task, config.segments.get("dev", {}), keep, after),
     )
@@ -248,14 +248,16 @@ def _tested(
 ) -> PolicySearchResult:
     """The same with the test's metrics, of the table as it is and of the rule chosen."""
     before, after = (
-        answer(folder.address(f"models/{name}"), {"test": test}, config.inference, engine)["test"]
+        predict_tests(folder.address(f"models/{name}"), {"test": test}, config.inference, engine)[
+            "test"
+        ]
         for name in (KEEP, searched.chosen)
     )
     task = model_task(test.task)
     return replace(
         searched,
-        before=task.metrics(before.answers, before.labels),
-        after=task.metrics(after.answers, after.labels),
+        before=task.metrics(before.predicted, before.labels),
+        after=task.metrics(after.predicted, after.labels),
         gain=gain(task, before, after),
         hurt=hurt_most(task, config.segments.get("test", {}), before, after),
     )

@@ -311,7 +311,7 @@ def test_examples_are_typed_named_by_row_or_read_from_a_table(tmp_path: Path) ->
     assert (of_row.label, of_row.name) == ("sport", "transfer-3")
     [of_table] = job._of_table(LOCAL, setting.source, bad)
     assert (of_table.label, of_table.name) == ("money", "transfer-9")
-    with pytest.raises(NotFound, match="has no fit row 'nobody'"):
+    with pytest.raises(NotFound, match="has no valid row 'nobody'"):
         job._of_rows(LOCAL, setting.source, ["nobody"], "sport")
     with pytest.raises(InvalidInput, match="say which label is right"):
         job._of_contents(setting.source, ["a fee"], None, Similarity.TOKENS)

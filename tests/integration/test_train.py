@@ -15,8 +15,8 @@ import pytest
 from cluster.data.folds import id_keys
 from cluster.data.rows import Source, latest
 from cluster.engine.base import Engine
-from cluster.engine.devices import Workers
 from cluster.engine.local import LocalEngine
+from cluster.engine.workers import Workers
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
 from cluster.io.folder import Folder

@@ -6,7 +6,6 @@ R rows; K folds, by the hash of the id.
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,9 +17,12 @@ from scipy.stats import rankdata
 from torch import nn
 
 from cluster.data.folds import Folds
+from cluster.engine.devices import to_device
 from cluster.inference.predict import predict_rows
 from cluster.interfaces import Array, Learner
 from cluster.tasks import model_task
+from cluster.training import loop as training_loop
+from cluster.training.loop import EncodedRows
 from relabel_service.tasks import task_named
 
 
@@ -65,32 +67,16 @@ def classes_of(task_name: str, labels: Sequence[str]) -> tuple[str, ...]:
 def fit(
     learner: Learner, contents: Sequence[str], labels: Sequence[str], *, seed: int = 0
 ) -> Learner:
-    """Train by the learner's recipe, as cluster/fit.py does."""
-    defaults = learner.defaults
-    inputs, targets = learner.encode(contents), learner.encode_labels(labels, contents)
-    module = cast(nn.Module, learner)
-    optimizer = torch.optim.AdamW(
-        module.parameters(), lr=defaults.learning_rate, weight_decay=defaults.weight_decay
-    )
-    steps_an_epoch = -(-len(inputs) // defaults.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, partial(defaults.rate, num_steps=steps_an_epoch * defaults.epochs)
-    )
-    randomness = np.random.default_rng(seed)
-    module.train()
-    for _ in range(defaults.epochs):
-        order = randomness.permutation(len(inputs))
-        for at in range(0, len(order), defaults.batch_size):
-            places = order[at : at + defaults.batch_size]
-            batch = learner.collate([inputs[p] for p in places], [targets[p] for p in places])
-            losses, observed = learner(batch)
-            assert losses.shape == (len(places),)
-            assert observed.shape == (len(places), len(learner.dynamics))
-            optimizer.zero_grad()
-            losses.mean().backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+    """Train on all rows as the product does, with the learner's defaults."""
+    module, num_rows = cast(nn.Module, learner), min(len(contents), learner.defaults.batch_size)
+    rows = EncodedRows.of(learner, contents, labels)
+    training_loop.fit(learner, rows, np.arange(len(contents)), defaults=learner.defaults, seed=seed)
+    # What the loop relies on: it would average losses of another shape without a complaint.
+    with torch.no_grad():
+        batch = learner.collate(rows.inputs[:num_rows], rows.targets[:num_rows])
+        losses, observed = module(to_device(batch))
+    assert losses.shape == (num_rows,)
+    assert observed.shape == (num_rows, len(learner.dynamics))
     return learner
 
 

@@ -234,7 +234,7 @@ def test_a_model_without_a_decoder_is_refused(tmp_path: Path) -> None:
     BertConfig(vocab_size=10).save_pretrained(tmp_path)
     with pytest.raises(InvalidInput, match=r"bert.*has no decoder; use one like T5"):
         HEAVY.prepare(tmp_path, model=str(tmp_path), contents=["a"], labels=["b"])
-    with pytest.raises(InvalidInput, match="no model by hub id or local path"):
+    with pytest.raises(InvalidInput, match="not a model by hub id or local path"):
         HEAVY.prepare(tmp_path, model=str(tmp_path / "gone"), contents=["a"], labels=["b"])
 
 

@@ -398,9 +398,10 @@ def test_each_token_is_read_where_most_is_seen_around_it(tagger_path: Path, tmp_
     [row] = learner.encode([json.dumps(["ab", "c", "def"] * 10)])
     assert len(row.subwords) > 1
     assert max(map(len, row.subwords)) <= 16
-    for word, (window, position) in zip(["ab", "c", "def"] * 10, row.place.tolist(), strict=True):
+    words = ["ab", "c", "def"] * 10
+    for word, (window, position) in zip(words, row.position.tolist(), strict=True):
         assert row.subwords[window][position] == 4 + "abcdef".index(word[0])
-    inner = row.place[3:-3, 1]
+    inner = row.position[3:-3, 1]
     assert inner.min() > 1  # never right behind the mark that begins a window
 
 

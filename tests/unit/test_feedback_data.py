@@ -72,6 +72,26 @@ def expected() -> Feedback:
     return learn(evidence, numbers % 3 == 0)
 
 
+def test_findings_of_earlier_releases_teach_by_the_names_of_today(tmp_path: Path) -> None:
+    uri, lineage = str(tmp_path / "findings"), str(tmp_path / "lineage")
+    rows = [finding(number) for number in range(10)]
+    for row in rows:
+        row["signals"] = [
+            ("suspicion_pool" if name == "suspicion_ensemble" else name, value)
+            for name, value in row["signals"]
+        ]
+    write(uri, rows, schemas.FINDINGS, "round-1")
+    decided = [decision(number, findings_uri=uri) for number in range(8)]
+    write(lineage, decided, schemas.LINEAGE, "merge-1")
+    numbers = np.arange(8)
+    evidence = Evidence(
+        0.1 + 0.05 * numbers,
+        ["sport" if number % 2 else "money" for number in numbers],
+        {"suspicion_ensemble": np.full(8, 0.5)},
+    )
+    assert learn_from_lineage(lineage) == learn(evidence, numbers % 3 == 0)
+
+
 def test_findings_and_audited_rows_that_people_decided_teach(lineage: str) -> None:
     found = learn_from_lineage(lineage)
     assert found == expected()

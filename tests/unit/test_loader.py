@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cluster.engine.devices import Workers
+from cluster.engine.workers import Workers
 from cluster.interfaces import Tensors
 from cluster.training.config import TrainConfig
 from cluster.training.loader import Batches

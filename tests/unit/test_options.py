@@ -12,8 +12,8 @@ from deltalake import write_deltalake
 from typer.main import get_command
 
 from cluster.data.rows import Source
-from cluster.engine.devices import Workers
 from cluster.engine.local import LocalEngine
+from cluster.engine.workers import Workers
 from jobs.common.session import LARGE_TABLE_ROWS, EngineName, choose_engine, session
 from relabel_service.errors import InvalidInput
 

@@ -51,4 +51,4 @@ def test_segments_that_fell_are_told_worst_first_and_small_ones_left_out() -> No
 
 def test_taking_rows_keeps_them_together() -> None:
     one = answered(1).take(np.array([2, 0]).tolist())
-    assert (one.ids, one.answers, one.labels) == (["row-2", "row-0"], ["x", "z"], ["x", "x"])
+    assert (one.ids, one.predicted, one.labels) == (["row-2", "row-0"], ["x", "z"], ["x", "x"])

@@ -1,0 +1,24 @@
+"""No test is forgotten: each folder of tests belongs to `make test` or to `make test-bench`."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def folders_with_tests() -> set[str]:
+    found = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    return {folder.relative_to(ROOT).as_posix() for folder in found}
+
+
+def test_every_folder_of_tests_is_run_by_one_make_target() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    product = settings["tool"]["pytest"]["ini_options"]["testpaths"]
+    targets = dict(re.findall(r"^([\w-]+):.*\n\t\$\(BIN\)/pytest ?(.*)$", makefile(), re.M))
+    assert targets["test"] == ""  # pytest takes its testpaths
+    assert sorted([*product, *targets["test-bench"].split()]) == sorted(folders_with_tests())
+
+
+def makefile() -> str:
+    return (ROOT / "Makefile").read_text()
