@@ -52,8 +52,8 @@ def compare_mining(
     with tempfile.TemporaryDirectory() as local:
         folder = Path(local)
         table, training = folder / "table.parquet", folder / "training"
-        pq.write_table(_distinct_texts(rows), table)
-        pq.write_table(_distinct_texts(2_000), folder / "few.parquet")
+        pq.write_table(distinct_texts(rows), table)
+        pq.write_table(distinct_texts(2_000), folder / "few.parquet")
         columns = ("--id-column", "id", "--folds", "3")
         _run("jobs.train", "--dataset", folder / "few.parquet", *columns, "--out", training)
 
@@ -112,7 +112,7 @@ def bare(table: Path, training: str) -> None:
         predictor.predict(batch["id"].to_pylist(), batch["text"].to_pylist())
 
 
-def _distinct_texts(num_rows: int) -> pa.Table:
+def distinct_texts(num_rows: int) -> pa.Table:
     """Two halves of messages together, so that no text comes twice."""
     messages = pq.read_table(TEXTS, columns=["text", "label"])
     texts, labels = messages["text"].to_pylist(), messages["label"].to_pylist()

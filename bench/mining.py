@@ -13,7 +13,7 @@ apart by mining half the rows as well: rows/s is of the other half.
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -75,12 +75,21 @@ def _table(folder: Path, num_rows: int) -> Source:
     return latest(Source(str(path), "text_classification", ("text",), "label", "id"))
 
 
-def finished_training(folder: Path, source: Source, model: str, classes: tuple[str, ...]) -> str:
-    """A finished training of two folds with untrained heads: speed does not depend on them."""
+def finished_training(
+    folder: Path,
+    source: Source,
+    model: str | None,
+    classes: tuple[str, ...],
+    contents: Sequence[str] = (),
+) -> str:
+    """A finished training of two folds with untrained heads: speed does not depend on them.
+
+    contents: a sample, for models that learn which features there are.
+    """
     store = ModelStore(str(folder / "model"))
     prepared = folder / "prepared"
     prepared.mkdir()
-    model_task(source.task).prepare(prepared, model=model, contents=[], labels=[])
+    model_task(source.task).prepare(prepared, model=model, contents=contents, labels=[])
     store.folder.upload(prepared, "prepared")
     manifest = Manifest(source, model, classes, num_folds=2, num_rows=0)
     for run in manifest.runs:

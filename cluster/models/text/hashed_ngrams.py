@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 BUCKET_BITS = 17
-NUM_BUCKETS = 2**BUCKET_BITS
+NUM_BUCKETS: int = 2**BUCKET_BITS
 CHARACTERS = (2, 3, 4, 5)  # lengths of character n-grams, within words
 # Words alone and pairs of neighbours are the word n-grams.
 CHUNK_CHARACTERS = 2**16  # of texts counted together: the arrays of a chunk stay in the cache
