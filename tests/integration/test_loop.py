@@ -72,7 +72,7 @@ def run_loop(folder: Folder, *options: str) -> subprocess.CompletedProcess[str]:
         *(sys.executable, "-m", "jobs.loop", "--out", folder.address("out")),
         *("--dataset", write(folder, "train", num_rows=300, noise=0.4), "--id-column", "id"),
         *("--test", write(folder, "test", num_rows=300, noise=0.0, seed=1)),
-        *("--rounds", "2", "--train-every", "2", "--folds", "3", "--top", "60"),
+        *("--folds", "3", "--top", "60"),
         *("--port", str(free_port()), "--http-port", str(free_port()), *options),
     ]
     return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
@@ -81,10 +81,10 @@ def run_loop(folder: Folder, *options: str) -> subprocess.CompletedProcess[str]:
 def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: Path) -> None:
     folder = Folder(f"{bucket}/runs/first")
     options = (
-        *("--queue", f"sqlite:///{tmp_path}/queue.db"),
+        *("--queue", f"sqlite:///{tmp_path}/queue.db", "--rounds", "2", "--train-every", "2"),
         *("--gold-column", "gold", "--error-rate", "0.05", "--audit", "60"),
         *("--dev", write(folder, "dev", num_rows=100, noise=0.0, seed=2)),
-        *("--reviewed-weight", "1", "--reviewed-weight", "4", "--engine", "ray"),
+        *("--reviewed-weight", "1", "--reviewed-weight", "4"),
     )
     done = run_loop(folder, *options)
     assert done.returncode == 0, done.stderr
@@ -140,6 +140,19 @@ def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: 
     assert again.returncode == 0, again.stderr
     retold = json.loads(out.read("report.json"))
     assert {**retold, "stages": told["stages"]} == told
+
+
+def test_a_round_on_ray_reads_and_writes_the_object_store(bucket: str, tmp_path: Path) -> None:
+    folder = Folder(f"{bucket}/runs/on-ray")
+    queue = f"sqlite:///{tmp_path}/queue.db"
+    done = run_loop(
+        folder, "--queue", queue, "--gold-column", "gold", "--rounds", "1", "--engine", "ray"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "engine: ray (--engine ray)" in done.stderr
+    first, last = json.loads(Folder(folder.address("out")).read("report.json"))["rounds"]
+    assert first["precision"] > 0.7
+    assert last["num_wrong"] < first["num_wrong"] - 40
 
 
 def test_weights_are_chosen_on_dev_alone(tmp_path: Path) -> None:
