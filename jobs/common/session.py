@@ -73,7 +73,7 @@ def session(
 ) -> Iterator[Engine]:
     """Within it, the engine for work on the source; says on stderr which, and why.
 
-    serves: whether Ray Serve will run too, which needs Ray connected whatever the engine.
+    serves: whether Ray Serve will run too, which needs Ray whatever the engine.
     Raises InvalidInput when Ray is needed and not installed.
     """
     name, reason = choose_engine(wanted, workers=workers, num_rows=count_rows(source))
@@ -85,23 +85,37 @@ def session(
             + ("" if serves else ", or use --engine local"),
         )
     print(f"engine: {name.value} ({reason})", file=sys.stderr)
-    if name is EngineName.LOCAL and not serves:
+    if name is EngineName.LOCAL:
         yield LocalEngine()
         return
     with ray_session() as engine:
-        yield LocalEngine() if name is EngineName.LOCAL else engine
+        yield engine
 
 
 @contextmanager
 def ray_session() -> Iterator[Engine]:
-    """Within it, Ray is connected: to RAY_ADDRESS where that is set, as in a submitted job."""
+    """Within it, Ray is connected and its engine ready."""
+    os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", FOOTER_READERS)
+    with connect_ray(num_slots=max(os.cpu_count() or 1, MIN_LOCAL_SLOTS)):
+        import ray.data
+
+        from cluster.engine.ray import RayEngine
+
+        for name in ("ray.data", "ray.train"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        yield RayEngine()
+
+
+@contextmanager
+def connect_ray(*, num_slots: int) -> Iterator[None]:
+    """Within it, Ray is connected: to RAY_ADDRESS where that is set, as in a submitted job.
+
+    num_slots: CPUs that a Ray started here says it has.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
-    os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", FOOTER_READERS)
     import ray
-    import ray.data
-
-    from cluster.engine.ray import RayEngine
 
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
@@ -109,16 +123,14 @@ def ray_session() -> Iterator[Engine]:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's noise on start and stop
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_WORKER_MS)
         ray.init(
-            num_cpus=max(os.cpu_count() or 1, MIN_LOCAL_SLOTS),
+            num_cpus=num_slots,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
-    for name in ("ray.data", "ray.train", "ray.serve"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
-        yield RayEngine()
+        yield
     finally:
         ray.shutdown()
 

@@ -12,6 +12,7 @@ where it was.
 """
 
 import json
+from functools import partial
 
 import typer
 from rich.console import Console
@@ -19,13 +20,13 @@ from rich.console import Console
 from cluster.io.folder import Folder
 from jobs.common import options
 from jobs.common.progress import TerminalProgress
-from jobs.common.session import run, session
+from jobs.common.session import EngineName, run, session
 from jobs.loop import report
 from jobs.loop.labelers import Labelers, simulated, wait_for_people
 from jobs.loop.options import LabelingOptions, LoopOptions, ServiceOptions, loop_config, of_demo
 from jobs.loop.rounds import LabelCampaign, Rounds
+from jobs.loop.service import serving
 from jobs.loop.stages import Stages
-from relabel_service.client import Client
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -44,32 +45,28 @@ def main(
     """Run the loop; prints a table, writes OUT/report.json and OUT/report.html."""
     if loop.demo:
         loop, columns, selection = of_demo(loop, columns, selection)
-    queue_url, address = service.queue_url(loop.out), f"127.0.0.1:{service.port}"
+    queue_url = service.queue_url(loop.out)
     config = loop_config(loop, columns, selection, training, engine, labeling)
     label: LabelCampaign = wait_for_people
     if labeling.labelers is Labelers.GOLD:
-        label = simulated(config, address, error_rate=labeling.error_rate, seed=training.seed)
+        simulate = partial(simulated, error_rate=labeling.error_rate, seed=training.seed)
+        label = simulate(config, service.address)
     console = Console()
     with (
         session(
             engine.engine, workers=engine.workers(), source=config.source, serves=True
         ) as running,
+        serving(
+            service.address,
+            queue_url=queue_url,
+            http_port=service.http_port,
+            on_ray=running.name == EngineName.RAY,
+        ) as started,
         TerminalProgress(console) as bars,
     ):
-        from relabel_service.server import app as serve_app  # Ray, which session has asked for
-
         progress = Stages(bars)
-        with progress.step("start the service", None):
-            serve_app.start(
-                queue_url=queue_url,
-                host="127.0.0.1",
-                port=service.port,
-                http_port=service.http_port,
-            )
-            serve_app.wait_until_routed(address)
-        with Client(address, labeler="loop") as client:
-            rounds = Rounds(config, engine=running, client=client, label=label, progress=progress)
-            results, ceiling = list(rounds.run()), rounds.ceiling()
+        rounds = Rounds(config, engine=running, service=started, label=label, progress=progress)
+        results, ceiling = list(rounds.run()), rounds.ceiling()
     folder = Folder(loop.out)
     result = report.Report(results, ceiling, report.stages_so_far(folder, progress.stages))
     console.print(report.table(result))

@@ -76,6 +76,10 @@ class ServiceOptions:
     port: Annotated[int, typer.Option(help="gRPC port of the service")] = 9000
     http_port: Annotated[int, typer.Option(help="HTTP port of the service (health)")] = 8000
 
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
     def queue_url(self, out: str) -> str:
         """Raises InvalidInput when it is not given and cannot lie in `out`."""
         if self.queue:

@@ -24,6 +24,7 @@ from jobs.loop.config import LoopConfig
 from jobs.loop.gold import gold_labels, wrong_keys
 from jobs.loop.quality import DecidedRows, Quality, quality
 from jobs.loop.resume import pin_version
+from jobs.loop.service import Service
 from jobs.loop.stages import Progress
 from relabel_service.client import Client
 from relabel_service.errors import NotFound
@@ -77,11 +78,11 @@ class Rounds:
         config: LoopConfig,
         *,
         engine: Engine,
-        client: Client,
+        service: Service,
         label: LabelCampaign,
         progress: Progress,
     ) -> None:
-        self._config, self._engine, self._client = config, engine, client
+        self._config, self._engine, self._service = config, engine, service
         self._label_campaign, self._progress = label, progress
         self._folder = Folder(config.out)
         self._lineage = self._uri("lineage")
@@ -93,6 +94,7 @@ class Rounds:
             yield result
             if result.quality is not None and not result.quality.num_worth_asking:
                 break
+        self._service.stop()  # nobody is asked any more
         yield self._last(number + 1)
 
     def _round(self, number: int) -> Round:
@@ -219,10 +221,11 @@ class Rounds:
     def _label(self, number: int, mined: MineResult) -> str:
         """The round's campaign, once every item of it is answered."""
         name = f"campaigns/round-{number}"
+        client = self._service.connect()
         try:
-            campaign = self._client.get_campaign(name)
+            campaign = client.get_campaign(name)
         except NotFound:
-            campaign = self._client.create_campaign(
+            campaign = client.create_campaign(
                 f"round-{number}",
                 findings_uri=self._uri("findings"),
                 run_id=mined.run_id,
@@ -233,24 +236,24 @@ class Rounds:
             return name  # answered before the loop was stopped
         num_answers = (mined.num_findings + mined.num_audit) * self._config.votes_required
         with self._progress.step(f"v{number} label", num_answers) as advance:
-            self._label_campaign(self._client, name, advance)
+            self._label_campaign(client, name, advance)
         return name
 
     def _merge(
         self, number: int, campaign: str, source: Source, mined: MineResult
     ) -> tuple[MergeResult, Quality]:
         """Publish the answers, make the next version of them, and measure the labels by them."""
-        results_uri = self._client.finalize(campaign, results_uri=self._uri("results")).results_uri
+        finalized = self._service.connect().finalize(campaign, results_uri=self._uri("results"))
         merged = merge(
             MergeConfig(
                 replace(source, version=None),
-                results_uri,
+                finalized.results_uri,
                 f"round-{number}",
                 self._lineage,
                 consensus=self._config.consensus,
             )
         )
-        results = delta.read_where(results_uri, {"campaign": f"round-{number}"})
+        results = delta.read_where(finalized.results_uri, {"campaign": f"round-{number}"})
         decisions, _ = decide(results, self._config.consensus)
         mining = self.mining(number)
         if not self._config.feedback:  # answers that do not rank still say what is left

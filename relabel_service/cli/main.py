@@ -109,6 +109,12 @@ def serve(
     is_open: Annotated[
         bool, typer.Option("--open", help="accept everybody: a gateway authenticates")
     ] = False,
+    until_input_ends: Annotated[
+        bool,
+        typer.Option(
+            "--until-input-ends", help="stop when standard input ends, too"
+        ),
+    ] = False,
 ) -> None:
     """Serve campaigns over gRPC until interrupted.
 
@@ -127,7 +133,13 @@ def serve(
             audience=audience,
         )
     settings = ServeSettings(queue_url=queue, num_replicas=replicas, auth=auth)
-    serve_until_stopped(settings, host=host, port=port, http_port=http_port)
+    serve_until_stopped(
+        settings,
+        host=host,
+        port=port,
+        http_port=http_port,
+        until_input_ends=until_input_ends,
+    )
 
 
 @app.command()

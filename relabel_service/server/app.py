@@ -11,8 +11,10 @@ blocking store. Serve's proxy must be given servicers.SERVICERS.
 import asyncio
 import functools
 import logging
+import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -51,7 +53,7 @@ from relabel_service.server.item_stream import in_chunks
 from relabel_service.server.rate_limits import Limits, Rate
 from relabel_service.server.service import LeaseService
 from relabel_service.server.servicers import SERVICERS
-from relabel_service.server.settings import LOCAL_ONLY, OPEN, ServeSettings, settings_from
+from relabel_service.server.settings import LOCAL_ONLY, OPEN, STARTED, ServeSettings, settings_from
 from relabel_service.server.validation import campaign_of, check_message
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -345,9 +347,12 @@ def wait_until_routed(address: str) -> None:
             time.sleep(0.1)
 
 
-def serve_until_stopped(settings: ServeSettings, *, host: str, port: int, http_port: int) -> None:
+def serve_until_stopped(
+    settings: ServeSettings, *, host: str, port: int, http_port: int, until_input_ends: bool = False
+) -> None:
     """Start a Ray node of its own and serve until SIGINT or SIGTERM.
 
+    until_input_ends: or until standard input ends, as it does when whoever started this dies.
     The node ends with this process; what was accepted is in the queue database.
     Raises InvalidInput when callers from other machines are expected and cannot be identified.
     """
@@ -358,6 +363,8 @@ def serve_until_stopped(settings: ServeSettings, *, host: str, port: int, http_p
             "or auth to open behind a gateway that authenticates",
         )
     _check_callers_are_seen(settings)  # before Ray starts
+    if until_input_ends:
+        threading.Thread(target=_stop_when_input_ends, name="input", daemon=True).start()
     stopped = threading.Event()
     ray.init(
         num_cpus=settings.num_replicas,  # a replica's slot, not a share of the machine
@@ -369,7 +376,12 @@ def serve_until_stopped(settings: ServeSettings, *, host: str, port: int, http_p
         signal.signal(number, lambda *_: stopped.set())
     run(settings, host=host, port=port, http_port=http_port)
     wait_until_routed(f"127.0.0.1:{port}")
-    print(f"serving gRPC on port {port}, queue {shown(settings.queue_url)}", flush=True)
+    print(f"{STARTED} on port {port}, queue {shown(settings.queue_url)}", flush=True)
     stopped.wait()
     serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
+
+
+def _stop_when_input_ends() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -9,6 +9,7 @@ from relabel_service.queue.store import check_replicas
 from relabel_service.server.auth import AuthSettings
 from relabel_service.server.rate_limits import DEFAULT_LIMITS, Limits
 
+STARTED = "serving gRPC"  # begins the line that `relabel serve` prints when it answers
 LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
 
 S = TypeVar("S", AuthSettings, Limits)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from relabel_service.server.settings import STARTED
 from relabel_service.tables import delta
 from tests.support.ports import free_port
 from tests.tasks.test_text_classification import planted
@@ -80,7 +81,7 @@ class Newcomer:
             )
         self._services.append(service)
         assert service.stdout is not None
-        assert any(line.startswith("serving gRPC") for line in service.stdout)
+        assert any(line.startswith(STARTED) for line in service.stdout)
 
     def leave(self) -> None:
         for service in self._services:

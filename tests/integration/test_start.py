@@ -31,6 +31,18 @@ def serve(queue: str, port: int) -> str:
     return " ".join(done.stderr[done.stderr.index("relabel: ") :].split())
 
 
+def loop(folder: Path, port: int) -> subprocess.CompletedProcess[str]:
+    """A round of a small Delta table."""
+    rows = planted(60, noise=0.2)
+    table = {"id": rows.ids, "text": rows.contents, "label": rows.labels, "gold": rows.gold}
+    write_deltalake(str(folder / "data"), pa.table(table))
+    return run(
+        *("jobs.loop", "--dataset", str(folder / "data"), "--out", str(folder / "runs" / "new")),
+        *("--id-column", "id", "--gold-column", "gold", "--rounds", "1", "--top", "10"),
+        *("--folds", "2", "--port", str(port), "--http-port", str(free_port())),
+    )
+
+
 def test_serve_says_why_its_queue_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told = serve(f"sqlite:///{tmp_path}/file/queue.db", free_port())
@@ -51,14 +63,18 @@ def test_serve_says_that_its_port_is_taken(tmp_path: Path) -> None:
 
 
 def test_the_loop_takes_a_delta_table_and_makes_its_folder(tmp_path: Path) -> None:
-    rows = planted(60, noise=0.2)
-    table = {"id": rows.ids, "text": rows.contents, "label": rows.labels, "gold": rows.gold}
-    write_deltalake(str(tmp_path / "data"), pa.table(table))
-    out = tmp_path / "runs" / "new"
-    done = run(
-        *("jobs.loop", "--dataset", str(tmp_path / "data"), "--out", str(out)),
-        *("--id-column", "id", "--gold-column", "gold", "--rounds", "1", "--top", "10"),
-        *("--folds", "2", "--port", str(free_port()), "--http-port", str(free_port())),
-    )
+    done = loop(tmp_path, free_port())
     assert done.returncode == 0, done.stderr
-    assert (out / "report.json").exists()
+    assert (tmp_path / "runs" / "new" / "report.json").exists()
+
+
+def test_the_loop_ends_with_the_reason_when_its_service_does_not_start(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = loop(tmp_path, port)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "error: the service did not start: " in done.stderr
+    assert f":{port}" in done.stderr

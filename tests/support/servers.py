@@ -8,9 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from relabel_service.server.settings import STARTED
 from tests.support.ports import free_port
-
-STARTED = b"serving gRPC"
 
 
 class ServerProcess:
@@ -57,7 +56,7 @@ class ServerProcess:
             )
         assert self._process.stdout is not None
         with self._process.stdout as output:
-            if any(line.startswith(STARTED) for line in output):
+            if any(line.startswith(STARTED.encode()) for line in output):
                 return
         self.kill()
         raise RuntimeError(f"relabel serve ended: {self._log.read_text()}")

@@ -144,7 +144,7 @@ def test_a_loop_mines_by_what_people_have_decided(
         tests={},
         feedback=feedback,
     )
-    steps = Rounds(loop, engine=LocalEngine(), client=None, label=None, progress=None)  # type: ignore[arg-type]
+    steps = Rounds(loop, engine=LocalEngine(), service=None, label=None, progress=None)  # type: ignore[arg-type]
     mining = steps.mining(2)
     assert mining.feedback == (expected() if feedback else Feedback())
     assert len(mining.decided) == 10
