@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import joblib
 import pyarrow as pa
@@ -26,7 +26,7 @@ from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction, Fit
 from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
 from cluster.io.shards import SHARD_ROWS, write_shard
-from relabel_service.tables.delta import is_delta, open_table
+from relabel_service.tables.delta import file_sizes, is_delta, open_table
 
 T = TypeVar("T")
 
@@ -124,9 +124,9 @@ class LocalBatches:
     def __iter__(self) -> Iterator[pa.Table]:
         return iter(self._read())
 
-    def map(self, function: BatchFunction) -> "LocalBatches":
+    def map(self, function: BatchFunction) -> Self:
         """The function's result for each batch."""
-        return LocalBatches(lambda: map(function, self))
+        return type(self)(lambda: map(function, self))
 
     def map_model(
         self,
@@ -134,27 +134,27 @@ class LocalBatches:
         *,
         workers: Workers,
         batch_rows: int = BATCH_ROWS,
-    ) -> "LocalBatches":
+    ) -> Self:
         """As map, by a function that `load` returns once; several threads call it at once."""
         num_threads = workers.cpus_per_gpu if workers.use_gpu else _num_cores()
 
         def run() -> Iterator[pa.Table]:
             return _in_threads(load(), rebatched(self, batch_rows), num_threads)
 
-        return LocalBatches(run)
+        return type(self)(run)
 
-    def map_all(self, function: BatchFunction) -> "LocalBatches":
+    def map_all(self, function: BatchFunction) -> Self:
         """The function of all rows at once."""
-        return LocalBatches(lambda: rebatched([function(self.to_table())], BATCH_ROWS))
+        return type(self)(lambda: rebatched([function(self.to_table())], BATCH_ROWS))
 
-    def union(self, *others: Batches) -> "LocalBatches":
+    def union(self, *others: Batches) -> Batches:
         """These rows, then those of the others."""
-        return LocalBatches(lambda: chain(self, *others))
+        return type(self)(lambda: chain(self, *others))
 
-    def cache(self) -> "LocalBatches":
+    def cache(self) -> Self:
         """The same rows, read once now and held in memory."""
         batches = list(self)
-        return LocalBatches(lambda: batches)
+        return type(self)(lambda: batches)
 
     def to_table(self) -> pa.Table:
         """All rows."""
@@ -232,6 +232,14 @@ def _read(uri: str, columns: list[str], version: int | None) -> Iterator[pa.Tabl
     empty = scanner.projected_schema.empty_table()
     tables = (pa.Table.from_batches([batch]) for batch in scanner.to_batches())
     return rebatched(chain([empty], tables), BATCH_ROWS)
+
+
+def num_bytes(uri: str, version: int | None) -> int:
+    """Size of a table's files."""
+    if is_delta(uri):
+        return sum(file_sizes(open_table(uri, version)))
+    dataset = parquet_dataset(uri)
+    return sum(info.size for info in dataset.filesystem.get_file_info(dataset.files))
 
 
 def parquet_dataset(uri: str) -> pads.Dataset:

@@ -4,33 +4,27 @@ Ray must be connected (jobs/common/session.py does it). An error of ours that a 
 out as itself, without Ray's traceback around it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
 import ray
-import ray.data
-import ray.train
-from ray.data import ActorPoolStrategy, Dataset, Datasink
-from ray.data.block import BlockAccessor
-from ray.exceptions import RayTaskError
-from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
 
 from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction, Fit
-from cluster.engine.local import LocalEngine
+from cluster.engine.local import LocalBatches, LocalEngine, num_bytes, rebatched
+from cluster.engine.ray_errors import own_errors
 from cluster.engine.workers import Workers
-from cluster.io.folder import Folder
-from cluster.io.shards import SHARD_ROWS, write_shard
-from relabel_service.errors import RelabelError
-from relabel_service.tables.delta import is_delta
+
+if TYPE_CHECKING:
+    from cluster.engine.ray_data import RayBatches
 
 T = TypeVar("T")
 
 MIN_REMOTE_SHARDS = 32
-MIN_BLOCKS = 8  # for each worker that shares rows: few blocks cannot be shared evenly
+MAX_BYTES_HERE = 8 << 20  # of files; about 100,000 short texts
+MAX_ACTOR_FAILURES = 3
 
 
 class RayEngine:
@@ -39,20 +33,24 @@ class RayEngine:
     name = "ray"
     _here = LocalEngine()
 
-    def read(self, uri: str, columns: Sequence[str], *, version: int | None = None) -> "RayBatches":
-        """Columns of a parquet file or folder, or of a version of a Delta table."""
-        table = (
-            ray.data.read_delta(uri, version=version, columns=list(columns))
-            if is_delta(uri)
-            else ray.data.read_parquet(uri).select_columns(list(columns))
-        )
-        # Ray's own blocks follow bytes (128 MiB): a million short texts would be one, and all
-        # but one worker would have nothing to do.
-        return RayBatches(table.repartition(target_num_rows_per_block=BATCH_ROWS))
+    def __init__(self, max_bytes_here: int = MAX_BYTES_HERE) -> None:
+        """max_bytes_here: of the files of a table that is read in this process, not by Ray Data."""
+        self._max_bytes_here = max_bytes_here
 
-    def from_table(self, table: pa.Table) -> "RayBatches":
+    def read(self, uri: str, columns: Sequence[str], *, version: int | None = None) -> Batches:
+        """Columns of a parquet file or folder, or of a version of a Delta table.
+
+        Few bytes are read, and mapped without a model, here: Ray Data's workers would start first.
+        """
+        if num_bytes(uri, version) <= self._max_bytes_here:
+            return FewBatches(self._here.read(uri, columns, version=version).__iter__)
+        from cluster.engine.ray_data import read
+
+        return read(uri, columns, version=version)
+
+    def from_table(self, table: pa.Table) -> "FewBatches":
         """Rows that are in memory already."""
-        return RayBatches(ray.data.from_arrow(table))
+        return FewBatches(self._here.from_table(table).__iter__)
 
     def for_each(self, function: Callable[..., T], shards: Sequence[Any], *shared: Any) -> list[T]:
         """function(shard, *shared) of each shard, in the shards' order.
@@ -62,7 +60,7 @@ class RayEngine:
         if len(shards) < MIN_REMOTE_SHARDS:
             return self._here.for_each(function, shards, *shared)
         references = [ray.put(value) for value in (function, *shared)]
-        with _own_errors():
+        with own_errors():
             return ray.get([_call.remote(shard, *references) for shard in shards])
 
     def fit(self, fits: Sequence[Fit], *, workers: Workers, max_failures: int) -> None:
@@ -73,33 +71,17 @@ class RayEngine:
         fits = [fit for fit in fits if fit.runs]
         if not fits:
             return
-        with _own_errors():
+        with own_errors():
             if workers.num > sum(len(fit.runs) for fit in fits):
-                _fit_together(fits, workers, max_failures)
+                from cluster.engine.ray_data import fit_together
+
+                fit_together(fits, workers, max_failures)
             else:
                 _fit_apart(fits, workers, max_failures)
 
 
-class RayBatches:
-    """A Ray data set."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __iter__(self) -> Iterator[pa.Table]:
-        is_empty = True
-        with _own_errors():
-            for batch in self.dataset.iter_batches(batch_format="pyarrow", batch_size=None):
-                is_empty = False
-                yield batch
-            if is_empty and (schema := self.dataset.schema()) is not None:
-                yield schema.base_schema.empty_table()
-
-    def map(self, function: BatchFunction) -> "RayBatches":
-        """The function's result for each batch."""
-        return RayBatches(
-            self.dataset.map_batches(function, batch_format="pyarrow", batch_size=BATCH_ROWS)
-        )
+class FewBatches(LocalBatches):
+    """Batches that are mapped in this process, and by models in actors."""
 
     def map_model(
         self,
@@ -107,79 +89,42 @@ class RayBatches:
         *,
         workers: Workers,
         batch_rows: int = BATCH_ROWS,
-    ) -> "RayBatches":
+    ) -> "FewBatches":
         """As map, by actors that each call `load` once."""
-        return RayBatches(
-            self.dataset.map_batches(
-                _Loaded,
-                fn_constructor_args=(load,),
-                batch_format="pyarrow",
-                batch_size=batch_rows,
-                compute=ActorPoolStrategy(size=workers.num * workers.cpus_per_gpu),
-                num_gpus=1 / workers.cpus_per_gpu if workers.use_gpu else None,
-            )
+        model: Any = ray.remote(_Model).options(
+            num_cpus=1,
+            num_gpus=1 / workers.cpus_per_gpu if workers.use_gpu else None,
+            max_restarts=MAX_ACTOR_FAILURES,
+            max_task_retries=MAX_ACTOR_FAILURES,  # functions are pure
         )
 
-    def map_all(self, function: BatchFunction) -> "RayBatches":
-        """The function of all rows at once, in one task."""
-        return RayBatches(
-            self.dataset.repartition(1).map_batches(
-                function, batch_format="pyarrow", batch_size=None
-            )
-        )
+        def run() -> Iterator[pa.Table]:
+            batches = list(rebatched(self, batch_rows))
+            num_actors = min(workers.num * workers.cpus_per_gpu, len(batches))
+            actors: list[Any] = [model.remote(load) for _ in range(num_actors)]
+            with own_errors():
+                calls = zip(cycle(actors), batches, strict=False)
+                yield from map(ray.get, [actor.call.remote(batch) for actor, batch in calls])
 
-    def union(self, *others: Batches) -> "RayBatches":
-        """These rows and those of the others."""
-        if not others:
-            return self  # Ray 2.60 fails at a union of one, and only when it is read
-        return RayBatches(self.dataset.union(*map(_dataset, others)))
+        return FewBatches(run)
 
-    def cache(self) -> "RayBatches":
-        """The same rows, in the object store."""
-        with _own_errors():
-            return RayBatches(self.dataset.materialize())
+    def union(self, *others: Batches) -> Batches:
+        """These rows, then those of the others."""
+        if all(isinstance(other, FewBatches) for other in others):
+            return super().union(*others)
+        from cluster.engine.ray_data import from_table
 
-    def to_table(self) -> pa.Table:
-        """All rows, in this process."""
-        return pa.concat_tables(list(self), promote_options="permissive")
-
-    def take(self, num_rows: int) -> pa.Table:
-        """The first rows, at most so many."""
-        return RayBatches(self.dataset.limit(num_rows)).to_table()
-
-    def write_shards(self, folder: Folder, name: str, *, attempt: str) -> None:
-        """Write the rows as files of SHARD_ROWS or more, one a write task."""
-        with _own_errors():
-            self.dataset.write_datasink(_ShardsSink(folder, name, attempt=attempt))
+        return from_table(self.to_table()).union(*others)
 
 
-class _Loaded:
-    """An actor that holds what `load` returned."""
+class _Model:
+    """Holds what `load` returned."""
 
     def __init__(self, load: Callable[[], BatchFunction]) -> None:
         self._function = load()
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
+    def call(self, batch: pa.Table) -> pa.Table:
         return self._function(batch)
-
-
-class _ShardsSink(Datasink[str]):
-    """Writes blocks, SHARD_ROWS or more together; a task that Ray repeats writes the same name."""
-
-    def __init__(self, folder: Folder, name: str, *, attempt: str) -> None:
-        self._folder, self._name, self._attempt = folder, name, attempt
-
-    @property
-    def min_rows_per_write(self) -> int:
-        return SHARD_ROWS
-
-    def write(self, blocks: Iterable[Any], ctx: Any) -> str:
-        tables = [BlockAccessor.for_block(block).to_arrow() for block in blocks]
-        name = f"{self._name}/{self._attempt}-{ctx.task_idx:06d}.parquet"
-        filled = [table for table in tables if table.num_rows]
-        if filled:
-            write_shard(self._folder, name, pa.concat_tables(filled, promote_options="permissive"))
-        return name
 
 
 @ray.remote
@@ -189,7 +134,7 @@ def _call(shard: Any, function: Callable[..., T], *shared: Any) -> T:
 
 def _fit_apart(fits: Sequence[Fit], workers: Workers, max_failures: int) -> None:
     """Each worker fits some of the runs on all rows. What it finished is kept when it dies."""
-    blocks = [_dataset(fit.rows).to_arrow_refs() for fit in fits]
+    blocks = [_blocks(fit.rows) for fit in fits]
     every = [(index, run) for index, fit in enumerate(fits) for run in fit.runs]
     tasks = []
     for mine in np.array_split(np.arange(len(every)), workers.num):
@@ -214,74 +159,8 @@ def _fit_share(share: Sequence[tuple[Any, list[str], list[Any]]]) -> None:
         fit_runs(pa.concat_tables(ray.get(blocks), promote_options="permissive"), runs)
 
 
-def _fit_together(fits: Sequence[Fit], workers: Workers, max_failures: int) -> None:
-    """All workers fit one run after the other, each on its part of the rows (gloo or nccl)."""
-    TorchTrainer(
-        _fit_shards,
-        train_loop_config={"fits": [(fit.fit_runs, fit.runs) for fit in fits]},
-        datasets={str(index): _cut(fit, workers.num) for index, fit in enumerate(fits)},
-        dataset_config=_WholeShards(),
-        scaling_config=ScalingConfig(
-            num_workers=workers.num,
-            use_gpu=workers.use_gpu,
-            resources_per_worker={"CPU": workers.cpus_per_gpu, "GPU": int(workers.use_gpu)},
-        ),
-        run_config=RunConfig(
-            name="fit",
-            storage_path=fits[0].work_uri,
-            failure_config=FailureConfig(max_failures=max_failures),
-        ),
-    ).fit()
-
-
-def _fit_shards(config: dict[str, Any]) -> None:
-    """In every worker of a TorchTrainer."""
-    for index, (fit_runs, runs) in enumerate(config["fits"]):
-        batches = ray.train.get_dataset_shard(str(index)).iter_batches(
-            batch_format="pyarrow", batch_size=None
-        )
-        fit_runs(pa.concat_tables(list(batches), promote_options="permissive"), runs)
-
-
-def _cut(fit: Fit, num_workers: int) -> Dataset:
-    """Rows in blocks that can be shared evenly.
-
-    Many blocks are as they come: to cut them anew holds the whole table at once.
-    """
-    if fit.num_rows >= MIN_BLOCKS * num_workers * BATCH_ROWS:
-        return _dataset(fit.rows)
-    return _dataset(fit.rows).repartition(MIN_BLOCKS * num_workers)
-
-
-def _dataset(batches: Batches) -> Dataset:
-    assert isinstance(batches, RayBatches), batches  # of this engine, not of another
-    return batches.dataset
-
-
-class _WholeShards(DataConfig):
-    """Every row to exactly one worker; the stock configuration drops rows to even out shards."""
-
-    def configure(
-        self, datasets: Any, world_size: int, worker_handles: Any, worker_node_ids: Any, **_: Any
-    ) -> list[dict[str, Any]]:
-        split = {
-            name: data.streaming_split(world_size, equal=False, locality_hints=worker_node_ids)
-            for name, data in datasets.items()
-        }
-        return [{name: parts[rank] for name, parts in split.items()} for rank in range(world_size)]
-
-
-@contextmanager
-def _own_errors() -> Iterator[None]:
-    """Raises what a worker raised, where it is one of ours: Ray's own holds a traceback."""
-    try:
-        yield
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            inner = cause.cause if isinstance(cause, RayTaskError) else None
-            for candidate in (cause, inner):
-                if isinstance(candidate, RelabelError) and not isinstance(candidate, RayTaskError):
-                    raise candidate from None
-            cause = cause.__cause__ or cause.__context__
-        raise
+def _blocks(rows: Batches) -> list[Any]:
+    """References to the rows in the object store."""
+    if isinstance(rows, FewBatches):
+        return [ray.put(rows.to_table())]
+    return list(cast("RayBatches", rows).dataset.to_arrow_refs())

@@ -111,9 +111,7 @@ def serve(
     ] = False,
     until_input_ends: Annotated[
         bool,
-        typer.Option(
-            "--until-input-ends", help="stop when standard input ends, too"
-        ),
+        typer.Option("--until-input-ends", help="stop when standard input ends, too"),
     ] = False,
 ) -> None:
     """Serve campaigns over gRPC until interrupted.

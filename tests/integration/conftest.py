@@ -28,9 +28,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Engine]:
-    """The engine on a Ray that this session starts."""
-    with ray_session() as engine:
-        yield engine
+    """The engine on a Ray that this session starts; Ray Data reads small tables, too."""
+    with ray_session():
+        from cluster.engine.ray import RayEngine
+
+        yield RayEngine(max_bytes_here=0)
 
 
 @pytest.fixture(params=["local", "ray"])
