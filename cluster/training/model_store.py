@@ -25,7 +25,7 @@ from cluster.data.rows import Source
 from cluster.interfaces import Learner
 from cluster.io.folder import Folder
 from cluster.tasks import model_task
-from relabel_service.errors import AlreadyExists, NotFound
+from relabel_service.errors import AlreadyExists, NotFound, WrongState
 
 ALL = "all"
 MANIFEST, SETTINGS, PREPARED = "manifest.json", "settings.json", "prepared"
@@ -114,12 +114,22 @@ class ModelStore:
         self.folder.write(_weights(run), data.getvalue())
 
     def load_runs(self, manifest: Manifest, runs: list[str]) -> dict[str, Learner]:
-        """Learners with the weights of finished runs, on the CPU."""
+        """Learners with the weights of finished runs, on the CPU.
+
+        Raises WrongState when another release of this program, whose model differs, trained them.
+        """
         learners = {}
         for run in runs:
             learner = self.load_learner(manifest.source.task, manifest.model, manifest.classes)
             data = io.BytesIO(self.folder.read(_weights(run)))
-            learner.load_state_dict(torch.load(data, map_location="cpu", weights_only=True))
+            weights = torch.load(data, map_location="cpu", weights_only=True)
+            try:
+                learner.load_state_dict(weights)
+            except RuntimeError as error:  # keys or shapes differ
+                raise WrongState(
+                    f"the weights of {run!r} under {self.folder.uri!r} are of another model than "
+                    "this release has for the task; train anew, under another address"
+                ) from error
             learners[run] = learner
         return learners
 

@@ -23,7 +23,7 @@ class ItemFacts:
     kind: str
     not_before: float
     labels: list[str] = field(default_factory=list)
-    """Of the labelers' votes."""
+    """Of the labelers' votes; of votes that agree, the earliest one's."""
     num_skips: int = 0
     is_escalated: bool = False
     is_adjudicated: bool = False

@@ -36,11 +36,13 @@ def leased_item(
 def items_by_token(
     connection: Connection, campaign: Campaign, tokens: Sequence[str], *, labeler: str
 ) -> Mapping[str, bytes]:
-    """The items that the labeler's tokens are about, without the model's view."""
+    """The items that the labeler's tokens are about, with the model's view."""
     rank_and_group = lease_groups.look_up(connection, campaign, tokens, labeler=labeler)
     ranks = sorted({rank for rank, _ in rank_and_group.values()})
     if not ranks:
         return {}
     values = {"campaign": campaign.campaign, "ranks": ranks}
-    items = {rank: bytes(item_bytes) for rank, item_bytes, _ in sql.ITEM_BYTES(connection, values)}
+    items = {
+        rank: bytes(item) + bytes(hints) for rank, item, hints in sql.ITEM_BYTES(connection, values)
+    }
     return {token: items[rank] for token, (rank, _) in rank_and_group.items()}

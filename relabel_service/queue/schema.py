@@ -146,6 +146,9 @@ results = Table(
     Column("blind", Boolean, nullable=False),  # labelled without seeing the suggestions
     Column("decision", Text, nullable=False),  # confirm, accept, relabel, skip, escalate
     Column("label", Text),  # what the decision comes to; null for skip and escalate
+    # The earliest label on the item that this one agrees with (Task.agree); null where that is
+    # this one. On a gold item, the gold label where they agree.
+    Column("agreed_label", Text),
     Column("comment", Text, nullable=False),
     Column("submit_time", Float, nullable=False),
     PrimaryKeyConstraint("campaign", "rank", "labeler"),  # never the same labeler twice

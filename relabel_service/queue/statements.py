@@ -86,7 +86,8 @@ LOCK_ROWS_SKIP_LOCKED = Statement(f"""
 
 # The labels that a decision may stand for are columns of `items`, which never change.
 LOCK_ROWS = Statement(f"""
-    SELECT {_ROW}, row_id, human_label, suggestion FROM queue JOIN items USING (campaign, rank)
+    SELECT {_ROW}, row_id, human_label, suggestion, gold_label
+    FROM queue JOIN items USING (campaign, rank)
     WHERE campaign = :campaign AND rank IN :ranks
     ORDER BY rank
     FOR UPDATE OF queue
@@ -143,15 +144,18 @@ LARGE_ITEMS = Statement("""
 # Results.
 
 RESULTS = Statement("""
-    SELECT rank, role, decision, label FROM results
+    SELECT rank, role, decision, coalesce(agreed_label, label) FROM results
     WHERE campaign = :campaign AND rank IN :ranks
+    ORDER BY submit_time
 """)
 
 INSERT_RESULT = Statement("""
     INSERT INTO results (
-        campaign, rank, labeler, token, role, blind, decision, label, comment, submit_time
+        campaign, rank, labeler, token, role, blind, decision, label, agreed_label, comment,
+        submit_time
     ) VALUES (
-        :campaign, :rank, :labeler, :token, :role, :blind, :decision, :label, :comment, :submit_time
+        :campaign, :rank, :labeler, :token, :role, :blind, :decision, :label, :agreed_label,
+        :comment, :submit_time
     )
 """)
 

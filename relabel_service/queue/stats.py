@@ -12,6 +12,7 @@ from relabel_service.queue.campaigns import FINDING, GOLD
 
 # An adjudicator outvotes any number of labelers.
 ADJUDICATOR_WEIGHT = 10**6
+AGREED_LABEL = func.coalesce(db.results.c.agreed_label, db.results.c.label)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _tallies(connection: Connection, campaign: str) -> list[_Tally]:
             func.count(),
             _number(has_label),
             _number(result.label != item.human_label),
-            _number(result.label == item.gold_label),
+            _number(item.gold_label == AGREED_LABEL),
             _number(result.label == item.suggestion),
             _number(and_(has_label, item.suggestion.is_not(None))),
         )
@@ -157,8 +158,9 @@ def _agree_others(connection: Connection, campaign: str) -> dict[str, Count]:
         others.c.rank == result.rank,
         others.c.labeler != result.labeler,
     )
+    agreed = func.coalesce(others.c.agreed_label, others.c.label)
     query = (
-        select(result.labeler, _number(result.label == others.c.label), func.count())
+        select(result.labeler, _number(agreed == AGREED_LABEL), func.count())
         .select_from(db.results.join(others, pairs))
         .where(result.campaign == campaign, result.label.is_not(None), others.c.label.is_not(None))
         .group_by(result.labeler)
@@ -187,14 +189,14 @@ def _wrong(connection: Connection, campaign: str) -> dict[str, Count]:
     by_label = (
         select(
             item.kind,
-            case((result.label != item.human_label, 1), else_=0).label("is_wrong"),
+            case((item.human_label != AGREED_LABEL, 1), else_=0).label("is_wrong"),
             weight.label("votes"),
             func.sum(weight).over(partition_by=result.rank).label("all_votes"),
         )
         .select_from(db.results)
         .join(db.items, and_(item.campaign == result.campaign, item.rank == result.rank))
         .where(result.campaign == campaign, item.kind != GOLD, result.label.is_not(None))
-        .group_by(result.rank, result.label, item.kind, item.human_label)
+        .group_by(result.rank, AGREED_LABEL, item.kind, item.human_label)
         .subquery()
     )
     query = (

@@ -22,6 +22,8 @@ from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.item_leases import ItemLease
 from relabel_service.queue.item_updates import RoleDecision, group_items, update
 from relabel_service.queue.lease import is_blind
+from relabel_service.tasks import task_named
+from relabel_service.tasks.agreement import agreed_labels
 
 TAKES_RESULTS = ("active", "paused")  # states of a campaign
 
@@ -117,8 +119,11 @@ def submit(
     locked = _lock(connection, campaign, [result.token for result in results], labeler=labeler)
     if locked.rows:
         accepted = _accepted_rows(campaign, results, locked, labeler=labeler, now=now)
+        _set_agreed_labels(connection, campaign, accepted, locked)
         added = {
-            row["rank"]: RoleDecision(row["role"], row["decision"], row["label"])
+            row["rank"]: RoleDecision(
+                row["role"], row["decision"], row["agreed_label"] or row["label"]
+            )
             for row in accepted
         }
         groups = group_items(connection, campaign, locked.rows.values(), added=added)
@@ -176,11 +181,32 @@ def _accepted_rows(
                 "blind": blind,
                 "decision": result.decision,
                 "label": _label(index, result, locked.rows[rank], blind=blind),
+                "agreed_label": None,
                 "comment": result.comment,
                 "submit_time": now,
             }
         )
     return rows
+
+
+def _set_agreed_labels(
+    connection: Connection, campaign: Campaign, accepted: Sequence[dict[str, Any]], locked: _Locked
+) -> None:
+    """Where labels may agree without being equal: by the labels that others gave before."""
+    task = task_named(campaign.task)
+    if task.agrees_by_equality:
+        return
+    earlier: dict[int, list[str]] = {
+        rank: [str(row.gold_label)] if row.gold_label is not None else []
+        for rank, row in locked.rows.items()
+    }
+    values = {"campaign": campaign.campaign, "ranks": sorted(earlier)}
+    for rank, _, _, label in sql.RESULTS(connection, values):
+        earlier[rank] += [label] if label is not None else []
+    for row in accepted:
+        if row["label"] is not None:
+            agreed = agreed_labels([*earlier[row["rank"]], row["label"]], task.agree)[-1]
+            row["agreed_label"] = None if agreed == row["label"] else agreed
 
 
 def _label(index: int, result: Result, row: Any, *, blind: bool) -> str | None:

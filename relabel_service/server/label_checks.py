@@ -27,8 +27,13 @@ def check_labels(
     for index, result in enumerate(results):
         if result.label is None or result.token not in items:
             continue
-        content = items_pb2.Item.FromString(items[result.token]).content
-        if fault := task.incompatible_label(result.label, content):
+        item = items_pb2.Item.FromString(items[result.token])
+        labels = [item.human_label, *(suggestion.label for suggestion in item.suggestions)]
+        shown = [task.label_from_wire(label) for label in labels if label.WhichOneof("payload")]
+        fault = task.incompatible_label(result.label, item.content) or task.foreign_part(
+            result.label, item.unit, shown
+        )
+        if fault:
             violations.append(Violation(f"results[{index}].label", fault))
     if violations:
         raise InvalidInput(violations)

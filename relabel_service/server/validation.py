@@ -20,6 +20,7 @@ from relabel_service.wire.names import CAMPAIGN_ID
 ITEM_ID = "[0-9a-f]{1,16}"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_TEXT = 10_000  # characters of a comment or an address
+MAX_LABEL = 1 << 20  # of its text form: as much as an item may have that travels with its lease
 MAX_VOTES = 100
 MAX_WAIT_S = 60.0
 MIN_LEASE_DURATION_S, MAX_LEASE_DURATION_S = 1.0, 24 * 3600.0
@@ -241,7 +242,10 @@ class Checks:
         except InvalidInput as error:
             self._broken(field, error.violations[0].description)
             return None
-        self.text(field, label)
+        if "\x00" in label:
+            self._broken(field, "contains NUL; leave it out")
+        if len(label) > MAX_LABEL:
+            self._broken(field, f"has {len(label)} characters; send at most {MAX_LABEL}")
         fault = task.label_fault(label, classes)
         if fault:
             self._broken(field, fault)

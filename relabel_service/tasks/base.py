@@ -25,6 +25,8 @@ class Task(Protocol):
     incompatible_label)."""
     per_class: bool
     """Whether a finding is about one class of a row, rather than about the whole row."""
+    agrees_by_equality: bool
+    """Whether labels agree exactly where they are equal."""
 
     def read_content(self, values: Mapping[str, object]) -> str:
         """The text form of a row's content columns. Raises InvalidInput naming the fault."""
@@ -55,6 +57,13 @@ class Task(Protocol):
     def units(self, classes: Sequence[str]) -> Sequence[str]:
         """What a finding is about: the classes where the task goes per_class, otherwise `("",)`."""
 
+    def foreign_part(self, label: str, unit: str, shown: Sequence[str]) -> str | None:
+        """Why an answer about the unit holds what is not the unit's, or None.
+
+        A part of another class belongs there only where a shown label has a part of the unit: it
+        gives that part its right class. shown: the human label and the suggestions.
+        """
+
     def unit_label(self, label: str, unit: str) -> str:
         """The part of a row's label that belongs to the unit."""
 
@@ -67,6 +76,12 @@ class Task(Protocol):
 
     def label_from_wire(self, label: labels_pb2.Label) -> str:
         """Raises InvalidInput when the payload is another task's."""
+
+    def agree(self, left: str, right: str) -> bool:
+        """Whether two people who gave these labels said the same."""
+
+    def resolve(self, labels: Sequence[str]) -> str:
+        """The label that stands for some that agree, in the order they were given."""
 
     def distance(self, left: str, right: str) -> float:
         """How far two labels are apart, in [0, 1]; 0 is equal."""

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from relabel_service.errors import InvalidInput
+from relabel_service.tasks.agreement import AgreeWhereEqual
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
-class ClassLabelled:
+class ClassLabelled(AgreeWhereEqual):
     """The label half of a classification task; the content half is the task's own."""
 
     refers_to_content = False
@@ -47,6 +48,9 @@ class ClassLabelled:
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:
         return ("",)
+
+    def foreign_part(self, label: str, unit: str, shown: Sequence[str]) -> str | None:
+        return None
 
     def unit_label(self, label: str, unit: str) -> str:
         return label

@@ -9,6 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 
 from relabel_service.errors import InvalidInput
+from relabel_service.tasks.agreement import AgreeWhereEqual
 from relabel_service.v1 import items_pb2, labels_pb2
 
 NOT_CLICKED, CLICKED = "0", "1"
@@ -16,7 +17,7 @@ NOT_CLICKED, CLICKED = "0", "1"
 Feature = str | int | float | bool | None
 
 
-class ClickThroughRate:
+class ClickThroughRate(AgreeWhereEqual):
     name = "click_through_rate"
     kind = labels_pb2.TASK_KIND_CLICK_THROUGH_RATE
     content_columns: tuple[str, ...] = ()  # the features are the user's to name
@@ -56,6 +57,9 @@ class ClickThroughRate:
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:
         return ("",)
+
+    def foreign_part(self, label: str, unit: str, shown: Sequence[str]) -> str | None:
+        return None
 
     def unit_label(self, label: str, unit: str) -> str:
         return label

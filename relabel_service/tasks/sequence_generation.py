@@ -5,6 +5,7 @@ encoder and a decoder can learn. The source may be a sound, and the label its tr
 """
 
 import mimetypes
+import unicodedata
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from relabel_service.errors import InvalidInput
 from relabel_service.media import audio, fetch
 from relabel_service.tasks import columns
+from relabel_service.tasks.agreement import central
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
@@ -24,6 +26,7 @@ class SequenceGeneration:
     content_columns: tuple[str, ...] = ("source",)
     refers_to_content = False
     per_class = False
+    agrees_by_equality = False
 
     def read_content(self, values: Mapping[str, object]) -> str:
         [(column, value)] = values.items()
@@ -60,6 +63,9 @@ class SequenceGeneration:
     def units(self, classes: Sequence[str]) -> Sequence[str]:
         return ("",)
 
+    def foreign_part(self, label: str, unit: str, shown: Sequence[str]) -> str | None:
+        return None
+
     def unit_label(self, label: str, unit: str) -> str:
         return label
 
@@ -82,12 +88,23 @@ class SequenceGeneration:
             )
         return label.sequence.text
 
+    def agree(self, left: str, right: str) -> bool:
+        """Whether the texts are the same but for Unicode's spellings of a sign, and for spaces."""
+        return _normalized(left) == _normalized(right)
+
+    def resolve(self, labels: Sequence[str]) -> str:
+        return central(labels, self.distance)
+
     def distance(self, left: str, right: str) -> float:
         """Share of words that have no counterpart in order (Ratcliff and Obershelp 1988)."""
         if left == right:
             return 0.0
         words = SequenceMatcher(None, left.split(), right.split(), autojunk=False)
         return 1.0 - words.ratio()
+
+
+def _normalized(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def is_sound(content: str) -> bool:

@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import spans
+from relabel_service.tasks.agreement import AgreeWhereEqual
 from relabel_service.tasks.spans import Span
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
-class TokenClassification:
+class TokenClassification(AgreeWhereEqual):
     name = "token_classification"
     kind = labels_pb2.TASK_KIND_TOKEN_CLASSIFICATION
     content_columns: tuple[str, ...] = ("tokens",)
@@ -65,6 +66,18 @@ class TokenClassification:
 
     def units(self, classes: Sequence[str]) -> Sequence[str]:
         return tuple(classes)
+
+    def foreign_part(self, label: str, unit: str, shown: Sequence[str]) -> str | None:
+        places = [
+            span for text in shown for span in spans.from_text(text) if span.class_name == unit
+        ]
+        for span in spans.from_text(label):
+            if span.class_name != unit and not any(span.overlaps(place) for place in places):
+                return (
+                    f"span {span.start}-{span.end} is of class {span.class_name!r}, and the item "
+                    f"is about {unit!r}; leave out what overlaps no {unit!r} that is shown"
+                )
+        return None
 
     def unit_label(self, label: str, unit: str) -> str:
         return spans.to_text(span for span in spans.from_text(label) if span.class_name == unit)

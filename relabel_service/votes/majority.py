@@ -10,6 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from relabel_service.tasks import task_named
+from relabel_service.tasks.agreement import agreed_labels
+
 Key = tuple[str, str]  # row id and unit
 
 # One decision about a row, or a unit of it.
@@ -37,7 +40,7 @@ def results_on_rows(results: pa.Table) -> pa.Table:
 
 
 def majority(results: pa.Table) -> pa.Table:
-    """DECISIONS: the label with more than half of the votes, worst finding first.
+    """DECISIONS: the label that more than half of the votes agree on, worst finding first.
 
     results: schemas.RESULTS of one campaign. What an adjudicator says counts alone.
     Skips, escalations and results on gold items are not votes; without a majority
@@ -51,7 +54,7 @@ def decisions_of(
 ) -> pa.Table:
     """DECISIONS, with the label that `choose` returns for the votes on each row or unit."""
     votes: dict[Key, list[dict[str, Any]]] = {}
-    for row in results_on_rows(results).to_pylist():
+    for row in results_on_rows(results).sort_by("submit_time").to_pylist():
         if row["label"] is not None:
             votes.setdefault((row["id"], row["unit"]), []).append(row)
     decided = []
@@ -65,9 +68,13 @@ def decisions_of(
 
 
 def _more_than_half(key: Key, rows: Sequence[Mapping[str, Any]]) -> str | None:
-    counts = Counter(row["label"] for row in rows)
-    label, number = counts.most_common(1)[0]
-    return label if 2 * number > len(rows) else None
+    task = task_named(rows[0]["task"])
+    labels = [row["label"] for row in rows]
+    agreed = agreed_labels(labels, task.agree)
+    common, number = Counter(agreed).most_common(1)[0]
+    if 2 * number <= len(rows):
+        return None
+    return task.resolve([label for label, of in zip(labels, agreed, strict=True) if of == common])
 
 
 def _decision(rows: Sequence[Mapping[str, Any]], label: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from cluster.data.folds import id_keys
 from cluster.data.rows import Source, latest
@@ -27,7 +28,7 @@ from cluster.training.model_store import ModelStore
 from cluster.training.runs import FileCheckpoint
 from cluster.training.sample_weights import DONE, P_CORRECT, SHARDS
 from cluster.training.train import train
-from relabel_service.errors import AlreadyExists, InvalidInput, NotFound
+from relabel_service.errors import AlreadyExists, InvalidInput, NotFound, WrongState
 from relabel_service.tables import delta, schemas
 from tests.integration.conftest import TRAINING, Trained
 from tests.tasks.test_text_classification import planted
@@ -65,6 +66,14 @@ def weights(store_uri: str) -> dict[str, bytes]:
     """The file of each finished run."""
     store = ModelStore(store_uri)
     return {run: store.folder.read(f"runs/{run}") for run in store.finished_runs()}
+
+
+def test_models_of_another_release_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    source, out = write(tmp_path, "data", num_rows=60, noise=0.0), str(tmp_path / "model")
+    train(source, replace(TRAINING, num_folds=0, epochs=1), out, LOCAL)
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "model" / "runs" / "all.pt")
+    with pytest.raises(WrongState, match="are of another model than this release"):
+        evaluate(out, {"test": source}, InferenceConfig(), LOCAL)
 
 
 def test_both_engines_train_the_same_models_to_the_last_digit(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cluster.versions.crowdlab import crowdlab
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import schemas
+from relabel_service.tasks.boxes import Box, write_boxes
 from relabel_service.votes.majority import majority
 from tests.support.campaigns import finding
 
@@ -158,3 +159,16 @@ def test_weights_need_classes_and_votes() -> None:
         crowdlab(results(vote("row-0", "ann", "ham"), vote("row-1", "bob", "ham")), findings)
     with pytest.raises(InvalidInput, match="no single class"):
         crowdlab(results(vote("row-0", "ann", '[[0,1,"PER"]]')), findings)
+
+
+def test_boxes_that_are_drawn_nearly_alike_are_one_label() -> None:
+    def drawn(x_min: float) -> str:
+        return write_boxes([Box("dog", x_min, 0, x_min + 20, 20)])
+
+    votes = [
+        vote("a", name, drawn(x_min), task="object_detection", human_label="[]")
+        for name, x_min in (("ann", 0.0), ("bob", 1.0), ("cat", 40.0), ("dan", 2.0))
+    ]
+    [decided] = majority(results(*votes)).to_pylist()
+    assert decided["new_label"] == drawn(1.0)  # of the three that agree, the one in the middle
+    assert majority(results(*votes[1:3])).num_rows == 0
