@@ -1,12 +1,14 @@
 # Two commands do everything from a fresh clone with Python 3.11+:
 #   make demo   set-up, then two rounds of the loop on real label errors; ENGINE=ray for Ray
 #   make test   set-up, then formatting, lint, types and every test of the product
+#               in PROCESSES processes, each test file in one
 # Beside them, make test-bench runs the tests of the benchmarks (bench/).
 PYTHON ?= python3
 BIN := .venv/bin
 ENGINE ?= auto
+PROCESSES ?= 2
 
-.PHONY: demo test test-bench check setup protos
+.PHONY: demo test test-bench check setup tools protos
 .DELETE_ON_ERROR:
 
 setup: .venv/ready
@@ -24,8 +26,12 @@ demo: setup
 check: setup
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
-test: check
-	$(BIN)/pytest
+# PgBouncer is the one thing that tests need and PyPI has not.
+tools:
+	command -v pgbouncer || (apt-get update && apt-get install -y --no-install-recommends pgbouncer)
+
+test: check tools
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile
 
 test-bench: setup
 	$(BIN)/pytest tests/benchmarks

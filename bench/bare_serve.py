@@ -43,7 +43,11 @@ class BareInServe:
 def main(port: int, http_port: int, batch: int) -> None:
     stopped = threading.Event()
     ray.init(
-        num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
+        address="local",
+        num_cpus=1,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
     )
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     serve.start(

@@ -123,6 +123,7 @@ def connect_ray(*, num_slots: int) -> Iterator[None]:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's noise on start and stop
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_WORKER_MS)
         ray.init(
+            address="local",  # not a cluster that somebody else has started on this machine
             num_cpus=num_slots,
             include_dashboard=False,
             log_to_driver=False,

@@ -18,11 +18,38 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
 
 from relabel_service.errors import InvalidInput, Unavailable, WrongState
+from relabel_service.queue import schema as db
+from relabel_service.queue.database_errors import database_errors
 from relabel_service.queue.group_commit import GroupCommit
 from relabel_service.queue.migrations import migrate
 
 POOL_SIZE = 32
-CONNECT_TIMEOUT_S = 5
+POOL_WAIT_S = 10.0
+RETRY_S = 2.0
+# A silent partition or failover is noticed within about 30 s: quiet lines are probed, and sent
+# data that nobody acknowledges ends the connection (libpq's parameters; seconds, milliseconds).
+REACH = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+# Of each transaction, set within it: PgBouncer in transaction pooling keeps no session's settings,
+# and refuses those of a connection (1.18).
+TIMEOUTS = {
+    "statement_timeout": "60s",
+    "lock_timeout": "30s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+SET_TIMEOUTS = ", ".join(
+    f"set_config('{name}', '{value}', true)" for name, value in TIMEOUTS.items()
+)
+
+IS_PROBE = db.idempotency_keys.c.labeler == ""
+PROBE = db.idempotency_keys.insert().values(
+    labeler="", request_id="", fingerprint="", cached_response=bytes(1 << 14), create_time=0.0
+)
 
 Clock = Callable[[], float]
 Moment = tuple[Connection, float]  # an open transaction, and its time in seconds since the epoch
@@ -47,6 +74,9 @@ class Store(Protocol):
         when the block ends, or leaves nothing when the block raises.
         """
 
+    def ping(self) -> None:
+        """Return where the database answers: and takes writes, if its disk was full."""
+
     def analyze(self) -> None:
         """Tell the query planner about the tables, as after a bulk load."""
 
@@ -54,17 +84,42 @@ class Store(Protocol):
         """Close the connections that no transaction uses."""
 
 
+class _Room:
+    """Whether the database's disk was full when it was last written."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+
+    def on_full(self) -> None:
+        self.is_full = True
+
+    def check(self, store: Store) -> None:
+        """Raises Unavailable while a write still finds no room."""
+        if self.is_full:
+            with store.write_transaction() as (connection, _):
+                connection.execute(PROBE)
+                connection.execute(db.idempotency_keys.delete().where(IS_PROBE))
+            self.is_full = False
+
+
 class SqliteStore:
     """One writer at a time, synchronous=FULL: a commit is on the disk before a call returns,
     so that OK survives SIGKILL and power loss (sqlite.org/pragma.html#pragma_synchronous)."""
 
     max_replicas = 1
+    is_server = False
 
     def __init__(self, url: str, clock: Clock | None = None) -> None:
         self._clock = clock or time.time
+        self._room = _Room()
         self._lock = _lock_file(url)
         self._engine = create_engine(
-            url, pool_size=POOL_SIZE, connect_args={"check_same_thread": False}
+            url,
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=POOL_WAIT_S,
+            hide_parameters=True,
+            connect_args={"check_same_thread": False},
         )
         event.listen(self._engine, "connect", _durable)
         event.listen(self._engine, "begin", _begin)
@@ -74,7 +129,7 @@ class SqliteStore:
 
     @contextmanager
     def read_transaction(self) -> Iterator[Moment]:
-        with _reaching("sqlite"), self._reader.begin() as connection:
+        with database_errors("sqlite"), self._reader.begin() as connection:
             yield connection, self._clock()
 
     @contextmanager
@@ -82,10 +137,15 @@ class SqliteStore:
         self, *, caller: str = "", campaign: str = "", alone: bool = False
     ) -> Iterator[Moment]:
         with (
-            _reaching("sqlite"),
+            database_errors("sqlite", self._room.on_full),
             self._writers.write_transaction() as connection,
         ):
             yield connection, self._clock()
+
+    def ping(self) -> None:
+        with self.read_transaction() as (connection, _):
+            connection.execute(text("SELECT 1"))
+        self._room.check(self)
 
     def analyze(self) -> None:
         with self.write_transaction() as (connection, _):
@@ -100,15 +160,26 @@ class PostgresStore:
     """Any number of writers. Queries lock rows; labelers and campaigns are locked by name here."""
 
     max_replicas = None
+    is_server = True
 
     def __init__(self, url: str, clock: Clock | None = None) -> None:
         self._clock = clock
+        self._room = _Room()
+        # Without prepared statements, which PgBouncer gives to whichever session comes next.
+        connect_args: dict[str, Any] = dict(REACH)
+        if make_url(url).get_driver_name() == "psycopg":
+            connect_args["prepare_threshold"] = None
         self._engine: Engine = create_engine(
             url,
             pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=POOL_WAIT_S,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+            hide_parameters=True,
+            connect_args=connect_args,
         )
+        # Health is asked on a connection of its own, however busy the others are.
+        self._pinger = create_engine(url, pool_size=1, max_overflow=0, connect_args=connect_args)
         self._reader = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -116,9 +187,11 @@ class PostgresStore:
 
     @contextmanager
     def read_transaction(self) -> Iterator[Moment]:
-        with _reaching("postgresql"), self._reader.begin() as connection:
-            now = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())"))
-            yield connection, self._time(now.scalar_one())
+        with database_errors("postgresql"), self._reader.begin() as connection:
+            begun = connection.execute(
+                text(f"SELECT extract(epoch FROM clock_timestamp()), {SET_TIMEOUTS}")
+            )
+            yield connection, self._time(begun.one()[0])
 
     @contextmanager
     def write_transaction(
@@ -128,19 +201,30 @@ class PostgresStore:
         # before they were granted. The database's clock, since hosts' clocks differ.
         campaign_lock = "pg_advisory_xact_lock" + ("" if alone else "_shared")
         locks = text(
-            f"SELECT pg_advisory_xact_lock(:caller), {campaign_lock}(:campaign), "
+            f"SELECT {SET_TIMEOUTS}, pg_advisory_xact_lock(:caller), {campaign_lock}(:campaign), "
             "extract(epoch FROM clock_timestamp())"
         )
         names = {"caller": _key("caller", caller), "campaign": _key("campaign", campaign)}
-        with _reaching("postgresql"), self._engine.begin() as connection:
-            yield connection, self._time(connection.execute(locks, names).one()[2])
+        with (
+            database_errors("postgresql", self._room.on_full),
+            self._engine.begin() as connection,
+        ):
+            yield connection, self._time(connection.execute(locks, names).one()[-1])
+
+    def ping(self) -> None:
+        with database_errors("postgresql"), self._pinger.begin() as connection:
+            connection.execute(text("SELECT set_config('statement_timeout', '5s', true)"))
+            connection.execute(text("SELECT 1 FROM campaigns LIMIT 1"))
+        self._room.check(self)
 
     def analyze(self) -> None:
         with self.write_transaction() as (connection, _):
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("ANALYZE queue, items"))
 
     def close(self) -> None:
         self._engine.dispose()
+        self._pinger.dispose()
 
     def _time(self, database_time: Any) -> float:
         return self._clock() if self._clock else float(database_time)
@@ -167,6 +251,21 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
             f"{shown(url)} needs a database driver that is not installed ({error}); "
             "use postgresql+psycopg://USER@HOST/DATABASE",
         ) from error
+
+
+def open_when_reachable(url: str, *, on_wait: Callable[[str], None]) -> Store:
+    """As open_store, but a database server that does not answer is waited for.
+
+    on_wait: called with the reason each time it has not answered.
+    """
+    while True:
+        try:
+            return open_store(url)
+        except Unavailable as error:
+            if not _store_type(url).is_server:
+                raise
+            on_wait(f"{error}; waiting for it")
+            time.sleep(RETRY_S)
 
 
 def check_replicas(url: str, num_replicas: int) -> None:
@@ -247,17 +346,6 @@ def _migrate(store: SqliteStore | PostgresStore) -> None:
     except BaseException:
         store.close()
         raise
-
-
-@contextmanager
-def _reaching(database: str) -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise Unavailable(
-            f"the queue's {database} database did not answer ({type(error.orig).__name__}); "
-            "send the request again, with the same request_id"
-        ) from error
 
 
 def _key(kind: str, name: str) -> int:

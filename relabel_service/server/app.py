@@ -37,7 +37,7 @@ from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
 
 from relabel_service.errors import InvalidInput, RelabelError, Unavailable
-from relabel_service.queue.store import absolute_url, open_store, shown
+from relabel_service.queue.store import absolute_url, open_when_reachable, shown
 from relabel_service.server.auth import (
     ONE_KEY_RULE,
     Authenticator,
@@ -49,6 +49,7 @@ from relabel_service.server.auth import (
     check_allowed,
     is_loopback,
 )
+from relabel_service.server.health import Health
 from relabel_service.server.item_stream import in_chunks
 from relabel_service.server.rate_limits import Limits, Rate
 from relabel_service.server.service import LeaseService
@@ -81,7 +82,13 @@ class RelabelService:
         self._limits = limits
         self._rate = Rate(limits)
         self._threads = ThreadPoolExecutor(NUM_THREADS)  # as many writers may share a commit
-        self._service = LeaseService(open_store(queue_url), limits=limits)
+        store = open_when_reachable(queue_url, on_wait=logger.warning)
+        self._service = LeaseService(store, limits=limits)
+        self._health = Health(self._service.check_health)
+
+    async def check_health(self) -> None:
+        """Ray Serve's: a replica that cannot reach its database is replaced by another."""
+        await self._health.check()
 
     async def _on_thread(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
         bound = functools.partial(call, *arguments, **named)
@@ -95,7 +102,7 @@ class RelabelService:
             grpc_context.set_code(StatusCode.NOT_FOUND)
             grpc_context.set_details(f"no such service; ask for {SERVICE.full_name}")
             return health_pb2.HealthCheckResponse()
-        return await self._health()
+        return await self._status()
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
@@ -105,17 +112,17 @@ class RelabelService:
         while True:
             health = health_pb2.HealthCheckResponse(status="SERVICE_UNKNOWN")
             if _is_known(request):
-                health = await self._health()
+                health = await self._status()
             if health != last:
                 yield health
             last = health
             await asyncio.sleep(WATCH_S)
 
-    async def _health(self) -> health_pb2.HealthCheckResponse:
+    async def _status(self) -> health_pb2.HealthCheckResponse:
         try:
-            await self._on_thread(self._service.check_health)
-        except Exception:
-            logger.exception("the queue database does not answer")
+            await self._health.check()
+        except Unavailable as error:
+            logger.warning("%s", error)
             return health_pb2.HealthCheckResponse(status="NOT_SERVING")
         return health_pb2.HealthCheckResponse(status="SERVING")
 
@@ -365,8 +372,11 @@ def serve_until_stopped(
     _check_callers_are_seen(settings)  # before Ray starts
     if until_input_ends:
         threading.Thread(target=_stop_when_input_ends, name="input", daemon=True).start()
+    if not settings.queue_url.startswith("sqlite"):  # a file belongs to the replica alone
+        open_when_reachable(settings.queue_url, on_wait=_say).close()
     stopped = threading.Event()
     ray.init(
+        address="local",  # not a cluster that somebody else has started on this machine
         num_cpus=settings.num_replicas,  # a replica's slot, not a share of the machine
         include_dashboard=False,
         log_to_driver=False,
@@ -380,6 +390,10 @@ def serve_until_stopped(
     stopped.wait()
     serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
+
+
+def _say(what: str) -> None:
+    print(f"relabel: {what}", file=sys.stderr, flush=True)
 
 
 def _stop_when_input_ends() -> None:
