@@ -16,7 +16,7 @@ def test_every_folder_of_tests_is_run_by_one_make_target() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     product = settings["tool"]["pytest"]["ini_options"]["testpaths"]
     targets = dict(re.findall(r"^([\w-]+):.*\n\t\$\(BIN\)/pytest ?(.*)$", makefile(), re.M))
-    assert targets["test"] == ""  # pytest takes its testpaths
+    assert "tests" not in targets["test"]  # pytest takes its testpaths
     assert sorted([*product, *targets["test-bench"].split()]) == sorted(folders_with_tests())
 
 
