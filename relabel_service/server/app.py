@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -36,7 +37,7 @@ from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
 
-from relabel_service.errors import InvalidInput, RelabelError, Unavailable
+from relabel_service.errors import Exhausted, InvalidInput, RelabelError, Unavailable
 from relabel_service.queue.store import absolute_url, open_when_reachable, shown
 from relabel_service.server.auth import (
     ONE_KEY_RULE,
@@ -49,12 +50,14 @@ from relabel_service.server.auth import (
     check_allowed,
     is_loopback,
 )
+from relabel_service.server.campaign_rpcs import Look
 from relabel_service.server.health import Health
 from relabel_service.server.item_stream import in_chunks
 from relabel_service.server.rate_limits import Limits, Rate
 from relabel_service.server.service import LeaseService
 from relabel_service.server.servicers import SERVICERS
 from relabel_service.server.settings import LOCAL_ONLY, OPEN, STARTED, ServeSettings, settings_from
+from relabel_service.server.streams import Feeds, Slots
 from relabel_service.server.validation import campaign_of, check_message
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -67,6 +70,10 @@ POLL_S = 0.25  # how often a waiting call looks for free items
 WATCH_S = 1.0
 WATCH_SHARE = 0.05  # of one thread's time: counting a million results takes long
 NUM_THREADS = 32
+MAX_STREAMS = 4000  # calls that last, of all callers; watches of health apart
+MAX_HEALTH_WATCHES = 500
+# Of Serve's own queue, which would hold up the calls that last and the short ones alike.
+MAX_ONGOING_REQUESTS = 2 * (MAX_STREAMS + MAX_HEALTH_WATCHES)
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
@@ -85,6 +92,9 @@ class RelabelService:
         store = open_when_reachable(queue_url, on_wait=logger.warning)
         self._service = LeaseService(store, limits=limits)
         self._health = Health(self._service.check_health)
+        self._streams = Slots(each=limits.max_streams, total=MAX_STREAMS)
+        self._health_watches = Slots(each=MAX_HEALTH_WATCHES, total=MAX_HEALTH_WATCHES)
+        self._looks: Feeds[Look] = Feeds(every_s=WATCH_S, share=WATCH_SHARE)
 
     async def check_health(self) -> None:
         """Ray Serve's: a replica that cannot reach its database is replaced by another."""
@@ -109,14 +119,19 @@ class RelabelService:
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """grpc.health.v1: the same, now and after each change."""
         last = None
-        while True:
-            health = health_pb2.HealthCheckResponse(status="SERVICE_UNKNOWN")
-            if _is_known(request):
-                health = await self._status()
-            if health != last:
-                yield health
-            last = health
-            await asyncio.sleep(WATCH_S)
+        try:
+            with self._health_watches.take("health"):
+                while True:
+                    health = health_pb2.HealthCheckResponse(status="SERVICE_UNKNOWN")
+                    if _is_known(request):
+                        health = await self._status()
+                    if health != last:
+                        yield health
+                    last = health
+                    await asyncio.sleep(WATCH_S)
+        except Exhausted as error:
+            _refuse("Watch", error, grpc_context)
+            yield health_pb2.HealthCheckResponse()  # what carries the status (Ray 2.60)
 
     async def _status(self) -> health_pb2.HealthCheckResponse:
         try:
@@ -134,11 +149,14 @@ class RelabelService:
             began = time.monotonic()
             caller, response = await self._on_thread(self._first_leases, request, grpc_context)
             ends = began + _wait_s(request)
-            while not response.leases and (left_s := ends - time.monotonic()) > 0:
-                await asyncio.sleep(min(left_s, POLL_S))
-                is_last = time.monotonic() >= ends
-                lease = self._service.LeaseItems
-                response = await self._on_thread(lease, request, caller, may_wait=not is_last)
+            if response.leases or time.monotonic() >= ends:
+                return response
+            with self._streams.take(caller.name):
+                while not response.leases and (left_s := ends - time.monotonic()) > 0:
+                    await asyncio.sleep(min(left_s, POLL_S))
+                    is_last = time.monotonic() >= ends
+                    lease = self._service.LeaseItems
+                    response = await self._on_thread(lease, request, caller, may_wait=not is_last)
             return response
         except Exception as error:
             _refuse("LeaseItems", error, grpc_context)
@@ -157,11 +175,12 @@ class RelabelService:
         try:
             caller = await self._on_thread(self._admitted, "StreamLeases", request, grpc_context)
             next_leases = self._service.next_leases
-            while (response := await self._on_thread(next_leases, request, caller)) is not None:
-                if response.leases:
-                    yield response
-                else:
-                    await asyncio.sleep(POLL_S)
+            with self._streams.take(caller.name):
+                while (response := await self._on_thread(next_leases, request, caller)) is not None:
+                    if response.leases:
+                        yield response
+                    else:
+                        await asyncio.sleep(POLL_S)
         except Exception as error:
             _refuse("StreamLeases", error, grpc_context)
             yield rpc.StreamLeasesResponse()  # what carries the status (Ray 2.60)
@@ -172,8 +191,9 @@ class RelabelService:
         try:
             caller = await self._on_thread(self._admitted, "ReadItem", request, grpc_context)
             encoded = await self._on_thread(self._service.read_item, request, caller)
-            for chunk in in_chunks(encoded):
-                yield rpc.ReadItemResponse(chunk=chunk)
+            with self._streams.take(caller.name):
+                for chunk in in_chunks(encoded):
+                    yield rpc.ReadItemResponse(chunk=chunk)
         except Exception as error:
             _refuse("ReadItem", error, grpc_context)
             yield rpc.ReadItemResponse()  # what carries the status (Ray 2.60)
@@ -184,15 +204,16 @@ class RelabelService:
         last = None
         try:
             caller = await self._on_thread(self._admitted, "WatchCampaign", request, grpc_context)
-            while last is None or last.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
-                began = time.monotonic()
-                response = await self._on_thread(self._service.watch, request, caller)
-                took_s = time.monotonic() - began
-                if response != last:
-                    yield response
-                last = response
-                if response.campaign.state != campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
-                    await asyncio.sleep(max(WATCH_S, took_s / WATCH_SHARE))
+            look = functools.partial(self._on_thread, self._service.look, request.name)
+            with self._streams.take(caller.name):
+                async with aclosing(self._looks.follow(request.name, look)) as looks:
+                    async for seen in looks:
+                        response = seen.shown_to(caller)
+                        if response != last:
+                            yield response
+                        last = response
+                        if response.campaign.state == campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
+                            return
         except Exception as error:
             _refuse("WatchCampaign", error, grpc_context)
             yield rpc.WatchCampaignResponse()  # what carries the status (Ray 2.60)
@@ -271,7 +292,7 @@ def application(settings: ServeSettings) -> Application:
     _check_callers_are_seen(settings)
     deployment = serve.deployment(
         num_replicas=settings.num_replicas,
-        max_ongoing_requests=1000,
+        max_ongoing_requests=MAX_ONGOING_REQUESTS,
         graceful_shutdown_timeout_s=10,
     )
     return deployment(RelabelService).bind(settings.queue_url, settings.auth, settings.limits)

@@ -4,6 +4,7 @@ Each validates its whole request, then reads or changes the queue. An import and
 publication are steps that may each be sent again, by anybody, after a crash.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -12,7 +13,8 @@ from relabel_service.queue import campaigns, progress
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.control_items import check_samples
 from relabel_service.queue.import_items import describe
-from relabel_service.queue.stats import report
+from relabel_service.queue.progress import Operation
+from relabel_service.queue.stats import Report, report
 from relabel_service.queue.store import Store
 from relabel_service.server.auth import ADMIN, Caller
 from relabel_service.server.idempotency import idempotent
@@ -95,11 +97,12 @@ class CampaignRpcs:
             next_page_token=Checks.token_after(page[size - 1].campaign) if has_more else "",
         )
 
-    def watch(self, request: rpc.WatchCampaignRequest, caller: Caller) -> rpc.WatchCampaignResponse:
-        """One step of WatchCampaign."""
-        campaign_id = _campaign_id("name", request.name)
-        campaign = self._imported(campaign_id, caller)
-        return rpc.WatchCampaignResponse(campaign=campaign, stats=self._stats(campaign_id, caller))
+    def look(self, name: str) -> "Look":
+        """What WatchCampaign shows of a campaign at this moment, to whom it may concern."""
+        campaign_id = _campaign_id("name", name)
+        campaign, operation = import_further(self._store, campaign_id, within_s=IMPORT_S)
+        with self._store.read_transaction() as (connection, now):
+            return Look(campaign, operation, report(connection, campaign_id, now=now))
 
     def GetCampaignStats(
         self, request: rpc.GetCampaignStatsRequest, caller: Caller
@@ -166,6 +169,23 @@ class CampaignRpcs:
         with self._store.write_transaction(campaign=campaign_id, alone=True) as (connection, _):
             moved = campaigns.move(connection, campaign_id, to=to, among=among, revision=revision)
         return campaign_message(moved, for_admin=True)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A campaign at one moment: one look serves all who watch it."""
+
+    campaign: Campaign
+    operation: Operation | None
+    counts: Report
+
+    def shown_to(self, caller: Caller) -> rpc.WatchCampaignResponse:
+        is_admin = ADMIN in caller.roles
+        message = campaign_message(self.campaign, for_admin=is_admin)
+        return rpc.WatchCampaignResponse(
+            campaign=with_operation(message, self.operation),
+            stats=stats_message(self.counts, for_admin=is_admin, caller=caller.name),
+        )
 
 
 def _campaign_id(field: str, name: str) -> str:

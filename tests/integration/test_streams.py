@@ -6,11 +6,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from relabel_service import Client, confirm
 from relabel_service.errors import InvalidInput, NotFound
-from relabel_service.v1 import campaigns_pb2
+from relabel_service.server.rate_limits import DEFAULT_LIMITS
+from relabel_service.v1 import campaigns_pb2, relabel_service_pb2_grpc
+from relabel_service.v1 import relabel_service_pb2 as rpc
+from relabel_service.wire.metadata import APPLICATION
 from tests.support.campaigns import write_findings
 from tests.support.servers import ServerProcess
 
@@ -81,6 +85,29 @@ def test_watching_tells_each_change_until_the_end(
     *_, last = seen
     assert last.campaign.state == campaigns_pb2.CAMPAIGN_STATE_FINALIZED
     assert last.stats.num_done == 1
+
+
+def test_streams_beyond_what_a_caller_may_have_are_refused_and_others_served(
+    server: ServerProcess, ann: Client, bob: Client, campaign: str
+) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        stub: Any = relabel_service_pb2_grpc.RelabelServiceStub(channel)  # type: ignore[no-untyped-call]
+        watch = stub.WatchCampaign
+        request = rpc.WatchCampaignRequest(name=campaign)
+        who = (("relabel-labeler", "mallory"), ("application", APPLICATION))
+        streams = [watch(request, metadata=who) for _ in range(DEFAULT_LIMITS.max_streams)]
+        for stream in streams:
+            assert next(stream).campaign.name == campaign
+        with pytest.raises(grpc.RpcError) as refused:
+            list(watch(request, metadata=who))
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        [lease] = ann.lease(campaign)
+        [first] = islice(bob.watch(campaign), 1)
+        assert first.campaign.name == campaign
+        ann.submit(campaign, [confirm(lease)])
+        for stream in streams:  # all see the change, which was looked for once
+            assert any(update.stats.num_done == 1 for update in stream)
+            stream.cancel()
 
 
 def test_pausing_stops_the_giving_and_resuming_goes_on(ann: Client, campaign: str) -> None:

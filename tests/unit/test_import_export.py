@@ -66,7 +66,7 @@ def test_what_stops_an_import_is_told_until_it_is_mended(
         assert stopped.failure.HasField("time")
     [listed] = slow.ListCampaigns(rpc.ListCampaignsRequest(), ADMIN).campaigns
     assert listed.failure == stopped.failure
-    watched = slow.watch(rpc.WatchCampaignRequest(name=CAMPAIGN), ADMIN).campaign
+    watched = slow.look(CAMPAIGN).shown_to(ADMIN).campaign
     assert watched.failure.reason == "NOT_FOUND"
     shutil.move(tmp_path / "moved", tmp_path / "findings")
     again = get(slow)

@@ -88,10 +88,9 @@ def test_a_closed_campaign_takes_nothing_for_good(start: Start) -> None:
 
 def test_watching_shows_the_campaign_with_its_counts(start: Start) -> None:
     service = start()
-    request = rpc.WatchCampaignRequest(name=CAMPAIGN)
-    before = service.watch(request, ADMIN)
+    before = service.look(CAMPAIGN).shown_to(ADMIN)
     Person(service, "ann").label_next("spam")
-    after = service.watch(request, ADMIN)
+    after = service.look(CAMPAIGN).shown_to(ADMIN)
     assert (before.stats.num_done, after.stats.num_done) == (0, 1)
     assert after.campaign.name == CAMPAIGN
 

@@ -1,0 +1,115 @@
+"""Calls that last: how many may be open, and one look at the queue for all that watch the same."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Generic, TypeVar
+
+from relabel_service.errors import Exhausted
+
+RETRY_AFTER_S = 5.0
+
+T = TypeVar("T")
+
+
+class Slots:
+    """Places for calls that last, of one event loop. Beyond them a call is refused, not queued:
+    those that wait would keep short calls waiting, too."""
+
+    def __init__(self, *, each: int, total: int) -> None:
+        """each: of one caller; total: of all."""
+        self._each, self._total = each, total
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def take(self, caller: str) -> Iterator[None]:
+        """Within it, one more call lasts. Raises Exhausted, saying when to ask again."""
+        if self._taken[caller] >= self._each:
+            raise Exhausted(
+                f"{caller!r} has {self._each} calls open that wait or stream; end one first",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        if self._taken.total() >= self._total:
+            raise Exhausted(
+                f"{self._total} calls that wait or stream are open; ask again later",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        self._taken[caller] += 1
+        try:
+            yield
+        finally:
+            self._taken[caller] -= 1
+            if not self._taken[caller]:
+                del self._taken[caller]
+
+
+class Feeds(Generic[T]):
+    """What changes, by key, looked at once for all who follow it."""
+
+    def __init__(self, *, every_s: float, share: float) -> None:
+        """every_s: between two looks; longer where a look takes more than `share` of the time."""
+        self._every_s, self._share = every_s, share
+        self._feeds: dict[str, _Feed[T]] = {}
+
+    async def follow(self, key: str, look: Callable[[], Awaitable[T]]) -> AsyncGenerator[T, None]:
+        """What is seen now, and after each change. Raises what a look raises, to all who follow."""
+        feed = self._feeds.get(key)
+        if feed is None or feed.is_over:
+            feed = self._feeds[key] = _Feed(look, every_s=self._every_s, share=self._share)
+        try:
+            async with aclosing(feed.follow()) as following:
+                async for seen in following:
+                    yield seen
+        finally:
+            if feed.is_over and self._feeds.get(key) is feed:
+                del self._feeds[key]
+
+
+class _Feed(Generic[T]):
+    def __init__(self, look: Callable[[], Awaitable[T]], *, every_s: float, share: float) -> None:
+        self._look, self._every_s, self._share = look, every_s, share
+        self._num_followers = 0
+        self._changed = asyncio.Event()  # replaced at each change
+        self._seen: list[T] = []  # the last one
+        self._error: Exception | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self._looking is not None and (self._looking.done() or not self._num_followers)
+
+    async def follow(self) -> AsyncGenerator[T, None]:
+        self._num_followers += 1
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._keep_looking())
+        try:
+            while True:
+                changed = self._changed
+                for seen in self._seen:
+                    yield seen
+                if changed is self._changed:
+                    if self._error is not None:
+                        raise self._error
+                    await changed.wait()
+        finally:
+            self._num_followers -= 1
+            if not self._num_followers:
+                self._looking.cancel()
+
+    async def _keep_looking(self) -> None:
+        while True:
+            began = time.monotonic()
+            try:
+                seen = await self._look()
+            except Exception as error:
+                self._error = error
+                self._changed.set()
+                return
+            took_s = time.monotonic() - began
+            if [seen] != self._seen:
+                self._seen = [seen]
+                self._changed.set()
+                self._changed = asyncio.Event()
+            await asyncio.sleep(max(self._every_s, took_s / self._share))
