@@ -296,6 +296,7 @@ def _lock_file(url: str) -> IO[bytes]:
     path = Path(make_url(url).database or "")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # items hold personal data; SQLite's other files take the same mode
         lock = path.with_name(path.name + ".lock").open("wb")
     except OSError as error:
         raise Unavailable(

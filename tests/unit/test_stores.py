@@ -191,7 +191,7 @@ def drop_everything(engine: Engine) -> None:
 
 def test_a_sqlite_queue_makes_its_folder_or_says_why_it_cannot(tmp_path: Path) -> None:
     open_store(f"sqlite:///{tmp_path}/a/new/folder/queue.db").close()
-    assert (tmp_path / "a/new/folder/queue.db").exists()
+    assert (tmp_path / "a/new/folder/queue.db").stat().st_mode & 0o777 == 0o600  # nobody else's
     (tmp_path / "file").touch()
     with pytest.raises(Unavailable, match=rf"folder '{tmp_path}/file' cannot be written \(File e"):
         open_store(f"sqlite:///{tmp_path}/file/queue.db")
