@@ -1,7 +1,7 @@
 # Two commands do everything from a fresh clone with Python 3.11+:
 #   make demo   set-up, then two rounds of the loop on real label errors; ENGINE=ray for Ray
 #   make test   set-up, then formatting, lint, types and every test of the product
-#               in PROCESSES processes, each test file in one
+#               in PROCESSES processes, each test file in one; the slowest, tests/integration, first
 # Beside them, make test-bench runs the tests of the benchmarks (bench/).
 PYTHON ?= python3
 BIN := .venv/bin
@@ -31,7 +31,7 @@ tools:
 	command -v pgbouncer || (apt-get update && apt-get install -y --no-install-recommends pgbouncer)
 
 test: check tools
-	$(BIN)/pytest -n $(PROCESSES) --dist loadfile
+	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-bench: setup
 	$(BIN)/pytest tests/benchmarks
