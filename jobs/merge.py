@@ -27,7 +27,7 @@ def main(
     campaign: Annotated[str, typer.Option(help="its id, with or without campaigns/ before it")],
     lineage: Annotated[str, typer.Option(help="Delta table of who changed what and why")],
     skip_changed: Annotated[
-        bool, typer.Option("--skip-changed", help="leave rows as they are that changed meanwhile")
+        bool, typer.Option("--skip-changed", help="leave rows alone whose decision cannot be written")
     ] = False,
     consensus: options.ConsensusMethod = Consensus.MAJORITY,
 ) -> None:

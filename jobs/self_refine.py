@@ -29,8 +29,8 @@ from cluster.mining.selection import Selection
 from cluster.tasks import model_task
 from cluster.training.config import TrainConfig
 from cluster.training.train import train
+from cluster.versions.plan import Action
 from cluster.versions.policy import Rule, apply
-from cluster.versions.write import Action
 from jobs.common import options
 from jobs.common.session import run, session
 from jobs.loop.gold import gold_labels

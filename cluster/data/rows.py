@@ -23,9 +23,9 @@ from cluster.data.folds import NO_KEYS, IdKeys, id_keys
 from cluster.engine.base import Batches, Engine
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables.delta import is_delta, open_table
+from relabel_service.tables.row_ids import check_id_type, row_ids
 from relabel_service.tasks import task_named
 from relabel_service.tasks.base import Task
-from relabel_service.tasks.columns import class_names
 
 ID_BYTES = 16
 MAX_ROW_TEXT = 2_000  # characters of a quarantined row kept for the person who mends it
@@ -76,7 +76,8 @@ def latest(source: Source) -> Source:
     """The source pinned to the version of this moment, its columns checked.
 
     Raises NotFound when there is no such table or column, InvalidInput when the
-    table uses a Delta feature that would be read wrongly or no content column is named.
+    table uses a Delta feature that would be read wrongly, no content column is named, or the id
+    column is of a type that names no rows.
     """
     if not source.content_columns:
         raise InvalidInput.of(
@@ -92,19 +93,22 @@ def latest(source: Source) -> Source:
                 "rewrite it without them (delta.enableDeletionVectors=false, then REORG PURGE)",
             )
         source = Source(**{**vars(source), "version": table.version()})
-        present = [field.name for field in table.schema().fields]
+        schema = pa.schema(table.schema().to_arrow())
     else:
         if source.version is not None:
             raise InvalidInput.of(
                 "version", f"{source.version} given, but {source.uri!r} is no Delta table"
             )
-        present = _parquet_columns(source.uri)
+        schema = _parquet_schema(source.uri)
+    present = schema.names
     missing = [name for name in source.columns if name not in present]
     if missing:
         raise NotFound(
             f"{source.uri!r} has no column {', '.join(map(repr, missing))}; "
             f"it has {', '.join(present)}: name the id, content and label columns"
         )
+    if source.id_column:
+        check_id_type(source.id_column, schema.field(source.id_column).type)
     return source
 
 
@@ -152,7 +156,11 @@ def check(batch: pa.Table, *, source: Source, classes: tuple[str, ...] = ()) -> 
 def check_each(batch: pa.Table, *, source: Source, classes: tuple[str, ...] = ()) -> pa.Table:
     """As check, row by row."""
     task = task_named(source.task)
-    found = [_check_row(row, source, task, classes) for row in batch.to_pylist()]
+    names = row_ids(batch[source.id_column]) if source.id_column else pa.nulls(len(batch))
+    found = [
+        _check_row(row, name, source, task, classes)
+        for row, name in zip(batch.to_pylist(), names.to_pylist(), strict=True)
+    ]
     return pa.Table.from_pylist(found, schema=ROWS)
 
 
@@ -170,7 +178,7 @@ def _check_columns(batch: pa.Table, source: Source, classes: tuple[str, ...]) ->
         return _nulls(len(batch))
     content, label = read
     columns = {
-        "id": _ids(batch[source.id_column]) if source.id_column else _content_ids(content),
+        "id": row_ids(batch[source.id_column]) if source.id_column else _content_ids(content),
         "content": content,
         "label": label,
         "weight": _weights(batch[source.weight_column])
@@ -195,15 +203,6 @@ def _nulls(num_rows: int) -> pa.Table:
     return pa.Table.from_arrays([pa.nulls(num_rows, field.type) for field in ROWS], schema=ROWS)
 
 
-def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The ids as _check_row writes them, null where there is none."""
-    found = class_names(column)
-    if found.null_count > column.null_count:
-        texts = [None if value is None else str(value) for value in column.to_pylist()]
-        found = pa.chunked_array([pa.array(texts, pa.string())])
-    return pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.string()), found)
-
-
 def _content_ids(contents: pa.ChunkedArray) -> pa.ChunkedArray:
     ids = [None if content is None else content_id(content) for content in contents.to_pylist()]
     return pa.chunked_array([pa.array(ids, pa.string())])
@@ -219,10 +218,8 @@ def _weights(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _check_row(
-    row: Mapping[str, Any], source: Source, task: Task, classes: tuple[str, ...]
+    row: Mapping[str, Any], name: str | None, source: Source, task: Task, classes: tuple[str, ...]
 ) -> dict[str, Any]:
-    given = row[source.id_column] if source.id_column else None
-    name = None if given is None else str(given)
     try:
         content = task.read_content({column: row[column] for column in source.content_columns})
         if source.id_column and not name:
@@ -282,10 +279,10 @@ def _with_faults(copies: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return copies
 
 
-def _parquet_columns(uri: str) -> list[str]:
+def _parquet_schema(uri: str) -> pa.Schema:
     try:
         filesystem, path = FileSystem.from_uri(uri) if "://" in uri else (None, uri)
-        return list(pads.dataset(path, filesystem=filesystem, format="parquet").schema.names)
+        return pads.dataset(path, filesystem=filesystem, format="parquet").schema
     except FileNotFoundError:
         raise NotFound(f"nothing at {uri!r}; give a parquet file, folder or Delta table") from None
     except pa.ArrowInvalid as error:

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.data.rows import Source
-from cluster.versions.write import WriteConfig, require_versions, write
+from cluster.versions.plan import WriteConfig
+from cluster.versions.write import require_versions, write
 from relabel_service.errors import NotFound
 from relabel_service.tables import delta
 from relabel_service.votes.majority import majority, results_on_rows

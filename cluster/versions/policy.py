@@ -18,9 +18,11 @@ import pyarrow.compute as pc
 from cluster.data.rows import Source, check, read
 from cluster.engine.base import Engine
 from cluster.io.folder import Folder
-from cluster.versions.write import Action, WriteConfig, WriteResult, write
+from cluster.versions.plan import Action, WriteConfig, was_shown
+from cluster.versions.write import WriteResult, write
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
+from relabel_service.tables.fingerprint import content_fingerprint
 from relabel_service.tasks import task_named
 
 WEIGHT = "weight"  # the weight column where the user names none
@@ -150,7 +152,11 @@ def changed_rows(
     weights = [row["weight"] for row in checked]
     kept = np.ones(batch.num_rows, np.bool_)
     for index, row in enumerate(checked):
-        of_row = by_id.get(row["id"], []) if row["fault"] is None else []
+        of_row = [
+            decision
+            for decision in (by_id.get(row["id"], []) if row["fault"] is None else [])
+            if was_shown(decision, row["content"], row["label"], task)
+        ]
         if not of_row:
             continue
         kept[index] = rule.action is not Action.DROP
@@ -160,7 +166,7 @@ def changed_rows(
             label = row["label"]
             for decision in of_row:
                 label = task.with_unit_label(label, decision["unit"], decision["new_label"])
-            labels[index] = task.write_label(label, row["content"])
+            labels[index] = task.write_label(label, row["content"], labels[index])
     kind = batch.schema.field(source.label_column).type
     names = [
         name for name in batch.column_names if name not in (source.label_column, weight_column)
@@ -188,4 +194,5 @@ def _decision(row: Mapping[str, Any], rule: Rule, now: datetime) -> dict[str, An
         "labelers": [],
         "decided_time": now,
         "rank": row["rank"],
+        "fingerprint": content_fingerprint(row["content"]),
     }

@@ -1,60 +1,24 @@
 """The next version of a Delta table: one commit, once, against the version that was read.
 
-A decision is about a label as it was when the row was mined. If the row has
-another label by now, or is gone, somebody else was at work: writing is refused
-(or, where asked, leaves those rows alone), never done over them. A writer that
-comes in between makes the commit fail, and everything is read anew.
+A writer that comes in between makes the commit fail, and everything is read anew: nothing is
+written over what somebody else has done.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as pads
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from cluster.data.rows import Source, check, latest
+from cluster.data.rows import Source, latest
+from cluster.versions.plan import NEW, Action, WriteConfig, plan
 from relabel_service.errors import Conflict, InvalidInput, NotFound
 from relabel_service.tables import delta, schemas
-from relabel_service.tasks import task_named
-from relabel_service.tasks.base import Task
 
-MAX_NAMED = 3  # conflicting rows that an error names
 MADE_KEY = "relabel.made_by"  # commit metadata: the app_id of the write that made the version
-
-
-class Action(StrEnum):
-    """What a decision does to its row."""
-
-    SET = "set"  # another label
-    DROP = "drop"  # the row is in no later version
-    WEIGHT = "weight"  # the row counts more or less in training
-
-
-@dataclass(frozen=True)
-class WriteConfig:
-    """What to write.
-
-    decisions: rows of votes.majority.DECISIONS, with `weight` where the action is WEIGHT.
-    app_id: names the write; a second one of the same name changes nothing.
-    policy: which rule decided, None where people did.
-    weight_column: where weights go; made when the table has none.
-    skip_changed: leave rows alone whose label changed meanwhile, or whose
-    content the new label is incompatible with, rather than refuse.
-    """
-
-    source: Source
-    decisions: Sequence[Mapping[str, Any]]
-    app_id: str
-    lineage_uri: str
-    action: Action = Action.SET
-    policy: str | None = None
-    weight_column: str = "weight"
-    skip_changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +43,7 @@ def write(config: WriteConfig) -> WriteResult:
     for _ in range(delta.MAX_ATTEMPTS):
         before, is_made = _version_before(config.source.uri, config.app_id)
         source = latest(replace(config.source, version=before))
-        decisions, updates = _plan(config, source)
+        decisions, updates = plan(config, source)
         try:
             version = before + 1 if is_made else _commit(config, source, updates)
         except CommitFailedError:
@@ -118,119 +82,50 @@ def _version_before(uri: str, app_id: str) -> tuple[int, bool]:
     )
 
 
-def _plan(config: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], pa.Table]:
-    """The decisions that hold for a pinned source, and what to write.
-
-    Raises Conflict, or InvalidInput when a new label is incompatible with its row's content.
-    """
-    task = task_named(source.task)
-    present = _present(source, {row["id"] for row in config.decisions})
-    labels = {name: row["label"] for name, row in present.items()}
-    kept: list[dict[str, Any]] = []
-    changed_meanwhile: list[Mapping[str, Any]] = []
-    incompatible: list[tuple[Mapping[str, Any], InvalidInput]] = []
-    for row in config.decisions:
-        # The row as it is now, not as earlier decisions here leave it: one unit's decision may
-        # take a token from another unit, about which people then decided before it was taken.
-        before = present.get(row["id"])
-        if before is None or task.unit_label(before["label"], row["unit"]) != row["previous_label"]:
-            changed_meanwhile.append(row)
-            continue
-        if config.action is Action.SET:
-            try:
-                label = task.with_unit_label(labels[row["id"]], row["unit"], row["new_label"])
-                task.write_label(label, before["content"])
-                if fault := task.incompatible_label(label, task.content_to_wire(before["content"])):
-                    raise InvalidInput.of("label", fault)
-            except InvalidInput as error:
-                incompatible.append((row, error))
-                continue
-            labels[row["id"]] = label
-        changed = config.action is not Action.SET or row["new_label"] != row["previous_label"]
-        kept.append({**row, "changed": changed})
-    if changed_meanwhile and not config.skip_changed:
-        raise Conflict(_changed_message(source, changed_meanwhile, present))
-    if incompatible and not config.skip_changed:
-        raise InvalidInput.of("label", _incompatible_message(incompatible))
-    touched = [row for row in kept if row["changed"]]
-    return kept, _updates(config, source, task, touched, present, labels)
-
-
-def _present(source: Source, ids: set[str]) -> dict[str, Mapping[str, Any]]:
-    """id -> the valid row's text forms and its own columns, for the rows that were decided."""
-    dataset = delta.open_table(source.uri, source.version).to_pyarrow_dataset()
-    wanted = None
-    if source.id_column:
-        wanted = (
-            pads.field(source.id_column).cast(pa.string()).isin(pa.array(sorted(ids), pa.string()))
-        )
-    rows: dict[str, Mapping[str, Any]] = {}
-    for batch in dataset.to_batches(columns=source.columns, filter=wanted):
-        own = pa.Table.from_batches([batch])
-        checked = check(own, source=source).to_pylist()
-        for row, columns in zip(checked, own.to_pylist(), strict=True):
-            if row["fault"] is None and row["id"] in ids:
-                rows[row["id"]] = {**row, "own": columns}
-    return rows
-
-
-def _updates(
-    config: WriteConfig,
-    source: Source,
-    task: Task,
-    touched: Sequence[Mapping[str, Any]],
-    present: Mapping[str, Mapping[str, Any]],
-    labels: Mapping[str, str],
-) -> pa.Table:
-    """One line a row: key columns and what becomes of it, in the table's own types."""
-    keys = [source.id_column] if source.id_column else list(source.content_columns)
-    schema = pa.schema(delta.open_table(source.uri, source.version).schema().to_arrow())
-    ids = list(dict.fromkeys(row["id"] for row in touched))
-    columns = {
-        name: _column([present[row_id]["own"][name] for row_id in ids], schema.field(name).type)
-        for name in keys
-    }
-    if config.action is Action.SET:
-        values = [task.write_label(labels[row_id], present[row_id]["content"]) for row_id in ids]
-        columns[source.label_column] = _column(values, schema.field(source.label_column).type)
-    if config.action is Action.WEIGHT:
-        weights: dict[str, float] = {}
-        for row in touched:
-            weights[row["id"]] = min(row["weight"], weights.get(row["id"], row["weight"]))
-        field = schema.get_field_index(config.weight_column)
-        kind = schema.field(field).type if field >= 0 else pa.float64()
-        columns[config.weight_column] = pa.array([weights[row_id] for row_id in ids]).cast(kind)
-    return pa.table(columns)
-
-
-def _column(values: Sequence[Any], column_type: pa.DataType) -> pa.Array:
-    """Values in a column's own type."""
-    if pa.types.is_nested(column_type):  # from empty lists alone no item type can be inferred
-        return pa.array(values, column_type)
-    return pa.array(values).cast(column_type)
-
-
 def _commit(config: WriteConfig, source: Source, updates: pa.Table) -> int:
     """Commit the updates against the pinned version: the new version's number."""
     assert source.version is not None
     if not updates.num_rows:
         return source.version
-    keys = [source.id_column] if source.id_column else list(source.content_columns)
+    keys = [name for name in updates.column_names if not name.startswith(NEW)]
+    new = {name.removeprefix(NEW): name for name in updates.column_names if name.startswith(NEW)}
     table = DeltaTable(source.uri, version=source.version)
+    present = {field.name for field in table.schema().fields}
+    missing = [name for name in new if name not in present]
+    if missing:  # a weight column: the merge takes it over under its own name
+        updates = updates.rename_columns(
+            [
+                name.removeprefix(NEW) if name.removeprefix(NEW) in missing else name
+                for name in updates.column_names
+            ]
+        )
+        new = {name: name if name in missing else column for name, column in new.items()}
     merger = table.merge(
         updates,
-        predicate=" AND ".join(f'old."{name}" IS NOT DISTINCT FROM new."{name}"' for name in keys),
+        # In brackets: IS NOT DISTINCT FROM takes all that follows for its right side (1.6.6).
+        predicate=" AND ".join(
+            f"({_of('old', name)} IS NOT DISTINCT FROM {_of('new', name)})" for name in keys
+        ),
         source_alias="new",
         target_alias="old",
-        merge_schema=True,  # the weight column may be new
+        merge_schema=bool(missing),
         commit_properties=delta.commit_once_properties(config.app_id, **{MADE_KEY: config.app_id}),
     )
     if config.action is Action.DROP:
         merger.when_matched_delete().execute()
     else:
-        written = [name for name in updates.column_names if name not in keys]
-        merger.when_matched_update({f'"{name}"': f'new."{name}"' for name in written}).execute()
+        changes = {_quoted(name): _of("new", column) for name, column in new.items()}
+        merger.when_matched_update(changes).execute()
     return table.version()
+
+
+def _of(alias: str, name: str) -> str:
+    return f"{alias}.{_quoted(name)}"
+
+
+def _quoted(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _write_lineage(
@@ -246,28 +141,3 @@ def _write_lineage(
         [{**row, **of_write} for row in decisions], schema=schemas.LINEAGE
     )
     delta.append_once(config.lineage_uri, lineage, app_id=config.app_id)
-
-
-def _changed_message(
-    source: Source, rows: Sequence[Mapping[str, Any]], present: Mapping[str, Mapping[str, Any]]
-) -> str:
-    examples = "; ".join(
-        f"{row['id']!r} was {row['previous_label']!r} and is "
-        + (repr(present[row["id"]]["label"]) if row["id"] in present else "gone")
-        for row in rows[:MAX_NAMED]
-    )
-    return (
-        f"{len(rows)} rows of {source.uri!r} changed since they were mined: {examples}; "
-        "mine the present version and ask again, or leave these rows alone (--skip-changed)"
-    )
-
-
-def _incompatible_message(incompatible: Sequence[tuple[Mapping[str, Any], InvalidInput]]) -> str:
-    examples = "; ".join(
-        f"{row['id']!r}: {error.violations[0].description}"
-        for row, error in incompatible[:MAX_NAMED]
-    )
-    return (
-        f"{len(incompatible)} new labels are incompatible with their rows: {examples}; "
-        "ask about these rows again, and leave them alone here (--skip-changed)"
-    )

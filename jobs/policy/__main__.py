@@ -17,8 +17,9 @@ import typer
 from cluster.data.rows import Source, check, latest
 from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection, parse_budget
+from cluster.versions.plan import Action
 from cluster.versions.policy import Rule
-from cluster.versions.write import Action, require_versions
+from cluster.versions.write import require_versions
 from jobs.common import options
 from jobs.common.session import run, session
 from jobs.policy.search import PolicySearchConfig, search

@@ -181,7 +181,7 @@ def num_results(connection: Connection, campaign: str) -> int:
 def results(connection: Connection, campaign: str) -> Iterator[Mapping[str, Any]]:
     """Every accepted result with its item's columns, worst item first, as a stream."""
     item, result = db.items.c, db.results.c
-    names = ("kind", "row_id", "unit", "human_label", "gold_label", "suspicion")
+    names = ("kind", "row_id", "unit", "human_label", "gold_label", "suspicion", "fingerprint")
     query = (
         select(db.results, *(item[name] for name in names))
         .join(db.items, (item.campaign == result.campaign) & (item.rank == result.rank))

@@ -21,6 +21,7 @@ from relabel_service.queue.ordering import Ordering
 from relabel_service.queue.ordering_cache import OrderingCache
 from relabel_service.queue.store import Store
 from relabel_service.tables import delta
+from relabel_service.tables.fingerprint import content_fingerprint
 
 _orderings = OrderingCache()  # of this process
 
@@ -131,6 +132,7 @@ def _item(
         "human_label": row["human_label"],
         "suggestion": suggestions[0][0] if suggestions else None,
         "gold_label": row.get(GOLD_LABEL) if kind == GOLD else None,
+        "fingerprint": content_fingerprint(row["content"]),
         "suspicion": row["suspicion"],
         "item_bytes": item_bytes,
         "hint_bytes": hint_bytes,

@@ -12,6 +12,7 @@ from typing import Any
 
 from relabel_service.queue.campaigns import Campaign, Settings
 from relabel_service.queue.lease import LargeItem, Lease
+from relabel_service.tables.fingerprint import content_fingerprint
 from relabel_service.tasks import task_named
 from relabel_service.v1 import items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -37,6 +38,7 @@ def serialize_item(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, b
         unit=row["unit"],
         content=task.content_to_wire(row["content"]),
         human_label=task.label_to_wire(row["human_label"]),
+        fingerprint=content_fingerprint(row["content"]),
     )
     hints = items_pb2.Item(
         suggestions=[

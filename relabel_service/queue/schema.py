@@ -58,6 +58,7 @@ items = Table(
     # As labelers get it: two halves of a serialized Item (item_bytes.py).
     Column("item_bytes", LargeBinary, nullable=False),
     Column("hint_bytes", LargeBinary, nullable=False),  # left out where a labeler labels blind
+    Column("fingerprint", Text),  # of the content; null for items of an earlier release
     PrimaryKeyConstraint("campaign", "rank"),
 )
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 
 from relabel_service.errors import Conflict, InvalidInput, NotFound
 
-# Delta keeps the highest version an application has committed; one write, one version.
+# A table keeps the last version that an application has committed, and takes the same one again
+# (deltalake 1.6.6), so it is asked first; one write, one version.
 FIRST_VERSION = 1
 MAX_ATTEMPTS = 10
 
@@ -55,13 +56,14 @@ def commit_once_properties(app_id: str, **metadata: str) -> CommitProperties:
 
 
 def prepare(field: str, uri: str, schema: pa.Schema) -> None:
-    """Make an empty Delta table, where there is none.
+    """Make an empty Delta table, where there is none. One of an earlier release may lack the
+    columns that came last.
 
     Raises InvalidInput naming the field where a table of other columns lies.
     """
     table = DeltaTable.create(uri, schema, mode="ignore")
     names = [column.name for column in table.schema().fields]
-    if names != schema.names:
+    if names != schema.names[: len(names)]:
         raise InvalidInput.of(
             field,
             f"{uri!r} is a table of {', '.join(names)}; name another address, for one of "
@@ -81,7 +83,7 @@ def append_once(
         data = rows() if callable(rows) else rows
         try:
             # Written against the very snapshot that was asked: a twin in between makes it stale.
-            table = DeltaTable.create(uri, data.schema, mode="ignore")
+            table = _with_columns(uri, data.schema)
             if table.transaction_version(app_id) == FIRST_VERSION:
                 return False
             write_deltalake(
@@ -91,6 +93,17 @@ def append_once(
             continue
         return True
     raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
+
+
+def _with_columns(uri: str, schema: pa.Schema) -> DeltaTable:
+    """The table, made where there is none, with the columns that this release writes beside those
+    of an earlier one."""
+    table = DeltaTable.create(uri, schema, mode="ignore")
+    present = {field.name for field in table.schema().fields}
+    missing = [field for field in Schema.from_arrow(schema).fields if field.name not in present]
+    if missing:
+        table.alter.add_columns(missing)
+    return table
 
 
 def add_file(name: str, *, size_bytes: int, num_rows: int) -> AddAction:
@@ -107,7 +120,7 @@ def commit_files_once(
     Raises Conflict as append_once does. The files stay where they are on failure.
     """
     for _ in range(MAX_ATTEMPTS):
-        table = DeltaTable.create(uri, schema, mode="ignore")
+        table = _with_columns(uri, schema)
         if table.transaction_version(app_id) == FIRST_VERSION:
             return False
         try:

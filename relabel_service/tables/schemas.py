@@ -56,6 +56,8 @@ RESULTS = pa.schema(
         pa.field("label", pa.string()),
         pa.field("comment", pa.string()),
         pa.field("submit_time", pa.timestamp("us", tz="UTC")),
+        # content_fingerprint of what people saw; null in tables of earlier releases
+        pa.field("fingerprint", pa.string()),
     ]
 )
 
@@ -80,5 +82,8 @@ LINEAGE = pa.schema(
         pa.field("run_id", pa.string()),
         pa.field("rank", pa.int64()),
         pa.field("dataset_version", pa.int64()),
+        # content_fingerprint of what people saw; null in tables of earlier releases
+        pa.field("fingerprint", pa.string()),
+        pa.field("num_rows", pa.int64()),  # that it was written to; null as above
     ]
 )

@@ -42,8 +42,11 @@ class Task(Protocol):
         A null says nothing but that the row must be read by itself. None: all must.
         """
 
-    def write_label(self, label: str, content: str) -> Any:
-        """The label as the data set's own column holds it; read_label's inverse."""
+    def write_label(self, label: str, content: str, before: Any = None) -> Any:
+        """The label as the data set's own column holds it; read_label's inverse.
+
+        before: what the column holds now, of which whatever the label says nothing of is kept.
+        """
 
     def classes_in(self, label: str) -> Sequence[str]:
         """Classes the label names; empty for tasks without classes."""

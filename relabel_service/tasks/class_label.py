@@ -1,6 +1,7 @@
 """Labels that are one class name: shared by text, image and audio classification."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -30,7 +31,7 @@ class ClassLabelled(AgreeWhereEqual):
     ) -> tuple[pa.ChunkedArray, pa.ChunkedArray] | None:
         return None  # pictures and sounds are opened one by one
 
-    def write_label(self, label: str, content: str) -> str:
+    def write_label(self, label: str, content: str, before: Any = None) -> str:
         return label
 
     def classes_in(self, label: str) -> Sequence[str]:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 
@@ -41,7 +42,7 @@ class ClickThroughRate(AgreeWhereEqual):
     ) -> None:
         return None
 
-    def write_label(self, label: str, content: str) -> int:
+    def write_label(self, label: str, content: str, before: Any = None) -> int:
         return int(label)
 
     def classes_in(self, label: str) -> Sequence[str]:

@@ -52,11 +52,23 @@ class ObjectDetection:
     ) -> None:
         return None
 
-    def write_label(self, label: str, content: str) -> list[dict[str, Any]]:
-        return [
-            {CLASS: box.class_name, **dict(zip(CORNERS, box.corners, strict=True))}
-            for box in read_boxes(label)
+    def write_label(
+        self, label: str, content: str, before: Sequence[Mapping[str, Any]] | None = None
+    ) -> list[dict[str, Any]]:
+        """Boxes that are there already keep their place, and their other fields; so does a box
+        that was moved or named anew, where it can be told which it was. New ones come last."""
+        boxes = read_boxes(label)
+        given = [dict(box) for box in before or ()]
+        old = [_rounded(_read_box(index, box)) for index, box in enumerate(given)]
+        of_old = _same_boxes(old, boxes)
+        others = dict.fromkeys(name for box in given for name in box)
+        kept = [
+            own if old[index] == boxes[place] else {**own, **_fields(boxes[place])}
+            for index, own in enumerate(given)
+            if (place := of_old.get(index)) is not None
         ]
+        new = [box for place, box in enumerate(boxes) if place not in of_old.values()]
+        return [*kept, *({**others, **_fields(box)} for box in new)]
 
     def classes_in(self, label: str) -> Sequence[str]:
         return sorted({box.class_name for box in read_boxes(label)})
@@ -128,6 +140,39 @@ class ObjectDetection:
             return 0.0
         shared = sum(overlap for _, _, overlap in match(left_boxes, right_boxes))
         return 1.0 - 2.0 * shared / (len(left_boxes) + len(right_boxes))
+
+
+def _fields(box: Box) -> dict[str, Any]:
+    return {CLASS: box.class_name, **dict(zip(CORNERS, box.corners, strict=True))}
+
+
+def _rounded(box: Box) -> Box:
+    [rounded] = read_boxes(write_boxes([box]))
+    return rounded
+
+
+def _same_boxes(old: Sequence[Box], new: Sequence[Box]) -> dict[int, int]:
+    """Which new box each old one became: the same one, else of its class, else in its place."""
+    found: dict[int, int] = {}
+    for index, box in enumerate(old):
+        same = (place for place, other in enumerate(new) if other == box)
+        if (
+            place := next((place for place in same if place not in found.values()), None)
+        ) is not None:
+            found[index] = place
+    for of_class in (True, False):
+        left = [index for index in range(len(old)) if index not in found]
+        free = [place for place in range(len(new)) if place not in found.values()]
+        names = (lambda box: box) if of_class else _unnamed
+        pairs = match([names(old[index]) for index in left], [names(new[place]) for place in free])
+        for i, j, overlap in pairs:
+            if of_class or overlap >= SAME_PLACE:
+                found[left[i]] = free[j]
+    return found
+
+
+def _unnamed(box: Box) -> Box:
+    return Box("", *box.corners)
 
 
 def _read_box(index: int, value: object) -> Box:

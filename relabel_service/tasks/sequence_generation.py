@@ -8,6 +8,7 @@ import mimetypes
 import unicodedata
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -48,7 +49,7 @@ class SequenceGeneration:
         no_text = pa.scalar(None, pa.string())
         return pc.if_else(may_be_sound, no_text, found), columns.texts(labels)
 
-    def write_label(self, label: str, content: str) -> str:
+    def write_label(self, label: str, content: str, before: Any = None) -> str:
         return label
 
     def classes_in(self, label: str) -> Sequence[str]:

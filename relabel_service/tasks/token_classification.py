@@ -5,6 +5,7 @@ A finding is about one row and one class: the spans of that class are its part o
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -52,7 +53,7 @@ class TokenClassification(AgreeWhereEqual):
     ) -> None:
         return None
 
-    def write_label(self, label: str, content: str) -> list[str]:
+    def write_label(self, label: str, content: str, before: Any = None) -> list[str]:
         return spans.to_bio(spans.from_text(label), len(json.loads(content)))
 
     def classes_in(self, label: str) -> Sequence[str]:

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Item(_message.Message):
-    __slots__ = ("name", "row_id", "unit", "content", "human_label", "suggestions", "suspicion", "rank", "reason", "num_bytes", "preferred_label")
+    __slots__ = ("name", "row_id", "unit", "content", "human_label", "suggestions", "suspicion", "rank", "reason", "num_bytes", "preferred_label", "fingerprint")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROW_ID_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class Item(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
     PREFERRED_LABEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     name: str
     row_id: str
     unit: str
@@ -31,7 +32,8 @@ class Item(_message.Message):
     reason: str
     num_bytes: int
     preferred_label: _labels_pb2.Label
-    def __init__(self, name: _Optional[str] = ..., row_id: _Optional[str] = ..., unit: _Optional[str] = ..., content: _Optional[_Union[Content, _Mapping]] = ..., human_label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ..., suggestions: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ..., suspicion: _Optional[float] = ..., rank: _Optional[int] = ..., reason: _Optional[str] = ..., num_bytes: _Optional[int] = ..., preferred_label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ...) -> None: ...
+    fingerprint: str
+    def __init__(self, name: _Optional[str] = ..., row_id: _Optional[str] = ..., unit: _Optional[str] = ..., content: _Optional[_Union[Content, _Mapping]] = ..., human_label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ..., suggestions: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ..., suspicion: _Optional[float] = ..., rank: _Optional[int] = ..., reason: _Optional[str] = ..., num_bytes: _Optional[int] = ..., preferred_label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class Suggestion(_message.Message):
     __slots__ = ("label", "probability")

@@ -29,6 +29,7 @@ DECISIONS = pa.schema(
         pa.field("findings_uri", pa.string()),
         pa.field("run_id", pa.string()),
         pa.field("rank", pa.int64()),
+        pa.field("fingerprint", pa.string()),
     ]
 )
 
@@ -83,6 +84,7 @@ def _decision(rows: Sequence[Mapping[str, Any]], label: str) -> dict[str, Any]:
     return {
         **{name: first[name] for name in ("id", "unit", "campaign", "findings_uri", "run_id")},
         "rank": first["rank"],
+        "fingerprint": first.get("fingerprint"),
         "previous_label": first["human_label"],
         "new_label": label,
         "votes": sorted(counts.items()),

@@ -16,8 +16,8 @@ from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection
 from cluster.training.config import TrainConfig
 from cluster.training.train import train
+from cluster.versions.plan import Action
 from cluster.versions.policy import Rule
-from cluster.versions.write import Action
 from jobs.policy.search import KEEP, PolicySearchConfig, search
 from jobs.self_refine import SelfRefineConfig, refine
 from relabel_service.tables import delta

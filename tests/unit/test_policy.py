@@ -10,8 +10,8 @@ from deltalake import DeltaTable, write_deltalake
 
 from cluster.data.rows import Source, latest, rows
 from cluster.engine.local import LocalEngine
+from cluster.versions.plan import Action
 from cluster.versions.policy import LABEL_RANK, Rule, apply, changed_rows, decide, preview
-from cluster.versions.write import Action
 from relabel_service.errors import Conflict, InvalidInput
 from relabel_service.tables import delta, schemas
 from relabel_service.tables.lineage import decided_keys
