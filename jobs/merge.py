@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @options.grouped
 def main(
     columns: options.ColumnOptions,
-    dataset: options.Dataset,
+    dataset: options.DeltaDataset,
     results: Annotated[str, typer.Option(help="results table that finalizing wrote")],
     campaign: Annotated[str, typer.Option(help="its id, with or without campaigns/ before it")],
     lineage: Annotated[str, typer.Option(help="Delta table of who changed what and why")],

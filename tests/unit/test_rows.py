@@ -40,7 +40,7 @@ def test_fit_rows_become_text_and_unfit_ones_carry_their_fault() -> None:
     }  # fmt: skip
     faults = [row["fault"] for row in checked[1:]]
     for fault, told in zip(
-        faults, ("text: is empty", "label: is NoneType", "id: is null", "'eggs'"), strict=True
+        faults, ("text: is empty", "label: is null", "id: is null", "'eggs'"), strict=True
     ):
         assert told in fault
     assert [row["id"] for row in checked[1:3]] == ["8", "9"]
