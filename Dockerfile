@@ -53,6 +53,8 @@ COPY --from=cluster-packages /usr/local /usr/local
 # Not in the wheel: Ray workers and drivers import these from here, whatever their folder.
 COPY cluster /app/cluster
 COPY jobs /app/jobs
+# For jobs.loop --demo, which looks for it beside jobs
+COPY tests/data/text_classification/vader_tweets /app/tests/data/text_classification/vader_tweets
 ENV PYTHONPATH=/app
 USER 1000:1000
 CMD ["python", "-m", "jobs.mine", "--help"]

@@ -22,12 +22,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @options.grouped
 def main(
     columns: options.ColumnOptions,
-    dataset: options.Dataset,
+    dataset: options.DeltaDataset,
     results: Annotated[str, typer.Option(help="results table that finalizing wrote")],
     campaign: Annotated[str, typer.Option(help="its id, with or without campaigns/ before it")],
     lineage: Annotated[str, typer.Option(help="Delta table of who changed what and why")],
     skip_changed: Annotated[
-        bool, typer.Option("--skip-changed", help="leave rows alone whose decision cannot be written")
+        bool,
+        typer.Option("--skip-changed", help="leave rows alone that cannot be written"),
     ] = False,
     consensus: options.ConsensusMethod = Consensus.MAJORITY,
 ) -> None:

@@ -18,11 +18,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cluster.data.rows import Source, latest
+from cluster.data.rows import Source
 from cluster.engine.base import Engine
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.io.folder import Folder
+from cluster.io.tables import column_names
 from cluster.mining.config import MineConfig
 from cluster.mining.mine import mine
 from cluster.mining.selection import Selection
@@ -186,7 +187,7 @@ def main(
         raise InvalidInput.of("action", f"{action.value!r} refines no label; use one of {names}")
     workers = engine.workers()
     source = columns.source(options.versioned(dataset, out))
-    label_columns = {"dev": columns.label_column, "gold": gold_column or columns.label_column}
+    gold_columns = {"dev": None, "gold": gold_column}
     config = SelfRefineConfig(
         source=replace(source, version=None),
         out=out,
@@ -195,7 +196,7 @@ def main(
         training=training.config(workers),
         inference=InferenceConfig(predictions, workers=workers),
         tests={
-            name: latest(replace(source, uri=uri, version=None, label_column=label_columns[name]))
+            name: options.with_labels(replace(source, uri=uri, version=None), gold_columns[name])
             for name, uri in (("dev", dev), ("gold", test))
             if uri is not None
         },
@@ -208,8 +209,7 @@ def main(
 
 
 def _present(source: Source, column: str | None) -> str | None:
-    schema = delta.open_table(source.uri, source.version).schema()
-    return column if column in {field.name for field in schema.fields} else None
+    return column if column in column_names(source.uri, source.version) else None
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def main(
             "settings": asdict(config),
         }
         if test is not None:
-            tested = options.like_trained(manifest, test, label_column=gold_column)
+            tested = options.like_trained(manifest, test, gold_column=gold_column)
             result |= evaluate(out, {"test": tested}, InferenceConfig(workers=workers), running)
     print(json.dumps(result, indent=2))
 

@@ -5,8 +5,9 @@ on the driver is 8 bytes a row, and 64 more where the task can tell near-duplica
 """
 
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,11 +21,14 @@ from cluster.engine.base import Engine
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 
+MAX_NAMED = 3  # kinds of faults that an error names
+VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d[\d.e+-]*|\bnan\b|\binf\b")
+
 _PART = pa.schema(
     [
         pa.field("num_rows", pa.int64()),
         pa.field("num_faults", pa.int64()),
-        pa.field("fault", pa.string()),
+        pa.field("faults", pa.string()),  # JSON [[fault, rows with it or with one like it]]
         pa.field("classes", pa.string()),  # JSON {class: rows}
         pa.field("keys", pa.large_binary()),  # uint64 [rows]
         pa.field("bands", pa.large_binary()),  # uint64 [rows with shingles, NUM_BANDS]
@@ -65,7 +69,8 @@ def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = Fal
     num_rows = sum(part["num_rows"] for part in parts)
     num_faults = sum(part["num_faults"] for part in parts)
     if num_faults == num_rows:
-        faults = "; ".join(sorted({part["fault"] for part in parts if part["fault"]})[:3])
+        kinds = _by_kind(pair for part in parts for pair in json.loads(part["faults"]))
+        faults = "; ".join(f"{count} rows: {fault}" for fault, count in kinds[:MAX_NAMED])
         raise InvalidInput.of(
             "dataset", f"{source.uri!r}: none of {num_rows} rows is fit for {source.task}: {faults}"
         )
@@ -101,13 +106,28 @@ def profile_batch(batch: pa.Table, *, task: str, near_duplicates: bool) -> pa.Ta
     part = {
         "num_rows": batch.num_rows,
         "num_faults": batch.num_rows - valid.num_rows,
-        "fault": next(iter(batch["fault"].drop_null().to_pylist()), None),
+        "faults": json.dumps(
+            _by_kind((fault, 1) for fault in batch["fault"].drop_null().to_pylist())
+        ),
         "classes": json.dumps(classes),
         "keys": keys.tobytes(),
         "bands": b"".join(row.tobytes() for row in bands),
         "band_keys": valid_keys[has_shingles].tobytes(),
     }
     return pa.Table.from_pylist([part], schema=_PART)
+
+
+def _by_kind(faults: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The first fault of each kind and the rows of the kind, the commonest first.
+
+    Faults are of one kind that differ in quoted values and numbers alone.
+    """
+    kinds: dict[str, tuple[str, int]] = {}
+    for fault, count in faults:
+        kind = VALUE.sub("", fault)
+        first, before = kinds.get(kind, (fault, 0))
+        kinds[kind] = first, before + count
+    return sorted(kinds.values(), key=lambda pair: -pair[1])
 
 
 def _bands(

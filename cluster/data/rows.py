@@ -9,18 +9,17 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
-from pyarrow.fs import FileSystem
 
 from cluster.data.folds import NO_KEYS, IdKeys, id_keys
 from cluster.engine.base import Batches, Engine
+from cluster.io.tables import column_names, column_type
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables.delta import is_delta, open_table
 from relabel_service.tables.row_ids import check_id_type, row_ids
@@ -67,22 +66,26 @@ class Source:
         given = [self.id_column, *self.content_columns, self.label_column, self.weight_column]
         return list(dict.fromkeys(name for name in given if name))
 
+    def option_of(self, column: str, label_option: str) -> str:
+        """The command-line option that names one of the columns."""
+        options = {self.weight_column: "--weight-column", self.label_column: label_option}
+        options |= dict.fromkeys(self.content_columns, "--content-column")
+        return (options | {self.id_column: "--id-column"})[column]
+
     @property
     def is_delta(self) -> bool:
         return is_delta(self.uri)
 
 
-def latest(source: Source) -> Source:
+def latest(source: Source, *, label_option: str = "--label-column") -> Source:
     """The source pinned to the version of this moment, its columns checked.
 
+    label_option: what names the label column, for the error.
     Raises NotFound when there is no such table or column, InvalidInput when the
-    table uses a Delta feature that would be read wrongly, no content column is named, or the id
-    column is of a type that names no rows.
+    table uses a Delta feature that would be read wrongly, the content columns are not the task's,
+    or the id column is of a type that names no rows.
     """
-    if not source.content_columns:
-        raise InvalidInput.of(
-            "content_columns", f"are not given, and {source.task} has no usual ones; name them"
-        )
+    _check_content_columns(source)
     if source.is_delta:
         table = open_table(source.uri, source.version)
         features = set(table.protocol().reader_features or ())
@@ -92,24 +95,37 @@ def latest(source: Source) -> Source:
                 f"{source.uri!r} uses deletion vectors, whose deleted rows would be read; "
                 "rewrite it without them (delta.enableDeletionVectors=false, then REORG PURGE)",
             )
-        source = Source(**{**vars(source), "version": table.version()})
-        schema = pa.schema(table.schema().to_arrow())
-    else:
-        if source.version is not None:
-            raise InvalidInput.of(
-                "version", f"{source.version} given, but {source.uri!r} is no Delta table"
-            )
-        schema = _parquet_schema(source.uri)
-    present = schema.names
-    missing = [name for name in source.columns if name not in present]
-    if missing:
+        source = replace(source, version=table.version())
+    elif source.version is not None:
+        raise InvalidInput.of(
+            "version", f"{source.version} given, but {source.uri!r} is no Delta table"
+        )
+    present = column_names(source.uri, source.version)
+    if missing := [name for name in source.columns if name not in present]:
         raise NotFound(
-            f"{source.uri!r} has no column {', '.join(map(repr, missing))}; "
-            f"it has {', '.join(present)}: name the id, content and label columns"
+            f"{source.uri!r} has no column {', '.join(map(repr, missing))}; it has "
+            f"{', '.join(present)}: name its own with "
+            + ", ".join(dict.fromkeys(source.option_of(name, label_option) for name in missing))
         )
     if source.id_column:
-        check_id_type(source.id_column, schema.field(source.id_column).type)
+        kind = column_type(source.uri, source.id_column, source.version)
+        check_id_type(source.id_column, kind)
     return source
+
+
+def _check_content_columns(source: Source) -> None:
+    """Raises InvalidInput when they are not as many as the task reads."""
+    given, usual = source.content_columns, task_named(source.task).content_columns
+    if not given:
+        raise InvalidInput.of(
+            "content_columns", f"are not given, and {source.task} has no usual ones; name them"
+        )
+    if usual and len(given) != len(usual):
+        raise InvalidInput.of(
+            "content_columns",
+            f"{', '.join(given)} are {len(given)}, and {source.task} reads {len(usual)}; "
+            "give --content-column once, or join the columns into one",
+        )
 
 
 def read(engine: Engine, source: Source, *, extra: Iterable[str] = ()) -> Batches:
@@ -277,13 +293,3 @@ def _with_faults(copies: list[dict[str, Any]]) -> list[dict[str, Any]]:
             )[:MAX_ROW_TEXT]
             row["content"] = row["label"] = row["weight"] = None
     return copies
-
-
-def _parquet_schema(uri: str) -> pa.Schema:
-    try:
-        filesystem, path = FileSystem.from_uri(uri) if "://" in uri else (None, uri)
-        return pads.dataset(path, filesystem=filesystem, format="parquet").schema
-    except FileNotFoundError:
-        raise NotFound(f"nothing at {uri!r}; give a parquet file, folder or Delta table") from None
-    except pa.ArrowInvalid as error:
-        raise InvalidInput.of("dataset", f"{uri!r} is neither parquet nor Delta: {error}") from None

@@ -18,20 +18,17 @@ from typing import Any, Self, TypeVar
 
 import joblib
 import pyarrow as pa
-import pyarrow.dataset as pads
 import torch
-from pyarrow.fs import FileSystem
 
 from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction, Fit
 from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
 from cluster.io.shards import SHARD_ROWS, write_shard
-from relabel_service.tables.delta import file_sizes, is_delta, open_table
+from cluster.io.tables import read_table
 
 T = TypeVar("T")
 
 LONG_FIT_S = 20.0  # beyond, what is left to fit is spread over processes
-READ_AHEAD = 2  # batches of a file, and files, that Arrow reads before they are asked for
 
 
 class LocalEngine:
@@ -220,40 +217,7 @@ def _grouped(batches: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
 
 
 def _read(uri: str, columns: list[str], version: int | None) -> Iterator[pa.Table]:
-    dataset = (
-        open_table(uri, version).to_pyarrow_dataset() if is_delta(uri) else parquet_dataset(uri)
-    )
-    scanner = dataset.scanner(
-        columns=columns,
-        batch_size=BATCH_ROWS,
-        batch_readahead=READ_AHEAD,
-        fragment_readahead=READ_AHEAD,
-    )
-    empty = scanner.projected_schema.empty_table()
-    tables = (pa.Table.from_batches([batch]) for batch in scanner.to_batches())
-    return rebatched(chain([empty], tables), BATCH_ROWS)
-
-
-def num_bytes(uri: str, version: int | None) -> int:
-    """Size of a table's files."""
-    if is_delta(uri):
-        return sum(file_sizes(open_table(uri, version)))
-    dataset = parquet_dataset(uri)
-    return sum(info.size for info in dataset.filesystem.get_file_info(dataset.files))
-
-
-def parquet_dataset(uri: str) -> pads.Dataset:
-    """A file or folder whose files may differ in their schemas, as Ray Data reads them too.
-
-    Arrow alone goes by the first file: a column that it lacks would be dropped in silence.
-    """
-    filesystem, path = FileSystem.from_uri(uri) if "://" in uri else (None, uri)
-    dataset = pads.dataset(path, filesystem=filesystem, format="parquet")
-    schemas = [fragment.physical_schema for fragment in dataset.get_fragments()]
-    if all(schema.equals(dataset.schema) for schema in schemas):
-        return dataset
-    unified = pa.unify_schemas(schemas, promote_options="permissive")
-    return pads.dataset(path, schema=unified, filesystem=filesystem, format="parquet")
+    return rebatched(read_table(uri, columns, version=version), BATCH_ROWS)
 
 
 def _in_threads(

@@ -13,9 +13,10 @@ import pyarrow as pa
 import ray
 
 from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction, Fit
-from cluster.engine.local import LocalBatches, LocalEngine, num_bytes, rebatched
+from cluster.engine.local import LocalBatches, LocalEngine, rebatched
 from cluster.engine.ray_errors import own_errors
 from cluster.engine.workers import Workers
+from cluster.io.tables import num_bytes
 
 if TYPE_CHECKING:
     from cluster.engine.ray_data import RayBatches

@@ -11,16 +11,17 @@ calls take. A job's main declares the group as a parameter:
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Annotated, Any, get_type_hints
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 import typer
 from deltalake import write_deltalake
 
 from cluster.data.rows import Source, latest
 from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
+from cluster.io.tables import read_table
 from cluster.mining.selection import Selection, parse_budget
 from cluster.training.config import TrainConfig
 from cluster.training.model_store import Manifest
@@ -31,6 +32,9 @@ from relabel_service.tasks import TASKS, task_named
 
 Dataset = Annotated[
     str, typer.Option(help="parquet or Delta: local path or object-store URL", show_default=False)
+]
+DeltaDataset = Annotated[
+    str, typer.Option(help="Delta table: local path or object-store URL", show_default=False)
 ]
 TaskName = Annotated[str, typer.Option("--task", help=f"one of {', '.join(TASKS)}")]
 Version = Annotated[
@@ -221,20 +225,29 @@ def _options_of(group: type) -> list[inspect.Parameter]:
 
 
 def like_trained(
-    manifest: Manifest, dataset: str, *, label_column: str | None = None, version: int | None = None
+    manifest: Manifest, dataset: str, *, gold_column: str | None = None, version: int | None = None
 ) -> Source:
-    """Another data set, or version, with the columns of the training's. Pinned."""
+    """Another data set, or version, with the columns of the training's. Pinned.
+
+    gold_column: of the true labels, where they are not in the training's label column.
+    """
     trained = manifest.source
-    return latest(
-        Source(
-            dataset,
-            trained.task,
-            trained.content_columns,
-            label_column or trained.label_column,
-            trained.id_column,
-            version,
-        )
+    source = Source(
+        dataset,
+        trained.task,
+        trained.content_columns,
+        gold_column or trained.label_column,
+        trained.id_column,
+        version,
     )
+    return with_labels(source, gold_column)
+
+
+def with_labels(source: Source, gold_column: str | None) -> Source:
+    """The source, pinned, its labels those of --gold-column where that is given."""
+    if gold_column is None:
+        return latest(source)
+    return latest(replace(source, label_column=gold_column), label_option="--gold-column")
 
 
 def versioned(dataset: str, out: str) -> str:
@@ -243,5 +256,10 @@ def versioned(dataset: str, out: str) -> str:
         return dataset
     copy = Folder(out).address("dataset")
     if not is_delta(copy):
-        write_deltalake(copy, pq.read_table(dataset))
+        batches = read_table(dataset)
+        empty = next(batches)
+        rows = pa.RecordBatchReader.from_batches(
+            empty.schema, (batch for table in batches for batch in table.to_batches())
+        )
+        write_deltalake(copy, rows)
     return copy

@@ -11,16 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-import pyarrow.dataset as pads
 import typer
 from rich.console import Console
 
 from cluster.data.rows import Source
 from cluster.engine.base import Engine
-from cluster.engine.local import LocalEngine, parquet_dataset
+from cluster.engine.local import LocalEngine
 from cluster.engine.workers import Workers
+from cluster.io.tables import count_rows
 from relabel_service.errors import InvalidInput, RelabelError
-from relabel_service.tables.delta import open_table
 
 # Of a table with more rows, Ray's workers save more time than their start takes.
 LARGE_TABLE_ROWS = 500_000
@@ -60,13 +59,6 @@ def choose_engine(wanted: EngineName, *, workers: Workers, num_rows: int) -> tup
     return EngineName.LOCAL, f"{num_rows:,} rows and one worker"
 
 
-def count_rows(source: Source) -> int:
-    if source.is_delta:
-        return int(open_table(source.uri, source.version).count())
-    dataset: pads.Dataset = parquet_dataset(source.uri)
-    return int(dataset.count_rows())
-
-
 @contextmanager
 def session(
     wanted: EngineName, *, workers: Workers, source: Source, serves: bool = False
@@ -76,7 +68,9 @@ def session(
     serves: whether Ray Serve will run too, which needs Ray whatever the engine.
     Raises InvalidInput when Ray is needed and not installed.
     """
-    name, reason = choose_engine(wanted, workers=workers, num_rows=count_rows(source))
+    name, reason = choose_engine(
+        wanted, workers=workers, num_rows=count_rows(source.uri, source.version)
+    )
     if (serves or name is EngineName.RAY) and importlib.util.find_spec("ray") is None:
         need = "the service runs on it" if serves else reason
         raise InvalidInput.of(

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pyarrow as pa
 
 from cluster.data.rows import Source, check
-from relabel_service.tables import delta
+from cluster.io.tables import read_table
 from relabel_service.tasks.base import Task
 
 
 def gold_labels(source: Source, column: str) -> dict[str, str]:
     """id -> label in the task's text form, read from `column` of a pinned source's valid rows."""
     source = replace(source, label_column=column)
-    table = delta.open_table(source.uri, source.version).to_pyarrow_table(columns=source.columns)
+    table = pa.concat_tables(read_table(source.uri, source.columns, version=source.version))
     checked: pa.Table = check(table, source=source)
     return {
         row["id"]: row["label"]

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cluster.data.rows import latest
 from cluster.inference.predict import InferenceConfig
 from cluster.io.folder import Folder
 from cluster.versions.merge import Consensus
@@ -128,7 +127,7 @@ def loop_config(
             "gold_column", "is not given; gold labelers need it (or --labelers people)"
         )
     source = columns.source(options.versioned(loop.dataset, loop.out))
-    truth = loop.gold_column or columns.label_column
+    options.with_labels(source, loop.gold_column)  # refuses a table without it
     return LoopConfig(
         source=source,
         out=loop.out,
@@ -138,7 +137,7 @@ def loop_config(
         inference=InferenceConfig(workers=engine.workers()),
         gold_column=loop.gold_column,
         tests={
-            name: latest(replace(source, uri=uri, version=None, label_column=truth))
+            name: options.with_labels(replace(source, uri=uri, version=None), loop.gold_column)
             for name, uri in (("dev", loop.dev), ("test", loop.test))
             if uri is not None
         },

@@ -11,11 +11,12 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
-import pyarrow.dataset as pads
+import pyarrow as pa
 import typer
 
-from cluster.data.rows import Source, check, latest
+from cluster.data.rows import Source, check
 from cluster.inference.predict import InferenceConfig
+from cluster.io.tables import count_rows, read_table
 from cluster.mining.selection import Selection, parse_budget
 from cluster.versions.plan import Action
 from cluster.versions.policy import Rule
@@ -23,7 +24,6 @@ from cluster.versions.write import require_versions
 from jobs.common import options
 from jobs.common.session import run, session
 from jobs.policy.search import PolicySearchConfig, search
-from relabel_service.tables import delta
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -43,7 +43,7 @@ def main(
     columns: PolicyColumnOptions,
     training: options.TrainingOptions,
     engine: options.EngineOptions,
-    dataset: options.Dataset,
+    dataset: options.DeltaDataset,
     out: Annotated[str, typer.Option(help="folder of the search: local path or URL")],
     dev: Annotated[str, typer.Option(help="table to choose the rule on")],
     weight_column: options.WeightColumn = None,
@@ -73,10 +73,10 @@ def main(
     workers = engine.workers()
     source = columns.source(dataset, weight_column=weight_column)
     require_versions(source)
-    tests = {"dev": _test(source, dev, label_column=columns.label_column)}
+    tests = {"dev": _test(source, dev)}
     if test is not None:
-        tests["test"] = _test(source, test, label_column=gold_column)
-    num_rows = delta.open_table(source.uri, source.version).count()
+        tests["test"] = _test(source, test, gold_column=gold_column)
+    num_rows = count_rows(source.uri, source.version)
     shares = [parse_budget(share) for share in budget or ([] if threshold else BUDGETS)]
     limits = [(Selection(budget=share).limit(num_rows), 0.0) for share in shares]
     limits += [(None, least) for least in threshold or []]
@@ -103,10 +103,10 @@ def main(
     print(json.dumps(asdict(result), indent=2))
 
 
-def _test(source: Source, uri: str, *, label_column: str) -> Source:
+def _test(source: Source, uri: str, *, gold_column: str | None = None) -> Source:
     """A table with the source's columns, but no weights and perhaps another label. Pinned."""
-    return latest(
-        replace(source, uri=uri, version=None, label_column=label_column, weight_column=None)
+    return options.with_labels(
+        replace(source, uri=uri, version=None, weight_column=None), gold_column
     )
 
 
@@ -115,11 +115,7 @@ def _segments(test: Source, columns: list[str]) -> dict[str, dict[str, str]]:
     if not columns:
         return {}
     names = list(dict.fromkeys([*test.columns, *columns]))
-    table = (
-        delta.open_table(test.uri, test.version).to_pyarrow_table(columns=names)
-        if test.is_delta
-        else pads.dataset(test.uri).to_table(columns=names)
-    )
+    table = pa.concat_tables(read_table(test.uri, names, version=test.version))
     ids = check(table, source=test)["id"].to_pylist()
     return {
         column: {

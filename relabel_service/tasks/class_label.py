@@ -1,12 +1,14 @@
 """Labels that are one class name: shared by text, image and audio classification."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.agreement import AgreeWhereEqual
+from relabel_service.tasks.columns import MAX_WHOLE
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
@@ -17,11 +19,7 @@ class ClassLabelled(AgreeWhereEqual):
     per_class = False
 
     def read_label(self, value: object, content: str) -> str:
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise InvalidInput.of(
-                "label", f"is {type(value).__name__}; give a class name or an integer class"
-            )
-        label = str(value)
+        label = _class_name(value)
         if fault := self.label_fault(label, ()):
             raise InvalidInput.of("label", fault)
         return label
@@ -72,3 +70,22 @@ class ClassLabelled(AgreeWhereEqual):
 
     def distance(self, left: str, right: str) -> float:
         return float(left != right)
+
+
+def _class_name(value: object) -> str:
+    """A label as its column holds it -> the class: whole numbers without their point."""
+    if value is None or value != value:
+        raise InvalidInput.of("label", "is null; give a class name")
+    if isinstance(value, bool):
+        return str(value).lower()  # as Arrow writes it, and reads it back
+    if isinstance(value, float | Decimal):
+        if abs(float(value)) < MAX_WHOLE and value == int(value):
+            return str(int(value))
+        raise InvalidInput.of(
+            "label", f"{value} is a measure, not a class; give a class name or a whole number"
+        )
+    if isinstance(value, str | int):
+        return str(value)
+    raise InvalidInput.of(
+        "label", f"is {type(value).__name__}; give a class name or an integer class"
+    )

@@ -110,7 +110,7 @@ def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:
     reasons = {row["id"]: row["reason"] for row in quarantine}
     assert len(quarantine) == trained.num_invalid
     assert "text: is empty" in reasons["empty"]
-    assert "label: is NoneType" in reasons["no-label"]
+    assert "label: is null" in reasons["no-label"]
     assert "used by 2 rows" in reasons["row-7"]
     assert any("id: is null" in reason for reason in reasons.values())
     assert all(row["row"] for row in quarantine)

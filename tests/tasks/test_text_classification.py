@@ -1,5 +1,6 @@
 """Text classification on its own: the seam's two sides, and whether wrong labels stand out."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -137,16 +138,26 @@ def test_an_unknown_model_is_refused_by_name(tmp_path: Path) -> None:
         ("", "x", "text: is empty"),
         (" \n", "x", "text: is empty"),
         (None, "x", "NoneType"),
-        ("a", None, "label: is NoneType"),
+        ("a", None, "label: is null"),
         ("a", " ", "label is empty"),
-        ("a", 1.5, "label: is float"),
-        ("a", True, "label: is bool"),
+        ("a", 1.5, "label: 1.5 is a measure"),
+        ("a", float("inf"), "label: inf is a measure"),
+        ("a", float("nan"), "label: is null"),
+        ("a", ["x"], "label: is list"),
     ],
 )
 def test_unfit_rows_are_told_why(text: object, label: object, told: str) -> None:
     task = task_named(TASK)
     with pytest.raises(InvalidInput, match=told):
         task.read_label(label, task.read_content({"text": text}))
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(1.0, "1"), (-0.0, "0"), (7, "7"), (True, "true"), (Decimal("2.00"), "2"), ("ham ", "ham ")],
+)
+def test_whole_numbers_and_booleans_are_classes(value: object, label: str) -> None:
+    assert task_named(TASK).read_label(value, "a") == label
 
 
 def test_a_label_goes_over_the_wire_and_back() -> None:

@@ -71,7 +71,13 @@ def test_near_duplicates_are_found_only_where_they_are_asked_for(tmp_path: Path)
     assert len(np.unique(grouped.near_duplicates[:, 1])) == 1
 
 
-def test_a_table_without_a_valid_row_is_refused_with_its_faults(tmp_path: Path) -> None:
-    source = written(tmp_path, ("1", " ", "x"), ("2", "a", None))
-    with pytest.raises(InvalidInput, match=r"none of 2 rows .*: text: is empty"):
+def test_a_table_without_a_valid_row_is_refused_with_its_commonest_faults(tmp_path: Path) -> None:
+    numbers = pa.table({"id": list("abcd"), "text": ["a"] * 4, "label": [None, 0.5, 1.25, 7.5]})
+    pq.write_table(numbers, tmp_path / "table.parquet")
+    source = Source(
+        str(tmp_path / "table.parquet"), "text_classification", ("text",), "label", "id"
+    )
+    with pytest.raises(
+        InvalidInput, match=r"none of 4 rows .*: 3 rows: label: 0.5 is .*; 1 rows: label: is null"
+    ):
         profile_table(LocalEngine(), source)

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
+from hypothesis import assume, settings
 from hypothesis import given as for_all
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from cluster.data.rows import Source, check, check_each, content_id, latest
@@ -40,7 +40,7 @@ def test_fit_rows_become_text_and_unfit_ones_carry_their_fault() -> None:
     }  # fmt: skip
     faults = [row["fault"] for row in checked[1:]]
     for fault, told in zip(
-        faults, ("text: is empty", "label: is NoneType", "id: is null", "'eggs'"), strict=True
+        faults, ("text: is empty", "label: is null", "id: is null", "'eggs'"), strict=True
     ):
         assert told in fault
     assert [row["id"] for row in checked[1:3]] == ["8", "9"]
@@ -97,6 +97,8 @@ def test_columns_at_once_give_what_row_by_row_gives(
     asked = Source(
         "", task, ("words",), label_column, id_column, weight_column=weight_column
     )  # fmt: skip
+    # latest() refuses ids of lists.
+    assume(id_column is None or not pa.types.is_list(given[id_column].type))
     found = check(given, source=asked, classes=classes)
     assert found.equals(check_each(given, source=asked, classes=classes))
 
