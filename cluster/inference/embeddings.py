@@ -3,13 +3,11 @@
 Which network suits follows from the kind of content, not from the task. R contents, D numbers.
 """
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from cluster.engine.devices import device, to_device
 from cluster.interfaces import Array
@@ -95,7 +93,7 @@ def _pictures(model: str) -> Network:
 
     @torch.inference_mode()
     def embed(contents: Sequence[str]) -> Array:
-        opened = [Image.open(io.BytesIO(fetch.load(one))).convert("RGB") for one in contents]
+        opened = [images.decode(fetch.load(one)) for one in contents]
         inputs = {"pixel_values": processor(images=opened, return_tensors="pt")["pixel_values"]}
         hidden = network(**to_device(inputs)).last_hidden_state.float().cpu()
         places = hidden.flatten(2).mean(2) if hidden.ndim == 4 else hidden.mean(1)

@@ -71,12 +71,15 @@ def load(uri: str) -> bytes:
         ) from None
 
 
-def to_wire(uri: str) -> items_pb2.MediaContent:
+def to_wire(
+    uri: str, pixel_frame: items_pb2.PixelFrame = items_pb2.PIXEL_FRAME_UNSPECIFIED
+) -> items_pb2.MediaContent:
+    """pixel_frame: of a picture, what its boxes are counted in."""
     if uri.startswith(DATA):
         data, media_type = _inside(uri)
-        return items_pb2.MediaContent(data=data, media_type=media_type)
+        return items_pb2.MediaContent(data=data, media_type=media_type, pixel_frame=pixel_frame)
     guessed, _ = mimetypes.guess_type(urlsplit(uri).path)
-    return items_pb2.MediaContent(uri=uri, media_type=guessed or "")
+    return items_pb2.MediaContent(uri=uri, media_type=guessed or "", pixel_frame=pixel_frame)
 
 
 def _inside(uri: str) -> tuple[bytes, str]:

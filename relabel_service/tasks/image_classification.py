@@ -17,4 +17,4 @@ class ImageClassification(ClassLabelled):
         return fetch.read_media(column, value, images.media_type)
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
-        return items_pb2.Content(image=fetch.to_wire(content))
+        return items_pb2.Content(image=fetch.to_wire(content, images.PIXEL_FRAME))

@@ -33,7 +33,7 @@ class ObjectDetection:
         return fetch.read_media(column, value, images.media_type)
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
-        return items_pb2.Content(image=fetch.to_wire(content))
+        return items_pb2.Content(image=fetch.to_wire(content, images.PIXEL_FRAME))
 
     def read_label(self, value: object, content: str) -> str:
         if not isinstance(value, list):
@@ -205,4 +205,7 @@ def _box_fault(box: Box, classes: Sequence[str]) -> str | None:
 def _outside(box: Box, size: tuple[int, int]) -> str | None:
     if box.x_max <= size[0] + SLACK and box.y_max <= size[1] + SLACK:
         return None
-    return f"box {box} leaves its image of {size[0]}x{size[1]} pixels; fix the box or the image"
+    return (
+        f"box {box} leaves its image of {size[0]}x{size[1]} pixels, EXIF orientation applied; fix "
+        "the box or the image"
+    )

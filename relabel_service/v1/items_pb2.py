@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from relabel_service.v1 import labels_pb2 as relabel__service_dot_v1_dot_labels__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erelabel_service/v1/items.proto\x12\x12relabel_service.v1\x1a\x1frelabel_service/v1/labels.proto\"\xd2\x02\n\x04Item\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06row_id\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12,\n\x07\x63ontent\x18\x04 \x01(\x0b\x32\x1b.relabel_service.v1.Content\x12.\n\x0bhuman_label\x18\x05 \x01(\x0b\x32\x19.relabel_service.v1.Label\x12\x33\n\x0bsuggestions\x18\x06 \x03(\x0b\x32\x1e.relabel_service.v1.Suggestion\x12\x11\n\tsuspicion\x18\x07 \x01(\x01\x12\x0c\n\x04rank\x18\x08 \x01(\x03\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x11\n\tnum_bytes\x18\n \x01(\x03\x12\x32\n\x0fpreferred_label\x18\x0b \x01(\x0b\x32\x19.relabel_service.v1.Label\x12\x13\n\x0b\x66ingerprint\x18\x0c \x01(\t\"K\n\nSuggestion\x12(\n\x05label\x18\x01 \x01(\x0b\x32\x19.relabel_service.v1.Label\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"\x95\x02\n\x07\x43ontent\x12/\n\x04text\x18\x01 \x01(\x0b\x32\x1f.relabel_service.v1.TextContentH\x00\x12\x31\n\x05image\x18\x02 \x01(\x0b\x32 .relabel_service.v1.MediaContentH\x00\x12\x31\n\x05\x61udio\x18\x03 \x01(\x0b\x32 .relabel_service.v1.MediaContentH\x00\x12\x33\n\x06tokens\x18\x04 \x01(\x0b\x32!.relabel_service.v1.TokensContentH\x00\x12\x33\n\x06\x66ields\x18\x05 \x01(\x0b\x32!.relabel_service.v1.FieldsContentH\x00\x42\t\n\x07payload\"\x1b\n\x0bTextContent\x12\x0c\n\x04text\x18\x01 \x01(\t\"M\n\x0cMediaContent\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x12\x12\n\nmedia_type\x18\x03 \x01(\tB\n\n\x08location\"\x1f\n\rTokensContent\x12\x0e\n\x06tokens\x18\x01 \x03(\t\"}\n\rFieldsContent\x12=\n\x06\x66ields\x18\x01 \x03(\x0b\x32-.relabel_service.v1.FieldsContent.FieldsEntry\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erelabel_service/v1/items.proto\x12\x12relabel_service.v1\x1a\x1frelabel_service/v1/labels.proto\"\xd2\x02\n\x04Item\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06row_id\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12,\n\x07\x63ontent\x18\x04 \x01(\x0b\x32\x1b.relabel_service.v1.Content\x12.\n\x0bhuman_label\x18\x05 \x01(\x0b\x32\x19.relabel_service.v1.Label\x12\x33\n\x0bsuggestions\x18\x06 \x03(\x0b\x32\x1e.relabel_service.v1.Suggestion\x12\x11\n\tsuspicion\x18\x07 \x01(\x01\x12\x0c\n\x04rank\x18\x08 \x01(\x03\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x11\n\tnum_bytes\x18\n \x01(\x03\x12\x32\n\x0fpreferred_label\x18\x0b \x01(\x0b\x32\x19.relabel_service.v1.Label\x12\x13\n\x0b\x66ingerprint\x18\x0c \x01(\t\"K\n\nSuggestion\x12(\n\x05label\x18\x01 \x01(\x0b\x32\x19.relabel_service.v1.Label\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"\x95\x02\n\x07\x43ontent\x12/\n\x04text\x18\x01 \x01(\x0b\x32\x1f.relabel_service.v1.TextContentH\x00\x12\x31\n\x05image\x18\x02 \x01(\x0b\x32 .relabel_service.v1.MediaContentH\x00\x12\x31\n\x05\x61udio\x18\x03 \x01(\x0b\x32 .relabel_service.v1.MediaContentH\x00\x12\x33\n\x06tokens\x18\x04 \x01(\x0b\x32!.relabel_service.v1.TokensContentH\x00\x12\x33\n\x06\x66ields\x18\x05 \x01(\x0b\x32!.relabel_service.v1.FieldsContentH\x00\x42\t\n\x07payload\"\x1b\n\x0bTextContent\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x82\x01\n\x0cMediaContent\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x33\n\x0bpixel_frame\x18\x04 \x01(\x0e\x32\x1e.relabel_service.v1.PixelFrameB\n\n\x08location\"\x1f\n\rTokensContent\x12\x0e\n\x06tokens\x18\x01 \x03(\t\"}\n\rFieldsContent\x12=\n\x06\x66ields\x18\x01 \x03(\x0b\x32-.relabel_service.v1.FieldsContent.FieldsEntry\x1a-\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*B\n\nPixelFrame\x12\x1b\n\x17PIXEL_FRAME_UNSPECIFIED\x10\x00\x12\x17\n\x13PIXEL_FRAME_UPRIGHT\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FIELDSCONTENT_FIELDSENTRY']._loaded_options = None
   _globals['_FIELDSCONTENT_FIELDSENTRY']._serialized_options = b'8\001'
+  _globals['_PIXELFRAME']._serialized_start=1107
+  _globals['_PIXELFRAME']._serialized_end=1173
   _globals['_ITEM']._serialized_start=88
   _globals['_ITEM']._serialized_end=426
   _globals['_SUGGESTION']._serialized_start=428
@@ -42,12 +44,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONTENT']._serialized_end=783
   _globals['_TEXTCONTENT']._serialized_start=785
   _globals['_TEXTCONTENT']._serialized_end=812
-  _globals['_MEDIACONTENT']._serialized_start=814
-  _globals['_MEDIACONTENT']._serialized_end=891
-  _globals['_TOKENSCONTENT']._serialized_start=893
-  _globals['_TOKENSCONTENT']._serialized_end=924
-  _globals['_FIELDSCONTENT']._serialized_start=926
-  _globals['_FIELDSCONTENT']._serialized_end=1051
-  _globals['_FIELDSCONTENT_FIELDSENTRY']._serialized_start=1006
-  _globals['_FIELDSCONTENT_FIELDSENTRY']._serialized_end=1051
+  _globals['_MEDIACONTENT']._serialized_start=815
+  _globals['_MEDIACONTENT']._serialized_end=945
+  _globals['_TOKENSCONTENT']._serialized_start=947
+  _globals['_TOKENSCONTENT']._serialized_end=978
+  _globals['_FIELDSCONTENT']._serialized_start=980
+  _globals['_FIELDSCONTENT']._serialized_end=1105
+  _globals['_FIELDSCONTENT_FIELDSENTRY']._serialized_start=1060
+  _globals['_FIELDSCONTENT_FIELDSENTRY']._serialized_end=1105
 # @@protoc_insertion_point(module_scope)

@@ -1,11 +1,19 @@
 from relabel_service.v1 import labels_pb2 as _labels_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class PixelFrame(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PIXEL_FRAME_UNSPECIFIED: _ClassVar[PixelFrame]
+    PIXEL_FRAME_UPRIGHT: _ClassVar[PixelFrame]
+PIXEL_FRAME_UNSPECIFIED: PixelFrame
+PIXEL_FRAME_UPRIGHT: PixelFrame
 
 class Item(_message.Message):
     __slots__ = ("name", "row_id", "unit", "content", "human_label", "suggestions", "suspicion", "rank", "reason", "num_bytes", "preferred_label", "fingerprint")
@@ -64,14 +72,16 @@ class TextContent(_message.Message):
     def __init__(self, text: _Optional[str] = ...) -> None: ...
 
 class MediaContent(_message.Message):
-    __slots__ = ("data", "uri", "media_type")
+    __slots__ = ("data", "uri", "media_type", "pixel_frame")
     DATA_FIELD_NUMBER: _ClassVar[int]
     URI_FIELD_NUMBER: _ClassVar[int]
     MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    PIXEL_FRAME_FIELD_NUMBER: _ClassVar[int]
     data: bytes
     uri: str
     media_type: str
-    def __init__(self, data: _Optional[bytes] = ..., uri: _Optional[str] = ..., media_type: _Optional[str] = ...) -> None: ...
+    pixel_frame: PixelFrame
+    def __init__(self, data: _Optional[bytes] = ..., uri: _Optional[str] = ..., media_type: _Optional[str] = ..., pixel_frame: _Optional[_Union[PixelFrame, str]] = ...) -> None: ...
 
 class TokensContent(_message.Message):
     __slots__ = ("tokens",)

@@ -1,5 +1,6 @@
 """Object detection: boxes in pixels, class by class, faulty ones named and near the top."""
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from deltalake import DeltaTable, write_deltalake
+from PIL import Image
 from transformers import (
     AutoModelForObjectDetection,
     BertConfig,
@@ -24,10 +26,13 @@ from cluster.data.rows import Source, latest
 from cluster.models.detection.detections import Detections, score, suppress
 from cluster.tasks import box_errors, model_task
 from cluster.versions.merge import MergeConfig, merge
+from relabel_service.cli.render import content_text
 from relabel_service.errors import InvalidInput
+from relabel_service.media import images
 from relabel_service.tables import delta
 from relabel_service.tasks import task_named
 from relabel_service.tasks.boxes import Box, read_boxes, write_boxes
+from relabel_service.v1 import items_pb2
 from tests.data import png, slices
 from tests.support import cross_fit as training
 from tests.unit.test_majority import results, vote
@@ -314,3 +319,24 @@ def test_a_model_that_detects_nothing_is_refused(model: str, tmp_path: Path) -> 
     asked = str(tmp_path / model)
     with pytest.raises(InvalidInput, match="is not a detector by hub id or local path"):
         model_task(NAME).prepare(tmp_path, model=asked, contents=[], labels=[])
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_boxes_are_in_pixels_of_the_upright_picture_and_the_item_says_so(orientation: int) -> None:
+    stored = Image.new("RGB", (60, 40))
+    exif = Image.Exif()
+    exif[images.ORIENTATION] = orientation
+    file = io.BytesIO()
+    stored.save(file, "JPEG", exif=exif)
+    content = TASK.read_content({"image": file.getvalue()})
+    assert TASK.content_to_wire(content).image.pixel_frame == items_pb2.PIXEL_FRAME_UPRIGHT
+    tall = {"label": "patch", "x0": 20, "y0": 0, "x1": 40, "y1": 60}
+    wide = {"label": "patch", "x0": 0, "y0": 20, "x1": 60, "y1": 40}
+    fits, leaves = (wide, tall) if orientation == 1 else (tall, wide)
+    label = TASK.read_label([fits], content)
+    assert TASK.incompatible_label(label, TASK.content_to_wire(content)) is None
+    with pytest.raises(InvalidInput, match=r"leaves its image of .* EXIF orientation applied"):
+        TASK.read_label([leaves], content)
+    shown = content_text(items_pb2.Item(content=TASK.content_to_wire(content)))
+    rows, columns = shown.plain.count("\n") * 2, shown.plain.index("\n")
+    assert (columns > rows) == (orientation == 1)

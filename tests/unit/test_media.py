@@ -2,14 +2,18 @@
 
 import base64
 import io
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw, ImageOps
 
 from relabel_service.errors import InvalidInput
 from relabel_service.media import audio, fetch, images
@@ -120,3 +124,196 @@ def test_a_sound_without_samples_is_refused() -> None:
     soundfile.write(file, np.empty(0), 8000, format="WAV")
     with pytest.raises(InvalidInput, match="no sample"):
         audio.media_type(file.getvalue())
+
+
+GREY = np.random.default_rng(1).integers(40, 215, (12, 16)).astype(np.uint8)
+
+
+def file_of(picture: Image.Image, format_: str = "PNG", **settings: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format_, **settings)
+    return file.getvalue()
+
+
+def ink(colour: int, opacity: npt.NDArray[np.uint8]) -> Image.Image:
+    drawn = np.full((*opacity.shape, 4), colour, np.uint8)
+    drawn[..., 3] = opacity
+    return Image.fromarray(drawn)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(file_of(Image.fromarray(GREY)), id="8"),
+        pytest.param(file_of(Image.fromarray(GREY.astype(np.uint16) * 257)), id="16-png"),
+        pytest.param(file_of(Image.fromarray(GREY.astype(np.uint16) * 257), "TIFF"), id="16-tiff"),
+        pytest.param(file_of(Image.fromarray(GREY.astype(np.int32) * 257), "TIFF"), id="32"),
+        pytest.param(file_of(Image.fromarray(GREY.astype(np.float32)), "TIFF"), id="float-255"),
+        pytest.param(file_of(Image.fromarray(GREY.astype(np.float32) / 255), "TIFF"), id="float-1"),
+        pytest.param(
+            file_of(Image.fromarray(GREY).convert("RGB").convert("CMYK"), "TIFF"), id="cmyk"
+        ),
+        pytest.param(file_of(Image.fromarray(GREY).convert("P")), id="palette"),
+        pytest.param(file_of(ink(0, 255 - GREY)), id="black-ink"),
+        pytest.param(file_of(ink(0, 255 - GREY).convert("LA")), id="ink-la"),
+        pytest.param(file_of(ink(255, GREY)), id="white-ink"),
+    ],
+)
+def test_one_picture_in_any_depth_or_ground_gives_the_same_pixels(data: bytes) -> None:
+    assert np.abs(np.asarray(images.decode(data).convert("L")).astype(int) - GREY).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        GREY.astype(np.uint16) * 16,  # 12 bits, as scanners have
+        GREY.astype(np.uint16) * 16 + 32_768,  # signed values as unsigned ones
+        GREY.astype(np.float32) * 1e-6,
+        GREY.astype(np.float32) * 10 - 1024,  # Hounsfield units
+        GREY.astype(np.int32) * 100_000,
+    ],
+    ids=["12 bits", "offset", "small", "negative", "large"],
+)
+def test_what_uses_little_of_its_range_is_not_flattened(deep: npt.NDArray[Any]) -> None:
+    seen = np.asarray(images.decode(file_of(Image.fromarray(deep), "TIFF")).convert("L"))
+    assert len(np.unique(seen)) > 100
+    assert np.corrcoef(seen.ravel(), GREY.ravel())[0, 1] > 0.999
+
+
+def test_a_transparent_colour_of_a_palette_or_of_rgb_is_ground() -> None:
+    indices = Image.fromarray((GREY < 120).astype(np.uint8), "P")
+    indices.putpalette([0, 0, 0, 10, 10, 10])  # 0 is transparent, 1 dark ink
+    seen = np.asarray(images.decode(file_of(indices, transparency=0)).convert("L"))
+    assert (seen == np.where(GREY < 120, 10, 255)).all()
+    plain = Image.fromarray(np.where(GREY[..., None] < 120, 10, 0).repeat(3, 2).astype(np.uint8))
+    seen = np.asarray(images.decode(file_of(plain, transparency=(0, 0, 0))).convert("L"))
+    assert (seen == np.where(GREY < 120, 10, 255)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_picture_with_pixels_that_are_not_finite_is_refused(value: float) -> None:
+    broken = GREY.astype(np.float32)
+    broken[3, 4] = value
+    with pytest.raises(InvalidInput, match="pixels that are not finite numbers"):
+        images.media_type(file_of(Image.fromarray(broken), "TIFF"))
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sizes_and_pixels_are_of_the_upright_picture(format_: str, orientation: int) -> None:
+    stored = Image.new("RGB", (60, 40))
+    ImageDraw.Draw(stored).rectangle((0, 0, 19, 9), fill=(255, 0, 0))
+    exif = Image.Exif()
+    exif[images.ORIENTATION] = orientation
+    data = file_of(stored, format_, exif=exif)
+    upright = images.decode(data)
+    assert upright.size == images.size(data) == ((40, 60) if orientation >= 5 else (60, 40))
+    expected = stored.copy()
+    expected.getexif()[images.ORIENTATION] = orientation
+    expected = ImageOps.exif_transpose(expected)
+    difference = np.abs(np.asarray(upright, int) - np.asarray(expected, int)).mean()
+    assert difference < 8  # of 255; JPEG's losses
+
+
+def header_of(width: int, height: int) -> bytes:
+    """A PNG that says its size and holds next to nothing."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((100_000, 100_000), "decompression bomb|100000x100000 pixels"),
+        ((9_500, 9_500), "decompression bomb|9500x9500 pixels"),
+        ((9_000, 8_800), "has 9000x8800 pixels, more than 80,000,000|would decode"),
+        ((6_000, 6_000), r"would decode \d+ bytes to 108,000,000, more than 500 times as many"),
+    ],
+)
+def test_a_decompression_bomb_is_refused_by_its_header(size: tuple[int, int], message: str) -> None:
+    data = header_of(*size)
+    for ask in (images.media_type, images.size, images.decode):
+        with pytest.raises(InvalidInput, match=message):
+            ask(data)
+
+
+def test_a_large_photograph_is_decoded() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (400, 500), np.uint8)
+    data = file_of(Image.fromarray(noise).resize((5_000, 4_600)), "JPEG", quality=30)
+    assert images.decode(data).size == (5_000, 4_600)
+
+
+def test_formats_that_run_other_programs_are_not_opened() -> None:
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+    with pytest.raises(InvalidInput, match="none of JPEG, "):
+        images.media_type(postscript)
+
+
+def sound_of(samples: npt.NDArray[Any], rate: int = 8_000, **settings: Any) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, **({"format": "WAV", "subtype": "FLOAT"} | settings))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, "has 1 samples that are not finite numbers, the first at 2,000;"),
+        (-np.inf, "has 1 samples that are not finite numbers, the first at 2,000;"),
+        (1e300, "has 1 samples that are not finite numbers, the first at 2,000;"),
+        (1e30, "has samples of up to 1e\\+30, where full scale is 1;"),
+    ],
+)
+def test_a_sound_with_samples_that_are_not_finite_is_refused(value: float, message: str) -> None:
+    samples = np.zeros((4_000, 2))
+    samples[2_000, 1] = value
+    for ask in (audio.media_type, audio.samples):
+        with pytest.raises(InvalidInput, match=message):
+            ask(sound_of(samples, subtype="DOUBLE"))
+
+
+def wav_header(**said: int) -> bytes:
+    """A WAV whose header says what it wants, before 100 bytes of samples."""
+    fields = {"channels": 1, "rate": 8_000, "bits": 16} | said
+    frame = fields["channels"] * fields["bits"] // 8
+    parts = (1, fields["channels"], fields["rate"], fields["rate"] * frame % 2**32, frame)
+    form = struct.pack("<HHIIHH", *parts, fields["bits"])
+    return b"RIFF" + struct.pack("<I", 136) + b"WAVEfmt " + struct.pack("<I", 16) + form + (
+        b"data" + struct.pack("<I", 100) + bytes(100)
+    )  # fmt: skip
+
+
+def flac_saying(frames: int) -> bytes:
+    """A FLAC of 1,000 samples whose header says another number."""
+    data = bytearray(sound_of(np.zeros(1_000), format="FLAC", subtype="PCM_16"))
+    streaminfo = int.from_bytes(data[18:26], "big")  # rate, channels, bits, 36 bits of length
+    data[18:26] = (streaminfo >> 36 << 36 | frames).to_bytes(8, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (wav_header(rate=1), "has 1 samples a second; use 100 to 1,000,000"),
+        (wav_header(rate=2**31 - 1), "samples a second; use 100 to 1,000,000"),
+        (wav_header(channels=500), "has 500 channels; use 1 to 64"),
+        (flac_saying(2**36 - 1), "says that it has 68,719,476,735 samples"),
+        (flac_saying(8_000 * 3_600 + 1), "use clips of up to 3,600 s"),
+        (flac_saying(8_000 * 3_000), "more than 1,000 times as many"),
+        (
+            sound_of(np.zeros(8_000 * 600), format="FLAC", subtype="PCM_16"),
+            "would decode .* more than 1,000 times as many",
+        ),
+    ],
+    ids=["rate-low", "rate-high", "channels", "endless", "long", "promised", "silence"],
+)
+def test_a_sound_that_cannot_be_is_refused_by_its_header(data: bytes, message: str) -> None:
+    for ask in (audio.media_type, audio.samples):
+        with pytest.raises(InvalidInput, match=message) as refused:
+            ask(data)
+        assert ";" in str(refused.value)

@@ -29,7 +29,7 @@ from cluster.models.detection.center_network import (
     maps,
 )
 from cluster.models.detection.detections import LEAST_SCORE, Detections, named, score, suppress
-from cluster.models.detection.pixels import decode, resized
+from cluster.models.detection.pixels import resized
 from relabel_service.media import fetch
 from relabel_service.media import images as media_images
 from relabel_service.tasks.boxes import read_boxes
@@ -111,7 +111,7 @@ class CenterLearner(nn.Module):
         return [self._encode(content) for content in contents]
 
     def _encode(self, content: str) -> Picture:
-        image = decode(fetch.load(content))
+        image = media_images.decode(fetch.load(content))
         pixels = resized(image, self._side)
         height, width = pixels.shape[:2]
         return Picture(pixels, (image.width / width, image.height / height))

@@ -1,17 +1,9 @@
-"""Pixels of images whose labels are boxes in them: as stored, whatever EXIF says of turning."""
-
-import io
+"""Images at the size that a built-in detector sees."""
 
 import numpy as np
 from PIL import Image
 
 from relabel_service.media.images import Pixels
-
-
-def decode(data: bytes) -> Image.Image:
-    """The picture in RGB, not turned by its EXIF: boxes are in stored pixels."""
-    with Image.open(io.BytesIO(data)) as image:
-        return image.convert("RGB")
 
 
 def resized(image: Image.Image, longest: int) -> Pixels:

@@ -20,7 +20,6 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetec
 
 from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.detection.detections import LEAST_SCORE, Detections, named, score, suppress
-from cluster.models.detection.pixels import decode
 from relabel_service.errors import InvalidInput
 from relabel_service.media import fetch
 from relabel_service.media import images as media_images
@@ -117,7 +116,7 @@ class PretrainedLearner(nn.Module):
         return encoded.size[0] * encoded.size[1]
 
     def collate(self, encoded: Sequence[File], targets: Sequence[Target] | None = None) -> Tensors:
-        images = [decode(file.data) for file in encoded]
+        images = [media_images.decode(file.data) for file in encoded]
         batch = dict(self._processor(images=images, return_tensors="pt"))
         if targets is None:
             batch["sizes"] = torch.tensor([(file.size[1], file.size[0]) for file in encoded])

@@ -1,18 +1,16 @@
 """Picture models of the transformers library (Swin, ViT, ResNet, ...), by hub id or local path."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.class_learner import ClassLearner
 from cluster.models.pretrained import Logits
 from relabel_service.errors import InvalidInput
-from relabel_service.media import fetch
+from relabel_service.media import fetch, images
 
 PILLOW = "pil"  # the processors' backend that needs no torchvision
 DEFAULTS = TrainingDefaults(
@@ -47,7 +45,7 @@ def load(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) 
     )
 
     def collate(encoded: Sequence[bytes]) -> Tensors:
-        pictures = [Image.open(io.BytesIO(data)).convert("RGB") for data in encoded]
+        pictures = [images.decode(data) for data in encoded]
         return {"pixel_values": processor(images=pictures, return_tensors="pt")["pixel_values"]}
 
     return ClassLearner(
