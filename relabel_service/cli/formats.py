@@ -1,6 +1,5 @@
 """`relabel import` and `relabel export`: labelled files to tables of this project, and back."""
 
-from collections import Counter
 from enum import StrEnum
 from typing import Annotated
 
@@ -42,6 +41,12 @@ def import_(
         bool,
         typer.Option("--link", help="keep addresses of pictures and sounds, not their bytes"),
     ] = False,
+    control: Annotated[
+        str,
+        typer.Option(
+            help="name of the control that gives the labels, in label_studio", show_default=False
+        ),
+    ] = "",
     boxes: Annotated[
         BoxFormat, typer.Option(help="a bbox in huggingface data: width and height, or corners")
     ] = BoxFormat.XYWH,
@@ -49,7 +54,7 @@ def import_(
     """Import labelled data as the table that the jobs read."""
     reader = format_named(format_name) if format_name else guess(path)
     files.require(path)
-    options = ImportOptions(media or None, not link, boxes.value, Counter())
+    options = ImportOptions(media or None, not link, boxes.value, control or None)
     num_rows = write_table(reader.read(path, options), table)
     print(f"{table}: {num_rows:,} rows of {reader.name}")
     for note, count in options.notes.items():

@@ -183,3 +183,159 @@ def test_a_box_is_given_back_to_the_one_it_was() -> None:
         (None, True, True),
     ]
     assert pair(were, []) == []
+
+
+YOLO = {
+    "data.yaml": "path: .\ntrain: images/train\nnc: 2\nnames:\n  0: cat\n  1: dog\n",
+    "labels/train/a.txt": "0 0.5 0.5 0.25 0.5 0.9\n1 0.1 0.1 0.5 0.1 0.5 0.5\n",
+    "labels/train/b.txt": "",
+}
+
+
+def write_yolo(root: Path) -> Path:
+    for name, text in YOLO.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "images/train").mkdir(parents=True)
+    for number, name in enumerate("abc"):  # c has no file of boxes
+        (root / f"images/train/{name}.png").write_bytes(png(colour=number))
+    return root
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("below", ["", "images/train"])
+def test_yolo_comes_back_as_it_was(tmp_path: Path, below: str) -> None:
+    root = write_yolo(tmp_path / "in")
+    assert guess(str(root / below)) is FORMATS["yolo"]
+    table = Imported(root / below, tmp_path)
+    first, second, third = table.rows
+    assert first["label"][0] == {"label": "cat", "x0": 24, "y0": 12, "x1": 40, "y1": 36}
+    assert [round(first["label"][1][side], 6) for side in ("x0", "y0", "x1", "y1")] == [
+        6.4,
+        4.8,
+        32,
+        24,
+    ]
+    assert second["label"] == third["label"] == []
+    table.shuffle()
+    assert contents(table.export("out")) == contents(root)
+
+
+def test_decided_boxes_of_yolo_change_their_lines_alone(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path / "in")
+    table = Imported(root, tmp_path)
+    table.decide(
+        DETECTION,
+        0,
+        write_boxes([Box("dog", 24, 12, 40, 36), Box("dog", 6.4, 4.8, 32, 24)]),
+    )
+    table.decide(DETECTION, 2, write_boxes([Box("cow", 0, 0, 32, 24)]))
+    out = contents(table.export("out"))
+    expected = contents(root) | {
+        "labels/train/a.txt": b"1 0.5 0.5 0.25 0.5 0.9\n1 0.1 0.1 0.5 0.1 0.5 0.5\n",
+        "labels/train/c.txt": b"2 0.250000 0.250000 0.500000 0.500000\n",
+    }
+    names = out.pop("data.yaml").decode()
+    assert expected.pop("data.yaml")
+    assert out == expected
+    assert "nc: 3" in names
+    assert "2: cow" in names
+
+
+def test_what_is_not_yolo_is_refused(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path / "in")
+    (root / "labels/train/a.txt").write_text("7 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(InvalidInput, match=r"a.txt' has the line '7 .* a class from 0 to 1"):
+        Imported(root, tmp_path)
+    (root / "labels/train/a.txt").write_text("1 0.5 0.5 0.1 0.1\n")
+    (root / "images/train/a.png").write_bytes(b"no picture")
+    with pytest.raises(InvalidInput, match="is not a readable picture"):
+        Imported(root, tmp_path)
+    (root / "images/val").mkdir()
+    (root / "images/val/d.png").write_bytes(png())
+    with pytest.raises(InvalidInput, match=r"holds the splits train, val; .*images/train"):
+        Imported(root, tmp_path)
+
+
+VOC = """<?xml version="1.0"?>
+<annotation>
+\t<!-- a remark -->
+\t<folder>VOC2012</folder>
+\t<filename>a.png</filename>
+\t<size><width>64</width><height>48</height><depth>1</depth></size>
+\t<object>
+\t\t<name>cat</name><pose>Left</pose><difficult>1</difficult>
+\t\t<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>
+\t\t<bndbox><xmin>5</xmin><ymin>6</ymin><xmax>20</xmax><ymax>30</ymax></bndbox>
+\t</object>
+\t<object>
+\t\t<name>dog</name>
+\t\t<bndbox><xmax>60.5</xmax><xmin>40</xmin><ymin>6</ymin><ymax>30</ymax></bndbox>
+\t</object>
+\t<object><name>spot</name><point><x>1</x><y>2</y></point></object>
+</annotation>
+"""
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    root = tmp_path / "in"
+    (root / "Annotations").mkdir(parents=True)
+    (root / "JPEGImages").mkdir()
+    (root / "Annotations/a.xml").write_text(VOC)
+    (root / "JPEGImages/a.png").write_bytes(png())
+    return root
+
+
+def test_voc_comes_back_as_it_was(voc: Path, tmp_path: Path) -> None:
+    assert guess(str(voc)) is FORMATS["voc"]
+    table = Imported(voc, tmp_path)
+    [row] = table.rows
+    assert row["label"] == [
+        {"label": "cat", "x0": 5, "y0": 6, "x1": 20, "y1": 30},
+        {"label": "dog", "x0": 40, "y0": 6, "x1": 60.5, "y1": 30},
+    ]
+    assert contents(table.export("out")) == contents(voc)
+
+
+def test_decided_boxes_of_voc_change_those_objects_alone(voc: Path, tmp_path: Path) -> None:
+    table = Imported(voc, tmp_path)
+    table.decide(
+        DETECTION, 0, write_boxes([Box("lion", 5, 6, 20, 30), Box("dog", 41, 6, 60.5, 30)])
+    )
+    written = contents(table.export("out"))["Annotations/a.xml"].decode()
+    expected = VOC.replace("cat", "lion").replace("<xmin>40<", "<xmin>41<")
+    assert written.split("?>\n")[1].strip() == expected.split("?>\n")[1].strip()
+    table.decide(DETECTION, 0, write_boxes([Box("bird", 30, 30, 35, 35)]))
+    added = contents(table.export("again"))["Annotations/a.xml"].decode()
+    assert added.count("<object>") == 2
+    assert "<name>bird</name>" in added
+    assert "<name>spot</name>" in added
+
+
+def test_what_is_not_voc_is_refused(voc: Path, tmp_path: Path) -> None:
+    (voc / "Annotations/a.xml").write_text(VOC.replace("<xmin>5<", "<xmin>x<"))
+    with pytest.raises(InvalidInput, match=r"has a bndbox of \['x', '6'"):
+        Imported(voc, tmp_path)
+    (voc / "Annotations/a.xml").write_text(VOC[:-20])
+    with pytest.raises(InvalidInput, match=r"a.xml' is not XML"):
+        Imported(voc, tmp_path, "--format", "voc")
+
+
+@pytest.mark.parametrize("format_name", ["coco", "yolo", "voc"])
+def test_boxes_go_from_one_format_to_another(coco: Path, tmp_path: Path, format_name: str) -> None:
+    (coco.parent / "empty.png").write_bytes(png())
+    table = Imported(coco, tmp_path)
+    out = table.export("out.json" if format_name == "coco" else "out", "--format", format_name)
+    again = Imported(out, tmp_path / "again", "--format", format_name)
+    boxes = {Path(row["file_name"]).name: row["label"] for row in again.rows}
+    for row in table.rows:
+        found = boxes[Path(row["file_name"]).name]
+        assert [box["label"] for box in found] == [box["label"] for box in row["label"]]
+        for left, right in zip(found, row["label"], strict=True):
+            assert left["x1"] == pytest.approx(right["x1"], abs=0.01)

@@ -11,13 +11,21 @@ from relabel_service.tables.formats.conll import Conll
 from relabel_service.tables.formats.csv import Csv
 from relabel_service.tables.formats.hugging_face import HuggingFace
 from relabel_service.tables.formats.json_lines import JsonLines
+from relabel_service.tables.formats.label_studio import LabelStudio
 from relabel_service.tables.formats.parquet import Parquet
+from relabel_service.tables.formats.pascal_voc import PascalVoc
+from relabel_service.tables.formats.spacy_docs import SpacyDocs
+from relabel_service.tables.formats.yolo import Yolo
 
 # Guessed in this order: the narrower of two that may take the same file comes first.
 FORMATS: dict[str, Format] = {
     "huggingface": HuggingFace(),
     "parquet": Parquet(),
     "coco": Coco(),
+    "label_studio": LabelStudio(),
+    "voc": PascalVoc(),
+    "yolo": Yolo(),
+    "spacy": SpacyDocs(),
     "jsonl": JsonLines(),
     "conll": Conll(),
     "csv": Csv(),

@@ -37,12 +37,14 @@ class ImportOptions:
     media: folder or address that the names of pictures and sounds are relative to; None: the
     format's usual one. embed: bytes go into the table; otherwise their addresses do. box_format:
     what the four numbers of a box are where the file does not say, xywh or xyxy.
+    control: which of a labeling tool's controls gives the labels, where there are several.
     notes: what the user should be told when all is read, with counts.
     """
 
     media: str | None = None
     embed: bool = True
     box_format: str = "xywh"
+    control: str | None = None
     notes: Counter[str] = field(default_factory=Counter)
 
 

@@ -29,7 +29,7 @@ from relabel_service.tables.formats.base import (
 )
 
 SUFFIX = ".parquet"
-SPLIT = re.compile(r"(?:^|/)(train|test|validation|valid|dev)(?=[-_./]|$)")
+SPLIT = re.compile(r"(?:^|/)(train|test|validation|valid|val|dev)(?=[-_./]|$)")
 SIMPLE = {
     pa.large_string(): pa.string(),
     pa.string_view(): pa.string(),
@@ -99,14 +99,19 @@ def require_files(path: str) -> list[str]:
     names = parquet_files(path)
     if not names:
         raise NotFound(f"there are no parquet files at {path!r}; check the path")
-    splits = {match[1] for name in names if (match := SPLIT.search(name[len(path) :]))}
+    refuse_splits(path, [name[len(path) :] for name in names], example="**/train-*.parquet")
+    return names
+
+
+def refuse_splits(path: str, names: Sequence[str], *, example: str) -> None:
+    """Raises InvalidInput where the files below a folder are of several splits."""
+    splits = {match[1] for name in names if (match := SPLIT.search(name))}
     if len(splits) > 1:
         raise InvalidInput.of(
             "path",
             f"{path!r} holds the splits {', '.join(sorted(splits))}; import one at a time, for "
-            f"example {files.join(path, '**/train-*.parquet')!r}",
+            f"example {files.join(path, example)!r}",
         )
-    return names
 
 
 def opened(name: str) -> pq.ParquetFile:
