@@ -9,6 +9,11 @@ With --secret the service takes tokens, which the other commands read from RELAB
     relabel serve --secret FILE
     export RELABEL_TOKEN=$(relabel token --secret FILE --as ann)
 
+Data comes in and goes back by import and export, without a service:
+
+    relabel import annotations.json data/train
+    relabel export data/train corrected.json
+
 lease and submit speak JSON lines (the protos' JSON form), for scripts:
 
     relabel lease demo --as ann --max-items 20 > leases.jsonl
@@ -26,6 +31,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from relabel_service.cli import formats
 from relabel_service.cli.label import label_in_terminal
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, RelabelError, Violation
@@ -325,6 +331,9 @@ def finalize(
     with _client(context, address) as client:
         done = client.finalize(campaign, results_uri=results)
     print(f"{done.name}: results in {done.results_uri}")
+
+
+formats.add_commands(app)
 
 
 def main() -> None:

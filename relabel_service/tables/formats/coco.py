@@ -1,0 +1,404 @@
+"""COCO detection: one JSON of images, annotations and categories.
+
+A row is an image with its boxes. What COCO says beyond that (ids, masks, crowds, licences, the
+order of annotations) is kept in `original`, and the file's other parts in the origin. Annotations
+stand in no order, so they wait in a temporary SQLite file: memory stays flat.
+"""
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from relabel_service.errors import InvalidInput
+from relabel_service.tables.formats import boxes, files, media
+from relabel_service.tables.formats.base import (
+    BOXES,
+    MEDIA,
+    ORIGINAL,
+    ImportOptions,
+    Origin,
+    Table,
+    details_of,
+    in_batches,
+    origin_of,
+    require,
+    with_origin,
+)
+from relabel_service.tables.formats.json_stream import JsonStream
+from relabel_service.tasks.boxes import Box
+
+STREAMED = ("images", "annotations")
+Json = dict[str, Any]
+
+
+class Coco:
+    name = "coco"
+    about = "COCO detection: one JSON file of images, annotations and categories"
+
+    def looks_like(self, path: str) -> bool:
+        if not path.lower().endswith((".json", ".json.gz")):
+            return False
+        head = files.head(path)
+        return head.lstrip()[:1] == b"{" and any(
+            f'"{key}"'.encode() in head for key in (*STREAMED, "categories")
+        )
+
+    def read(self, path: str, options: ImportOptions) -> pa.RecordBatchReader:
+        spill = _Spill()
+        try:
+            header, order = _load(path, spill)
+            names = _category_names(header.get("categories", []))
+            spill.check(path, names)
+            details = {"header": header, "order": order, "last_id": spill.last_id}
+        except BaseException:
+            spill.close()
+            raise
+        id_type = pa.int64() if spill.ids_are_whole else pa.string()
+        schema = with_origin(
+            [
+                pa.field("id", id_type),
+                pa.field("file_name", pa.string()),
+                pa.field("image", MEDIA),
+                pa.field("label", BOXES),
+                pa.field(ORIGINAL, pa.string()),
+            ],
+            Origin(self.name, details=details),
+        )
+        folder = options.media or files.parent(path)
+
+        def rows() -> Iterator[Json]:
+            with closing(spill):
+                for image, annotations in spill.images():
+                    yield _row(image, annotations, names, folder=folder, options=options)
+
+        return in_batches(rows(), schema, num_bytes=lambda row: media.num_bytes(row["image"]))
+
+    def write(self, table: Table, path: str) -> None:
+        require(table.schema, "coco", "label")
+        if "image" not in table.schema.names and "file_name" not in table.schema.names:
+            require(table.schema, "coco", "image")
+        details = details_of(table.schema, self.name)
+        is_own = bool(details)
+        writer = _Writer(details)
+        with _later() as annotations, files.created_text(path) as stream:
+            stream.write("{")
+            order = [key for key in details.get("order", STREAMED) if key != "annotations"]
+            for key in (key for key in order if key != "categories"):
+                stream.write(f"{_dumps(key)}: ")
+                if key == "images":
+                    _write_array(stream, writer.images(table, annotations, is_own=is_own))
+                else:
+                    stream.write(_dumps(writer.header[key]))
+                stream.write(", ")
+            stream.write('"annotations": ')
+            _write_array(stream, annotations.in_order())
+            # Last, as an answer may have named a class that the file did not have.
+            stream.write(f', "categories": {_dumps(writer.categories)}}}\n')
+
+
+def _row(
+    image: Json,
+    annotations: Sequence[tuple[int, Json]],
+    names: Mapping[Any, str],
+    *,
+    folder: str,
+    options: ImportOptions,
+) -> Json:
+    found = [_box(annotation, names) for _, annotation in annotations]
+    original = {"image": image, "annotations": annotations}
+    if "id" not in image or not isinstance(image.get("file_name"), str):
+        raise InvalidInput.of(
+            "path", f"image {_dumps(image)[:100]} has no id and file_name; COCO needs both"
+        )
+    return {
+        "id": image["id"],
+        "file_name": image["file_name"],
+        "image": media.value(folder, image["file_name"], options),
+        "label": boxes.to_row(box for box in found if box is not None),
+        ORIGINAL: _dumps(original),
+    }
+
+
+def _box(annotation: Json, names: Mapping[Any, str]) -> Box | None:
+    """The annotation's box in corners; None where it states none (a caption, a mask alone)."""
+    bbox = annotation.get("bbox")
+    if not bbox or "category_id" not in annotation:
+        return None
+    try:
+        x, y, width, height = map(float, bbox)
+    except (TypeError, ValueError):
+        raise InvalidInput.of(
+            "path",
+            f"annotation {annotation.get('id')!r} has bbox {bbox!r}; COCO's are [x, y, width, "
+            "height] in pixels",
+        ) from None
+    return Box(names[annotation["category_id"]], x, y, x + width, y + height)
+
+
+def _category_names(categories: Sequence[Json]) -> dict[Any, str]:
+    """Category id -> class name; those of one name are told apart by their ids."""
+    counts: dict[str, int] = {}
+    for category in categories:
+        counts[category["name"]] = counts.get(category["name"], 0) + 1
+    return {
+        category["id"]: category["name"]
+        if counts[category["name"]] == 1
+        else f"{category['name']} #{category['id']}"
+        for category in categories
+    }
+
+
+def _load(path: str, spill: "_Spill") -> tuple[Json, list[str]]:
+    """All of the file but images and annotations, which go to the spill; and its keys in order."""
+    header: Json = {}
+    order: list[str] = []
+    try:
+        with files.text(path) as stream:
+            reader = JsonStream(stream, path)
+            for key in reader.pairs():
+                order.append(key)
+                if key in STREAMED:
+                    spill.add(key, reader.array())
+                else:
+                    header[key] = reader.value()
+            reader.end()
+    except UnicodeDecodeError as error:
+        raise files.not_utf8(path, error) from None
+    if missing := [key for key in STREAMED if key not in order]:
+        raise InvalidInput.of(
+            "path", f"{path!r} has no {' and no '.join(missing)}; COCO has both, and categories"
+        )
+    return header, order
+
+
+class _Spill:
+    """Images and annotations of a file on disk, to be joined there."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._sql = _database(f"{self._folder.name}/coco.db")
+        for table in STREAMED:
+            self._sql.execute(
+                f"CREATE TABLE {table} (image TEXT, category TEXT, id TEXT, body TEXT)"
+            )
+        self.last_id = 0
+        self.ids_are_whole = True
+
+    def add(self, key: str, found: Iterator[Any]) -> None:
+        self._sql.execute("BEGIN")
+        self._sql.executemany(f"INSERT INTO {key} VALUES (?, ?, ?, ?)", self._lines(key, found))
+        self._sql.execute("COMMIT")
+
+    def check(self, path: str, names: Mapping[Any, str]) -> None:
+        """Raises InvalidInput where an annotation is of no image or of no category."""
+        self._sql.execute("CREATE INDEX by_image ON annotations (image)")
+        self._sql.execute("CREATE INDEX by_id ON images (image)")
+        for image, number in self._sql.execute(
+            "SELECT image, count(*) FROM images GROUP BY image HAVING count(*) > 1 LIMIT 1"
+        ):
+            raise InvalidInput.of("path", f"{path!r} has image {image} {number} times; once each")
+        for annotation, image in self._sql.execute(
+            "SELECT id, image FROM annotations WHERE image NOT IN"
+            " (SELECT image FROM images) LIMIT 1"
+        ):
+            raise InvalidInput.of(
+                "path",
+                f"annotation {annotation} of {path!r} is of image {image}, which the file does not "
+                "list; add the image, or drop the annotation",
+            )
+        known = {_dumps(key) for key in names}
+        for (category,) in self._sql.execute("SELECT DISTINCT category FROM annotations"):
+            if category is not None and category not in known:
+                raise InvalidInput.of(
+                    "path",
+                    f"{path!r} has annotations of category {category}, which its categories do "
+                    "not list; add it there",
+                )
+
+    def images(self) -> Iterator[tuple[Json, list[tuple[int, Json]]]]:
+        """Each image in the file's order, with its annotations and their places in the file."""
+        for image_id, body in self._sql.execute("SELECT image, body FROM images ORDER BY rowid"):
+            found = self._sql.execute(
+                "SELECT rowid, body FROM annotations WHERE image = ? ORDER BY rowid", (image_id,)
+            )
+            yield json.loads(body), [(place, json.loads(text)) for place, text in found]
+
+    def close(self) -> None:
+        self._sql.close()
+        self._folder.cleanup()
+
+    def _lines(self, key: str, found: Iterator[Any]) -> Iterator[tuple[Any, ...]]:
+        for one in found:
+            if not isinstance(one, dict):
+                raise InvalidInput.of(key, f"holds {one!r}; COCO has objects there")
+            own_id = one.get("id")
+            if key == "images":
+                self.ids_are_whole &= isinstance(own_id, int)
+                yield _dumps(own_id), None, None, _dumps(one)
+                continue
+            if isinstance(own_id, int):
+                self.last_id = max(self.last_id, own_id)
+            category = _dumps(one["category_id"]) if "category_id" in one else None
+            yield _dumps(one.get("image_id")), category, _dumps(own_id), _dumps(one)
+
+
+class _Later:
+    """Annotations by their place in the file, on disk until the images are written."""
+
+    def __init__(self, sql: sqlite3.Connection) -> None:
+        self._sql = sql
+        sql.execute("CREATE TABLE annotations (place INTEGER, body TEXT)")
+
+    def add(self, place: int | None, annotation: Json) -> None:
+        self._sql.execute("INSERT INTO annotations VALUES (?, ?)", (place, _dumps(annotation)))
+
+    def in_order(self) -> Iterator[str]:
+        for (body,) in self._sql.execute(
+            "SELECT body FROM annotations ORDER BY place IS NULL, place, rowid"
+        ):
+            yield body
+
+
+@contextmanager
+def _later() -> Iterator[_Later]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(_database(f"{folder}/later.db")) as sql,
+    ):
+        sql.execute("BEGIN")
+        yield _Later(sql)
+
+
+def _database(path: str) -> sqlite3.Connection:
+    """A database that need not outlive the process; deltalake reads from a thread of its own."""
+    sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    sql.execute("PRAGMA journal_mode=OFF")
+    sql.execute("PRAGMA synchronous=OFF")
+    return sql
+
+
+class _Writer:
+    """Rows back to images and annotations; categories grow by the classes that answers name."""
+
+    def __init__(self, details: Mapping[str, Any]) -> None:
+        self.header: Json = dict(details.get("header", {}))
+        self.categories: list[Json] = list(self.header.get("categories", []))
+        self.names = _category_names(self.categories)
+        self._ids = {name: key for key, name in self.names.items()}
+        self._last_id = int(details.get("last_id", 0))
+
+    def images(self, table: Table, annotations: _Later, *, is_own: bool) -> Iterator[str]:
+        origin = origin_of(table.schema)
+        original = origin.original if origin and is_own else ""
+        number = 0
+        for batch in table.batches():
+            for row in batch.to_pylist():
+                number += 1
+                kept = json.loads(row[original]) if row.get(original) else None
+                image = kept["image"] if kept else _new_image(row, number)
+                yield _dumps(image)
+                self._annotations(
+                    row, image["id"], kept["annotations"] if kept else [], annotations
+                )
+
+    def _annotations(
+        self, row: Json, image_id: Any, were: Sequence[tuple[int, Json]], annotations: _Later
+    ) -> None:
+        with_box = []
+        for place, annotation in were:
+            box = _box(annotation, self.names)
+            if box is None:
+                annotations.add(place, annotation)
+            else:
+                with_box.append((place, annotation, box))
+        present = boxes.from_row(row["label"])
+        for paired in boxes.pair([box for _, _, box in with_box], present):
+            if paired.was is None:
+                annotations.add(None, self._new(paired.box, image_id))
+            else:
+                place, annotation, was = with_box[paired.was]
+                annotations.add(place, self._changed(annotation, was, paired))
+
+    def _changed(self, annotation: Json, was: Box, paired: boxes.Paired) -> Json:
+        """The annotation with another class or place; a mask that somebody drew stays."""
+        annotation = dict(annotation)
+        if paired.renamed:
+            annotation["category_id"] = self._category(paired.box.class_name)
+        if paired.moved:
+            if annotation.get("segmentation") in _outlines(was):
+                annotation["segmentation"] = _outlines(paired.box)[0]
+            if annotation.get("area") == annotation["bbox"][2] * annotation["bbox"][3]:
+                annotation["area"] = _area(paired.box)
+            annotation["bbox"] = _bbox(paired.box)
+        return annotation
+
+    def _new(self, box: Box, image_id: Any) -> Json:
+        self._last_id += 1
+        return {
+            "id": self._last_id,
+            "image_id": image_id,
+            "category_id": self._category(box.class_name),
+            "bbox": _bbox(box),
+            "area": _area(box),
+            "iscrowd": 0,
+            "segmentation": [],
+        }
+
+    def _category(self, name: str) -> Any:
+        if name not in self._ids:
+            whole = [key for key in self.names if isinstance(key, int)]
+            self._ids[name] = max(whole, default=0) + 1
+            self.names[self._ids[name]] = name
+            self.categories.append({"id": self._ids[name], "name": name, "supercategory": ""})
+        return self._ids[name]
+
+
+def _new_image(row: Json, number: int) -> Json:
+    """COCO's image of a row that came from elsewhere."""
+    own_id = row.get("id")
+    picture = row.get("image")
+    size = media.size(picture)
+    return {
+        "id": own_id if isinstance(own_id, int) else number,
+        "file_name": row.get("file_name") or media.file_name(picture, number),
+        **({"width": size[0], "height": size[1]} if size else {}),
+    }
+
+
+def _bbox(box: Box) -> list[float]:
+    return [
+        _number(value)
+        for value in (box.x_min, box.y_min, box.x_max - box.x_min, box.y_max - box.y_min)
+    ]
+
+
+def _area(box: Box) -> float:
+    return _number(box.area)
+
+
+def _number(value: float) -> float:
+    """Hundredths of a pixel; whole numbers without a fraction, as COCO's tools write them."""
+    rounded = round(value, 2)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _outlines(box: Box) -> list[list[list[float]]]:
+    """A box as the polygons that tools write where nobody drew a mask."""
+    x0, y0, x1, y1 = map(_number, box.corners)
+    return [[[x0, y0, x1, y0, x1, y1, x0, y1]], [[x0, y0, x0, y1, x1, y1, x1, y0]]]
+
+
+def _write_array(stream: Any, texts: Iterator[str]) -> None:
+    stream.write("[")
+    for number, one in enumerate(texts):
+        stream.write((",\n" if number else "\n") + one)
+    stream.write("]")
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

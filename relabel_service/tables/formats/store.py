@@ -1,0 +1,141 @@
+"""Imported tables: written as parquet or Delta, and read back in the order of their numbers.
+
+Memory stays flat: rows stream, and a table that a merge has shuffled is put in order through
+files on disk.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+from deltalake import write_deltalake
+from deltalake.exceptions import DeltaError
+
+from relabel_service.errors import AlreadyExists, NotFound
+from relabel_service.tables import delta
+from relabel_service.tables.formats import files
+from relabel_service.tables.formats.base import BATCH_BYTES, BATCH_ROWS, origin_of
+
+MAX_BUCKETS = 256  # files open at once while a table is put in order
+
+
+def write_table(rows: pa.RecordBatchReader, uri: str) -> int:
+    """Write a new table: a parquet file where the name ends in .parquet, else Delta. Its rows.
+
+    Raises AlreadyExists where there is something.
+    """
+    counted = 0
+    fault: BaseException | None = None
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal counted, fault
+        try:
+            for batch in rows:
+                counted += batch.num_rows
+                yield batch
+        except Exception as error:
+            fault = error
+            raise
+
+    if uri.endswith(".parquet"):
+        files.refuse_existing(uri)
+        with files.created(uri) as stream, pq.ParquetWriter(stream, rows.schema) as writer:
+            for batch in batches():
+                writer.write_batch(batch)
+        return counted
+    if delta.is_delta(uri):
+        raise AlreadyExists(f"{uri!r} is a table already; name another address")
+    try:
+        stream = pa.RecordBatchReader.from_batches(rows.schema, batches())
+        write_deltalake(uri, stream, mode="error")
+    except DeltaError:
+        if fault is not None:  # deltalake 1.6 tells it as text among its own
+            raise fault from None
+        raise
+    return counted
+
+
+class StoredTable:
+    """A parquet or Delta table to export. Raises NotFound where there is none."""
+
+    def __init__(self, uri: str, version: int | None = None) -> None:
+        self._dataset = _dataset(uri, version)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._dataset.schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Its rows: in the file's order where an import made it, else as they are stored."""
+        origin = origin_of(self.schema)
+        if origin is None or _is_sorted(self._dataset, origin.row_number):
+            yield from _stream(self._dataset)
+        else:
+            yield from _in_order(self._dataset, origin.row_number)
+
+    def column(self, name: str) -> Iterator[pa.Array]:
+        for batch in _stream(self._dataset, [name]):
+            yield batch[name]
+
+
+def _dataset(uri: str, version: int | None) -> pads.Dataset:
+    if delta.is_delta(uri):
+        return delta.open_table(uri, version).to_pyarrow_dataset()
+    if not (files.is_file(uri) or files.names_under(uri, ".parquet")):
+        raise NotFound(f"there is no parquet or Delta table at {uri!r}; check the address")
+    system, path = files.filesystem(uri)
+    return pads.dataset(path, filesystem=system, format="parquet")
+
+
+def _stream(dataset: pads.Dataset, columns: list[str] | None = None) -> pa.RecordBatchReader:
+    return dataset.scanner(
+        columns=columns, batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1
+    ).to_reader()
+
+
+def _is_sorted(dataset: pads.Dataset, column: str) -> bool:
+    """Whether rows come in order of their numbers as they are scanned."""
+    last = -1
+    for batch in _stream(dataset, [column]):
+        numbers = batch[column].drop_null().to_numpy()
+        if batch[column].null_count or (numbers[1:] < numbers[:-1]).any():
+            return False
+        if len(numbers):
+            if numbers[0] < last:
+                return False
+            last = int(numbers[-1])
+    return True
+
+
+def _in_order(dataset: pads.Dataset, column: str) -> Iterator[pa.RecordBatch]:
+    """Rows by number; those without one, which others added, come last.
+
+    A bucket file takes each range of numbers, and each range is sorted in memory.
+    """
+    numbers = (batch[column] for batch in _stream(dataset, [column]))
+    highest = max(pc.max(found).as_py() or 0 for found in numbers)
+    with tempfile.TemporaryDirectory() as folder:
+        size = _bucket_size(dataset, highest + 1)
+        buckets: dict[int, pa.ipc.RecordBatchFileWriter] = {}
+        for batch in _stream(dataset):
+            numbers = pc.fill_null(pc.divide(batch[column], size), MAX_BUCKETS)
+            for bucket in pc.unique(numbers).to_pylist():
+                if bucket not in buckets:
+                    buckets[bucket] = pa.ipc.new_file(f"{folder}/{bucket}", dataset.schema)
+                buckets[bucket].write_batch(batch.filter(pc.equal(numbers, bucket)))
+        for bucket in sorted(buckets):
+            buckets[bucket].close()
+            with pa.memory_map(f"{folder}/{bucket}") as file:
+                yield from pa.ipc.open_file(file).read_all().sort_by(column).to_batches(BATCH_ROWS)
+            Path(f"{folder}/{bucket}").unlink()
+
+
+def _bucket_size(dataset: pads.Dataset, num_rows: int) -> int:
+    """How many rows a bucket takes: about BATCH_BYTES of them, and not too many buckets."""
+    head = dataset.head(256)
+    bytes_a_row = max(head.nbytes // max(head.num_rows, 1), 1)
+    return int(max(BATCH_BYTES // bytes_a_row, -(-num_rows // MAX_BUCKETS), 1))

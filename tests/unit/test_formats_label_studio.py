@@ -1,0 +1,168 @@
+"""Label Studio's export comes in, and goes back as it was but for what was decided."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relabel_service.errors import InvalidInput
+from relabel_service.tables.formats import FORMATS, guess
+from relabel_service.tasks.boxes import Box, write_boxes
+from tests.support.imported import Imported
+
+
+def task(number: int, data: dict[str, Any], *results: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": number,
+        "annotations": [
+            {
+                "id": 10 * number,
+                "completed_by": 1,
+                "result": [{"id": f"r{i}", "origin": "manual", **r} for i, r in enumerate(results)],
+                "was_cancelled": False,
+                "ground_truth": False,
+                "lead_time": 1.5,
+            }
+        ],
+        "file_upload": "a.json",
+        "drafts": [],
+        "predictions": [{"model_version": "m", "result": []}],
+        "data": data,
+        "meta": {},
+    }
+
+
+def choice(*names: str) -> dict[str, Any]:
+    return {
+        "value": {"choices": list(names)},
+        "from_name": "sentiment",
+        "to_name": "t",
+        "type": "choices",
+    }
+
+
+def span(start: int, end: int, text: str, name: str) -> dict[str, Any]:
+    value = {"start": start, "end": end, "text": text, "labels": [name]}
+    return {"value": value, "from_name": "ner", "to_name": "text", "type": "labels"}
+
+
+def rectangle(name: str, x: float = 10, **more: Any) -> dict[str, Any]:
+    value = {"x": x, "y": 20, "width": 25.5, "height": 50, "rotation": 0, "rectanglelabels": [name]}
+    sizes = {"original_width": 200, "original_height": 100, "image_rotation": 0}
+    return {
+        **sizes,
+        "value": value,
+        "from_name": "boxes",
+        "to_name": "img",
+        "type": "rectanglelabels",
+        **more,
+    }
+
+
+NOTE = {"value": {"rating": 3}, "from_name": "stars", "to_name": "t", "type": "rating"}
+CHOSEN = [
+    task(1, {"text": "good", "by": {"a": 1}}, NOTE, choice("pos")),
+    task(2, {"text": "bad", "by": None}, choice("neg")),
+    task(3, {"text": "both", "by": 2}, choice("pos", "neg")),
+    {"id": 4, "data": {"text": "nobody"}, "annotations": [], "predictions": []},
+]
+CHOSEN[1]["annotations"].insert(0, {"id": 99, "result": [], "was_cancelled": True})
+TAGGED = [
+    task(
+        1, {"text": "😀 Ann-Lee left Rome."}, span(3, 6, "Ann", "PER"), span(16, 20, "Rome", "LOC")
+    ),
+    task(2, {"text": "no one"}),
+    task(3, {"text": "a b"}, span(0, 3, "a b", "X"), span(0, 1, "a", "Y")),
+]
+DRAWN = [
+    task(1, {"image": "/data/upload/1/1f2e-a.png"}, rectangle("cat"), rectangle("dog", 60)),
+    task(2, {"image": "s3://bucket/b.png"}),
+]
+
+
+def write(tmp_path: Path, tasks: list[dict[str, Any]]) -> Path:
+    path = tmp_path / "project-1.json"
+    path.write_text(json.dumps(tasks), "utf-8")
+    return path
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("tasks", [CHOSEN, TAGGED, DRAWN])
+def test_an_export_comes_back_as_it_was(tmp_path: Path, tasks: list[dict[str, Any]]) -> None:
+    path = write(tmp_path, tasks)
+    assert guess(str(path)) is FORMATS["label_studio"]
+    table = Imported(path, tmp_path)
+    table.shuffle()
+    assert read(table.export("back.json")) == tasks
+
+
+def test_choices_are_classes(tmp_path: Path) -> None:
+    table = Imported(write(tmp_path, CHOSEN), tmp_path)
+    assert [row["label"] for row in table.rows] == ["pos", "neg", None, None]
+    assert "2 tasks have no label that a row can hold" in table.output
+    table.decide("text_classification", 0, "neg")
+    table.decide("text_classification", 3, "neg")
+    expected = copy.deepcopy(CHOSEN)
+    expected[0]["annotations"][0]["result"][1]["value"]["choices"] = ["neg"]
+    back = read(table.export("back.json"))
+    [new] = back[3].pop("annotations")
+    expected[3].pop("annotations")
+    assert back == expected
+    [result] = new["result"]
+    assert (result["from_name"], result["to_name"], result["value"]) == (
+        "sentiment",
+        "t",
+        {"choices": ["neg"]},
+    )
+
+
+def test_spans_are_tags_of_tokens(tmp_path: Path) -> None:
+    table = Imported(write(tmp_path, TAGGED), tmp_path)
+    first, second, third = table.rows
+    assert first["tokens"] == ["😀", "Ann", "-", "Lee", "left", "Rome", "."]
+    assert first["label"] == ["O", "B-PER", "O", "O", "O", "B-LOC", "O"]
+    assert second["label"] == ["O", "O"]
+    assert third["label"] is None  # spans overlap
+    table.decide("token_classification", 0, '[[1,4,"PER"],[5,6,"ORG"]]')
+    results = read(table.export("back.json"))[0]["annotations"][0]["result"]
+    assert results[1] == {**TAGGED[0]["annotations"][0]["result"][1], "value": results[1]["value"]}
+    assert results[1]["value"] == {"start": 16, "end": 20, "text": "Rome", "labels": ["ORG"]}
+    assert results[0]["value"] == {"start": 3, "end": 10, "text": "Ann-Lee", "labels": ["PER"]}
+
+
+def test_rectangles_are_boxes_in_pixels(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/1f2e-a.png").write_bytes(b"bytes")
+    table = Imported(write(tmp_path, DRAWN), tmp_path, "--media", tmp_path / "files")
+    first, second = table.rows
+    assert first["label"][0] == {"label": "cat", "x0": 20, "y0": 20, "x1": 71, "y1": 70}
+    assert first["image"] == {"bytes": b"bytes", "path": "1f2e-a.png"}
+    assert second["image"] == {"bytes": None, "path": "s3://bucket/b.png"}
+    boxes = [Box("lion", 20, 20, 71, 70), Box("dog", 121, 20, 171, 70)]
+    table.decide("object_detection", 0, write_boxes(boxes))
+    expected = copy.deepcopy(DRAWN)
+    cat, dog = expected[0]["annotations"][0]["result"]
+    cat["value"]["rectanglelabels"] = ["lion"]
+    dog["value"] |= {"x": 60.5, "width": 25}
+    assert read(table.export("back.json")) == expected
+
+
+def test_several_controls_need_a_choice(tmp_path: Path) -> None:
+    tasks = [task(1, {"text": "a"}, choice("x"), span(0, 1, "a", "X"))]
+    path = write(tmp_path, tasks)
+    with pytest.raises(
+        InvalidInput, match=r"--control: is needed: .* has the controls ner, sentiment"
+    ):
+        Imported(path, tmp_path)
+    assert Imported(path, tmp_path, "--control", "sentiment").rows[0]["label"] == "x"
+
+
+def test_json_min_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, [{"id": 1, "text": "a", "sentiment": "pos"}])
+    with pytest.raises(InvalidInput, match=r"has no data; export as JSON \(not JSON-MIN\)"):
+        Imported(path, tmp_path, "--format", "label_studio")

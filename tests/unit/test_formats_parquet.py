@@ -1,0 +1,217 @@
+"""Parquet comes in, plain or with the datasets library's features, and goes back as it was."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from relabel_service.errors import InvalidInput
+from relabel_service.tables.formats import FORMATS, guess
+from relabel_service.tasks.boxes import Box, write_boxes
+from tests.support.imported import Imported, relabel
+
+# As datasets 4 writes them, and 2 and 3 (Sequence) beside.
+FEATURES: dict[str, Any] = {
+    "text": {"dtype": "string", "_type": "Value"},
+    "label": {"names": ["neg", "pos"], "_type": "ClassLabel"},
+    "tokens": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"},
+    "ner_tags": {
+        "feature": {"names": ["O", "B-PER", "I-PER"], "_type": "ClassLabel"},
+        "_type": "Sequence",
+    },
+    "image": {"_type": "Image"},
+    "objects": {
+        "feature": {
+            "id": {"dtype": "int64", "_type": "Value"},
+            "area": {"dtype": "int64", "_type": "Value"},
+            "bbox": {
+                "feature": {"dtype": "float32", "_type": "Value"},
+                "length": 4,
+                "_type": "Sequence",
+            },
+            "category": {"names": ["cat", "dog"], "_type": "ClassLabel"},
+        },
+        "_type": "Sequence",
+    },
+}
+OBJECTS = pa.struct(
+    [
+        ("id", pa.list_(pa.int64())),
+        ("area", pa.list_(pa.int64())),
+        ("bbox", pa.list_(pa.list_(pa.float32(), 4))),
+        ("category", pa.list_(pa.int64())),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        ("text", pa.large_string()),
+        ("label", pa.int64()),
+        ("tokens", pa.list_(pa.string())),
+        ("ner_tags", pa.list_(pa.int64())),
+        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("objects", OBJECTS),
+    ],
+    metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
+)
+ROWS: list[dict[str, Any]] = [
+    {
+        "text": "a",
+        "label": 1,
+        "tokens": ["Ann", "B", "x"],
+        "ner_tags": [1, 2, 0],
+        "image": {"bytes": b"1", "path": "1.png"},
+        "objects": {
+            "id": [5, 6],
+            "area": [99, 7],
+            "bbox": [[0.1, 0.2, 10.3, 10.4], [20, 20, 5, 5]],
+            "category": [1, 0],
+        },
+    },
+    {
+        "text": "b",
+        "label": -1,
+        "tokens": [],
+        "ner_tags": [],
+        "image": {"bytes": None, "path": "2.png"},
+        "objects": {"id": [], "area": [], "bbox": [], "category": []},
+    },
+    {"text": None, "label": 0, "tokens": None, "ner_tags": None, "image": None, "objects": None},
+]
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Path:
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.Table.from_pylist(ROWS, schema=SCHEMA), path)
+    return path
+
+
+def test_features_are_read_by_what_they_mean(hub: Path, tmp_path: Path) -> None:
+    assert guess(str(hub)) is FORMATS["huggingface"]
+    first, second, third = Imported(hub, tmp_path).rows
+    assert [row["label"] for row in (first, second, third)] == ["pos", None, "neg"]
+    assert first["ner_tags"] == ["B-PER", "I-PER", "O"]
+    assert second["ner_tags"] == []
+    assert third["ner_tags"] is None
+    assert first["objects"][1] == {"label": "cat", "x0": 20, "y0": 20, "x1": 25, "y1": 25}
+    assert first["image"] == {"bytes": b"1", "path": "1.png"}
+
+
+def test_features_come_back_as_they_were(hub: Path, tmp_path: Path) -> None:
+    table = Imported(hub, tmp_path)
+    table.shuffle()
+    back = pq.read_table(table.export("back.parquet"))
+    assert back.schema.equals(SCHEMA, check_metadata=False)
+    assert back.to_pylist() == pq.read_table(hub).to_pylist()
+    assert json.loads(back.schema.metadata[b"huggingface"]) == {"info": {"features": FEATURES}}
+
+
+def test_decided_labels_change_those_labels_alone(hub: Path, tmp_path: Path) -> None:
+    table = Imported(hub, tmp_path)
+    table.decide("text_classification", 0, "mixed")
+    table.decide("token_classification", 0, '[[0,1,"PER"]]', column="ner_tags")
+    boxes = [Box("cat", 20, 20, 25, 25), Box("cow", 0.1, 0.2, 10.4, 10.6), Box("dog", 1, 40, 3, 44)]
+    table.decide("object_detection", 0, write_boxes(boxes), column="objects")
+    back = pq.read_table(table.export("back.parquet"))
+    first, *others = back.to_pylist()
+    assert others == pq.read_table(hub).to_pylist()[1:]
+    assert first["label"] == 2
+    assert first["ner_tags"] == [1, 0, 0]
+    was = pq.read_table(hub)["objects"][0].as_py()
+    assert first["objects"] == {
+        "id": [5, 6, None],
+        "area": [99, 7, 8],
+        "bbox": [*was["bbox"], [1, 40, 2, 4]],
+        "category": [2, 0, 1],
+    }
+    told = json.loads(back.schema.metadata[b"huggingface"])["info"]["features"]
+    assert told["label"]["names"] == ["neg", "pos", "mixed"]
+    assert told["objects"]["feature"]["category"]["names"] == ["cat", "dog", "cow"]
+    assert told["ner_tags"] == FEATURES["ner_tags"]
+
+
+def test_boxes_as_a_list_of_dicts_and_as_corners(tmp_path: Path) -> None:
+    kind = pa.list_(pa.struct([("bbox", pa.list_(pa.float64())), ("category", pa.string())]))
+    rows = [[{"bbox": [1.0, 2.0, 3.0, 5.0], "category": "x"}], []]
+    path = tmp_path / "a.parquet"
+    features = {
+        "objects": {
+            "feature": {
+                "bbox": {"feature": {"dtype": "float64", "_type": "Value"}, "_type": "List"},
+                "category": {"dtype": "string", "_type": "Value"},
+            },
+            "_type": "List",
+        }
+    }
+    schema = pa.schema(
+        [("objects", kind)],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+    pq.write_table(pa.table({"objects": pa.array(rows, kind)}, schema=schema), path)
+    table = Imported(path, tmp_path, "--boxes", "xyxy")
+    assert table.rows[0]["objects"] == [{"label": "x", "x0": 1, "y0": 2, "x1": 3, "y1": 5}]
+    table.decide("object_detection", 1, write_boxes([Box("y", 1, 1, 2, 3)]), column="objects")
+    back = pq.read_table(table.export("b.parquet"))["objects"].to_pylist()
+    assert back == [rows[0], [{"bbox": [1, 1, 2, 3], "category": "y"}]]
+
+
+def test_a_class_number_beyond_the_names_is_refused(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([{**ROWS[0], "label": 7}], schema=SCHEMA)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InvalidInput, match="holds 7, and its features name 2 classes"):
+        Imported(tmp_path / "a.parquet", tmp_path)
+
+
+def test_plain_parquet_comes_back_with_its_types(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "u": pa.array([200, None], pa.uint8()),
+            "d": pa.array(["a", "b"]).dictionary_encode(),
+            "l": pa.array([["x"], None], pa.large_list(pa.large_string())),
+            "f": pa.array([[1, 2], [3, 4]], pa.list_(pa.float16(), 2)),
+            "t": pa.array([1, None], pa.time64("us")),
+            "n": pa.array([None, None]),
+            "b": pa.array([b"12", b"34"], pa.binary(2)),
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    imported = Imported(tmp_path / "a.parquet", tmp_path)
+    assert imported.rows[0]["u"] == 200
+    assert pq.read_table(imported.export("b.parquet")).equals(table)
+
+
+def test_a_folder_of_parquet_comes_back_as_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "more").mkdir(parents=True)
+    names = ["a.parquet", "b.parquet", "more/c.parquet"]
+    for number, name in enumerate(names):
+        pq.write_table(pa.table({"x": pa.array([number] * number, pa.int64())}), folder / name)
+    (folder / "README.md").write_text("about")
+    table = Imported(folder, tmp_path)
+    assert "3 rows of parquet" in table.output
+    table.shuffle()
+    out = table.export("out")
+    assert [pq.read_table(out / name)["x"].to_pylist() for name in names] == [[], [1], [2, 2]]
+
+
+def test_splits_and_differing_files_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "hub/data"
+    folder.mkdir(parents=True)
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"x": [split]}), folder / f"{split}-00000-of-00001.parquet")
+    with pytest.raises(InvalidInput, match=r"holds the splits test, train; import one .*train-\*"):
+        Imported(folder.parent, tmp_path)
+    table = Imported(folder / "train-*.parquet", tmp_path)
+    assert [row["x"] for row in table.rows] == ["train"]
+    pq.write_table(pa.table({"x": [1]}), folder / "train-2.parquet")
+    with pytest.raises(InvalidInput, match=r"train-2.parquet.*differ in x"):
+        relabel("import", folder / "train-*.parquet", tmp_path / "other")
+
+
+def test_the_target_may_be_parquet(hub: Path, tmp_path: Path) -> None:
+    relabel("import", hub, tmp_path / "t.parquet")
+    relabel("export", tmp_path / "t.parquet", tmp_path / "back.parquet")
+    assert pq.read_table(tmp_path / "back.parquet").equals(pq.read_table(hub))
