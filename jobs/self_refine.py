@@ -11,7 +11,7 @@ with the labels so refined and accuracy on labels that the loop never touched.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated
 
 import typer
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from cluster.data.rows import Source, latest
 from cluster.engine.base import Engine
-from cluster.inference.evaluate import evaluate
+from cluster.inference.evaluate import Coverage, evaluate
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.io.folder import Folder
 from cluster.mining.config import MineConfig
@@ -67,7 +67,8 @@ class Round:
 
     refined: the task's headline metric of predictions on held-out folds against the
     version's own labels, which earlier rounds have changed. metrics: test -> headline
-    metric, on labels never touched. num_wrong: labels in the version that are not gold.
+    metric, on labels never touched; coverage: how many rows of each test that is of.
+    num_wrong: labels in the version that are not gold.
     """
 
     version: int
@@ -76,6 +77,7 @@ class Round:
     metrics: dict[str, float]
     num_changed: int
     num_wrong: int | None = None
+    coverage: dict[str, Coverage] = field(default_factory=dict)
 
 
 def refine(config: SelfRefineConfig, engine: Engine) -> Iterator[Round]:
@@ -116,9 +118,10 @@ def _round(
         version=source.version,
         num_rows=manifest.num_rows,
         refined=_agreement(source, findings_uri, run_id),
-        metrics={name: next(iter(values.values())) for name, values in measured.items()},
+        metrics={name: next(iter(one.metrics.values())) for name, one in measured.items()},
         num_changed=num_changed,
         num_wrong=_num_wrong(source, config.gold_column),
+        coverage={name: one.coverage for name, one in measured.items()},
     )
 
 
@@ -151,7 +154,7 @@ def table(rounds: list[Round]) -> Table:
             str(one.num_changed),
             "" if one.num_wrong is None else str(one.num_wrong),
             f"{one.refined:.1%}",
-            *(f"{one.metrics[name]:.1%}" for name in tests),
+            *(f"{one.metrics[name]:.1%}{one.coverage[name].note()}" for name in tests),
         )
     return shown
 

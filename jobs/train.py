@@ -71,7 +71,9 @@ def main(
         }
         if test is not None:
             tested = options.like_trained(manifest, test, label_column=gold_column)
-            result |= evaluate(out, {"test": tested}, InferenceConfig(workers=workers), running)
+            inference = InferenceConfig(workers=workers)
+            measured = evaluate(out, {"test": tested}, inference, running)
+            result |= {name: one.to_dict() for name, one in measured.items()}
     print(json.dumps(result, indent=2))
 
 

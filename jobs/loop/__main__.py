@@ -70,6 +70,8 @@ def main(
     folder = Folder(loop.out)
     result = report.Report(results, ceiling, report.stages_so_far(folder, progress.stages))
     console.print(report.table(result))
+    for sentence in result.left_out:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     folder.write("report.json", json.dumps(report.as_json(result), indent=2).encode())
     folder.write("report.html", report.html(result).encode())
     console.print(f"report: {folder.address('report.html')} (and report.json)", soft_wrap=True)

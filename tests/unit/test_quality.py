@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from cluster.inference.evaluate import Coverage, Evaluation
 from cluster.mining.config import MineResult
 from cluster.mining.unasked import bin_middles, histogram
 from cluster.scores.feedback import Evidence, learn
@@ -16,6 +17,7 @@ from relabel_service.votes.majority import decisions_of, majority
 from tests.unit.test_majority import results, vote
 
 NUM_ROWS, NUM_ASKED, NUM_AUDIT = 4000, 400, 300
+MEASURED = Evaluation({"accuracy": 0.9}, Coverage(60))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +134,7 @@ def test_asking_ends_where_a_minute_finds_too_little() -> None:
 
 def told(*qualities: Quality | None) -> report.Report:
     rounds = [
-        Round(f"v{number}", number, {"test": {"accuracy": 0.9}}, quality=one)
+        Round(f"v{number}", number, {"test": MEASURED}, quality=one)
         for number, one in enumerate(qualities, 1)
     ]
     return report.Report(rounds, None, [])
