@@ -132,6 +132,13 @@ class ModelTask(Protocol):
         is not one of this task's.
         """
 
+    def prepare_tokenizer(self, folder: Path, asked: str | None, labels: Sequence[str]) -> str:
+        """How texts are cut into tokens where they are compared: written for load, and returned.
+
+        asked: a name; None to choose by the labels, a sample of the training rows. Empty where
+        labels are not texts. Raises InvalidInput when the name is not one of this task's.
+        """
+
     def load(
         self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
     ) -> Learner:
@@ -156,5 +163,10 @@ class ModelTask(Protocol):
     def reasons(self, scored: pa.Table) -> list[str]:
         """Why each row is suspected, in words for the person who looks at it."""
 
-    def metrics(self, predicted: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
-        """Decoded predictions against true labels; the first is the headline. Higher is better."""
+    def metrics(
+        self, predicted: Sequence[Any], labels: Sequence[str], *, tokenize: str = ""
+    ) -> dict[str, float]:
+        """Decoded predictions against true labels; the first is the headline. Higher is better.
+
+        tokenize: as prepare_tokenizer returned it; where empty, chosen by the labels.
+        """

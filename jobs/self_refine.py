@@ -28,6 +28,7 @@ from cluster.mining.mine import mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
 from cluster.training.config import TrainConfig
+from cluster.training.model_store import Manifest
 from cluster.training.train import train
 from cluster.versions.policy import Rule, apply
 from cluster.versions.write import Action
@@ -117,7 +118,7 @@ def _round(
     return Round(
         version=source.version,
         num_rows=manifest.num_rows,
-        refined=_agreement(source, findings_uri, run_id),
+        refined=_agreement(manifest, findings_uri, run_id),
         metrics={name: next(iter(one.metrics.values())) for name, one in measured.items()},
         num_changed=num_changed,
         num_wrong=_num_wrong(source, config.gold_column),
@@ -125,11 +126,12 @@ def _round(
     )
 
 
-def _agreement(source: Source, findings_uri: str, run_id: str) -> float:
+def _agreement(manifest: Manifest, findings_uri: str, run_id: str) -> float:
     """The headline metric of the best suggestions against the labels they are about."""
     found = delta.read_run(findings_uri, run_id, columns=["human_label", "suggestions", "rank"])
     answers = [row[0]["label"] for row in found["suggestions"].to_pylist()]
-    metrics = model_task(source.task).metrics(answers, found["human_label"].to_pylist())
+    task, labels = model_task(manifest.source.task), found["human_label"].to_pylist()
+    metrics = task.metrics(answers, labels, tokenize=manifest.tokenize)
     return next(iter(metrics.values()))
 
 

@@ -74,13 +74,14 @@ class Evaluation:
 class PredictedRows:
     """One test's valid rows: ids, predictions as ModelTask.metrics takes them, true labels; [R].
 
-    faults: how many of the other rows have each fault.
+    faults: how many of the other rows have each fault. tokenize: as in the training's Manifest.
     """
 
     ids: list[str] = field(default_factory=list)
     predicted: list[Any] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+    tokenize: str = ""
 
     def take(self, indices: Iterable[int]) -> "PredictedRows":
         """These rows, in this order; a row may come more than once."""
@@ -93,7 +94,11 @@ class PredictedRows:
     def evaluation(self, task: ModelTask) -> Evaluation:
         [(commonest, _)] = self.faults.most_common(1) or [("", 0)]
         coverage = Coverage(len(self.ids), self.faults.total(), commonest)
-        return Evaluation(task.metrics(self.predicted, self.labels), coverage)
+        return Evaluation(self.metrics(task), coverage)
+
+    def metrics(self, task: ModelTask) -> dict[str, float]:
+        """The task's headline first."""
+        return task.metrics(self.predicted, self.labels, tokenize=self.tokenize)
 
 
 def evaluate(
@@ -125,7 +130,7 @@ def predict_tests(
         rows(engine, source, classes=manifest.classes).map(partial(_named, test=name))
         for name, source in tests.items()
     ]
-    predicted = {name: PredictedRows() for name in tests}
+    predicted = {name: PredictedRows(tokenize=manifest.tokenize) for name in tests}
     for batch in config.map(first.union(*others), partial(_TestPredictor, store_uri)):
         for pickled in batch[PICKLED].to_pylist():
             columns, faults = pickle.loads(pickled)

@@ -12,6 +12,7 @@
     feedback.py       what people's results teach about that number
     calibration.py    errors left, reliability, when to stop
     text_distance.py  distances of a text to a generated one
+    tokenizers.py     how BLEU cuts a text into tokens, by its script
 
 Shapes: R rows, C classes, M kept classes, D features. Every suspicion is P(label is wrong), one
 minus the label quality score: in [0, 1], higher is worse. Every other signal says its own

@@ -24,6 +24,7 @@ from cluster.interfaces import Array, Ensemble
 from cluster.models.tabular import click_learner
 from cluster.models.tabular.click_learner import ClickLearner
 from cluster.models.tabular.features import Features
+from cluster.tasks.labels import LabelsAreNoTexts
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.click_through_rate import CLICKED, read_features
 
@@ -33,7 +34,7 @@ SMALLEST = 1e-6  # a probability nearer to 0 or 1 than this is taken for it
 NUM_CALIBRATION_BINS = 10
 
 
-class ClickThroughRateModels:
+class ClickThroughRateModels(LabelsAreNoTexts):
     name = "click_through_rate"
     ranking_signals: tuple[str, ...] = ("gap",)
     ensemble: Ensemble | None = None
@@ -97,7 +98,9 @@ class ClickThroughRateModels:
             )
         ]
 
-    def metrics(self, predicted: Sequence[float], labels: Sequence[str]) -> dict[str, float]:
+    def metrics(
+        self, predicted: Sequence[float], labels: Sequence[str], *, tokenize: str = ""
+    ) -> dict[str, float]:
         """AUC; minus log loss; minus calibration error. AUC is nan where one label is missing."""
         p_click = np.clip(np.array(predicted, np.float64), SMALLEST, 1 - SMALLEST)
         clicked = np.array([label == CLICKED for label in labels])

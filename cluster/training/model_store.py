@@ -40,6 +40,7 @@ class Manifest:
     """What inference must know of a training.
 
     num_rows: fit rows trained on. near_duplicates: pairs of id keys as Folds takes them.
+    tokenize: how texts are cut into tokens where they are compared; empty where labels are none.
     training_id: differs from that of any other training, the same settings again included.
     """
 
@@ -51,6 +52,7 @@ class Manifest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     near_duplicates: tuple[tuple[int, int], ...] = ()
     training_id: str = ""
+    tokenize: str = ""
 
     @property
     def folds(self) -> Folds:

@@ -149,7 +149,7 @@ def gain(
     """Of the headline metric on the same rows, with quantiles over rows drawn again and again."""
 
     def headline(predicted: PredictedRows) -> float:
-        return next(iter(task.metrics(predicted.predicted, predicted.labels).values()))
+        return next(iter(predicted.metrics(task).values()))
 
     randomness = np.random.default_rng(0)
     gains = []
@@ -172,10 +172,7 @@ def hurt_most(
         for value, places in groups.items():
             if len(places) < MIN_SEGMENT_ROWS:
                 continue
-            was, now = (
-                task.metrics(predicted.predicted, predicted.labels)
-                for predicted in (before.take(places), after.take(places))
-            )
+            was, now = (rows.take(places).metrics(task) for rows in (before, after))
             name = next(iter(was))
             where = {"column": column, "value": value, "num_rows": len(places)}
             changes.append({**where, "metric": name, "before": was[name], "after": now[name]})
