@@ -160,8 +160,15 @@ class ModelTask(Protocol):
     def noise_matrix(self, sums: Mapping[str, Array]) -> Array | None:
         """P(label | true class), rows sum to 1, [C, C]; None where labels are not classes."""
 
+    def calibrate(self, scored: pa.Table, sums: Mapping[str, Array]) -> pa.Table:
+        """The scored rows as people are shown them: with probabilities that agree with signals.
+
+        sums: of the whole table. For suggestions and reasons; suspicion takes the rows as scored.
+        """
+
     def reasons(self, scored: pa.Table) -> list[str]:
-        """Why each row is suspected, in words for the person who looks at it."""
+        """Why each row is suspected, in words for the person who looks at it. scored: as calibrate
+        gives it."""
 
     def metrics(
         self, predicted: Sequence[Any], labels: Sequence[str], *, tokenize: str = ""

@@ -11,12 +11,12 @@ from cluster.scores.compact_table import read_compact
 from cluster.scores.noise import NoiseModel
 from cluster.scores.suspicion import suspicion
 from cluster.tasks import class_ensemble
-from cluster.tasks.labels import LabelsAreNoTexts
+from cluster.tasks.defaults import LabelsAreNoTexts, ShownAsScored
 
 SIGNALS = ("p_label", "p_other", "entropy", "label_rank")
 
 
-class ClassScores(LabelsAreNoTexts):
+class ClassScores(LabelsAreNoTexts, ShownAsScored):
     """The scoring half of a classification task's ModelTask."""
 
     ranking_signals: tuple[str, ...] = ()

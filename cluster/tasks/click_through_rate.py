@@ -24,7 +24,7 @@ from cluster.interfaces import Array, Ensemble
 from cluster.models.tabular import click_learner
 from cluster.models.tabular.click_learner import ClickLearner
 from cluster.models.tabular.features import Features
-from cluster.tasks.labels import LabelsAreNoTexts
+from cluster.tasks.defaults import LabelsAreNoTexts
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.click_through_rate import CLICKED, read_features
 
@@ -86,6 +86,17 @@ class ClickThroughRateModels(LabelsAreNoTexts):
         """p_click, calibrated on the rows' own labels; gap: its distance to the label."""
         p_click = _calibrated(scored, sums)
         return {"p_click": p_click, "gap": np.abs(_clicked(scored) - p_click)}
+
+    def calibrate(self, scored: pa.Table, sums: Mapping[str, Array]) -> pa.Table:
+        """With p_click, and the suggestions' probabilities, as signals has p_click."""
+        p_click = _calibrated(scored, sums)
+        calibrated = {
+            "p_click": pa.array(p_click),
+            "suggestions": click_learner.suggestions(p_click),
+        }
+        for name, values in calibrated.items():
+            scored = scored.set_column(scored.schema.get_field_index(name), name, values)
+        return scored
 
     def noise_matrix(self, sums: Mapping[str, Array]) -> None:
         """None: labels say nothing of a true class, for clicks are by chance."""

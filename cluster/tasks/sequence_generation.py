@@ -22,6 +22,7 @@ from cluster.models.generation import pretrained as pretrained_generator
 from cluster.models.generation.sequence_learner import UNLIKELIHOOD, SequenceLearner
 from cluster.scores import tokenizers
 from cluster.scores.text_distance import DISTANCES, corpus_bleu, tokens
+from cluster.tasks.defaults import ShownAsScored
 from cluster.tasks.shingles import shingles, words_alone
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.sequence_generation import is_sound
@@ -30,7 +31,7 @@ TOKENIZER_NAME_FILE = "tokenize.txt"
 SHOWN = 60  # characters of a generation in a reason
 
 
-class SequenceGenerationModels:
+class SequenceGenerationModels(ShownAsScored):
     name = "sequence_generation"
     ranking_signals: tuple[str, ...] = (*DISTANCES, UNLIKELIHOOD)
     ensemble: Ensemble | None = None

@@ -18,14 +18,14 @@ from nervaluate.strategies import StrictEvaluation
 from cluster.interfaces import Array, Ensemble
 from cluster.models.tagging import tagger, tags
 from cluster.models.tagging.tag_learner import SIGNALS, TagLearner
-from cluster.tasks.labels import LabelsAreNoTexts
+from cluster.tasks.defaults import LabelsAreNoTexts, ShownAsScored
 from cluster.tasks.shingles import shingles
 from relabel_service.tasks import spans
 
 NO_ENTITY = spans.to_text([])
 
 
-class TokenClassificationModels(LabelsAreNoTexts):
+class TokenClassificationModels(LabelsAreNoTexts, ShownAsScored):
     name = "token_classification"
     ranking_signals: tuple[str, ...] = ()
     ensemble: Ensemble | None = None

@@ -86,6 +86,7 @@ def _prepared(request: TrainRequest, engine: Engine) -> tuple[Manifest, Fit | No
         settings=config.to_dict(),
         near_duplicates=tuple((int(row), int(group)) for row, group in profile.near_duplicates),
         training_id=uuid.uuid4().hex,
+        warnings=tuple(profile.warnings),
     )
     valid = _valid_rows(engine, source, profile, config)
     if manifest.num_rows <= MAX_SAMPLE_ROWS:

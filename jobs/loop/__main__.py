@@ -20,7 +20,7 @@ from rich.console import Console
 from cluster.io.folder import Folder
 from jobs.common import options
 from jobs.common.progress import TerminalProgress
-from jobs.common.session import EngineName, run, session
+from jobs.common.session import EngineName, run, session, warn
 from jobs.loop import report
 from jobs.loop.labelers import Labelers, simulated, wait_for_people
 from jobs.loop.options import LabelingOptions, LoopOptions, ServiceOptions, loop_config, of_demo
@@ -68,6 +68,7 @@ def main(
         rounds = Rounds(config, engine=running, service=started, label=label, progress=progress)
         results, ceiling = list(rounds.run()), rounds.ceiling()
     folder = Folder(loop.out)
+    warn(dict.fromkeys(one for each in results if each.mined for one in each.mined.warnings))
     result = report.Report(results, ceiling, report.stages_so_far(folder, progress.stages))
     console.print(report.table(result))
     for sentence in result.left_out:

@@ -55,6 +55,9 @@ class SequenceGeneration:
     def classes_in(self, label: str) -> Sequence[str]:
         return ()
 
+    def coordinates(self, label: str) -> Sequence[float]:
+        return ()
+
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         return None if label.strip() else "label is empty; give a text"
 

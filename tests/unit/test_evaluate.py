@@ -1,6 +1,7 @@
 """Figures of a test: how many of its rows they are of stands beside them, in every report."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from cluster.inference.evaluate import (
 from cluster.inference.predict import InferenceConfig
 from cluster.training.config import TrainConfig
 from cluster.training.train import train
+from jobs import mine as mine_job
 from jobs import self_refine
 from jobs import train as train_job
 from jobs.loop import report
@@ -33,7 +35,7 @@ WORDS = {
 }
 
 
-def write(path: Path, column: str, labels: list[str | None]) -> Source:
+def write(path: Path, column: str, labels: Sequence[str | None]) -> Source:
     rng = np.random.default_rng(0)
     kinds = ["spam" if number % 2 else "ham" for number in range(len(labels))]
     texts = [" ".join(rng.choice(WORDS[kind], 5)) + f" n{at}" for at, kind in enumerate(kinds)]
@@ -82,6 +84,24 @@ def test_the_train_job_prints_the_count_beside_the_figure(
     train_job.app(arguments, standalone_mode=False)
     told = json.loads(capsys.readouterr().out)["test"]
     assert (told["num_evaluated"], told["num_left_out"]) == (54, 6)
+
+
+def test_train_and_mine_tell_what_looks_odd_in_the_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "train.parquet", "label", ["ham", "spam"] * 20 + ["ham ", "Spam"] * 5)
+    dataset = ("--dataset", str(tmp_path / "train.parquet"))
+    model, findings = str(tmp_path / "model"), str(tmp_path / "findings")
+    arguments = [*dataset, "--id-column", "id", "--folds", "2", "--epochs", "1", "--out", model]
+    train_job.app(arguments, standalone_mode=False)
+    trained = capsys.readouterr()
+    arguments = [*dataset, "--training", model, "--findings", findings, "--run-id", "r"]
+    mine_job.app(arguments, standalone_mode=False)
+    mined = capsys.readouterr()
+    for told in (trained, mined):
+        [ham, spam] = json.loads(told.out)["warnings"]
+        assert "'ham' (20 rows), 'ham ' (5 rows)" in ham
+        assert f"warning: {spam}\n" in told.err
 
 
 def test_a_test_without_a_row_to_evaluate_is_refused_with_the_reason(folder: Path) -> None:
