@@ -71,7 +71,7 @@ def main(
     warn(dict.fromkeys(one for each in results if each.mined for one in each.mined.warnings))
     result = report.Report(results, ceiling, report.stages_so_far(folder, progress.stages))
     console.print(report.table(result))
-    for sentence in result.left_out:
+    for sentence in (*result.left_out, *result.about_labels):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     folder.write("report.json", json.dumps(report.as_json(result), indent=2).encode())
     folder.write("report.html", report.html(result).encode())

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cluster.io.folder import Folder
 from jobs.loop import report_quality
+from jobs.loop.quality import Quality
 from jobs.loop.rounds import Metrics, Round
 from jobs.loop.stages import Stage
 
@@ -41,6 +42,16 @@ class Report:
     def headlines(self) -> list[tuple[str, str]]:
         """The first metric of each test."""
         return [(test, next(iter(one.metrics))) for test, one in self.rounds[0].metrics.items()]
+
+    @property
+    def qualities(self) -> dict[str, Quality]:
+        """What answers say of the labels, by version."""
+        return {one.version: one.quality for one in self.rounds if one.quality is not None}
+
+    @property
+    def about_labels(self) -> list[str]:
+        """The same in words, a sentence for each version."""
+        return report_quality.sentences([*self.qualities], [*self.qualities.values()])
 
     @property
     def left_out(self) -> list[str]:
@@ -107,13 +118,10 @@ def html(report: Report) -> str:
 
 
 def _quality(report: Report) -> str:
-    known = [(one.version, one.quality) for one in report.rounds if one.quality is not None]
-    if not known:
+    if not report.qualities:
         return ""
-    names, qualities = [name for name, _ in known], [one for _, one in known]
-    text = "".join(
-        f"<p>{markup.escape(one)}</p>" for one in report_quality.sentences(names, qualities)
-    )
+    names, qualities = [*report.qualities], [*report.qualities.values()]
+    text = "".join(f"<p>{markup.escape(one)}</p>" for one in report.about_labels)
     plots: str = report_quality.figure(names, qualities).to_html(
         full_html=False, include_plotlyjs=False
     )

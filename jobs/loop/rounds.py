@@ -92,7 +92,7 @@ class Rounds:
         for number in range(1, self._config.num_rounds + 1):
             result = self._round(number)
             yield result
-            if result.quality is not None and not result.quality.num_worth_asking:
+            if result.quality is not None and result.quality.num_worth_asking == 0:
                 break
         self._service.stop()  # nobody is asked any more
         yield self._last(number + 1)
