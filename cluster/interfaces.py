@@ -132,6 +132,13 @@ class ModelTask(Protocol):
         is not one of this task's.
         """
 
+    def prepare_tokenizer(self, folder: Path, asked: str | None, labels: Sequence[str]) -> str:
+        """How texts are cut into tokens where they are compared: written for load, and returned.
+
+        asked: a name; None to choose by the labels, a sample of the training rows. Empty where
+        labels are not texts. Raises InvalidInput when the name is not one of this task's.
+        """
+
     def load(
         self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
     ) -> Learner:
@@ -153,8 +160,20 @@ class ModelTask(Protocol):
     def noise_matrix(self, sums: Mapping[str, Array]) -> Array | None:
         """P(label | true class), rows sum to 1, [C, C]; None where labels are not classes."""
 
-    def reasons(self, scored: pa.Table) -> list[str]:
-        """Why each row is suspected, in words for the person who looks at it."""
+    def calibrate(self, scored: pa.Table, sums: Mapping[str, Array]) -> pa.Table:
+        """The scored rows as people are shown them: with probabilities that agree with signals.
 
-    def metrics(self, predicted: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
-        """Decoded predictions against true labels; the first is the headline. Higher is better."""
+        sums: of the whole table. For suggestions and reasons; suspicion takes the rows as scored.
+        """
+
+    def reasons(self, scored: pa.Table) -> list[str]:
+        """Why each row is suspected, in words for the person who looks at it. scored: as calibrate
+        gives it."""
+
+    def metrics(
+        self, predicted: Sequence[Any], labels: Sequence[str], *, tokenize: str = ""
+    ) -> dict[str, float]:
+        """Decoded predictions against true labels; the first is the headline. Higher is better.
+
+        tokenize: as prepare_tokenizer returned it; where empty, chosen by the labels.
+        """

@@ -19,7 +19,7 @@ from cluster.mining.mine import delete_predictions, mine
 from cluster.scores.feedback import Feedback
 from cluster.training.model_store import ModelStore
 from jobs.common import options
-from jobs.common.session import run, session
+from jobs.common.session import run, session, warn
 from relabel_service.tables.lineage import decided_keys
 
 LONG = ("unasked_histogram", "noise_matrix")  # for result.json and the loop's report
@@ -97,6 +97,7 @@ def main(
             write_label_confidence(config, running, label_confidence)
             if not keep_predictions:
                 delete_predictions(findings, run_id)
+    warn(mined.warnings)
     result = {name: value for name, value in asdict(mined).items() if name not in LONG}
     print(json.dumps(result, indent=2))
 

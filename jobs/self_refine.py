@@ -11,7 +11,7 @@ with the labels so refined and accuracy on labels that the loop never touched.
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated
 
 import typer
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from cluster.data.rows import Source
 from cluster.engine.base import Engine
-from cluster.inference.evaluate import evaluate
+from cluster.inference.evaluate import Coverage, evaluate
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.io.folder import Folder
 from cluster.io.tables import column_names
@@ -29,6 +29,7 @@ from cluster.mining.mine import mine
 from cluster.mining.selection import Selection
 from cluster.tasks import model_task
 from cluster.training.config import TrainConfig
+from cluster.training.model_store import Manifest
 from cluster.training.train import train
 from cluster.versions.plan import Action
 from cluster.versions.policy import Rule, apply
@@ -68,7 +69,8 @@ class Round:
 
     refined: the task's headline metric of predictions on held-out folds against the
     version's own labels, which earlier rounds have changed. metrics: test -> headline
-    metric, on labels never touched. num_wrong: labels in the version that are not gold.
+    metric, on labels never touched; coverage: how many rows of each test that is of.
+    num_wrong: labels in the version that are not gold.
     """
 
     version: int
@@ -77,6 +79,7 @@ class Round:
     metrics: dict[str, float]
     num_changed: int
     num_wrong: int | None = None
+    coverage: dict[str, Coverage] = field(default_factory=dict)
 
 
 def refine(config: SelfRefineConfig, engine: Engine) -> Iterator[Round]:
@@ -116,18 +119,20 @@ def _round(
     return Round(
         version=source.version,
         num_rows=manifest.num_rows,
-        refined=_agreement(source, findings_uri, run_id),
-        metrics={name: next(iter(values.values())) for name, values in measured.items()},
+        refined=_agreement(manifest, findings_uri, run_id),
+        metrics={name: next(iter(one.metrics.values())) for name, one in measured.items()},
         num_changed=num_changed,
         num_wrong=_num_wrong(source, config.gold_column),
+        coverage={name: one.coverage for name, one in measured.items()},
     )
 
 
-def _agreement(source: Source, findings_uri: str, run_id: str) -> float:
+def _agreement(manifest: Manifest, findings_uri: str, run_id: str) -> float:
     """The headline metric of the best suggestions against the labels they are about."""
     found = delta.read_run(findings_uri, run_id, columns=["human_label", "suggestions", "rank"])
     answers = [row[0]["label"] for row in found["suggestions"].to_pylist()]
-    metrics = model_task(source.task).metrics(answers, found["human_label"].to_pylist())
+    task, labels = model_task(manifest.source.task), found["human_label"].to_pylist()
+    metrics = task.metrics(answers, labels, tokenize=manifest.tokenize)
     return next(iter(metrics.values()))
 
 
@@ -152,7 +157,7 @@ def table(rounds: list[Round]) -> Table:
             str(one.num_changed),
             "" if one.num_wrong is None else str(one.num_wrong),
             f"{one.refined:.1%}",
-            *(f"{one.metrics[name]:.1%}" for name in tests),
+            *(f"{one.metrics[name]:.1%}{one.coverage[name].note()}" for name in tests),
         )
     return shown
 

@@ -14,7 +14,7 @@ from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
 from cluster.training.train import train
 from jobs.common import options
-from jobs.common.session import run, session
+from jobs.common.session import run, session, warn
 from relabel_service.errors import InvalidInput
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -67,11 +67,15 @@ def main(
             "num_rows": manifest.num_rows,
             "classes": manifest.classes,
             "runs": manifest.runs,
+            "warnings": manifest.warnings,
             "settings": asdict(config),
         }
         if test is not None:
             tested = options.like_trained(manifest, test, gold_column=gold_column)
-            result |= evaluate(out, {"test": tested}, InferenceConfig(workers=workers), running)
+            inference = InferenceConfig(workers=workers)
+            measured = evaluate(out, {"test": tested}, inference, running)
+            result |= {name: one.to_dict() for name, one in measured.items()}
+    warn(manifest.warnings)
     print(json.dumps(result, indent=2))
 
 

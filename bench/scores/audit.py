@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from cluster.scores.calibration import Doubles, ErrorsLeft, Flags
+from cluster.scores.calibration import Doubles, Flags
 from cluster.scores.compact import Floats
+from cluster.scores.errors_left import ErrorsLeft
 from relabel_service.errors import InvalidInput
 
 FLOOR = 1e-6  # probabilities are kept this far from 0 and 1

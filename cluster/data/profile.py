@@ -5,6 +5,7 @@ on the driver is 8 bytes a row, and 64 more where the task can tell near-duplica
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cluster.data.folds import IdKeys, id_keys
+from cluster.data.label_warnings import fractions, near_identical
 from cluster.data.rows import Source, rows
 from cluster.engine.base import Engine
 from relabel_service.errors import InvalidInput
@@ -30,6 +32,8 @@ _PART = pa.schema(
         pa.field("num_faults", pa.int64()),
         pa.field("faults", pa.string()),  # JSON [[fault, rows with it or with one like it]]
         pa.field("classes", pa.string()),  # JSON {class: rows}
+        pa.field("num_coordinates", pa.int64()),
+        pa.field("largest_coordinate", pa.float64()),
         pa.field("keys", pa.large_binary()),  # uint64 [rows]
         pa.field("bands", pa.large_binary()),  # uint64 [rows with shingles, NUM_BANDS]
         pa.field("band_keys", pa.large_binary()),  # uint64 [rows with shingles]
@@ -46,6 +50,7 @@ class TableProfile:
     use. Two ids share a key by chance in one of 30 million tables of a million rows.
     near_duplicates: uint64 [grouped rows, 2]; the id key of a row that has
     near-duplicates, and the key its whole group goes by.
+    warnings: what looks odd in the labels, in sentences (label_warnings.py).
     """
 
     num_rows: int
@@ -53,6 +58,7 @@ class TableProfile:
     classes: Mapping[str, int]
     repeated: IdKeys
     near_duplicates: npt.NDArray[np.uint64]
+    warnings: Sequence[str] = ()
 
 
 def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = False) -> TableProfile:
@@ -77,6 +83,8 @@ def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = Fal
     classes: Counter[str] = Counter()
     for part in parts:
         classes.update(json.loads(part["classes"]))
+    num_coordinates = sum(part["num_coordinates"] for part in parts)
+    largest = max(part["largest_coordinate"] for part in parts)
     keys, counts = np.unique(_joined(parts, "keys"), return_counts=True)
     bands = _joined(parts, "bands")
     return TableProfile(
@@ -87,6 +95,7 @@ def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = Fal
         near_duplicates=_groups(_joined(parts, "band_keys"), bands)
         if len(bands)
         else np.empty((0, 2), np.uint64),
+        warnings=[*near_identical(classes), *fractions(num_coordinates, largest)],
     )
 
 
@@ -96,9 +105,13 @@ def profile_batch(batch: pa.Table, *, task: str, near_duplicates: bool) -> pa.Ta
     valid = batch.filter(is_valid)
     light = task_named(task)
     classes: Counter[str] = Counter()
+    num_coordinates, largest = 0, -math.inf
     for counted in valid["label"].value_counts().to_pylist():
         for name in light.classes_in(counted["values"]):
             classes[name] += counted["counts"]
+        coordinates = light.coordinates(counted["values"])
+        num_coordinates += len(coordinates)
+        largest = max([largest, *coordinates])
     keys = id_keys(batch["id"])
     contents = valid["content"].to_pylist() if near_duplicates else []
     has_shingles, bands = _bands(task, contents)
@@ -110,6 +123,8 @@ def profile_batch(batch: pa.Table, *, task: str, near_duplicates: bool) -> pa.Ta
             _by_kind((fault, 1) for fault in batch["fault"].drop_null().to_pylist())
         ),
         "classes": json.dumps(classes),
+        "num_coordinates": num_coordinates,
+        "largest_coordinate": largest,
         "keys": keys.tobytes(),
         "bands": b"".join(row.tobytes() for row in bands),
         "band_keys": valid_keys[has_shingles].tobytes(),

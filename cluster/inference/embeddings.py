@@ -47,15 +47,22 @@ class Embedder:
     def check(task: str, content: str, model: str | None) -> None:
         """Raises InvalidInput when contents like this cannot be embedded so."""
         kind = _kind(task, content)
+        if kind not in NETWORKS and model is not None:
+            raise InvalidInput.of(
+                "encoder",
+                f"{model!r} is given, but no embedding of {kind} is known, only of "
+                f"{', '.join(NETWORKS)}; leave it out",
+            )
         if kind not in NETWORKS:
             raise InvalidInput.of(
-                "similarity_by", f"no embedding of {kind} is known; it is for {', '.join(NETWORKS)}"
+                "similarity_by", f"no embedding of {kind} is known, only of {', '.join(NETWORKS)}"
             )
         if model is None and kind != "image":
             raise InvalidInput.of(
-                "model", f"none is given, and {kind} has no built-in embedding; name an encoder by "
-                "hub id or local path, or compare by tokens"
-            )  # fmt: skip
+                "encoder",
+                f"none is given, and {kind} has no built-in embedding; name one by hub id or local "
+                "path, or compare by tokens",
+            )
 
 
 def _kind(task: str, content: str) -> str:
@@ -122,7 +129,7 @@ def _loaded(reader: str, model: str | None, **settings: Any) -> tuple[Any, Any]:
         )
     except (OSError, ValueError) as error:
         raise InvalidInput.of(
-            "model", f"{model!r} is no encoder by hub id or local path: {error}"
+            "encoder", f"{model!r} is no encoder by hub id or local path: {error}"
         ) from None
 
 

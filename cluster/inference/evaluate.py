@@ -1,8 +1,9 @@
 """How good the model trained on every row is on labels that training never touched."""
 
 import pickle
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 from cluster.data.rows import Source, rows
 from cluster.engine.base import Engine
 from cluster.inference.predict import InferenceConfig, Predictor, Sampling
+from cluster.interfaces import ModelTask
 from cluster.tasks import model_task
 from cluster.training.model_store import ModelStore
 from relabel_service.errors import InvalidInput
@@ -19,7 +21,8 @@ PICKLED = "pickled"  # column: one pickle a batch
 
 
 class _TestPredictor:
-    """Rows of tests -> what the model predicts for them, pickled: predictions are any objects."""
+    """Rows of tests -> what the model predicts for them, and how often each fault of the others
+    occurs; pickled: predictions are any objects."""
 
     def __init__(self, store_uri: str) -> None:
         self._predictor = Predictor(store_uri, Sampling.IN_SAMPLE)
@@ -32,34 +35,83 @@ class _TestPredictor:
             self._predictor.predict_labels(valid),
             valid["label"].to_pylist(),
         )
-        return pa.table({PICKLED: pa.array([pickle.dumps(columns)], pa.large_binary())})
+        others = batch.filter(batch["fault"].is_valid())
+        faults = Counter(zip(others["test"].to_pylist(), others["fault"].to_pylist(), strict=True))
+        pickled = pickle.dumps((columns, faults))
+        return pa.table({PICKLED: pa.array([pickled], pa.large_binary())})
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many rows of a test its metrics are of.
+
+    left_out_because: the commonest fault of the rows left out; empty where none was.
+    """
+
+    num_evaluated: int
+    num_left_out: int = 0
+    left_out_because: str = ""
+
+    def note(self) -> str:
+        """What stands beside a figure: empty where it is of every row."""
+        num_rows = self.num_evaluated + self.num_left_out
+        return f" ({self.num_left_out} of {num_rows} left out)" if self.num_left_out else ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on one test. metrics: the task's headline first."""
+
+    metrics: Mapping[str, float]
+    coverage: Coverage
+
+    def to_dict(self) -> dict[str, float | str]:
+        """The metrics, and beside them how many rows they are of."""
+        return {**self.metrics, **asdict(self.coverage)}
 
 
 @dataclass(frozen=True)
 class PredictedRows:
-    """One test's valid rows: ids, predictions as ModelTask.metrics takes them, true labels; [R]."""
+    """One test's valid rows: ids, predictions as ModelTask.metrics takes them, true labels; [R].
+
+    faults: how many of the other rows have each fault. tokenize: as in the training's Manifest.
+    """
 
     ids: list[str] = field(default_factory=list)
     predicted: list[Any] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    tokenize: str = ""
 
     def take(self, indices: Iterable[int]) -> "PredictedRows":
         """These rows, in this order; a row may come more than once."""
         rows = list(indices)
-        columns = (self.ids, self.predicted, self.labels)
-        return PredictedRows(*([column[row] for row in rows] for column in columns))
+        ids, predicted, labels = (
+            [column[row] for row in rows] for column in (self.ids, self.predicted, self.labels)
+        )
+        return replace(self, ids=ids, predicted=predicted, labels=labels)
+
+    def evaluation(self, task: ModelTask) -> Evaluation:
+        [(commonest, _)] = self.faults.most_common(1) or [("", 0)]
+        coverage = Coverage(len(self.ids), self.faults.total(), commonest)
+        return Evaluation(self.metrics(task), coverage)
+
+    def metrics(self, task: ModelTask) -> dict[str, float]:
+        """The task's headline first."""
+        return task.metrics(self.predicted, self.labels, tokenize=self.tokenize)
 
 
 def evaluate(
     store_uri: str, tests: Mapping[str, Source], config: InferenceConfig, engine: Engine
-) -> dict[str, dict[str, float]]:
-    """Test name -> metrics over the whole of that pinned source, the task's headline first.
+) -> dict[str, Evaluation]:
+    """Test name -> how good the model is on that pinned source.
 
-    Raises InvalidInput when a test has no valid row.
+    A row that breaks the task's schema, or whose label is of a class that the model was not
+    trained on, is left out and counted. Raises InvalidInput when a test has no valid row.
     """
     task = model_task(ModelStore(store_uri).manifest().source.task)
     return {
-        name: task.metrics(rows.predicted, rows.labels)
+        name: rows.evaluation(task)
         for name, rows in predict_tests(store_uri, tests, config, engine).items()
     }
 
@@ -78,22 +130,37 @@ def predict_tests(
         rows(engine, source, classes=manifest.classes).map(partial(_named, test=name))
         for name, source in tests.items()
     ]
-    predicted = {name: PredictedRows() for name in tests}
+    predicted = {name: PredictedRows(tokenize=manifest.tokenize) for name in tests}
     for batch in config.map(first.union(*others), partial(_TestPredictor, store_uri)):
         for pickled in batch[PICKLED].to_pylist():
-            for name, row_id, prediction, label in zip(*pickle.loads(pickled), strict=True):
+            columns, faults = pickle.loads(pickled)
+            for (name, fault), num_rows in faults.items():
+                predicted[name].faults[fault] += num_rows
+            for name, row_id, prediction, label in zip(*columns, strict=True):
                 predicted[name].ids.append(row_id)
                 predicted[name].predicted.append(prediction)
                 predicted[name].labels.append(label)
     for name, test in predicted.items():
         if not test.ids:
+            because = f": {test.faults.most_common(1)[0][0]}" if test.faults else ""
             raise InvalidInput.of(
-                name, f"{tests[name].uri!r} has no valid row to evaluate on; see its labels"
+                name, f"{tests[name].uri!r} has no valid row to evaluate on{because}"
             )
     return {
         name: test.take(sorted(range(len(test.ids)), key=test.ids.__getitem__))
         for name, test in predicted.items()
     }
+
+
+def on_same_rows(one: PredictedRows, other: PredictedRows) -> tuple[PredictedRows, PredictedRows]:
+    """Those rows of a test that both models were evaluated on: they may know different classes."""
+
+    def also_in(rows: PredictedRows, others: PredictedRows) -> PredictedRows:
+        names = set(zip(others.ids, others.labels, strict=True))
+        pairs = enumerate(zip(rows.ids, rows.labels, strict=True))
+        return rows.take(index for index, pair in pairs if pair in names)
+
+    return also_in(one, other), also_in(other, one)
 
 
 def _named(batch: pa.Table, *, test: str) -> pa.Table:

@@ -113,6 +113,7 @@ class MineResult:
     unasked_histogram: rows (and units) that are neither findings nor decided on, counted by
     suspicion in bins of equal width over [0, 1].
     noise_matrix: P(label | true class) by the model, rows sum to 1, for tasks that have one.
+    warnings: what looks odd in the table's labels (TableProfile).
     """
 
     run_id: str
@@ -130,3 +131,4 @@ class MineResult:
     noise_matrix: Sequence[Sequence[float]] = ()
     classes: Sequence[str] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: Sequence[str] = ()

@@ -88,7 +88,8 @@ def _findings(
     scored: pa.Table, chosen: pa.Table, run_id: str, scoring: Scoring, stats: TableStats
 ) -> pa.Table:
     """FINDINGS. chosen: rank and suspicion of the scored rows."""
-    num_rows = scored.num_rows
+    num_rows, task = scored.num_rows, model_task(scoring.task)
+    shown = task.calibrate(scored, stats.sums)
     return pa.table(
         {
             "run_id": pa.array([run_id] * num_rows),
@@ -97,10 +98,10 @@ def _findings(
             "unit": scored["unit"],
             "content": scored["content"],
             "human_label": scored["label"],
-            "suggestions": scored["suggestions"],
+            "suggestions": shown["suggestions"],
             "suspicion": chosen["suspicion"],
             "signals": _signals(scoring.signals(scored, stats.sums), num_rows),
-            "reason": model_task(scoring.task).reasons(scored),
+            "reason": task.reasons(shown),
             "task": pa.array([scoring.task] * num_rows),
             "classes": pa.array([list(scoring.classes)] * num_rows, pa.list_(pa.string())),
             "preferred_label": pa.nulls(num_rows),

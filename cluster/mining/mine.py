@@ -107,6 +107,7 @@ def mine(config: MineConfig, engine: Engine) -> MineResult:
         unasked_histogram=unasked_histogram(unasked),
         noise_matrix=_noise_matrix(config.source.task, stats),
         classes=list(manifest.classes),
+        warnings=list(profile.warnings),
         seconds={
             name: end - start
             for name, start, end in zip(

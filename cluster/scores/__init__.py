@@ -11,7 +11,9 @@
     suspicion.py      the number rows are ranked by: of one model, and of an ensemble
     feedback.py       what people's results teach about that number
     calibration.py    errors left, reliability, when to stop
+    errors_left.py    how many errors are left, by answers about other rows
     text_distance.py  distances of a text to a generated one
+    tokenizers.py     how BLEU cuts a text into tokens, by its script
 
 Shapes: R rows, C classes, M kept classes, D features. Every suspicion is P(label is wrong), one
 minus the label quality score: in [0, 1], higher is worse. Every other signal says its own

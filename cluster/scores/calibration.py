@@ -1,7 +1,6 @@
-"""How many errors are left, whether probabilities mean what they say, and when to stop.
+"""Whether probabilities mean what they say, and when to stop.
 
-Without an audit the number of errors rests on the noise model's assumptions and no interval is
-honest. P(label is wrong) is in [0, 1], higher is worse, [R].
+P(label is wrong) is in [0, 1], higher is worse, [R]. How many errors are left: errors_left.py.
 """
 
 from dataclasses import dataclass
@@ -15,27 +14,6 @@ from relabel_service.errors import InvalidInput
 
 Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class ErrorsLeft:
-    """A number of wrong labels with its interval. by_audit: false where only a model says so."""
-
-    expected: float
-    low: float
-    high: float
-    by_audit: bool
-
-
-def errors_left_by_model(p_wrong: Floats) -> ErrorsLeft:
-    """Sum of P(label is wrong), and a range over assumptions, not a confidence interval.
-
-    low: only what is more likely wrong than not, and only its excess over a
-    coin's toss; high: twice the expected number, at most all rows.
-    """
-    expected = float(p_wrong.sum())
-    low = float(np.maximum(2 * p_wrong - 1, 0).sum())
-    return ErrorsLeft(expected, low, min(2 * expected, float(len(p_wrong))), by_audit=False)
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,38 @@
 """How far a text is from what a model generated: each measure in [0, 1], higher is farther.
 
 Pure functions of two texts. Tokens are words, signs, and single characters of the
-scripts that put no spaces between words.
+scripts that put no spaces between words; BLEU has its own (tokenizers.py).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-_TOKEN = re.compile(
-    r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u9fff\uf900-\ufaff]+|\S"
-)
+from relabel_service.tasks.scripts import UNSPACED
 
-# effective_order: short texts have no 4-grams, which would make every one of them score 0.
-_BLEU = BLEU(effective_order=True)
+_TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+|\S")
 _CHRF = CHRF()
+
+Distance = Callable[[str, str], float]  # of a label to what was generated
 
 
 def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-def bleu(label: str, generated: str) -> float:
+def bleu(label: str, generated: str, *, tokenize: str) -> float:
     """One minus sentence BLEU (Papineni et al. 2002) as sacrebleu has it."""
-    return _within(1.0 - _BLEU.sentence_score(generated, [label]).score / 100)
+    return _within(1.0 - _bleu(tokenize).sentence_score(generated, [label]).score / 100)
+
+
+def corpus_bleu(generated: Sequence[str], labels: Sequence[str], *, tokenize: str) -> float:
+    """BLEU of all texts together, in [0, 1]; higher is better."""
+    score = float(_bleu(tokenize).corpus_score(list(generated), [list(labels)]).score)
+    return min(score / 100, 1.0)
 
 
 def chrf(label: str, generated: str) -> float:
@@ -44,12 +50,23 @@ def no_common_token(label: str, generated: str) -> float:
     return float(not set(tokens(label)) & set(tokens(generated)))
 
 
-DISTANCES: dict[str, Callable[[str, str], float]] = {
-    "bleu_distance": bleu,
-    "chrf_distance": chrf,
-    "edit_distance": edit_distance,
-    "no_common_token": no_common_token,
-}
+def distances(tokenize: str) -> dict[str, Distance]:
+    """Every distance by name. tokenize: BLEU's tokenizer."""
+    return {
+        "bleu_distance": partial(bleu, tokenize=tokenize),
+        "chrf_distance": chrf,
+        "edit_distance": edit_distance,
+        "no_common_token": no_common_token,
+    }
+
+
+DISTANCES = tuple(distances(""))  # their names
+
+
+@cache
+def _bleu(tokenize: str) -> BLEU:
+    # effective_order: texts of two words have no 3-grams, which would make BLEU 0 of all of them.
+    return BLEU(tokenize=tokenize, effective_order=True)
 
 
 def _within(value: float) -> float:

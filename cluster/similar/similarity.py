@@ -23,6 +23,7 @@ from cluster.inference.embeddings import Embedder
 from cluster.interfaces import Array
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
+from relabel_service.tasks.scripts import UNSPACED
 from relabel_service.v1 import items_pb2
 
 Measure = Callable[[Sequence[str]], Array]
@@ -30,8 +31,7 @@ Measure = Callable[[Sequence[str]], Array]
 
 K1, B = 1.5, 0.75
 # A letter of a script that sets no spaces is a token; other letters and digits run together.
-_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 
 
 class Similarity(StrEnum):

@@ -11,11 +11,12 @@ from cluster.scores.compact_table import read_compact
 from cluster.scores.noise import NoiseModel
 from cluster.scores.suspicion import suspicion
 from cluster.tasks import class_ensemble
+from cluster.tasks.defaults import LabelsAreNoTexts, ShownAsScored
 
 SIGNALS = ("p_label", "p_other", "entropy", "label_rank")
 
 
-class ClassScores:
+class ClassScores(LabelsAreNoTexts, ShownAsScored):
     """The scoring half of a classification task's ModelTask."""
 
     ranking_signals: tuple[str, ...] = ()
@@ -55,7 +56,9 @@ class ClassScores:
             for row in scored.select(["label", "suggestions", "p_label"]).to_pylist()
         ]
 
-    def metrics(self, predicted: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
+    def metrics(
+        self, predicted: Sequence[str], labels: Sequence[str], *, tokenize: str = ""
+    ) -> dict[str, float]:
         """Accuracy, and F1 averaged over the classes that occur."""
         outputs, true = np.array(predicted), np.array(labels)
         f1 = [_f1(outputs == name, true == name) for name in sorted(set(labels))]

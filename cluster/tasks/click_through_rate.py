@@ -24,6 +24,7 @@ from cluster.interfaces import Array, Ensemble
 from cluster.models.tabular import click_learner
 from cluster.models.tabular.click_learner import ClickLearner
 from cluster.models.tabular.features import Features
+from cluster.tasks.defaults import LabelsAreNoTexts
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.click_through_rate import CLICKED, read_features
 
@@ -33,7 +34,7 @@ SMALLEST = 1e-6  # a probability nearer to 0 or 1 than this is taken for it
 NUM_CALIBRATION_BINS = 10
 
 
-class ClickThroughRateModels:
+class ClickThroughRateModels(LabelsAreNoTexts):
     name = "click_through_rate"
     ranking_signals: tuple[str, ...] = ("gap",)
     ensemble: Ensemble | None = None
@@ -86,6 +87,17 @@ class ClickThroughRateModels:
         p_click = _calibrated(scored, sums)
         return {"p_click": p_click, "gap": np.abs(_clicked(scored) - p_click)}
 
+    def calibrate(self, scored: pa.Table, sums: Mapping[str, Array]) -> pa.Table:
+        """With p_click, and the suggestions' probabilities, as signals has p_click."""
+        p_click = _calibrated(scored, sums)
+        calibrated = {
+            "p_click": pa.array(p_click),
+            "suggestions": click_learner.suggestions(p_click),
+        }
+        for name, values in calibrated.items():
+            scored = scored.set_column(scored.schema.get_field_index(name), name, values)
+        return scored
+
     def noise_matrix(self, sums: Mapping[str, Array]) -> None:
         """None: labels say nothing of a true class, for clicks are by chance."""
 
@@ -97,7 +109,9 @@ class ClickThroughRateModels:
             )
         ]
 
-    def metrics(self, predicted: Sequence[float], labels: Sequence[str]) -> dict[str, float]:
+    def metrics(
+        self, predicted: Sequence[float], labels: Sequence[str], *, tokenize: str = ""
+    ) -> dict[str, float]:
         """AUC; minus log loss; minus calibration error. AUC is nan where one label is missing."""
         p_click = np.clip(np.array(predicted, np.float64), SMALLEST, 1 - SMALLEST)
         clicked = np.array([label == CLICKED for label in labels])

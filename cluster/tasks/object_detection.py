@@ -16,13 +16,14 @@ from cluster.interfaces import Array, Ensemble, Learner
 from cluster.models.detection import center_detector
 from cluster.tasks.box_errors import ERRORS, SWAPPED, Suspects, sums, suspects
 from cluster.tasks.box_metrics import mean_precision
+from cluster.tasks.defaults import LabelsAreNoTexts, ShownAsScored
 from relabel_service.tasks.boxes import read_boxes
 
 LEAST_NAMED = 0.1  # probability from which a reason names an error
 NUM_NAMED = 3  # errors that a reason names, the likeliest
 
 
-class ObjectDetectionModels:
+class ObjectDetectionModels(LabelsAreNoTexts, ShownAsScored):
     name = "object_detection"
     ranking_signals: tuple[str, ...] = ERRORS  # to rank by one kind of error alone
     ensemble: Ensemble | None = None
@@ -94,7 +95,9 @@ class ObjectDetectionModels:
                 errors[row].append((float(boxes.probability[number]), words))
         return [_joined(of_row) for of_row in errors]
 
-    def metrics(self, predicted: Sequence[Any], labels: Sequence[str]) -> dict[str, float]:
+    def metrics(
+        self, predicted: Sequence[Any], labels: Sequence[str], *, tokenize: str = ""
+    ) -> dict[str, float]:
         return mean_precision(predicted, labels)
 
 

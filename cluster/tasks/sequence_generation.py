@@ -14,22 +14,24 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from rapidfuzz.distance import Levenshtein
-from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from cluster.interfaces import Array, Ensemble
 from cluster.models.generation import attention_gru
 from cluster.models.generation import pretrained as pretrained_generator
 from cluster.models.generation.sequence_learner import UNLIKELIHOOD, SequenceLearner
-from cluster.scores.text_distance import DISTANCES, tokens
+from cluster.scores import tokenizers
+from cluster.scores.text_distance import DISTANCES, corpus_bleu, tokens
+from cluster.tasks.defaults import ShownAsScored
 from cluster.tasks.shingles import shingles, words_alone
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.sequence_generation import is_sound
 
+TOKENIZER_NAME_FILE = "tokenize.txt"
 SHOWN = 60  # characters of a generation in a reason
 
 
-class SequenceGenerationModels:
+class SequenceGenerationModels(ShownAsScored):
     name = "sequence_generation"
     ranking_signals: tuple[str, ...] = (*DISTANCES, UNLIKELIHOOD)
     ensemble: Ensemble | None = None
@@ -52,12 +54,20 @@ class SequenceGenerationModels:
         else:
             pretrained_generator.prepare(folder, model, contents, labels)
 
+    def prepare_tokenizer(self, folder: Path, asked: str | None, labels: Sequence[str]) -> str:
+        tokenize = tokenizers.choose(asked, labels)
+        (folder / TOKENIZER_NAME_FILE).write_text(tokenize)
+        return tokenize
+
     def load(
         self, folder: Path, *, model: str | None, classes: Sequence[str], pretrained: bool
     ) -> SequenceLearner:
+        name = folder / TOKENIZER_NAME_FILE
+        tokenize = name.read_text() if name.exists() else tokenizers.SPACED
         if model is None:
-            return SequenceLearner(attention_gru.load(folder))
-        return SequenceLearner(pretrained_generator.load(folder, model, pretrained=pretrained))
+            return SequenceLearner(attention_gru.load(folder), tokenize)
+        generator = pretrained_generator.load(folder, model, pretrained=pretrained)
+        return SequenceLearner(generator, tokenize)
 
     def sums(self, scored: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
         return {}
@@ -85,16 +95,19 @@ class SequenceGenerationModels:
             for row in scored.select(["suggestions", UNLIKELIHOOD]).to_pylist()
         ]
 
-    def metrics(self, predicted: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
+    def metrics(
+        self, predicted: Sequence[str], labels: Sequence[str], *, tokenize: str = ""
+    ) -> dict[str, float]:
         """Corpus BLEU and chrF in [0, 1]; one minus the token error rate; texts exactly right."""
         written, true = list(predicted), list(labels)
+        tokenize = tokenize or tokenizers.by_script(true)
         edits = sum(
             Levenshtein.distance(tokens(text), tokens(label))
             for text, label in zip(written, true, strict=True)
         )
         num_tokens = sum(len(tokens(label)) for label in true)
         return {
-            "bleu": BLEU().corpus_score(written, [true]).score / 100,
+            "bleu": corpus_bleu(written, true, tokenize=tokenize),
             "chrf": CHRF().corpus_score(written, [true]).score / 100,
             "token_accuracy": max(0.0, 1.0 - edits / max(num_tokens, 1)),
             "exact_match": float(np.mean([a == b for a, b in zip(written, true, strict=True)])),

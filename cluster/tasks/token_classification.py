@@ -18,13 +18,14 @@ from nervaluate.strategies import StrictEvaluation
 from cluster.interfaces import Array, Ensemble
 from cluster.models.tagging import tagger, tags
 from cluster.models.tagging.tag_learner import SIGNALS, TagLearner
+from cluster.tasks.defaults import LabelsAreNoTexts, ShownAsScored
 from cluster.tasks.shingles import shingles
 from relabel_service.tasks import spans
 
 NO_ENTITY = spans.to_text([])
 
 
-class TokenClassificationModels:
+class TokenClassificationModels(LabelsAreNoTexts, ShownAsScored):
     name = "token_classification"
     ranking_signals: tuple[str, ...] = ()
     ensemble: Ensemble | None = None
@@ -89,7 +90,9 @@ class TokenClassificationModels:
         reasons: list[str] = scored["reason"].to_pylist()
         return reasons
 
-    def metrics(self, predicted: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
+    def metrics(
+        self, predicted: Sequence[str], labels: Sequence[str], *, tokenize: str = ""
+    ) -> dict[str, float]:
         """Entities found with both ends and class right (CoNLL): F1, precision, recall over all."""
         strict, total = StrictEvaluation(), EvaluationResult()
         for prediction, label in zip(predicted, labels, strict=True):

@@ -21,6 +21,7 @@ class TrainConfig:
     reviewed_weight: how many times what other rows count a row counts that people have decided;
     1 forgets who decided. Labels that people looked at again are right far oftener than others.
     label_confidence_uri: P(label is correct) of each row, which is its weight; all alike if None.
+    tokenize: name of the tokenizer by which texts are compared; None to choose by their script.
     max_failures: how often dead workers are replaced before giving up.
     checkpoint_interval_s: seconds of a run that may be lost with a worker.
     """
@@ -37,6 +38,7 @@ class TrainConfig:
     max_failures: int = 2
     checkpoint_interval_s: float = 60.0
     seed: int = 0
+    tokenize: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):

@@ -40,6 +40,8 @@ class Manifest:
     """What inference must know of a training.
 
     num_rows: fit rows trained on. near_duplicates: pairs of id keys as Folds takes them.
+    tokenize: how texts are cut into tokens where they are compared; empty where labels are none.
+    warnings: what looks odd in the table's labels (TableProfile).
     training_id: differs from that of any other training, the same settings again included.
     """
 
@@ -51,6 +53,8 @@ class Manifest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     near_duplicates: tuple[tuple[int, int], ...] = ()
     training_id: str = ""
+    tokenize: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def folds(self) -> Folds:
@@ -95,6 +99,7 @@ class ModelStore:
                 **fields,
                 "source": Source(**{**source, "content_columns": tuple(source["content_columns"])}),
                 "classes": tuple(fields["classes"]),
+                "warnings": tuple(fields.get("warnings", ())),
                 "near_duplicates": tuple((row, group) for row, group in fields["near_duplicates"]),
             }
         )

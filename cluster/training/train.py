@@ -7,7 +7,7 @@ training, and trainings that do not depend on each other are fitted together (tr
 import tempfile
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -86,11 +86,12 @@ def _prepared(request: TrainRequest, engine: Engine) -> tuple[Manifest, Fit | No
         settings=config.to_dict(),
         near_duplicates=tuple((int(row), int(group)) for row, group in profile.near_duplicates),
         training_id=uuid.uuid4().hex,
+        warnings=tuple(profile.warnings),
     )
     valid = _valid_rows(engine, source, profile, config)
     if manifest.num_rows <= MAX_SAMPLE_ROWS:
         valid = valid.cache()  # prepare sees them all, and they are looked at again
-    _prepare_models(store, manifest, valid)
+    manifest = _prepare_models(store, manifest, valid)
     fitter = RunFitter(store.folder.address(""), manifest, config)
     work_uri = store.folder.address(ENGINE_FILES)
     return manifest, Fit(valid, tuple(manifest.runs), fitter, manifest.num_rows, work_uri)
@@ -130,18 +131,22 @@ def _weigh_reviewed(batch: pa.Table, *, ids: pa.Array, factor: float) -> pa.Tabl
     return batch.set_column(batch.schema.get_field_index("weight"), "weight", weight)
 
 
-def _prepare_models(store: ModelStore, manifest: Manifest, valid: Batches) -> None:
-    """Have the task learn what models need besides weights, from a sample of the rows."""
+def _prepare_models(store: ModelStore, manifest: Manifest, valid: Batches) -> Manifest:
+    """Have the task learn what models need besides weights, from a sample of the rows; returns the
+    manifest with what it has chosen."""
     share = min(1.0, MAX_SAMPLE_ROWS / manifest.num_rows)
     sample = valid.map(partial(_sample, share=share)).to_table().sort_by("id")
     with tempfile.TemporaryDirectory() as local:
-        model_task(manifest.source.task).prepare(
+        task, labels = model_task(manifest.source.task), sample["label"].to_pylist()
+        tokenize = task.prepare_tokenizer(Path(local), manifest.settings["tokenize"], labels)
+        task.prepare(
             Path(local),
             model=manifest.model,
             contents=sample["content"].to_pylist(),
-            labels=sample["label"].to_pylist(),
+            labels=labels,
         )
         store.folder.upload(Path(local), "prepared")
+    return replace(manifest, tokenize=tokenize)
 
 
 def _sample(batch: pa.Table, *, share: float) -> pa.Table:

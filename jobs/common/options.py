@@ -169,6 +169,13 @@ class TrainingOptions:
     ] = None
     folds: Annotated[int, typer.Option(help="models that each leave one part out")] = 5
     epochs: Annotated[int | None, typer.Option(help="the model's default when left out")] = None
+    tokenize: Annotated[
+        str | None,
+        typer.Option(
+            help="how BLEU cuts texts into tokens: 13a, zh, char, … as sacrebleu names them; "
+            "by their script when left out"
+        ),
+    ] = None
     seed: Annotated[int, typer.Option(help="makes folds, models and draws repeatable")] = 0
 
     def config(self, workers: Workers) -> TrainConfig:
@@ -178,6 +185,7 @@ class TrainingOptions:
             epochs=self.epochs,
             workers=workers,
             seed=self.seed,
+            tokenize=self.tokenize,
         )
 
 

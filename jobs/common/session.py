@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
@@ -128,6 +128,12 @@ def connect_ray(*, num_slots: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def warn(sentences: Iterable[str]) -> None:
+    """Say on stderr what looks odd; nothing stops for it."""
+    for sentence in sentences:
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def run(app: typer.Typer) -> None:

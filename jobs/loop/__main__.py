@@ -20,7 +20,7 @@ from rich.console import Console
 from cluster.io.folder import Folder
 from jobs.common import options
 from jobs.common.progress import TerminalProgress
-from jobs.common.session import EngineName, run, session
+from jobs.common.session import EngineName, run, session, warn
 from jobs.loop import report
 from jobs.loop.labelers import Labelers, simulated, wait_for_people
 from jobs.loop.options import LabelingOptions, LoopOptions, ServiceOptions, loop_config, of_demo
@@ -68,8 +68,11 @@ def main(
         rounds = Rounds(config, engine=running, service=started, label=label, progress=progress)
         results, ceiling = list(rounds.run()), rounds.ceiling()
     folder = Folder(loop.out)
+    warn(dict.fromkeys(one for each in results if each.mined for one in each.mined.warnings))
     result = report.Report(results, ceiling, report.stages_so_far(folder, progress.stages))
     console.print(report.table(result))
+    for sentence in (*result.left_out, *result.about_labels):
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     folder.write("report.json", json.dumps(report.as_json(result), indent=2).encode())
     folder.write("report.html", report.html(result).encode())
     console.print(f"report: {folder.address('report.html')} (and report.json)", soft_wrap=True)

@@ -2,8 +2,9 @@
 
 Pure. Of the rows that nobody has decided it takes the counts by P(wrong), as the answers have
 taught it (cluster/mining/label_confidence.py). Among the answers may be an audit sample: with it
-the number of errors left is design based, right whatever the model says; without it the number is
-the model's, and marked so.
+the number of errors left is design based, right whatever the model says. Without it the number is
+the model's, and its interval what the answers about other rows support, if they do
+(cluster/scores/errors_left.py).
 """
 
 from collections.abc import Sequence
@@ -14,18 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cluster.mining.config import MineResult
-from cluster.mining.unasked import bin_middles
-from cluster.scores.calibration import (
-    Doubles,
-    ErrorsLeft,
-    Reliability,
-    errors_left_by_model,
-    num_worth_asking,
-    reliability,
-)
+from cluster.mining.unasked import bin_middles, histogram
+from cluster.scores.calibration import Doubles, Reliability, num_worth_asking, reliability
+from cluster.scores.errors_left import ErrorsLeft, interval
 from relabel_service.votes import intervals
 
 BATCH = 50  # rows that a labeler is next asked about
+MIN_SHARE = 0.01  # of errors, for which an audit is advised
 
 
 @dataclass(frozen=True)
@@ -48,14 +44,14 @@ class Quality:
     errors_left: in the rows that no one was asked about. reliability: of what was answered, by what
     P(wrong) was thought to be when it was asked about.
     errors_per_minute: expected of a labeler in the next BATCH rows. num_worth_asking: rows
-    that would be asked about before StopRule ends it.
+    that would be asked about before StopRule ends it; None where it never does and some are left.
     """
 
     num_errors_found: int
     errors_left: ErrorsLeft
     reliability: Sequence["Bin"]
     errors_per_minute: float
-    num_worth_asking: int
+    num_worth_asking: int | None
     noise_matrix: Sequence[Sequence[float]] = ()
     classes: Sequence[str] = field(default_factory=tuple)
 
@@ -106,9 +102,7 @@ def quality(
     curve = reliability(decided.suspicion, decided.wrong) if len(decided.wrong) else None
     return Quality(
         num_errors_found=int(decided.wrong.sum()),
-        errors_left=_left(
-            unasked, decided.wrong[decided.audit], int(np.sum(mined.unasked_histogram))
-        ),
+        errors_left=_by_audit(mined, decided) or _by_answers(mined, unasked, decided),
         reliability=_bins(curve) if curve else (),
         errors_per_minute=per_minute if len(unasked) else 0.0,
         num_worth_asking=_worth(unasked, stop_rule),
@@ -117,29 +111,45 @@ def quality(
     )
 
 
-def _left(unasked: Doubles, wrong: npt.NDArray[np.bool_], population: int) -> ErrorsLeft:
-    """Errors in the unasked rows. wrong: whether audited rows were, [A]; population: that they
-    were drawn from.
+def _by_audit(mined: MineResult, decided: DecidedRows) -> ErrorsLeft | None:
+    """Errors in the unasked rows by the audit sample alone, exactly; None without one.
 
-    By the sample alone, with Wilson's interval, as the service has it: a regression on
-    suspicion that few errors were fitted to claimed too narrow an interval.
+    A regression on suspicion that few errors were fitted to claimed too narrow an interval.
     """
+    wrong = decided.wrong[decided.audit]
     if not len(wrong):
-        return errors_left_by_model(unasked)
-    num_wrong = int(wrong.sum())
-    share = intervals.share(num_wrong, len(wrong))
+        return None
+    num_wrong, population = int(wrong.sum()), int(np.sum(mined.unasked_histogram))
+    all_errors = intervals.errors_left(num_wrong, len(wrong), population)
     # What the audit found is fixed together with the findings.
     most = float(population - len(wrong))
     expected, low, high = (
-        float(np.clip(population * one - num_wrong, 0, most))
-        for one in (share.value, share.low, share.high)
+        float(np.clip(one - num_wrong, 0, most))
+        for one in (all_errors.value, all_errors.low, all_errors.high)
     )
     return ErrorsLeft(expected, low, high, by_audit=True)
 
 
-def _worth(unasked: Doubles, stop_rule: StopRule) -> int:
+def _by_answers(mined: MineResult, unasked: Doubles, decided: DecidedRows) -> ErrorsLeft:
+    """Errors in the unasked rows by their P(wrong), [U], with what the answers support."""
+    expected, num_rows = float(unasked.sum()), len(unasked)
+    between = interval(
+        histogram(decided.suspicion),
+        histogram(decided.suspicion[decided.wrong]),
+        np.asarray(mined.unasked_histogram, np.int64),
+    )
+    if between is None and num_rows:
+        size = intervals.audit_size(float(np.clip(expected / num_rows, MIN_SHARE, 1)), num_rows)
+        return ErrorsLeft(expected, 0.0, float(num_rows), by_audit=False, audit_size=size)
+    low, high = between or (0.0, 0.0)
+    # Findings that people came to no decision about are left, too, and may all be wrong.
+    high += max(num_rows - int(np.sum(mined.unasked_histogram)), 0)
+    return ErrorsLeft(float(np.clip(expected, low, high)), low, high, by_audit=False)
+
+
+def _worth(unasked: Doubles, stop_rule: StopRule) -> int | None:
     if stop_rule.min_errors_per_minute <= 0:
-        return len(unasked)
+        return None if len(unasked) else 0
     return num_worth_asking(
         unasked,
         seconds_per_label=stop_rule.seconds_per_label,

@@ -2,7 +2,7 @@
 
 import html as markup
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,16 +13,16 @@ from rich.table import Table
 
 from cluster.io.folder import Folder
 from jobs.loop import report_quality
-from jobs.loop.rounds import Round
+from jobs.loop.quality import Quality
+from jobs.loop.rounds import Metrics, Round
 from jobs.loop.stages import Stage
 
 STAGES = "stages.json"
-Metrics = Mapping[str, Mapping[str, float]]  # test -> metric -> value
 
 
 @dataclass(frozen=True)
 class Report:
-    """Rounds in order; ceiling: metrics of a model trained on all gold labels, if known.
+    """Rounds in order; ceiling: how good a model trained on all gold labels is, if known.
 
     stages: what each step took, over all runs of a loop that was stopped.
     """
@@ -34,12 +34,39 @@ class Report:
     @property
     def curves(self) -> list[tuple[str, str]]:
         """(test, metric) pairs that every version has that a model was trained on."""
-        return [(test, name) for test, values in self.rounds[0].metrics.items() for name in values]
+        return [
+            (test, name) for test, one in self.rounds[0].metrics.items() for name in one.metrics
+        ]
 
     @property
     def headlines(self) -> list[tuple[str, str]]:
         """The first metric of each test."""
-        return [(test, next(iter(values))) for test, values in self.rounds[0].metrics.items()]
+        return [(test, next(iter(one.metrics))) for test, one in self.rounds[0].metrics.items()]
+
+    @property
+    def qualities(self) -> dict[str, Quality]:
+        """What answers say of the labels, by version."""
+        return {one.version: one.quality for one in self.rounds if one.quality is not None}
+
+    @property
+    def about_labels(self) -> list[str]:
+        """The same in words, a sentence for each version."""
+        return report_quality.sentences([*self.qualities], [*self.qualities.values()])
+
+    @property
+    def left_out(self) -> list[str]:
+        """What was left out of the tests, and why: a sentence for each version and test."""
+        versions = [(one.version, one.metrics) for one in self.rounds]
+        if self.ceiling is not None:
+            versions.append(("ceiling", self.ceiling))
+        return [
+            f"{version}: {test} figures are of {coverage.num_evaluated} rows; "
+            f"{coverage.num_left_out} are left out, most often because "
+            f"{coverage.left_out_because}"
+            for version, metrics in versions
+            for test, coverage in ((test, one.coverage) for test, one in metrics.items())
+            if coverage.num_left_out
+        ]
 
 
 def table(report: Report) -> Table:
@@ -54,8 +81,8 @@ def table(report: Report) -> Table:
 
 def as_json(report: Report) -> dict[str, Any]:
     return {
-        "rounds": [asdict(one) for one in report.rounds],
-        "ceiling": report.ceiling,
+        "rounds": [asdict(one) | {"metrics": _to_dict(one.metrics)} for one in report.rounds],
+        "ceiling": None if report.ceiling is None else _to_dict(report.ceiling),
         "stages": [asdict(one) for one in report.stages],
     }
 
@@ -79,24 +106,22 @@ def html(report: Report) -> str:
         for cells in _rows(report, report.curves)
     )
     plots: str = _figure(report).to_html(full_html=False, include_plotlyjs=True)
+    left_out = "".join(f"<p>{markup.escape(one)}</p>" for one in report.left_out)
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>What the loop brought</title>"
         "<style>body{font:16px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}"
         "table{border-collapse:collapse}td,th{padding:.3rem .8rem;border-bottom:1px solid #ddd;"
         "text-align:right}td:first-child,th:first-child{text-align:left}</style>"
-        f"<h1>What the loop brought</h1><table><tr>{head}</tr>{body}</table>{plots}"
+        f"<h1>What the loop brought</h1><table><tr>{head}</tr>{body}</table>{left_out}{plots}"
         f"{_quality(report)}<h2>What it took</h2>{_stages(report.stages)}</html>"
     )
 
 
 def _quality(report: Report) -> str:
-    known = [(one.version, one.quality) for one in report.rounds if one.quality is not None]
-    if not known:
+    if not report.qualities:
         return ""
-    names, qualities = [name for name, _ in known], [one for _, one in known]
-    text = "".join(
-        f"<p>{markup.escape(one)}</p>" for one in report_quality.sentences(names, qualities)
-    )
+    names, qualities = [*report.qualities], [*report.qualities.values()]
+    text = "".join(f"<p>{markup.escape(one)}</p>" for one in report.about_labels)
     plots: str = report_quality.figure(names, qualities).to_html(
         full_html=False, include_plotlyjs=False
     )
@@ -127,12 +152,12 @@ def _rows(report: Report, curves: Sequence[tuple[str, str]]) -> list[list[str]]:
             _percent(one.recall),
             _number(one.merged.num_changed if one.merged else None),
             report_quality.errors_left(one.quality),
-            *(_percent(_metric(one, test, name)) for test, name in curves),
+            *(_measured(one.metrics, test, name) for test, name in curves),
         ]
         for one in report.rounds
     ]
     if report.ceiling is not None:
-        values = [_percent(report.ceiling[test][name]) for test, name in curves]
+        values = [_measured(report.ceiling, test, name) for test, name in curves]
         rows.append(["ceiling", "0", "", "", "", "", "", *values])
     return rows
 
@@ -142,7 +167,7 @@ def _figure(report: Report) -> plot.Figure:
     figure = make_subplots(cols=2, subplot_titles=("Metrics by version", "Labels by version"))
     versions = [one.version for one in report.rounds]
     for test, name in report.curves:
-        values = [_metric(one, test, name) for one in report.rounds]
+        values = [_metric(one.metrics, test, name) for one in report.rounds]
         title = f"{test} {name}"
         figure.add_scatter(
             x=versions,
@@ -156,7 +181,7 @@ def _figure(report: Report) -> plot.Figure:
         if report.ceiling is not None:
             figure.add_scatter(
                 x=versions,
-                y=[report.ceiling[test][name]] * len(versions),
+                y=[_metric(report.ceiling, test, name)] * len(versions),
                 name=f"{title}, all gold",
                 mode="lines",
                 line={"dash": "dot"},
@@ -173,9 +198,19 @@ def _figure(report: Report) -> plot.Figure:
     return figure
 
 
-def _metric(one: Round, test: str, name: str) -> float | None:
+def _metric(metrics: Metrics, test: str, name: str) -> float | None:
     """None for a version that no model was trained on."""
-    return one.metrics.get(test, {}).get(name)
+    return metrics[test].metrics[name] if test in metrics else None
+
+
+def _measured(metrics: Metrics, test: str, name: str) -> str:
+    """The metric, and beside it how many rows of the test it is not of."""
+    note = metrics[test].coverage.note() if test in metrics else ""
+    return _percent(_metric(metrics, test, name)) + note
+
+
+def _to_dict(metrics: Metrics) -> dict[str, dict[str, float | str]]:
+    return {test: one.to_dict() for test, one in metrics.items()}
 
 
 def _number(value: int | None) -> str:

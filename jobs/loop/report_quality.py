@@ -11,11 +11,14 @@ MOST_CLASSES = 60  # beyond, a matrix of all classes cannot be read
 
 
 def errors_left(quality: Quality | None) -> str:
-    """'12'; '~12' where only the model says so."""
+    """'12 (5 to 30)' by an audit, '~12 (5 to 30)' without; '? (audit 300)' where it needs one."""
     if quality is None:
         return ""
     left = quality.errors_left
-    return f"{'' if left.by_audit else '~'}{left.expected:.0f}"
+    if left.audit_size is not None:
+        return f"? (audit {left.audit_size})"
+    sign = "" if left.by_audit else "~"
+    return f"{sign}{left.expected:.0f} ({left.low:.0f} to {left.high:.0f})"
 
 
 def sentences(names: Sequence[str], qualities: Sequence[Quality]) -> list[str]:
@@ -24,14 +27,23 @@ def sentences(names: Sequence[str], qualities: Sequence[Quality]) -> list[str]:
 
 
 def _sentence(name: str, quality: Quality) -> str:
-    source = "the audit" if quality.errors_left.by_audit else "the model"
+    worth = quality.num_worth_asking
     return (
-        f"{name}: people found {quality.num_errors_found} wrong labels; of the rows nobody was "
-        f"asked about, {errors_left(quality)} ({quality.errors_left.low:.0f} to "
-        f"{quality.errors_left.high:.0f}) are wrong by {source}. The next rows hold about "
-        f"{quality.errors_per_minute:.2f} errors a labeler-minute; {quality.num_worth_asking} "
-        "rows are worth asking about."
+        f"{name}: people found {quality.num_errors_found} wrong labels; {_left(quality)}. The next "
+        f"rows hold about {quality.errors_per_minute:.2f} errors a labeler-minute"
+        + (f"; {worth} rows are worth asking about." if worth is not None else ".")
     )
+
+
+def _left(quality: Quality) -> str:
+    left = quality.errors_left
+    if left.audit_size is not None:
+        return (
+            "how many are left among the rows nobody was asked about cannot be told from these "
+            f"answers: ask about {left.audit_size} random rows (--audit {left.audit_size})"
+        )
+    source = "the audit" if left.by_audit else "the model and the answers about other rows"
+    return f"of the rows nobody was asked about, {errors_left(quality)} are wrong by {source}"
 
 
 def figure(names: Sequence[str], qualities: Sequence[Quality]) -> plot.Figure:

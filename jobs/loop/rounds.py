@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from cluster.data.rows import Source
 from cluster.engine.base import Engine
-from cluster.inference.evaluate import evaluate
+from cluster.inference.evaluate import Evaluation, evaluate
 from cluster.io.folder import Folder
 from cluster.mining.config import MineConfig, MineResult
 from cluster.mining.feedback_data import learn_from_lineage
@@ -38,7 +38,7 @@ from relabel_service.v1.campaigns_pb2 import (
 )
 
 Keys = frozenset[tuple[str, str]]  # id and unit
-Metrics = Mapping[str, Mapping[str, float]]  # test -> metric -> value
+Metrics = Mapping[str, Evaluation]  # by test
 
 LabelCampaign = Callable[[Client, str, Callable[[int], None]], None]
 """Labels a campaign (client, campaign, called with each number of answers): returns when no item
@@ -49,7 +49,7 @@ is left to be answered."""
 class Round:
     """One version: how good its model is, and which errors were found and fixed in it.
 
-    version: v1 for the data as it came. metrics: of the tests; empty where no model was trained
+    version: v1 for the data as it came. metrics: of each test; empty where no model was trained
     on the version.
     num_wrong: wrong labels, or wrong parts of labels where the task goes class by class.
     precision: share of the leased items that were truly wrong; recall: share of the wrong ones
@@ -92,7 +92,7 @@ class Rounds:
         for number in range(1, self._config.num_rounds + 1):
             result = self._round(number)
             yield result
-            if result.quality is not None and not result.quality.num_worth_asking:
+            if result.quality is not None and result.quality.num_worth_asking == 0:
                 break
         self._service.stop()  # nobody is asked any more
         yield self._last(number + 1)
@@ -183,8 +183,8 @@ class Rounds:
         """The task's first metric of a model on one test."""
         tests = {test: self._config.tests[test]}
         uri = self._uri(f"models/{name}")
-        metrics = evaluate(uri, tests, self._config.inference, self._engine)[test]
-        return next(iter(metrics.values()))
+        measured = evaluate(uri, tests, self._config.inference, self._engine)[test]
+        return next(iter(measured.metrics.values()))
 
     def _measure(self, name: str) -> Metrics:
         with self._progress.step(f"{name} measure", None):

@@ -15,7 +15,7 @@ import numpy as np
 
 from cluster.data.rows import Source
 from cluster.engine.base import Engine
-from cluster.inference.evaluate import PredictedRows, predict_tests
+from cluster.inference.evaluate import PredictedRows, on_same_rows, predict_tests
 from cluster.inference.predict import InferenceConfig
 from cluster.interfaces import ModelTask
 from cluster.io.folder import Folder
@@ -35,7 +35,7 @@ INTERVAL = (0.05, 0.95)  # quantiles of the resampled gain that are reported
 MIN_SEGMENT_ROWS = 30  # a metric of fewer says nothing
 NUM_HURT = 10  # segments reported, the worst hurt
 
-Metrics = Mapping[str, float]
+Metrics = Mapping[str, float | str]  # and the rows that they are of, as Evaluation.to_dict
 Segments = Mapping[str, Mapping[str, str]]  # column -> id -> value
 
 
@@ -64,7 +64,8 @@ class PolicySearchConfig:
 class Trial:
     """One rule: how many decisions it took, and how good the model of its rows is on dev.
 
-    gain: of dev's headline metric over keep, with the 5% and 95% quantiles over resampled rows.
+    gain: of dev's headline metric over keep, with the 5% and 95% quantiles over resampled rows;
+    on the rows that both models can be evaluated on.
     hurt: dev's segments whose headline metric fell most.
     """
 
@@ -115,7 +116,7 @@ def search(config: PolicySearchConfig, engine: Engine) -> PolicySearchResult:
     _train(engine, config, folder, rows)
     predicted = {name: _on_dev(engine, config, folder, name) for name in rows}
     keep, task = predicted[KEEP], model_task(source.task)
-    trials = [Trial(KEEP, 0, task.metrics(keep.predicted, keep.labels), (0.0, 0.0, 0.0))]
+    trials = [Trial(KEEP, 0, keep.evaluation(task).to_dict(), (0.0, 0.0, 0.0))]
     trials += [
         _trial(config, rule, len(decisions[rule]), keep, predicted[str(rule)])
         for rule in config.rules
@@ -148,7 +149,7 @@ def gain(
     """Of the headline metric on the same rows, with quantiles over rows drawn again and again."""
 
     def headline(predicted: PredictedRows) -> float:
-        return next(iter(task.metrics(predicted.predicted, predicted.labels).values()))
+        return next(iter(predicted.metrics(task).values()))
 
     randomness = np.random.default_rng(0)
     gains = []
@@ -171,10 +172,7 @@ def hurt_most(
         for value, places in groups.items():
             if len(places) < MIN_SEGMENT_ROWS:
                 continue
-            was, now = (
-                task.metrics(predicted.predicted, predicted.labels)
-                for predicted in (before.take(places), after.take(places))
-            )
+            was, now = (rows.take(places).metrics(task) for rows in (before, after))
             name = next(iter(was))
             where = {"column": column, "value": value, "num_rows": len(places)}
             changes.append({**where, "metric": name, "before": was[name], "after": now[name]})
@@ -229,13 +227,13 @@ def _trial(
     keep: PredictedRows,
     after: PredictedRows,
 ) -> Trial:
-    task = model_task(config.source.task)
+    task, pair = model_task(config.source.task), on_same_rows(keep, after)
     return Trial(
         policy=str(rule),
         num_decisions=num_decisions,
-        dev=task.metrics(after.predicted, after.labels),
-        gain=gain(task, keep, after),
-        hurt=hurt_most(task, config.segments.get("dev", {}), keep, after),
+        dev=after.evaluation(task).to_dict(),
+        gain=gain(task, *pair),
+        hurt=hurt_most(task, config.segments.get("dev", {}), *pair),
     )
 
 
@@ -254,10 +252,11 @@ def _tested(
         for name in (KEEP, searched.chosen)
     )
     task = model_task(test.task)
+    pair = on_same_rows(before, after)
     return replace(
         searched,
-        before=task.metrics(before.predicted, before.labels),
-        after=task.metrics(after.predicted, after.labels),
-        gain=gain(task, before, after),
-        hurt=hurt_most(task, config.segments.get("test", {}), before, after),
+        before=before.evaluation(task).to_dict(),
+        after=after.evaluation(task).to_dict(),
+        gain=gain(task, *pair),
+        hurt=hurt_most(task, config.segments.get("test", {}), *pair),
     )

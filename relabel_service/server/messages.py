@@ -96,7 +96,7 @@ def _add_quality(message: campaigns_pb2.CampaignStats, report: Report) -> None:
     audit = report.wrong.get(AUDIT, Count())
     message.audit_errors.CopyFrom(_share(audit))
     if audit.total:
-        left = intervals.errors_left(_estimate(audit), report.audit_population)
+        left = intervals.errors_left(audit.num, audit.total, report.audit_population)
         message.errors_left.CopyFrom(campaigns_pb2.Estimate(**vars(left)))
         num_found = report.wrong.get(FINDING, Count()).num
         if num_found or left.value:

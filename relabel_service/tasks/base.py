@@ -51,6 +51,9 @@ class Task(Protocol):
     def classes_in(self, label: str) -> Sequence[str]:
         """Classes the label names; empty for tasks without classes."""
 
+    def coordinates(self, label: str) -> Sequence[float]:
+        """Pixels of the places that the label names; empty for tasks whose labels name none."""
+
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         """Why a label is not one of this task's, or None. `classes` empty: any class."""
 

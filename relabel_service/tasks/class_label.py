@@ -35,6 +35,9 @@ class ClassLabelled(AgreeWhereEqual):
     def classes_in(self, label: str) -> Sequence[str]:
         return (label,)
 
+    def coordinates(self, label: str) -> Sequence[float]:
+        return ()
+
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         if not label.strip():
             return "label is empty; give a class name"

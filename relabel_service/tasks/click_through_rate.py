@@ -48,6 +48,9 @@ class ClickThroughRate(AgreeWhereEqual):
     def classes_in(self, label: str) -> Sequence[str]:
         return (label,)
 
+    def coordinates(self, label: str) -> Sequence[float]:
+        return ()
+
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         if label not in (NOT_CLICKED, CLICKED):
             return f"label {label!r} is not a click; give {NOT_CLICKED} or {CLICKED}"

@@ -73,6 +73,9 @@ class ObjectDetection:
     def classes_in(self, label: str) -> Sequence[str]:
         return sorted({box.class_name for box in read_boxes(label)})
 
+    def coordinates(self, label: str) -> Sequence[float]:
+        return [value for box in read_boxes(label) for value in box.corners]
+
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         boxes = read_boxes(label)
         return next((fault for box in boxes if (fault := _box_fault(box, classes))), None)

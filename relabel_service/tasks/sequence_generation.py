@@ -18,6 +18,7 @@ from relabel_service.errors import InvalidInput
 from relabel_service.media import audio, fetch
 from relabel_service.tasks import columns
 from relabel_service.tasks.agreement import central
+from relabel_service.tasks.scripts import words
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
@@ -53,6 +54,9 @@ class SequenceGeneration:
         return label
 
     def classes_in(self, label: str) -> Sequence[str]:
+        return ()
+
+    def coordinates(self, label: str) -> Sequence[float]:
         return ()
 
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
@@ -97,11 +101,12 @@ class SequenceGeneration:
         return central(labels, self.distance)
 
     def distance(self, left: str, right: str) -> float:
-        """Share of words that have no counterpart in order (Ratcliff and Obershelp 1988)."""
+        """Share of words that have no counterpart in order (Ratcliff and Obershelp 1988); of
+        characters in scripts that put no spaces between words."""
         if left == right:
             return 0.0
-        words = SequenceMatcher(None, left.split(), right.split(), autojunk=False)
-        return 1.0 - words.ratio()
+        matcher = SequenceMatcher(None, words(left), words(right), autojunk=False)
+        return 1.0 - matcher.ratio()
 
 
 def _normalized(text: str) -> str:

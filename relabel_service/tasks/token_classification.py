@@ -59,6 +59,9 @@ class TokenClassification(AgreeWhereEqual):
     def classes_in(self, label: str) -> Sequence[str]:
         return sorted({span.class_name for span in spans.from_text(label)})
 
+    def coordinates(self, label: str) -> Sequence[float]:
+        return ()
+
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         return spans.fault_of(spans.from_text(label), classes)
 

@@ -77,7 +77,7 @@ def test_rows_that_weigh_nothing_teach_nothing(tmp_path: Path, test_uri: str) ->
     store_uri = str(tmp_path / "model")
     train(source, TrainConfig(num_folds=0, epochs=12), store_uri, LOCAL)
     metrics = evaluate(store_uri, {"test": source_of(test_uri)}, InferenceConfig(), LOCAL)
-    assert metrics["test"]["accuracy"] > 0.9
+    assert metrics["test"].metrics["accuracy"] > 0.9
 
 
 def test_a_search_writes_the_rule_that_dev_chose_once(

@@ -194,7 +194,7 @@ def test_two_workers_share_the_rows_of_one_run_and_count_them_by_their_confidenc
     assert all(row["num_epochs"] >= 6 for part in seen for row in part)
     test = write(tmp_path, "test", num_rows=200, noise=0.0, seed=1)
     metrics = evaluate(str(tmp_path / "model"), {"test": test}, InferenceConfig(), LOCAL)
-    assert metrics["test"]["accuracy"] > 0.95
+    assert metrics["test"].metrics["accuracy"] > 0.95
     assert manifest.runs == ["all"]
 
 
@@ -250,7 +250,7 @@ def test_what_people_decided_counts_more(tmp_path: Path) -> None:
     settings = TrainConfig(num_folds=0, lineage_uri=lineage, reviewed_weight=5.0)
     train(source, settings, str(tmp_path / "model"), LOCAL)
     told = evaluate(str(tmp_path / "model"), {"test": test}, InferenceConfig(), LOCAL)
-    assert told["test"]["accuracy"] == 1
+    assert told["test"].metrics["accuracy"] == 1
 
 
 @pytest.mark.parametrize(

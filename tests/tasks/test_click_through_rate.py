@@ -8,11 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from cluster.data.rows import Source, latest
+from cluster.engine.local import LocalEngine
+from cluster.mining.config import MineConfig
+from cluster.mining.mine import mine
+from cluster.mining.selection import Selection
+from cluster.models.tabular import click_learner
 from cluster.models.tabular.features import Features
 from cluster.tasks import model_task
+from cluster.training.config import TrainConfig
+from cluster.training.train import train
 from relabel_service.errors import InvalidInput
+from relabel_service.tables import delta
 from relabel_service.tasks import task_named
 from relabel_service.v1 import labels_pb2
 from tests.data.slices import read
@@ -136,6 +147,62 @@ def test_probabilities_are_calibrated(planted: tuple[CrossFitted, Rows]) -> None
     measured = HEAVY.metrics(fitted.signals["p_click"].tolist(), rows.labels)
     assert measured["auc"] > 0.85
     assert measured["neg_calibration_error"] > -0.03
+
+
+def test_reason_suggestions_and_signals_agree_on_the_calibrated_probability() -> None:
+    raw = np.repeat([0.02, 0.1, 0.5], 200)  # the model gives ten times too little
+    clicked = np.arange(600) % 100 < np.repeat([20, 60, 90], 200)
+    scored = pa.table(
+        {
+            "label": ["1" if click else "0" for click in clicked],
+            "p_click": raw,
+            "suggestions": click_learner.suggestions(raw),
+        }
+    )
+    sums = HEAVY.sums(scored, ("0", "1"))
+    signals = HEAVY.signals(scored, sums, ("0", "1"))
+    shown = HEAVY.calibrate(scored, sums)
+    p_click = signals["p_click"]
+    assert np.abs(p_click - raw).min() > 0.1
+    for p, suggestions, reason in zip(
+        p_click, shown["suggestions"].to_pylist(), HEAVY.reasons(shown), strict=True
+    ):
+        told = {one["label"]: one["probability"] for one in suggestions}
+        assert told == pytest.approx({"1": p, "0": 1 - p})
+        assert suggestions[0]["probability"] >= suggestions[1]["probability"]
+        assert reason.endswith(f"gives a click {p:.1%}")
+
+
+def test_findings_of_clicks_hold_one_probability(tmp_path: Path) -> None:
+    rows = drawn(600, noise=0.04)
+    table = pa.table(
+        {
+            "id": rows.ids,
+            "label": [int(label) for label in rows.labels],
+            **{
+                name: [json.loads(content)[name] for content in rows.contents]
+                for name in ("color", "shop", "size")
+            },
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    columns = ("color", "shop", "size")
+    source = latest(Source(str(tmp_path / "t.parquet"), TASK, columns, "label", "id"))
+    train(source, TrainConfig(num_folds=2, epochs=2), str(tmp_path / "model"), LocalEngine())
+    config = MineConfig(
+        source=source,
+        store_uri=str(tmp_path / "model"),
+        findings_uri=str(tmp_path / "findings"),
+        quarantine_uri=str(tmp_path / "quarantine"),
+        run_id="r",
+        selection=Selection(top=50),
+    )
+    mine(config, LocalEngine())
+    for row in delta.read_run(config.findings_uri, "r").to_pylist():
+        p_click = dict(row["signals"])["p_click"]
+        told = {one["label"]: one["probability"] for one in row["suggestions"]}
+        assert told["1"] == pytest.approx(p_click, abs=1e-6)
+        assert row["reason"].endswith(f"{p_click:.1%}")
 
 
 def test_the_other_label_is_always_suggested(planted: tuple[CrossFitted, Rows]) -> None:

@@ -1,9 +1,12 @@
 """Sequence generation: its text forms, its measures, and planted wrong targets found."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
@@ -19,10 +22,19 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from cluster.data.rows import Source, latest
+from cluster.engine.local import LocalEngine
+from cluster.inference.evaluate import evaluate, predict_tests
+from cluster.inference.predict import InferenceConfig
 from cluster.interfaces import TrainingDefaults
 from cluster.mining.scoring import Scoring
-from cluster.scores.text_distance import DISTANCES, tokens
+from cluster.models.generation.generations import Generated
+from cluster.scores import tokenizers
+from cluster.scores.text_distance import DISTANCES, distances, tokens
 from cluster.tasks import model_task
+from cluster.training.config import TrainConfig
+from cluster.training.model_store import ModelStore
+from cluster.training.train import train
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 from relabel_service.tasks.sequence_generation import is_sound
@@ -65,7 +77,7 @@ def test_distance_counts_words() -> None:
 
 @pytest.mark.parametrize("name", DISTANCES)
 def test_every_measure_runs_from_the_same_text_to_one_with_nothing_in_common(name: str) -> None:
-    measure = DISTANCES[name]
+    measure = distances("13a")[name]
     assert measure("the cat sat down", "the cat sat down") == pytest.approx(0, abs=1e-6)
     assert measure("the cat sat down", "XYZ QUV") == pytest.approx(1, abs=0.05)
     assert 0 <= measure("the cat sat down", "the cat ran") <= 1
@@ -74,6 +86,72 @@ def test_every_measure_runs_from_the_same_text_to_one_with_nothing_in_common(nam
 
 def test_tokens_of_scripts_without_spaces_are_characters() -> None:
     assert tokens("Tokyo東京 it's, 42") == ["Tokyo", "東", "京", "it", "'", "s", ",", "42"]
+
+
+THAI, LAO = "แมวนั่งอยู่บนเสื่อ", "ແມວນັ່ງຢູ່ເທິງເສື່ອ"
+SCRIPTS = {
+    "chinese": ("猫坐在红色的垫子上面睡觉", "zh"),
+    "chinese and names": ("请联系 Ann Smith 领取包裹", "zh"),
+    "japanese": ("猫は赤いマットの上に座っている", "ja-mecab" if find_spec("MeCab") else "char"),
+    "thai": (THAI, "char"),
+    "lao": (LAO, "char"),
+    "korean": ("고양이가 빨간 매트 위에 앉아 있다", "13a"),
+    "two words": ("red box", "13a"),
+    "one word": ("box", "13a"),
+    "english with one sign": ("the cat sat on the red mat 中", "13a"),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_bleu_cuts_texts_by_their_script(name: str) -> None:
+    text, tokenize = SCRIPTS[name]
+    assert tokenizers.by_script([text] * 3) == tokenize
+    assert HEAVY.metrics([text] * 3, [text] * 3)["bleu"] == pytest.approx(1)
+    assert next(iter(HEAVY.metrics([text], [text]))) == "bleu"
+    assert distances(tokenize)["bleu_distance"](text, text) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["chinese", "chinese and names", "japanese", "thai", "lao"])
+def test_a_text_with_one_wrong_sign_is_near_in_every_measure(name: str) -> None:
+    text, tokenize = SCRIPTS[name]
+    other = f"{text[:-1]}x" if name != "chinese and names" else text.replace("包", "信")
+    assert 0.5 < HEAVY.metrics([other] * 3, [text] * 3)["bleu"] < 1
+    assert 0.5 < HEAVY.metrics([other] * 3, [text] * 3)["token_accuracy"] < 1
+    for distance in ("bleu_distance", "chrf_distance", "edit_distance"):
+        assert 0 < distances(tokenize)[distance](text, other) < 0.5
+    assert 0 < LIGHT.distance(text, other) < 0.5
+
+
+def test_a_tokenizer_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"tokenize: 'jieba' is not one of .*13a, .*zh"):
+        tokenizers.choose("jieba", ["a"])
+    with pytest.raises(InvalidInput, match=r"'flores200' cannot be used here: .*pip install"):
+        tokenizers.choose("flores200", ["a"])
+    with pytest.raises(InvalidInput, match="'zh' has no use in image_classification"):
+        model_task("image_classification").prepare_tokenizer(Path(), "zh", ["a"])
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(None, "zh"), ("char", "char")])
+def test_the_training_keeps_its_tokenizer_for_distances_and_metrics(
+    asked: str | None, kept: str, tmp_path: Path
+) -> None:
+    labels = ["今天天气很好 Ann", "我们明天见面 Bob"] * 20
+    table = pa.table({"id": [str(at) for at in range(40)], "source": labels, "label": labels})
+    pq.write_table(table, tmp_path / "train.parquet")
+    source = latest(Source(str(tmp_path / "train.parquet"), TASK, ("source",), "label", "id"))
+    config, out = TrainConfig(num_folds=0, epochs=1, tokenize=asked), str(tmp_path / "model")
+    manifest = train(source, config, out, LocalEngine())
+    assert manifest.tokenize == ModelStore(out).manifest().tokenize == kept
+    [learner] = ModelStore(out).load_runs(manifest, ["all"]).values()
+    generated = Generated(("今天天气不好 Bob",), (0.5,), 0.5)
+    scored = learner.score([generated], labels[:1], labels[:1])
+    expected = distances(kept)["bleu_distance"](labels[0], generated.texts[0])
+    assert scored["bleu_distance"].to_pylist() == [pytest.approx(expected)]
+    told = evaluate(out, {"test": source}, InferenceConfig(), LocalEngine())["test"].metrics
+    predicted = predict_tests(out, {"test": source}, InferenceConfig(), LocalEngine())["test"]
+    assert predicted.tokenize == kept
+    by_hand = HEAVY.metrics(predicted.predicted, predicted.labels, tokenize=kept)
+    assert told["bleu"] == pytest.approx(by_hand["bleu"])
 
 
 @pytest.mark.parametrize("text", ["a b", "  two  spaces ", "name[Blue Spice], area[x]", "漢字 é\n"])

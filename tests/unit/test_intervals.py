@@ -3,9 +3,10 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, hypergeom
 
 from relabel_service import accept
 from relabel_service.errors import InvalidInput
@@ -40,12 +41,47 @@ def test_the_difference_of_shares_is_newcombes() -> None:
 
 
 def test_what_is_left_is_the_samples_share_of_all() -> None:
-    left = intervals.errors_left(intervals.share(10, 100), 5000)
+    left = intervals.errors_left(10, 100, 5000)
     assert left.value == pytest.approx(500)
     assert left.low < 500 < left.high
     estimate = intervals.recall(1500, left)
     assert estimate.value == pytest.approx(0.75)
     assert estimate.low < 0.75 < estimate.high
+
+
+@pytest.mark.parametrize(
+    ("num_wrong", "drawn", "population"), [(0, 50, 400), (7, 50, 400), (50, 50, 60)]
+)
+def test_the_interval_of_errors_left_is_exact(num_wrong: int, drawn: int, population: int) -> None:
+    left = intervals.errors_left(num_wrong, drawn, population)
+    errors = np.arange(num_wrong, population - drawn + num_wrong + 1)
+    as_many = hypergeom.sf(num_wrong - 1, population, errors, drawn)
+    as_few = hypergeom.cdf(num_wrong, population, errors, drawn)
+    not_ruled_out = errors[(as_many > 0.025) & (as_few > 0.025)]
+    assert (left.low, left.high) == (not_ruled_out.min(), not_ruled_out.max())
+
+
+@pytest.mark.parametrize("errors", [0, 3, 8, 40, 700])
+def test_it_holds_the_truth_however_rare_errors_are(errors: int) -> None:
+    found = np.random.default_rng(0).hypergeometric(errors, 5000 - errors, 300, size=2000)
+    held = [
+        left.low <= errors <= left.high
+        for num in found.tolist()
+        for left in [intervals.errors_left(num, 300, 5000)]
+    ]
+    assert np.mean(held) >= 0.945
+
+
+def test_an_audit_is_as_large_as_its_interval_needs() -> None:
+    size = intervals.audit_size(0.05, 100_000)
+    left = intervals.errors_left(round(0.05 * size), size, 100_000)
+    assert (left.high - left.low) / 2 == pytest.approx(0.5 * left.value, rel=0.15)
+    assert intervals.audit_size(0.001, 500) == pytest.approx(500, abs=20)
+
+
+def test_what_was_not_audited_may_be_all_wrong() -> None:
+    left = intervals.errors_left(0, 0, 300)
+    assert (left.low, left.high) == (0, 300)
 
 
 def gold(folder: Path, num: int) -> campaigns_pb2.Gold:

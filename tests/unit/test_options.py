@@ -21,7 +21,7 @@ JOBS = Path(__file__).parents[2] / "jobs"
 
 COLUMNS = "--task --content-column --label-column --id-column"
 ENGINE = "--engine --num-workers --use-gpu --cpus-per-gpu"
-TRAINING = "--model --folds --epochs --seed"
+TRAINING = "--model --folds --epochs --tokenize --seed"
 SELECTION = "--top --budget --threshold"
 FLAGS = {
     "train": f"{COLUMNS} {TRAINING} {ENGINE} --dataset --out --version --weight-column "

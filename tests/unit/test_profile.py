@@ -1,13 +1,16 @@
 """A table's profile: counts, classes, repeated ids, near-duplicates where they are asked for."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from cluster.data.folds import id_keys
+from cluster.data.label_warnings import near_identical
 from cluster.data.profile import profile_table
 from cluster.data.rows import Source, latest, rows
 from cluster.engine.local import LocalEngine
@@ -81,3 +84,58 @@ def test_a_table_without_a_valid_row_is_refused_with_its_commonest_faults(tmp_pa
         InvalidInput, match=r"none of 4 rows .*: 3 rows: label: 0.5 is .*; 1 rows: label: is null"
     ):
         profile_table(LocalEngine(), source)
+
+
+def test_class_names_that_differ_as_good_as_not_are_told(tmp_path: Path) -> None:
+    labels = ["ham", "ham ", "Ham", "spam", "spam", "C", "C++", "credit card", "credit_card"]
+    rows = [(str(at), f"text {at}", label) for at, label in enumerate(labels)]
+    source = written(tmp_path, *rows)
+    first, second = profile_table(LocalEngine(), source).warnings
+    told = f"{first} {second}"
+    assert "'ham' (1 rows), 'ham ' (1 rows), 'Ham' (1 rows) differ in letter case, spaces" in told
+    assert "'credit card' (1 rows), 'credit_card' (1 rows)" in told
+    assert "C++" not in told
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [
+        (["1", "1.0"], True),
+        (["e\u0301t\u00e9", "\u00e9t\u00e9"], True),  # one accent composed, one not
+        (["a\u200b", "a"], True),
+        (["neg", "pos"], False),
+        (["10", "1"], False),
+        (["C", "C#"], False),
+    ],
+)
+def test_which_names_are_near_identical(names: list[str], alike: bool) -> None:
+    assert bool(near_identical(dict.fromkeys(names, 1))) is alike
+
+
+def test_of_many_groups_the_largest_are_told() -> None:
+    classes = {f"{name}{number}": number + 1 for number in range(9) for name in ("class", "Class")}
+    told = near_identical(classes)
+    assert len(told) == 6
+    assert "'class8' (9 rows)" in told[0]
+    assert told[-1] == "4 more groups of class names differ as little"
+
+
+@pytest.mark.parametrize(("scale", "warned"), [(1, True), (20, False)])
+def test_boxes_in_fractions_of_the_picture_are_told(
+    scale: float, warned: bool, tmp_path: Path
+) -> None:
+    corners = {"x0": 0.1, "y0": 0.1, "x1": 0.9, "y1": 1.0}
+    box = {"label": "cell", **{name: value * scale for name, value in corners.items()}}
+    picture = io.BytesIO()
+    Image.new("RGB", (24, 24)).save(picture, "PNG")
+    images = [picture.getvalue()] * 3
+    pq.write_table(
+        pa.table({"id": ["1", "2", "3"], "image": images, "label": [[box], [], [box]]}),
+        tmp_path / "t.parquet",
+    )
+    source = latest(
+        Source(str(tmp_path / "t.parquet"), "object_detection", ("image",), "label", "id")
+    )
+    warnings = profile_table(LocalEngine(), source).warnings
+    assert [one for one in warnings if "within 0 and 1, as fractions" in one] == [*warnings]
+    assert bool(warnings) is warned

@@ -5,17 +5,20 @@ import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from cluster.inference.evaluate import Coverage, Evaluation
 from cluster.mining.config import MineResult
 from cluster.mining.unasked import bin_middles, histogram
 from cluster.scores.feedback import Evidence, learn
-from jobs.loop import report
+from jobs.loop import report, report_quality
 from jobs.loop.quality import DecidedRows, Quality, StopRule, quality
 from jobs.loop.rounds import Round
 from relabel_service.votes.majority import decisions_of, majority
 from tests.unit.test_majority import results, vote
 
 NUM_ROWS, NUM_ASKED, NUM_AUDIT = 4000, 400, 300
+MEASURED = Evaluation({"accuracy": 0.9}, Coverage(60))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +76,7 @@ def test_the_interval_of_errors_left_holds_the_truth_as_often_as_it_says(skew: f
         assert left.by_audit
         held.append(left.low <= asked.truth <= left.high)
         errors.append(left.expected / asked.truth - 1)
-    assert np.mean(held) > 0.85
+    assert np.mean(held) >= 0.95
     assert abs(np.mean(errors)) < 0.1
 
 
@@ -84,6 +87,44 @@ def test_an_audit_that_finds_no_error_does_not_say_there_is_none() -> None:
     left = dataclasses.replace(asked, answered=none).quality().errors_left
     assert left.low == 0
     assert left.high > 100
+
+
+@pytest.mark.parametrize("skew", [0.5, 1.0, 2.0])
+def test_without_an_audit_the_interval_holds_the_truth_where_answers_support_one(
+    skew: float,
+) -> None:
+    lefts = [(asked.quality().errors_left, asked.truth) for asked in
+             (campaign(seed, num_audit=0, skew=skew) for seed in range(25))]  # fmt: skip
+    assert not any(left.by_audit or left.audit_size for left, _ in lefts)
+    assert all(left.low <= left.expected <= left.high for left, _ in lefts)
+    assert np.mean([left.low <= truth <= left.high for left, truth in lefts]) >= 0.95
+    assert np.median([left.high / left.low for left, _ in lefts]) < 25
+
+
+def test_answers_that_support_no_interval_ask_for_an_audit() -> None:
+    asked = campaign(0, num_audit=0)
+    none = dataclasses.replace(asked.answered, wrong=np.zeros_like(asked.answered.wrong))
+    found = dataclasses.replace(asked, answered=none).quality()
+    left = found.errors_left
+    assert (left.low, left.high) == (0, NUM_ROWS - NUM_ASKED)
+    assert left.audit_size is not None
+    assert 100 < left.audit_size < 1500
+    assert report_quality.errors_left(found) == f"? (audit {left.audit_size})"
+    [sentence] = report_quality.sentences(["v1"], [found])
+    assert f"cannot be told from these answers: ask about {left.audit_size} random rows" in sentence
+    assert "worth asking" not in sentence
+
+
+def test_an_interval_stands_beside_the_number_wherever_it_is_printed() -> None:
+    for num_audit, sign in ((0, "~"), (NUM_AUDIT, "")):
+        found = campaign(0, num_audit=num_audit).quality()
+        left = found.errors_left
+        cell = f"{sign}{left.expected:.0f} ({left.low:.0f} to {left.high:.0f})"
+        assert report_quality.errors_left(found) == cell
+        console = Console(record=True, width=200)
+        console.print(report.table(told(found)))
+        assert cell in console.export_text()
+        assert cell in told(found).about_labels[0]
 
 
 @pytest.mark.parametrize("skew", [0.5, 2.0])
@@ -123,16 +164,18 @@ def test_the_curve_holds_what_was_thought_against_what_was_found() -> None:
 def test_asking_ends_where_a_minute_finds_too_little() -> None:
     asked = campaign(0)
     found = asked.quality(StopRule(seconds_per_label=30))
-    assert found.num_worth_asking == NUM_ROWS - NUM_ASKED - NUM_AUDIT
+    assert found.num_worth_asking is None  # no rule: it says nothing
     assert 0 < found.errors_per_minute < 2
     least = found.errors_per_minute
     assert asked.quality(StopRule(30, least * 1.1)).num_worth_asking == 0
-    assert 0 < asked.quality(StopRule(30, least * 0.5)).num_worth_asking < 3300
+    worth = asked.quality(StopRule(30, least * 0.5)).num_worth_asking
+    assert worth is not None
+    assert 0 < worth < 3300
 
 
 def told(*qualities: Quality | None) -> report.Report:
     rounds = [
-        Round(f"v{number}", number, {"test": {"accuracy": 0.9}}, quality=one)
+        Round(f"v{number}", number, {"test": MEASURED}, quality=one)
         for number, one in enumerate(qualities, 1)
     ]
     return report.Report(rounds, None, [])

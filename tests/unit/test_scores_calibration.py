@@ -21,14 +21,6 @@ def scored(seed: int, num_rows: int = 2000, *, bias: float = 0.0) -> tuple[Array
     return 1 / (1 + np.exp(-(logit + bias))), wrong
 
 
-def test_without_an_audit_the_range_holds_the_models_sum() -> None:
-    p_wrong, _ = scored(3)
-    left = calibration.errors_left_by_model(p_wrong)
-    assert not left.by_audit
-    assert left.expected == pytest.approx(p_wrong.sum())
-    assert left.low <= left.expected <= left.high
-
-
 def test_reliability_counts_every_row_and_brackets_what_it_saw() -> None:
     p_wrong, wrong = scored(5, num_rows=103)
     curve = calibration.reliability(p_wrong, wrong)

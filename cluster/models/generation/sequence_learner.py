@@ -14,7 +14,8 @@ from torch import nn
 
 from cluster.interfaces import Tensors
 from cluster.models.generation.generations import IGNORED, TARGET, Generated, Generator, padded
-from cluster.scores.text_distance import DISTANCES
+from cluster.scores import tokenizers
+from cluster.scores.text_distance import distances
 from relabel_service.tables.schemas import SUGGESTION
 
 UNLIKELIHOOD = "label_unlikelihood"
@@ -26,9 +27,11 @@ class SequenceLearner(nn.Module):
     dynamics: tuple[str, ...] = ("label_likelihood", "weakest_token")
     needs_labels_to_score = True
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: Generator, tokenize: str = tokenizers.SPACED) -> None:
+        """tokenize: BLEU's tokenizer."""
         super().__init__()
         self.generator = generator
+        self._distances = distances(tokenize)
         self.defaults = generator.defaults
 
     def encode(self, contents: Sequence[str]) -> list[Any]:
@@ -72,9 +75,9 @@ class SequenceLearner(nn.Module):
     ) -> pa.Table:
         """Distances of each label to the best generation, and its own unlikelihood."""
         pairs = list(zip(labels, predictions, strict=True))
-        distances = {
+        measured = {
             name: np.array([distance(label, generated.texts[0]) for label, generated in pairs])
-            for name, distance in DISTANCES.items()
+            for name, distance in self._distances.items()
         }
         return pa.table(
             {
@@ -84,7 +87,7 @@ class SequenceLearner(nn.Module):
                 "suggestions": pa.array(
                     [_suggestions(generated) for generated in predictions], pa.list_(SUGGESTION)
                 ),
-                **distances,
+                **measured,
                 UNLIKELIHOOD: np.array([1.0 - one.label_likelihood for one in predictions]),
                 "best_likelihood": np.array([one.likelihoods[0] for one in predictions]),
             }

@@ -1,8 +1,7 @@
 """The learner of click-through rate: a network of click logits, and its scored rows. B rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -82,9 +81,7 @@ class ClickLearner(nn.Module):
                 "row": np.arange(len(labels)),
                 "unit": [""] * len(labels),
                 "label": list(labels),
-                "suggestions": pa.array(
-                    [_suggestions(p) for p in predictions], pa.list_(SUGGESTION)
-                ),
+                "suggestions": suggestions(predictions),
                 "p_click": np.array(predictions, np.float64),
             }
         )
@@ -94,9 +91,16 @@ class ClickLearner(nn.Module):
         return list(predictions)
 
 
-def _suggestions(p_click: float) -> list[dict[str, Any]]:
-    both = [
-        {"label": CLICKED, "probability": p_click},
-        {"label": NOT_CLICKED, "probability": 1 - p_click},
-    ]
-    return sorted(both, key=lambda suggestion: -float(suggestion["probability"]))
+def suggestions(p_click: Iterable[float]) -> pa.Array:
+    """Both labels of each row, the likelier first, [R]."""
+    rows = [[(CLICKED, p), (NOT_CLICKED, 1 - p)] for p in map(float, p_click)]
+    return pa.array(
+        [
+            [
+                {"label": label, "probability": probability}
+                for label, probability in sorted(row, key=lambda pair: -pair[1])
+            ]
+            for row in rows
+        ],
+        pa.list_(SUGGESTION),
+    )
