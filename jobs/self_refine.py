@@ -185,7 +185,7 @@ def main(
         names = ", ".join(allowed.value for allowed in REFINING)
         raise InvalidInput.of("action", f"{action.value!r} refines no label; use one of {names}")
     workers = engine.workers()
-    source = columns.source(options.versioned(dataset, out))
+    source = columns.source(options.versioned(dataset, out), copied_from=dataset)
     label_columns = {"dev": columns.label_column, "gold": gold_column or columns.label_column}
     config = SelfRefineConfig(
         source=replace(source, version=None),

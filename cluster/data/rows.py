@@ -22,6 +22,7 @@ from pyarrow.fs import FileSystem
 from cluster.data.folds import NO_KEYS, IdKeys, id_keys
 from cluster.engine.base import Batches, Engine
 from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.media import prefixes
 from relabel_service.tables.delta import is_delta, open_table
 from relabel_service.tasks import task_named
 from relabel_service.tasks.base import Task
@@ -52,6 +53,8 @@ class Source:
     version: Delta version to read, None for parquet; latest() pins it.
     id_column: None makes ids from the content.
     weight_column: how much each row counts in training; null counts as 1.
+    media_prefixes: folders and stores, beside the table's own, under which addresses in rows
+    may be opened.
     """
 
     uri: str
@@ -61,6 +64,12 @@ class Source:
     id_column: str | None = None
     version: int | None = None
     weight_column: str | None = None
+    media_prefixes: tuple[str, ...] = ()
+
+    @property
+    def opened_under(self) -> tuple[str, ...]:
+        """Where addresses in rows are opened: near the table, and under the stated prefixes."""
+        return (*prefixes.of_table(self.uri), *self.media_prefixes)
 
     @property
     def columns(self) -> list[str]:
@@ -152,7 +161,8 @@ def check(batch: pa.Table, *, source: Source, classes: tuple[str, ...] = ()) -> 
 def check_each(batch: pa.Table, *, source: Source, classes: tuple[str, ...] = ()) -> pa.Table:
     """As check, row by row."""
     task = task_named(source.task)
-    found = [_check_row(row, source, task, classes) for row in batch.to_pylist()]
+    with prefixes.only_under(source.opened_under):
+        found = [_check_row(row, source, task, classes) for row in batch.to_pylist()]
     return pa.Table.from_pylist(found, schema=ROWS)
 
 

@@ -127,7 +127,7 @@ def loop_config(
         raise InvalidInput.of(
             "gold_column", "is not given; gold labelers need it (or --labelers people)"
         )
-    source = columns.source(options.versioned(loop.dataset, loop.out))
+    source = columns.source(options.versioned(loop.dataset, loop.out), copied_from=loop.dataset)
     truth = loop.gold_column or columns.label_column
     return LoopConfig(
         source=source,
