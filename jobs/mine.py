@@ -41,6 +41,7 @@ def main(
         typer.Option(help="Delta table of invalid rows; FINDINGS-quarantine if left out"),
     ] = None,
     version: options.Version = None,
+    media_prefix: options.MediaPrefix = None,
     unit: Annotated[
         list[str] | None, typer.Option(help="class to ask about; again for more; all if left out")
     ] = None,
@@ -73,7 +74,9 @@ def main(
 ) -> None:
     """Mine; prints JSON."""
     workers = engine.workers()
-    source = options.like_trained(ModelStore(training).manifest(), dataset, version=version)
+    source = options.like_trained(
+        ModelStore(training).manifest(), dataset, version=version, media_prefix=media_prefix
+    )
     config = MineConfig(
         source=source,
         store_uri=training,

@@ -191,7 +191,7 @@ def main(
         names = ", ".join(allowed.value for allowed in REFINING)
         raise InvalidInput.of("action", f"{action.value!r} refines no label; use one of {names}")
     workers = engine.workers()
-    source = columns.source(options.versioned(dataset, out))
+    source = columns.source(options.versioned(dataset, out), copied_from=dataset)
     gold_columns = {"dev": None, "gold": gold_column}
     config = SelfRefineConfig(
         source=replace(source, version=None),

@@ -21,6 +21,7 @@ from cluster.data.folds import NO_KEYS, IdKeys, id_keys
 from cluster.engine.base import Batches, Engine
 from cluster.io.tables import column_names, column_type
 from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.media import prefixes
 from relabel_service.tables.delta import is_delta, open_table
 from relabel_service.tables.row_ids import check_id_type, row_ids
 from relabel_service.tasks import task_named
@@ -51,6 +52,8 @@ class Source:
     version: Delta version to read, None for parquet; latest() pins it.
     id_column: None makes ids from the content.
     weight_column: how much each row counts in training; null counts as 1.
+    media_prefixes: folders and stores, beside the table's own, under which addresses in rows
+    may be opened.
     """
 
     uri: str
@@ -60,6 +63,12 @@ class Source:
     id_column: str | None = None
     version: int | None = None
     weight_column: str | None = None
+    media_prefixes: tuple[str, ...] = ()
+
+    @property
+    def opened_under(self) -> tuple[str, ...]:
+        """Where addresses in rows are opened: near the table, and under the stated prefixes."""
+        return (*prefixes.of_table(self.uri), *self.media_prefixes)
 
     @property
     def columns(self) -> list[str]:
@@ -173,10 +182,11 @@ def check_each(batch: pa.Table, *, source: Source, classes: tuple[str, ...] = ()
     """As check, row by row."""
     task = task_named(source.task)
     names = row_ids(batch[source.id_column]) if source.id_column else pa.nulls(len(batch))
-    found = [
-        _check_row(row, name, source, task, classes)
-        for row, name in zip(batch.to_pylist(), names.to_pylist(), strict=True)
-    ]
+    with prefixes.only_under(source.opened_under):
+        found = [
+            _check_row(row, name, source, task, classes)
+            for row, name in zip(batch.to_pylist(), names.to_pylist(), strict=True)
+        ]
     return pa.Table.from_pylist(found, schema=ROWS)
 
 

@@ -17,7 +17,6 @@ from relabel_service.tasks import task_named
 
 SIDE = 16  # pixels a side of the built-in picture embedding
 CHUNK_ROWS = 64
-MAX_TOKENS = 512
 PILLOW = "pil"  # the processors' backend that needs no torchvision
 
 Network = Callable[[Sequence[str]], Array]
@@ -71,14 +70,17 @@ def _kind(task: str, content: str) -> str:
 
 def _text(model: str | None) -> Network:
     """Mean of the last layer over a text's tokens (Reimers and Gurevych 2019)."""
+    from cluster.models.pretrained import give_padding, max_tokens  # as _loaded does
+
     tokenizer, network = _loaded("AutoTokenizer", model)
+    give_padding(tokenizer)
 
     @torch.inference_mode()
     def embed(contents: Sequence[str]) -> Array:
         batch = tokenizer(
             list(contents),
             truncation=True,
-            max_length=MAX_TOKENS,
+            max_length=max_tokens(tokenizer, network),
             padding=True,
             return_tensors="pt",
         )
@@ -125,7 +127,7 @@ def _loaded(reader: str, model: str | None, **settings: Any) -> tuple[Any, Any]:
     try:
         return (
             getattr(transformers, reader).from_pretrained(model, **settings),
-            transformers.AutoModel.from_pretrained(model).to(device()).eval(),
+            transformers.AutoModel.from_pretrained(model, dtype=torch.float32).to(device()).eval(),
         )
     except (OSError, ValueError) as error:
         raise InvalidInput.of(

@@ -135,6 +135,7 @@ def preview(
         source.label_column,
         source.id_column,
         weight_column=source.weight_column or WEIGHT,
+        media_prefixes=source.opened_under,
     )
 
 

@@ -27,6 +27,7 @@ from cluster.training.config import TrainConfig
 from cluster.training.model_store import Manifest
 from cluster.versions.merge import Consensus
 from jobs.common.session import EngineName
+from relabel_service.media import prefixes
 from relabel_service.tables.delta import is_delta
 from relabel_service.tasks import TASKS, task_named
 
@@ -80,6 +81,16 @@ UseFeedback = Annotated[
     bool, typer.Option(help="let the answers that people have given take part in the ranking")
 ]
 
+MediaPrefix = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--media-prefix",
+        help="folder or store under which addresses in rows are opened, beside the table's own; "
+        "again for more",
+        show_default=False,
+    ),
+]
+
 
 @dataclass(frozen=True)
 class ColumnOptions:
@@ -103,11 +114,21 @@ class ColumnOptions:
         str | None,
         typer.Option(help="column of the row's id; made from the content when left out"),
     ] = None
+    media_prefix: MediaPrefix = None
 
     def source(
-        self, dataset: str, *, version: int | None = None, weight_column: str | None = None
+        self,
+        dataset: str,
+        *,
+        version: int | None = None,
+        weight_column: str | None = None,
+        copied_from: str | None = None,
     ) -> Source:
-        """The data set, pinned to a version. Raises as cluster.data.rows.latest."""
+        """The data set, pinned to a version. Raises as cluster.data.rows.latest.
+
+        copied_from: where its rows come from; their addresses may lie there.
+        """
+        near = prefixes.of_table(copied_from or dataset)  # here: workers may run in other folders
         content_columns = tuple(self.content_column or task_named(self.task).content_columns)
         return latest(
             Source(
@@ -118,6 +139,7 @@ class ColumnOptions:
                 self.id_column,
                 version,
                 weight_column,
+                (*near, *prefixes.checked(self.media_prefix or ())),
             )
         )
 
@@ -233,9 +255,14 @@ def _options_of(group: type) -> list[inspect.Parameter]:
 
 
 def like_trained(
-    manifest: Manifest, dataset: str, *, gold_column: str | None = None, version: int | None = None
+    manifest: Manifest,
+    dataset: str,
+    *,
+    gold_column: str | None = None,
+    version: int | None = None,
+    media_prefix: list[str] | None = None,
 ) -> Source:
-    """Another data set, or version, with the columns of the training's. Pinned.
+    """Another data set, or version, with the columns and prefixes of the training's. Pinned.
 
     gold_column: of the true labels, where they are not in the training's label column.
     """
@@ -247,6 +274,11 @@ def like_trained(
         gold_column or trained.label_column,
         trained.id_column,
         version,
+        media_prefixes=(
+            *prefixes.of_table(dataset),
+            *trained.media_prefixes,
+            *prefixes.checked(media_prefix or ()),
+        ),
     )
     return with_labels(source, gold_column)
 

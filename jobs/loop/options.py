@@ -126,7 +126,7 @@ def loop_config(
         raise InvalidInput.of(
             "gold_column", "is not given; gold labelers need it (or --labelers people)"
         )
-    source = columns.source(options.versioned(loop.dataset, loop.out))
+    source = columns.source(options.versioned(loop.dataset, loop.out), copied_from=loop.dataset)
     options.with_labels(source, loop.gold_column)  # refuses a table without it
     return LoopConfig(
         source=source,

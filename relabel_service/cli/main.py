@@ -35,6 +35,7 @@ from relabel_service.cli import formats
 from relabel_service.cli.label import label_in_terminal
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, RelabelError, Violation
+from relabel_service.media import prefixes
 from relabel_service.server.auth import (
     DEFAULT_AUDIENCE,
     DEFAULT_ISSUER,
@@ -310,10 +311,19 @@ def label(
     labeler: Labeler = "",
     max_items: MaxItems = 10,
     adjudicate: Adjudicate = False,
+    media_prefix: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="folder or store under which addresses of pictures and sounds are opened; again "
+            "for more; none is when left out",
+            show_default=False,
+        ),
+    ] = None,
     address: Address = LOCAL,
 ) -> None:
     """Label in this terminal, from the keyboard."""
-    with _client(context, address, labeler) as client:
+    opened = prefixes.only_under(prefixes.checked(media_prefix or ()))
+    with _client(context, address, labeler) as client, opened:
         num = label_in_terminal(
             client, campaign, max_items=max_items, console=Console(), adjudicate=adjudicate
         )

@@ -18,7 +18,7 @@ from rich.prompt import Prompt
 from rich.text import Text
 
 from relabel_service.errors import InvalidInput
-from relabel_service.media import audio, fetch, images
+from relabel_service.media import audio, fetch, images, prefixes
 from relabel_service.v1 import items_pb2, labels_pb2
 
 NEEDS_MEDIA = "pip install 'relabel-service[media]' to see it here"
@@ -94,7 +94,11 @@ CONTENT: Mapping[str, Callable[[items_pb2.Content], Text]] = {
 
 
 def _media_bytes(content: items_pb2.MediaContent) -> bytes:
-    return fetch.load(content.uri) if content.uri else content.data
+    """Addresses are opened only within prefixes.only_under, and under what it says."""
+    if not content.uri:
+        return content.data
+    prefixes.require(content.uri, prefixes.allowed() or ())
+    return fetch.load(content.uri)
 
 
 def _where(content: items_pb2.MediaContent) -> str:

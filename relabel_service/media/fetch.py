@@ -15,11 +15,12 @@ import pyarrow as pa
 from pyarrow.fs import FileSystem
 
 from relabel_service.errors import InvalidInput
+from relabel_service.media import prefixes
+from relabel_service.media.prefixes import SHOWN
 from relabel_service.v1 import items_pb2
 
 DATA = "data:"
 _BASE64 = ";base64"
-SHOWN = 60  # characters of an address or URI in an error
 
 
 def read_media(column: str, value: object, media_type: Callable[[bytes], str]) -> str:
@@ -50,22 +51,20 @@ def data_uri(data: bytes, media_type: str) -> str:
 
 
 def load(uri: str) -> bytes:
-    """The bytes of a text form. Raises InvalidInput when they cannot be had."""
+    """The bytes of a text form. Raises InvalidInput when they cannot be had.
+
+    Within prefixes.only_under, addresses elsewhere are refused.
+    """
     if uri.startswith(DATA):
         return _inside(uri)[0]
-    address = urlsplit(uri)
-    if not address.scheme and not uri.startswith("/"):
-        raise InvalidInput.of(
-            "uri",
-            f"{uri[:SHOWN]!r} is a relative path, which other machines would read elsewhere; "
-            "give an object-store URL or an absolute path",
-        )
+    if (allowed := prefixes.allowed()) is not None:
+        prefixes.require(uri, allowed)
+    address = prefixes.Address.of(uri)
     try:
-        query = f"?{address.query}" if address.query else ""
-        filesystem, root = _filesystem(f"{address.scheme or 'file'}://{address.netloc}/{query}")
+        filesystem, root = _filesystem(f"{address.scheme}://{address.store}/")
         with filesystem.open_input_file(f"{root.rstrip('/')}{address.path}") as file:
             return bytes(file.read())
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise InvalidInput.of(
             "uri", f"{uri[:SHOWN]!r} cannot be read ({error}); fix the address, or drop the row"
         ) from None

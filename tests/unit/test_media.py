@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
 from relabel_service.errors import InvalidInput
-from relabel_service.media import audio, fetch, images
+from relabel_service.media import audio, fetch, images, prefixes
 from tests.data import png
 
 PICTURE = png.encode(np.arange(64, dtype=np.uint8).reshape(8, 8))
@@ -68,7 +68,10 @@ def test_an_address_stays_an_address(tmp_path: Path) -> None:
         (PICTURE[:70], "image: is not a readable picture"),
         ("pictures/1.png", "image: 'pictures/1.png' is a relative path"),
         ("/nowhere/1.png", "image: '/nowhere/1.png' cannot be read"),
-        ("gopher://host/1.png", "image: 'gopher://host/1.png' cannot be read"),
+        ("gopher://host/1.png", "image: 'gopher://host/1.png' cannot be read: its scheme is none"),
+        ("mock://host/1.png", "image: 'mock://host/1.png' cannot be read: its scheme is none"),
+        ("s3://b/1.png?endpoint_override=h", "image: 's3://b/1.png?endpoint_override=h' has a qu"),
+        ("file:///a/1.png?x", "image: 'file:///a/1.png?x' has a query"),
         ("data:image/png,plain", "image: 'data:image/png,plain' is not a data: URI"),
         ("data:image/png;base64,@", "image: 'data:image/png;base64,@' is not a data: URI"),
         ({"bytes": None, "path": None}, "image: is NoneType"),
@@ -317,3 +320,82 @@ def test_a_sound_that_cannot_be_is_refused_by_its_header(data: bytes, message: s
         with pytest.raises(InvalidInput, match=message) as refused:
             ask(data)
         assert ";" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "prefix"),
+    [
+        ("/data/pictures/1.png", "/data"),
+        ("/data/pictures/1.png", "file:///data/pictures/"),
+        ("file:///data/1.png", "/data"),
+        ("s3://bucket/a/1.png", "s3://bucket"),
+        ("s3://bucket/a/1.png", "s3://bucket/a/"),
+        ("S3://bucket/a/1.png", "s3://bucket/a"),
+    ],
+)
+def test_an_address_under_a_prefix_may_be_opened(uri: str, prefix: str) -> None:
+    prefixes.require(uri, ["/elsewhere", prefix])
+
+
+@pytest.mark.parametrize(
+    ("uri", "prefix"),
+    [
+        ("/etc/1.png", "/data"),
+        ("/data2/1.png", "/data"),
+        ("/data/../etc/1.png", "/data"),
+        ("file:///data/../etc/1.png", "/data"),
+        ("s3://other/1.png", "s3://bucket"),
+        ("s3://bucket-2/1.png", "s3://bucket"),
+        ("s3://key:secret@bucket/1.png", "s3://bucket"),
+        ("s3://bucket/ab/1.png", "s3://bucket/a"),
+        ("s3://bucket/a/../b/1.png", "s3://bucket/a"),
+        ("gs://bucket/1.png", "s3://bucket"),
+        ("hdfs://host:8020/1.png", "/"),
+        ("file://host/data/1.png", "/data"),
+        ("/data/\0/1.png", "/data"),
+    ],
+)
+def test_an_address_elsewhere_is_refused_by_name(uri: str, prefix: str) -> None:
+    with pytest.raises(InvalidInput, match=r"allowed places .*--media-prefix") as refused:
+        prefixes.require(uri, [prefix])
+    assert repr(uri)[:40].strip("'") in str(refused.value)
+
+
+def test_a_link_that_leads_out_of_a_folder_is_not_followed(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "1.png").write_bytes(PICTURE)
+    (inside / "1.png").symlink_to(outside / "1.png")
+    with (
+        prefixes.only_under([str(inside)]),
+        pytest.raises(InvalidInput, match="lies under none of the allowed places"),
+    ):
+        fetch.read_media("image", str(inside / "1.png"), images.media_type)
+
+
+@pytest.mark.parametrize(
+    ("table", "places"),
+    [
+        ("/data/train.parquet", ("/data",)),
+        ("/data/train/", ("/data",)),
+        ("file:///data/train", ("/data",)),
+        ("/train.parquet", ()),
+        ("s3://bucket/deep/train", ("s3://bucket/",)),
+        ("s3://bucket/train?endpoint_override=host", ("s3://bucket/",)),
+    ],
+)
+def test_where_a_table_lies(table: str, places: tuple[str, ...]) -> None:
+    assert prefixes.of_table(table) == places
+
+
+def test_a_question_mark_in_a_path_is_a_letter(tmp_path: Path) -> None:
+    path = tmp_path / "what? #1.png"
+    path.write_bytes(PICTURE)
+    assert fetch.load(str(path)) == PICTURE
+
+
+@pytest.mark.parametrize("prefix", ["pictures", "http://host/", "s3://bucket/?x=1"])
+def test_a_prefix_that_is_none_is_refused(prefix: str) -> None:
+    with pytest.raises(InvalidInput, match="media_prefix: "):
+        prefixes.checked([prefix])

@@ -19,7 +19,7 @@ from relabel_service.errors import InvalidInput
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
-COLUMNS = "--task --content-column --label-column --id-column"
+COLUMNS = "--task --content-column --label-column --id-column --media-prefix"
 ENGINE = "--engine --num-workers --use-gpu --cpus-per-gpu"
 TRAINING = "--model --folds --epochs --tokenize --seed"
 SELECTION = "--top --budget --threshold"
@@ -28,8 +28,8 @@ FLAGS = {
     "--batch-size --learning-rate --lineage --reviewed-weight --label-confidence --max-failures "
     "--checkpoint-interval-s --test --gold-column",
     "mine": f"{SELECTION} {ENGINE} --dataset --training --findings --run-id --quarantine --version "
-    "--unit --predictions --lineage --feedback --label-confidence --disagreement --encoder --audit "
-    "--batch-rows --keep-predictions --reuse-run",
+    "--unit --predictions --media-prefix --lineage --feedback --label-confidence --disagreement "
+    "--encoder --audit --batch-rows --keep-predictions --reuse-run",
     "merge": f"{COLUMNS} --dataset --results --campaign --lineage --skip-changed --consensus",
     "pattern": f"{COLUMNS} {SELECTION} {ENGINE} --dataset --findings --run-id --case --case-id "
     "--label --new-class --cases --similarity-by --encoder --version --lineage",

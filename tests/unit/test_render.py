@@ -11,6 +11,7 @@ from rich.console import Console
 
 from relabel_service.cli import label as label_cli
 from relabel_service.cli import render
+from relabel_service.media import prefixes
 from relabel_service.v1 import items_pb2, labels_pb2, leases_pb2
 from tests.data import png
 
@@ -80,9 +81,25 @@ def test_a_picture_in_the_message_keeps_its_colours() -> None:
 
 def test_media_out_of_reach_are_named_by_their_address() -> None:
     content = items_pb2.Content(image=items_pb2.MediaContent(uri="/nowhere/1.png"))
-    shown = render.content_text(item(content, CLASS)).plain
+    with prefixes.only_under(["/nowhere"]):
+        shown = render.content_text(item(content, CLASS)).plain
     assert shown.startswith("/nowhere/1.png\n")
     assert "cannot be read" in shown
+
+
+@pytest.mark.parametrize("kind", ["image", "audio"])
+def test_a_terminal_opens_no_address_but_under_what_is_allowed(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "media"
+    path.write_bytes(WHITE if kind == "image" else sound())
+    content = items_pb2.Content()
+    getattr(content, kind).uri = str(path)
+    shown_item = item(content, CLASS)
+    closed = render.content_text(shown_item).plain
+    assert str(path) in closed
+    assert "is not opened" in closed
+    assert "--media-prefix" in closed
+    with prefixes.only_under([str(tmp_path)]):
+        assert "is not opened" not in render.content_text(shown_item).plain
 
 
 def test_spans_are_told_with_their_words() -> None:

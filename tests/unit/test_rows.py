@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ from cluster.data.rows import Source, check, check_each, content_id, latest
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tasks.columns import SPACES
 from relabel_service.tasks.text_classification import TextClassification
+from tests.data import png
 
 
 def source(uri: str = "", *, id_column: str | None = "id", **other: Any) -> Source:
@@ -188,3 +190,24 @@ def test_a_table_with_deletion_vectors_is_refused(tmp_path: Path) -> None:
     log.write_text("\n".join(lines) + "\n")
     with pytest.raises(InvalidInput, match="deletion vectors"):
         latest(source(uri))
+
+
+def test_addresses_in_rows_are_opened_near_the_table_and_under_stated_prefixes(
+    tmp_path: Path,
+) -> None:
+    picture = png.encode(np.zeros((8, 8), np.uint8))
+    places = {name: tmp_path / name / "pictures" / "1.png" for name in ("data", "shared", "other")}
+    for path in places.values():
+        path.parent.mkdir(parents=True)
+        path.write_bytes(picture)
+    table = rows(
+        *({"id": name, "image": str(path), "label": "a"} for name, path in places.items()),
+        {"id": "query", "image": "s3://bucket/1.png?endpoint_override=host", "label": "a"},
+    )
+    uri, stated = str(tmp_path / "data" / "train"), (str(tmp_path / "shared"),)
+    where = Source(uri, "image_classification", ("image",), "label", "id", media_prefixes=stated)
+    faults = {row["id"]: row["fault"] or "" for row in check(table, source=where).to_pylist()}
+    assert faults["data"] == faults["shared"] == ""
+    assert "is not opened: it lies under none of the allowed places" in faults["other"]
+    assert "--media-prefix" in faults["other"]
+    assert "has a query" in faults["query"]

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.audio.waveform import resampled
 from cluster.models.class_learner import ClassLearner
-from cluster.models.pretrained import Logits
+from cluster.models.pretrained import LOADING_ERRORS, Logits, classifier
 from relabel_service.errors import InvalidInput
 from relabel_service.media import audio, fetch
 
@@ -30,7 +30,7 @@ def prepare(folder: Path, model: str) -> None:
             raise ValueError(f"a {config.model_type} does not classify sounds")
         if not hasattr(extractor, "sampling_rate"):
             raise ValueError("its feature extractor hears no sounds")
-    except (OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
         raise InvalidInput.of(
             "model", f"{model!r} is not a sound model by hub id or local path: {error}"
         ) from None
@@ -39,21 +39,19 @@ def prepare(folder: Path, model: str) -> None:
 
 
 def load(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> ClassLearner:
-    """A learner with a fresh head; with the model's own other weights where `pretrained`."""
+    """A learner; with the model's own weights where `pretrained` (see classifier)."""
     extractor = _extractor(folder)
     rate, padding = extractor.sampling_rate, _padding(extractor)
     config = AutoConfig.from_pretrained(folder, num_labels=len(classes))
-    network = (
-        AutoModelForAudioClassification.from_pretrained(
-            model, config=config, ignore_mismatched_sizes=True
-        )
-        if pretrained
-        else AutoModelForAudioClassification.from_config(config)  # type: ignore[no-untyped-call]
+    network = classifier(
+        AutoModelForAudioClassification, config, model, outputs=classes, pretrained=pretrained
     )
+
+    least = max(int(MIN_S * rate), _masked(config))
 
     def heard(data: bytes) -> audio.Samples:
         samples = resampled(data, rate)[: int(MAX_S * rate)]
-        return np.pad(samples, (0, max(int(MIN_S * rate) - len(samples), 0)))
+        return np.pad(samples, (0, max(least - len(samples), 0)))
 
     def collate(encoded: Sequence[bytes]) -> Tensors:
         asked = extractor(
@@ -70,6 +68,20 @@ def load(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) 
         collate=collate,
         size=len,
     )
+
+
+def _masked(config: Any) -> int:
+    """Samples of the shortest sound that SpecAugment's mask over time is not longer than; 0 for
+    models that do not convolve samples."""
+    step = receptive = 1
+    kernels, strides = getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ())
+    if not isinstance(kernels, list | tuple) or not kernels:
+        return 0
+    for kernel, stride in zip(kernels, strides, strict=True):
+        receptive += (kernel - 1) * step
+        step *= stride
+    frames = getattr(config, "mask_time_length", 1) * getattr(config, "squeeze_factor", 1)
+    return int(receptive + (frames - 1) * step)
 
 
 def _padding(extractor: Any) -> dict[str, bool]:

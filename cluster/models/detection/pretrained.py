@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetec
 
 from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.detection.detections import LEAST_SCORE, Detections, named, score, suppress
+from cluster.models.pretrained import classifier
 from relabel_service.errors import InvalidInput
 from relabel_service.media import fetch
 from relabel_service.media import images as media_images
@@ -61,15 +62,11 @@ def prepare(folder: Path, model: str) -> None:
 def load(
     folder: Path, model: str, *, classes: Sequence[str], pretrained: bool
 ) -> "PretrainedLearner":
-    """A learner with a fresh class head; with the model's own weights where `pretrained`."""
+    """A learner; with the model's own weights where `pretrained` (see classifier)."""
     config = AutoConfig.from_pretrained(folder, num_labels=len(classes))
     try:
-        network = (
-            AutoModelForObjectDetection.from_pretrained(
-                model, config=config, ignore_mismatched_sizes=True
-            )
-            if pretrained
-            else AutoModelForObjectDetection.from_config(config)  # type: ignore[no-untyped-call]
+        network = classifier(
+            AutoModelForObjectDetection, config, model, outputs=classes, pretrained=pretrained
         )
     except ImportError as error:
         raise InvalidInput.of(

@@ -128,7 +128,11 @@ def load(folder: Path, model: str, *, pretrained: bool) -> EncoderDecoder:
     config = AutoConfig.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     kind: Any = AutoModelForSpeechSeq2Seq if hears(config) else AutoModelForSeq2SeqLM
-    network = kind.from_pretrained(model, config=config) if pretrained else kind.from_config(config)
+    network = (
+        kind.from_pretrained(model, config=config, dtype=torch.float32)
+        if pretrained
+        else kind.from_config(config, dtype=torch.float32)
+    )
     longest = min(MAX_TOKENS, getattr(config, "max_position_embeddings", MAX_TOKENS))
     source = SoundSource(_extractor(folder)) if hears(config) else TextSource(tokenizer, longest)
     most = min(longest, getattr(config, "max_target_positions", MAX_TOKENS) - 1)
@@ -149,6 +153,10 @@ def _require(config: Any, model: str, contents: Sequence[str]) -> None:
     if not config.is_encoder_decoder:
         raise InvalidInput.of(
             "model", f"{model!r} ({config.model_type}) has no decoder; use one like T5 or BART"
+        )
+    if not hears(config) and type(config) not in AutoModelForSeq2SeqLM._model_mapping:
+        raise InvalidInput.of(
+            "model", f"{model!r} ({config.model_type}) reads no texts; use one like T5 or BART"
         )
     sound = is_sound(contents[0])
     if sound != hears(config):

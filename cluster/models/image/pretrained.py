@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassi
 
 from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.class_learner import ClassLearner
-from cluster.models.pretrained import Logits
+from cluster.models.pretrained import LOADING_ERRORS, Logits, classifier
 from relabel_service.errors import InvalidInput
 from relabel_service.media import fetch, images
 
@@ -26,22 +26,18 @@ def prepare(folder: Path, model: str) -> None:
         if type(config) not in AutoModelForImageClassification._model_mapping:
             raise ValueError(f"a {config.model_type} does not classify pictures")
         config.save_pretrained(folder)
-    except (OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
         raise InvalidInput.of(
             "model", f"{model!r} is not a picture model by hub id or local path: {error}"
         ) from None
 
 
 def load(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> ClassLearner:
-    """A learner with a fresh head; with the model's own other weights where `pretrained`."""
+    """A learner; with the model's own weights where `pretrained` (see classifier)."""
     processor = _processor(folder)
     config = AutoConfig.from_pretrained(folder, num_labels=len(classes))
-    network = (
-        AutoModelForImageClassification.from_pretrained(
-            model, config=config, ignore_mismatched_sizes=True
-        )
-        if pretrained
-        else AutoModelForImageClassification.from_config(config)  # type: ignore[no-untyped-call]
+    network = classifier(
+        AutoModelForImageClassification, config, model, outputs=classes, pretrained=pretrained
     )
 
     def collate(encoded: Sequence[bytes]) -> Tensors:

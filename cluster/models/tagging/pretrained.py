@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForTokenClassification
 
 from cluster.interfaces import Tensors, TrainingDefaults
-from cluster.models.pretrained import Logits
+from cluster.models.pretrained import LOADING_ERRORS, Logits, classifier, max_tokens, tokenizer_of
+from cluster.models.tagging import tags
 from cluster.models.tagging.tag_learner import MASK, TagLearner
 from relabel_service.errors import InvalidInput
 
-MAX_SUBWORDS = 512
 SHARED = 4  # a window shares one part in so many with the window before
 DEFAULTS = TrainingDefaults(epochs=5, batch_size=16, learning_rate=5e-5, warmup_share=0.1)
 
@@ -43,7 +43,7 @@ def prepare(folder: Path, model: str) -> None:
             raise ValueError(f"a {config.model_type} does not tag tokens")
         if not tokenizer.is_fast:
             raise ValueError("its tokenizer does not know which word a sub-word is of")
-    except (OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
         raise InvalidInput.of(
             "model", f"{model!r} is not a tagger by hub id or local path: {error}"
         ) from None
@@ -52,18 +52,17 @@ def prepare(folder: Path, model: str) -> None:
 
 
 def load(folder: Path, model: str, *, classes: Sequence[str], pretrained: bool) -> TagLearner:
-    """A learner with a fresh head; with the model's own other weights where `pretrained`."""
+    """A learner; with the model's own weights where `pretrained` (see classifier)."""
     tokenizer = _tokenizer(folder)
     config = AutoConfig.from_pretrained(folder, num_labels=1 + 2 * len(classes))
-    network = (
-        AutoModelForTokenClassification.from_pretrained(
-            model, config=config, ignore_mismatched_sizes=True
-        )
-        if pretrained
-        else AutoModelForTokenClassification.from_config(config)  # type: ignore[no-untyped-call]
+    network = classifier(
+        AutoModelForTokenClassification,
+        config,
+        model,
+        outputs=tags.names(classes),
+        pretrained=pretrained,
     )
-    room = getattr(config, "max_position_embeddings", None) or MAX_SUBWORDS
-    longest = min(MAX_SUBWORDS, tokenizer.model_max_length, room)
+    longest = max_tokens(tokenizer, network)
 
     def collate(encoded: Sequence[Windows]) -> Tensors:
         windows = [window for row in encoded for window in row.subwords]
@@ -143,4 +142,4 @@ def _visible(tokenizer: Any, tokens: list[str]) -> list[str]:
 
 def _tokenizer(model: str | Path) -> Any:
     """add_prefix_space: byte-level tokenizers take words only so; others know no such setting."""
-    return AutoTokenizer.from_pretrained(model, add_prefix_space=True)
+    return tokenizer_of(model, add_prefix_space=True)

@@ -17,6 +17,11 @@ Tags = npt.NDArray[np.int64]
 Probabilities = npt.NDArray[np.float32]
 
 
+def names(classes: Sequence[str]) -> list[str]:
+    """Of all tags by number, [G], as checkpoints name them."""
+    return ["O", *(f"{kind}-{name}" for name in classes for kind in "BI")]
+
+
 def of_spans(spans: Sequence[Span], num_tokens: int, classes: Sequence[str]) -> Tags:
     """Tag of each token, [T]."""
     tags = np.zeros(num_tokens, np.int64)
