@@ -26,7 +26,7 @@ from cluster.tasks import MODEL_TASKS
 from relabel_service.tasks import task_named
 
 NUM_FOLDS = 5
-FOLDERS = {"token_classification": "ner", "click_through_rate": "ctr"}  # of the data sets
+FOLDERS = {"token_classification": "ner"}  # of the data sets, where not named as the task
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.35)  # of the rows, asked about
 KEPT_ERRORS = (1.0, 0.5, 0.2)  # share of a set's errors that stay in
 KEPT_ROWS = 0.8
@@ -87,6 +87,8 @@ def sets(data: list[Path], cache: Path, only: list[str]) -> Iterator[Set]:
     cache.mkdir(parents=True, exist_ok=True)
     for folder in data:
         for task in MODEL_TASKS:
+            if not task_named(task).content_columns:  # clicks, about which nobody is asked
+                continue
             for path in sorted(folder.glob(f"{FOLDERS.get(task, task)}/*/train.parquet")):
                 for column in ("label", "label_worst"):
                     name = f"{path.parent.name}-{column}"

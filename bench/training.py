@@ -92,7 +92,7 @@ def sets(data: Path, task: str, only: Sequence[str]) -> Iterator[tuple[str, Rows
 
 def folds_of(rows: Rows, num_folds: int) -> Ints:
     """As training has them, near-duplicates together: [R]."""
-    features = [model_task(rows.task).shingles(content) for content in rows.contents]
+    features = [task_named(rows.task).shingles(content) for content in rows.contents]
     if any(one is None for one in features):
         return Folds(num_folds).of(rows.ids)
     bands = [band_keys(one) for one in features if one is not None]

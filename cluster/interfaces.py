@@ -4,7 +4,7 @@ Whatever differs between tasks is a field or a method here; shared code never br
 name, and never asks for the type of what it holds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -118,9 +118,6 @@ class ModelTask(Protocol):
     """Signals that rows may be ranked by in place of suspicion: in [0, 1], higher is worse."""
     ensemble: Ensemble | None
     """None where suspicion is by the trained model alone."""
-
-    def shingles(self, content: str) -> Iterable[bytes] | None:
-        """Features whose overlap tells near-duplicate contents; None where that is not known."""
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

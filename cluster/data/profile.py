@@ -148,13 +148,12 @@ def _by_kind(faults: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
 def _bands(
     task: str, contents: Sequence[str]
 ) -> tuple[npt.NDArray[np.bool_], list[npt.NDArray[np.uint64]]]:
-    """Which contents have shingles, and their bands. Only training asks: it loads torch anyway."""
+    """Which contents have shingles, and their bands."""
     if not contents:
         return np.zeros(0, np.bool_), []
     from cluster.data.near_duplicates import band_keys
-    from cluster.tasks import model_task
 
-    shingles = [model_task(task).shingles(content) for content in contents]
+    shingles = [task_named(task).shingles(content) for content in contents]
     has_shingles = np.array([some is not None for some in shingles], np.bool_)
     return has_shingles, [band_keys(some) for some in shingles if some is not None]
 

@@ -1,7 +1,6 @@
 """Audio classification: any transformers sound model, or a built-in that needs no download."""
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.models.audio import convnet as audio_convnet
@@ -11,10 +10,6 @@ from cluster.tasks.classification import ClassScores
 
 class AudioClassificationModels(ClassScores):
     name = "audio_classification"
-
-    def shingles(self, content: str) -> Iterable[bytes]:
-        """The sound as one feature: copies share a fold, sounds that are alike need not."""
-        return {hashlib.sha256(content.encode()).digest()}
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

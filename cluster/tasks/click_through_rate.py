@@ -10,7 +10,7 @@ took clicks alone and made the next model worse (AUC 0.800 to 0.797), dropping t
 better (0.802). People may be asked by `gap`; policies go by suspicion.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +38,6 @@ class ClickThroughRateModels(LabelsAreNoTexts):
     name = "click_through_rate"
     ranking_signals: tuple[str, ...] = ("gap",)
     ensemble: Ensemble | None = None
-
-    def shingles(self, content: str) -> Iterable[bytes] | None:
-        """None: rows with the same few features are many people, not copies of one."""
-        return None
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

@@ -1,7 +1,6 @@
 """Image classification: any transformers picture model, or a built-in that needs no download."""
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.models.class_learner import ClassLearner
@@ -11,10 +10,6 @@ from cluster.tasks.classification import ClassScores
 
 class ImageClassificationModels(ClassScores):
     name = "image_classification"
-
-    def shingles(self, content: str) -> Iterable[bytes]:
-        """The picture as one feature: copies share a fold, pictures that look alike need not."""
-        return {hashlib.sha256(content.encode()).digest()}
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

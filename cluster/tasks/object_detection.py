@@ -4,8 +4,7 @@ A finding is an image and a class; suspicion is the probability that at least on
 of the class's boxes is wrong, or one is missing.
 """
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,6 @@ class ObjectDetectionModels(LabelsAreNoTexts, ShownAsScored):
     name = "object_detection"
     ranking_signals: tuple[str, ...] = ERRORS  # to rank by one kind of error alone
     ensemble: Ensemble | None = None
-
-    def shingles(self, content: str) -> Iterable[bytes]:
-        """The image as one feature: copies share a fold."""
-        return {hashlib.sha256(content.encode()).digest()}
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

@@ -7,7 +7,7 @@ the best generation's (average precision 0.49 against 0.48 on meaning representa
 every distance there (0.47 at best); on pronunciations all were about alike.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from cluster.models.generation.sequence_learner import UNLIKELIHOOD, SequenceLea
 from cluster.scores import tokenizers
 from cluster.scores.text_distance import DISTANCES, corpus_bleu, tokens
 from cluster.tasks.defaults import ShownAsScored
-from cluster.tasks.shingles import shingles, words_alone
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.sequence_generation import is_sound
 
@@ -35,12 +34,6 @@ class SequenceGenerationModels(ShownAsScored):
     name = "sequence_generation"
     ranking_signals: tuple[str, ...] = (*DISTANCES, UNLIKELIHOOD)
     ensemble: Ensemble | None = None
-
-    def shingles(self, content: str) -> Iterable[bytes] | None:
-        """Runs of 5 characters, letter case and everything but words set aside; of texts alone."""
-        if is_sound(content):
-            return None
-        return shingles(words_alone(content))
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

@@ -1,20 +1,15 @@
 """Text classification: any transformers encoder, or a built-in that needs no download."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.models.class_learner import ClassLearner
 from cluster.models.text import ngram
 from cluster.tasks.classification import ClassScores
-from cluster.tasks.shingles import shingles, words_alone
 
 
 class TextClassificationModels(ClassScores):
     name = "text_classification"
-
-    def shingles(self, content: str) -> Iterable[bytes]:
-        """Runs of 5 characters, letter case and everything but words set aside."""
-        return shingles(words_alone(content))
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

@@ -3,9 +3,7 @@
 A finding is a row and a class: the entities of that class in the row.
 """
 
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,6 @@ from cluster.interfaces import Array, Ensemble
 from cluster.models.tagging import tagger, tags
 from cluster.models.tagging.tag_learner import SIGNALS, TagLearner
 from cluster.tasks.defaults import LabelsAreNoTexts, ShownAsScored
-from cluster.tasks.shingles import shingles
 from relabel_service.tasks import spans
 
 NO_ENTITY = spans.to_text([])
@@ -29,10 +26,6 @@ class TokenClassificationModels(LabelsAreNoTexts, ShownAsScored):
     name = "token_classification"
     ranking_signals: tuple[str, ...] = ()
     ensemble: Ensemble | None = None
-
-    def shingles(self, content: str) -> Iterable[bytes]:
-        """Runs of 5 characters of the tokens set together, letter case set aside."""
-        return shingles(re.sub(r"\s+", "", "".join(json.loads(content)).lower()))
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

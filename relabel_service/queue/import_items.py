@@ -17,19 +17,21 @@ from relabel_service.queue.campaigns import AUDIT, FINDING, GOLD, Campaign
 from relabel_service.queue.control_items import GOLD_LABEL, sample
 from relabel_service.queue.findings_reader import FindingsRun
 from relabel_service.queue.item_bytes import serialize_item
-from relabel_service.queue.ordering import Ordering
+from relabel_service.queue.ordering import ALIKE_TOGETHER, Ordering
 from relabel_service.queue.ordering_cache import OrderingCache
 from relabel_service.queue.store import Store
 from relabel_service.tables import delta
 from relabel_service.tables.fingerprint import content_fingerprint
+from relabel_service.tasks import task_named
 
 _orderings = OrderingCache()  # of this process
 
 
-def describe(findings_uri: str, run_id: str) -> dict[str, Any]:
+def describe(findings_uri: str, run_id: str, *, item_order: str) -> dict[str, Any]:
     """What a campaign copies from its run: task, classes, num_items, findings_version.
 
-    Raises NotFound when the table or the run is not there, InvalidInput when it is empty.
+    Raises NotFound when the table or the run is not there, InvalidInput when it is empty or its
+    contents cannot be put in that order.
     """
     if not delta.is_committed(findings_uri, run_id):
         raise NotFound(
@@ -37,11 +39,20 @@ def describe(findings_uri: str, run_id: str) -> dict[str, Any]:
         )
     version = delta.open_table(findings_uri).version()
     run = FindingsRun(findings_uri, run_id, version)
-    first = run.first(["task", "classes"])
+    first = run.first(["task", "classes", "content"])
     if first is None:
         raise InvalidInput.of(
             "campaign.run_id",
             f"run {run_id!r} has no findings, so there is nothing to ask people about",
+        )
+    if (
+        item_order == ALIKE_TOGETHER
+        and task_named(first["task"]).shingles(first["content"]) is None
+    ):
+        raise InvalidInput.of(
+            "campaign.item_order",
+            f"alike-together cannot compare contents of {first['task']} like the first; use "
+            "worst-first or by-class",
         )
     return {
         "task": first["task"],

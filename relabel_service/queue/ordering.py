@@ -5,15 +5,17 @@ in the order of their worst items, and so do items within their group.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
 from typing import Any
 
 from datasketch import MinHash, MinHashLSH
 
+from relabel_service.tasks import task_named
+
 GROUP = 2**31  # sort keys of one group; more than there are ranks
 NUM_HASHES = 64
-ALIKE = 0.6  # Jaccard similarity of the contents' word pairs
+ALIKE = 0.6  # Jaccard similarity of the contents' shingles
 SEED = 1
+ALIKE_TOGETHER = "alike_together"
 
 Row = Mapping[str, Any]  # rank, and the columns that the ordering reads
 Ordering = Callable[[Row], int]
@@ -33,12 +35,17 @@ def by_class(rows: Iterable[Row]) -> Ordering:
 
 
 def alike_together(rows: Iterable[Row]) -> Ordering:
-    """An item joins the worst earlier item whose content is alike (MinHash and banding)."""
+    """An item joins the worst earlier item whose content is alike by the task's shingles (MinHash
+    and banding); contents without any stand alone."""
     index = MinHashLSH(threshold=ALIKE, num_perm=NUM_HASHES)
     leader: dict[int, int] = {}
     for row in sorted(rows, key=lambda row: row["rank"]):
+        leader[row["rank"]] = row["rank"]
+        shingles = task_named(row["task"]).shingles(row["content"])
+        if shingles is None:
+            continue
         sketch = MinHash(num_perm=NUM_HASHES, seed=SEED)
-        sketch.update_batch(_shingles(row["content"]))
+        sketch.update_batch([*shingles])
         leaders = [leader[rank] for rank in index.query(sketch)]
         leader[row["rank"]] = min(leaders, default=row["rank"])
         index.insert(row["rank"], sketch)
@@ -48,24 +55,18 @@ def alike_together(rows: Iterable[Row]) -> Ordering:
 ORDERINGS: dict[str, Callable[[Iterable[Row]], Ordering]] = {
     "worst_first": worst_first,
     "by_class": by_class,
-    "alike_together": alike_together,
+    ALIKE_TOGETHER: alike_together,
 }
 # Columns of all rows that an ordering reads before it can give the first sort key.
 COLUMNS = {
     "worst_first": [],
     "by_class": ["rank", "unit", "human_label"],
-    "alike_together": ["rank", "content"],
+    ALIKE_TOGETHER: ["rank", "content", "task"],
 }
 # What is added to the sort key of an item whose lease expired: it goes behind so many others,
 # or, where alike items are together, behind so many groups.
-SETBACK = {"worst_first": 1000, "by_class": 1000, "alike_together": 1000 * GROUP}
+SETBACK = {"worst_first": 1000, "by_class": 1000, ALIKE_TOGETHER: 1000 * GROUP}
 
 
 def _class(row: Row) -> str:
     return str(row["unit"] or row["human_label"])
-
-
-def _shingles(content: str) -> list[bytes]:
-    words = content.lower().split() or [""]
-    pairs = [" ".join(pair) for pair in pairwise(words)]
-    return [shingle.encode() for shingle in {*words, *pairs}]

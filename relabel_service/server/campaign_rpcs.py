@@ -46,7 +46,7 @@ class CampaignRpcs:
         check.request_id(request.request_id)
         check.finish()
         with readable("campaign.findings_uri", asked.findings_uri):
-            described = describe(asked.findings_uri, asked.run_id)
+            described = describe(asked.findings_uri, asked.run_id, item_order=settings.item_order)
         with readable("campaign", "gold or audit"):
             check_samples(settings, task=described["task"], classes=described["classes"])
 

@@ -1,6 +1,6 @@
 """Object detection: the content is an image, the label its boxes, the units the box classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +9,7 @@ from relabel_service.errors import InvalidInput
 from relabel_service.media import fetch, images
 from relabel_service.tasks.agreement import central
 from relabel_service.tasks.boxes import Box, iou, match, read_boxes, write_boxes
+from relabel_service.tasks.shingles import whole
 from relabel_service.v1 import items_pb2, labels_pb2
 
 # A box in the data set's own column, a list of structs.
@@ -69,6 +70,9 @@ class ObjectDetection:
         ]
         new = [box for place, box in enumerate(boxes) if place not in of_old.values()]
         return [*kept, *({**others, **_fields(box)} for box in new)]
+
+    def shingles(self, content: str) -> Iterable[bytes]:
+        return whole(content)
 
     def classes_in(self, label: str) -> Sequence[str]:
         return sorted({box.class_name for box in read_boxes(label)})

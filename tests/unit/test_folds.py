@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cluster.data.folds import Folds, id_keys
 from cluster.data.near_duplicates import band_keys, groups
-from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
+from relabel_service.tasks import task_named
 
 ids = st.lists(st.text(min_size=1), min_size=1, max_size=50, unique=True)
 
@@ -47,7 +47,7 @@ def test_near_duplicates_share_a_fold_and_others_do_not_move() -> None:
         "d": "Heavy rain is expected along the coast until the end of the week, they said",
         "e": "A new bridge over the river was opened by the mayor after years of delay",
     }
-    shingles = model_task("text_classification").shingles
+    shingles = task_named("text_classification").shingles
     bands = np.stack([band_keys(shingles(text) or ()) for text in texts.values()])
     found = groups(id_keys(list(texts)), bands)
     assert set(found[:, 0]) == set(id_keys(["a", "b", "c"]))

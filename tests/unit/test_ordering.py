@@ -1,11 +1,15 @@
 """In which order items are handed out."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
-from relabel_service.queue.ordering import ORDERINGS
+from relabel_service.errors import InvalidInput
+from relabel_service.queue.ordering import ORDERINGS, alike_together
 from relabel_service.server.service import LeaseService
 from relabel_service.tables import delta, schemas
 from tests.conftest import Start
@@ -46,8 +50,50 @@ def test_alike_items_come_together(start: Start, tmp_path: Path) -> None:
     assert ranks(begun(start, tmp_path, rows, "alike_together")) == [0, 2, 4, 1, 5, 3]
 
 
+CAT = "猫坐在红色的垫子上面睡觉呢"
+
+
+def picture(number: int) -> str:
+    return f"data:image/png;base64,AAAA{number}AAA"
+
+
+ALIKE = {  # task -> contents, of which the first, third and fourth are alike
+    "token_classification": [
+        json.dumps(LONG.format(1).split()),
+        '["hello"]',
+        json.dumps(LONG.format(2).split()),
+        json.dumps(LONG.format(3).upper().split()),
+    ],
+    "sequence_generation": [CAT, "今天天气很好", CAT, f"{CAT}。"],
+    "image_classification": [picture(1), picture(2), picture(1), picture(1)],
+    "object_detection": [picture(1), picture(2), picture(1), picture(1)],
+    "audio_classification": [picture(1), picture(2), picture(1), picture(1)],
+}
+
+
+@pytest.mark.parametrize("task", ALIKE)
+def test_what_is_alike_is_the_tasks_to_say(task: str) -> None:
+    rows = [
+        {"rank": rank, "task": task, "content": content} for rank, content in enumerate(ALIKE[task])
+    ]
+    assert sorted(range(4), key=lambda rank: alike_together(rows)(rows[rank])) == [0, 2, 3, 1]
+
+
+def test_contents_that_cannot_be_compared_are_refused(start: Start, tmp_path: Path) -> None:
+    rows = [
+        finding(rank, task="click_through_rate", content='{"age":3}', human_label="0")
+        for rank in range(2)
+    ]
+    with pytest.raises(InvalidInput, match="cannot compare contents of click_through_rate"):
+        begun(start, tmp_path, rows, "alike_together")
+    assert ranks(begun(start, tmp_path, rows, "worst_first")) == [0, 1]
+
+
 def test_a_lost_group_lets_others_go_first(start: Start, tmp_path: Path) -> None:
-    rows = [finding(rank, content=f"text number {rank} alone") for rank in range(1002)]
+    rows = [
+        finding(rank, content=hashlib.sha256(bytes([rank % 256, rank // 256])).hexdigest())
+        for rank in range(1002)
+    ]
     rows[1]["content"] = rows[0]["content"]
     service = begun(start, tmp_path, rows, "alike_together")
     assert ranks(service, 2) == [0, 1]

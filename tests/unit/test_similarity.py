@@ -1,9 +1,12 @@
 """How similar texts are: BM25 as a library of its own gives it, expressions, and errors."""
 
+from pathlib import Path
+
 import bm25s
 import numpy as np
 import pytest
 
+from cluster.inference.embeddings import Embedder
 from cluster.similar.similarity import Counts, Similarity, bm25, measure_of, tokens, words
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
@@ -54,7 +57,7 @@ def test_a_match_of_an_expression_is_all_or_nothing() -> None:
     ("similarity_by", "case", "task", "told"),
     [
         (Similarity.REGEX, "(", TASK, "'\\(' is not a regular expression"),
-        (Similarity.EMBEDDING, "refund", TASK, "model: none is given, and text has no built-in"),
+        (Similarity.EMBEDDING, "refund", TASK, "encoder: none is given, and text has no built-in"),
         (Similarity.TOKENS, None, "image_classification", "image has no words"),
     ],
 )
@@ -65,6 +68,13 @@ def test_a_similarity_that_does_not_suit_is_refused(
     content = case or task_named(task).read_content({"image": picture})
     with pytest.raises(InvalidInput, match=told):
         measure_of(similarity_by, [content], None, task=task, model=None)
+
+
+def test_an_encoder_that_cannot_be_used_is_blamed_itself(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="encoder: 'some/model' is given, but no embedding of"):
+        Embedder.check("click_through_rate", '{"age":3}', "some/model")
+    with pytest.raises(InvalidInput, match=r"encoder: '.*none' is no encoder by hub id or local"):
+        Embedder(TASK, str(tmp_path / "none"))(["a text"])
 
 
 def test_words_of_text_are_the_text() -> None:
