@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cluster.data.rows import require_mergeable
 from cluster.engine.base import BATCH_ROWS
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.mining.config import MineConfig
@@ -73,7 +74,9 @@ def main(
 ) -> None:
     """Mine; prints JSON."""
     workers = engine.workers()
-    source = options.like_trained(ModelStore(training).manifest(), dataset, version=version)
+    source = require_mergeable(
+        options.like_trained(ModelStore(training).manifest(), dataset, version=version)
+    )
     config = MineConfig(
         source=source,
         store_uri=training,

@@ -19,7 +19,7 @@ from deltalake.exceptions import CommitFailedError
 
 from cluster.data.rows import Source, check, latest
 from relabel_service.errors import Conflict, InvalidInput, NotFound
-from relabel_service.tables import delta, schemas
+from relabel_service.tables import delta, preflight, schemas
 from relabel_service.tasks import task_named
 from relabel_service.tasks.base import Task
 
@@ -82,7 +82,9 @@ def write(config: WriteConfig) -> WriteResult:
         decisions, updates = _plan(config, source)
         try:
             version = before + 1 if is_made else _commit(config, source, updates)
-        except CommitFailedError:
+        except CommitFailedError as error:
+            if not delta.other_has_written(source.uri, before):
+                raise preflight.refusal(source.uri, error) from None
             continue
         break
     else:
@@ -158,14 +160,14 @@ def _plan(config: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], pa
 
 def _present(source: Source, ids: set[str]) -> dict[str, Mapping[str, Any]]:
     """id -> the valid row's text forms and its own columns, for the rows that were decided."""
-    dataset = delta.open_table(source.uri, source.version).to_pyarrow_dataset()
+    table = delta.open_table(source.uri, source.version)
     wanted = None
     if source.id_column:
         wanted = (
             pads.field(source.id_column).cast(pa.string()).isin(pa.array(sorted(ids), pa.string()))
         )
     rows: dict[str, Mapping[str, Any]] = {}
-    for batch in dataset.to_batches(columns=source.columns, filter=wanted):
+    for batch in delta.scanner(table, source.columns, where=wanted).to_batches():
         own = pa.Table.from_batches([batch])
         checked = check(own, source=source).to_pylist()
         for row, columns in zip(checked, own.to_pylist(), strict=True):
@@ -222,7 +224,8 @@ def _commit(config: WriteConfig, source: Source, updates: pa.Table) -> int:
         predicate=" AND ".join(f'old."{name}" IS NOT DISTINCT FROM new."{name}"' for name in keys),
         source_alias="new",
         target_alias="old",
-        merge_schema=True,  # the weight column may be new
+        # A new weight column; delta-rs 1.6 widens no table whose columns are mapped.
+        merge_schema=not set(updates.column_names) <= {one.name for one in table.schema().fields},
         commit_properties=delta.commit_once_properties(config.app_id, **{MADE_KEY: config.app_id}),
     )
     if config.action is Action.DROP:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import typer
 from deltalake import write_deltalake
 
-from cluster.data.rows import Source, latest
+from cluster.data.rows import Source, latest, require_mergeable
 from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
 from cluster.io.tables import read_table
@@ -107,19 +107,21 @@ class ColumnOptions:
     def source(
         self, dataset: str, *, version: int | None = None, weight_column: str | None = None
     ) -> Source:
-        """The data set, pinned to a version. Raises as cluster.data.rows.latest."""
+        """The data set, pinned to a version, known to take what will be decided.
+
+        Raises as cluster.data.rows.latest and require_mergeable.
+        """
         content_columns = tuple(self.content_column or task_named(self.task).content_columns)
-        return latest(
-            Source(
-                dataset,
-                self.task,
-                content_columns,
-                self.label_column,
-                self.id_column,
-                version,
-                weight_column,
-            )
+        source = Source(
+            dataset,
+            self.task,
+            content_columns,
+            self.label_column,
+            self.id_column,
+            version,
+            weight_column,
         )
+        return require_mergeable(latest(source))
 
 
 @dataclass(frozen=True)
