@@ -122,7 +122,7 @@ class _Table(Datasource):
     files of differing schemas, Delta tables with deletion vectors or mapped columns."""
 
     def __init__(self, uri: str, columns: Sequence[str], version: int | None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._uri, self._columns, self._version = uri, list(columns), version
 
     def estimate_inmemory_data_size(self) -> int | None:

@@ -79,9 +79,10 @@ def _tables(uri: str, scanner: pads.Scanner) -> Iterator[pa.Table]:
     try:
         for batch in scanner.to_batches():
             yield pa.Table.from_batches([batch])
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, FileNotFoundError) as error:
         raise InvalidInput.of(
             "dataset",
-            f"{uri!r} holds a value that the wider type of its files cannot hold ({error}); "
-            "write its files with one type",
+            f"{uri!r} cannot be read to its end ({str(error).splitlines()[0]}); where a file is "
+            "gone, as after a vacuum, give a later version, and where types differ, write all "
+            "files with one type",
         ) from None

@@ -27,6 +27,8 @@ from cluster.training.config import TrainConfig
 from cluster.training.model_store import Manifest
 from cluster.versions.merge import Consensus
 from jobs.common.session import EngineName
+from relabel_service.errors import InvalidInput
+from relabel_service.tables import delta
 from relabel_service.tables.delta import is_delta
 from relabel_service.tasks import TASKS, task_named
 
@@ -253,15 +255,23 @@ def with_labels(source: Source, gold_column: str | None) -> Source:
 
 
 def versioned(dataset: str, out: str) -> str:
-    """The data set itself where it is Delta; else a copy under `out`, made once."""
+    """The data set itself where it is Delta; else a copy under `out`, made once.
+
+    Raises InvalidInput naming the columns of types that Delta does not have.
+    """
     if is_delta(dataset):
         return dataset
     copy = Folder(out).address("dataset")
     if not is_delta(copy):
         batches = read_table(dataset)
-        empty = next(batches)
-        rows = pa.RecordBatchReader.from_batches(
-            empty.schema, (batch for table in batches for batch in table.to_batches())
-        )
-        write_deltalake(copy, rows)
+        schema = next(batches).schema
+        if unknown := [field for field in schema if not delta.has_type(field)]:
+            raise InvalidInput.of(
+                "dataset",
+                f"{dataset!r} is copied into a Delta table, which has no type for "
+                + ", ".join(f"{field.name!r} ({field.type})" for field in unknown)
+                + "; leave these columns out, or write them as texts or numbers",
+            )
+        rows = (batch for table in batches for batch in table.to_batches())
+        write_deltalake(copy, pa.RecordBatchReader.from_batches(schema, rows))
     return copy

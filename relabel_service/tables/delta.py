@@ -18,6 +18,7 @@ from deltalake import (
     CommitProperties,
     DeltaTable,
     QueryBuilder,
+    Schema,
     Transaction,
     write_deltalake,
 )
@@ -83,8 +84,21 @@ def scanner(
 def count_rows(table: DeltaTable) -> int:
     """Rows of a table, those that deletion vectors mark left out."""
     if not preflight.needs_delta_rs(table):
-        return int(table.count())  # from the log, which takes no notice of deletion vectors
-    query = QueryBuilder().register("t", table).execute("SELECT count(*) AS rows FROM t")
+        counts = pa.table(table.get_add_actions(flatten=True))["num_records"]
+        if counts.null_count:  # DeltaTable.count takes such files for empty ones (1.6.6)
+            return int(table.to_pyarrow_dataset().count_rows())
+        return sum(counts.to_pylist())
+    partitions = table.metadata().partition_columns
+    name = next(one.name for one in table.schema().fields if one.name not in partitions)
+    column = _quoted(name)
+    # count(*) fails where files tell no number of rows, as it reads no column (1.6.6)
+    query = (
+        QueryBuilder()
+        .register("t", table)
+        .execute(
+            f"SELECT count({column}) + count(CASE WHEN {column} IS NULL THEN 1 END) AS rows FROM t"
+        )
+    )
     return int(pa.table(query.read_all())["rows"][0].as_py())
 
 
@@ -95,13 +109,18 @@ def _query(
     settings = {"datafusion.execution.target_partitions": "1"}  # several give rows as they come
     if batch_size is not None:
         settings["datafusion.execution.batch_size"] = str(batch_size)
-    names = ", ".join('"{}"'.format(name.replace('"', '""')) for name in schema.names)
+    names = ", ".join(map(_quoted, schema.names))
     query = QueryBuilder(settings).register("t", table).execute(f"SELECT {names} FROM t")
     for batch in pa.RecordBatchReader.from_stream(query):
         yield pa.RecordBatch.from_arrays(
             [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)],
             schema=schema,
         )
+
+
+def _quoted(name: str) -> str:
+    """A column's name as SQL has it."""
+    return '"{}"'.format(name.replace('"', '""'))
 
 
 def other_has_written(uri: str, version: int | None) -> bool:
@@ -111,6 +130,15 @@ def other_has_written(uri: str, version: int | None) -> bool:
     None where there was no table.
     """
     return is_delta(uri) and (version is None or DeltaTable(uri).version() > version)
+
+
+def has_type(field: pa.Field) -> bool:
+    """Whether a Delta table may hold the column."""
+    try:
+        Schema.from_arrow(pa.schema([field]))
+    except Exception:  # what deltalake 1.6.6 raises is of no class of its own
+        return False
+    return True
 
 
 def file_sizes(table: DeltaTable) -> list[int]:
@@ -147,11 +175,15 @@ def prepare(field: str, uri: str, schema: pa.Schema) -> None:
 
 
 def append_once(
-    uri: str, rows: pa.Table | Callable[[], pa.RecordBatchReader], *, app_id: str
+    uri: str,
+    rows: pa.Table | Callable[[], pa.RecordBatchReader],
+    *,
+    app_id: str,
+    metadata: Mapping[str, str] | None = None,
 ) -> bool:
     """Append rows in one commit, unless `app_id` has committed before; True if written now.
 
-    rows: a table, or what opens a stream of them, each time it is called.
+    rows: a table, or what opens a stream of them, each time it is called. metadata: of the commit.
     Raises Conflict when other writers win every attempt, InvalidInput when the table cannot be
     written.
     """
@@ -164,7 +196,10 @@ def append_once(
             if table.transaction_version(app_id) == FIRST_VERSION:
                 return False
             write_deltalake(
-                table, data, mode="append", commit_properties=commit_once_properties(app_id)
+                table,
+                data,
+                mode="append",
+                commit_properties=commit_once_properties(app_id, **(metadata or {})),
             )
         except CommitFailedError as error:
             if not other_has_written(uri, version):
@@ -181,7 +216,12 @@ def add_file(name: str, *, size_bytes: int, num_rows: int) -> AddAction:
 
 
 def commit_files_once(
-    uri: str, files: Sequence[AddAction], *, schema: pa.Schema, app_id: str
+    uri: str,
+    files: Sequence[AddAction],
+    *,
+    schema: pa.Schema,
+    app_id: str,
+    metadata: Mapping[str, str] | None = None,
 ) -> bool:
     """Add files that workers wrote under `uri` in one commit; True if committed now.
 
@@ -198,7 +238,7 @@ def commit_files_once(
                 list(files),
                 mode="append",
                 schema=table.schema(),
-                commit_properties=commit_once_properties(app_id),
+                commit_properties=commit_once_properties(app_id, **(metadata or {})),
             )
         except CommitFailedError as error:
             if not other_has_written(uri, version):

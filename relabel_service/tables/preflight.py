@@ -6,6 +6,7 @@ temporary folder, and what fails there would fail at the merge.
 """
 
 import json
+import logging
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,10 @@ APPEND_ONLY = "delta.appendOnly"
 CONSTRAINT = "delta.constraints."
 GENERATED = "delta.generationExpression"
 MAPPING = "delta.columnMapping.mode"
+log = logging.getLogger(__name__)
+
 FEATURES_READER, FEATURES_WRITER = 3, 7  # protocol versions that list features by name
+RUN_KEY, DATASET_KEY, LABEL_KEY = "relabel.run", "relabel.dataset", "relabel.label_column"
 MAX_NAMED = 3  # files that an error names
 
 # What stands before DROP FEATURE for the features that a table must stop using first.
@@ -90,6 +94,32 @@ def require_writable(table: DeltaTable, uri: str, *, label_column: str | None = 
                     f"({error}); drop it, or copy the rows into a table without it",
                 )
     _require_free(table, uri, label_column)
+
+
+def origin(run_id: str, *, dataset: str, label_column: str) -> dict[str, str]:
+    """What the commit of a run's findings says of the table that they are about."""
+    address = dataset if "://" in dataset else str(Path(dataset).absolute())
+    return {RUN_KEY: run_id, DATASET_KEY: address, LABEL_KEY: label_column}
+
+
+def require_origin_writable(findings: DeltaTable, run_id: str) -> None:
+    """As require_writable, of the Delta table that a run's findings are about.
+
+    Passes where the findings do not name it, or it cannot be opened from here: whoever merges may
+    have rights and folders that this process has not.
+    """
+    for commit in findings.history():
+        if commit.get(RUN_KEY) == run_id and DATASET_KEY in commit:
+            break
+    else:
+        return
+    dataset = commit[DATASET_KEY]
+    try:
+        table = DeltaTable(dataset)
+    except (DeltaError, OSError) as error:
+        log.info("cannot look at %s before people are asked: %s", dataset, error)
+        return
+    require_writable(table, dataset, label_column=commit.get(LABEL_KEY))
 
 
 def refusal(uri: str, error: Exception) -> InvalidInput:

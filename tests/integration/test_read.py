@@ -46,5 +46,5 @@ def test_a_delta_table_of_mapped_columns_and_deletion_vectors(
 def test_a_value_too_wide_for_the_files_common_type(engine: Engine, tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [2**62 + 1]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"x": [0.5]}), tmp_path / "b.parquet")
-    with pytest.raises(InvalidInput, match="write its files with one type"):
+    with pytest.raises(InvalidInput, match="write all files with one type"):
         engine.read(str(tmp_path), ["x"]).to_table()

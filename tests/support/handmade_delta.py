@@ -31,12 +31,13 @@ def write_table(
     fields: Mapping[str, Mapping[str, Any]] | None = None,
     physical: Mapping[str, str] | None = None,
     deleted: Mapping[int, Sequence[int]] | None = None,
+    stats: bool = True,
 ) -> str:
     """Write version 0 of a table of files.
 
     features: of the table's protocol (3, 7). fields: column -> metadata of its field. physical:
     column -> its name in the files, which maps the columns by name. deleted: file -> its rows that
-    a deletion vector marks.
+    a deletion vector marks. stats: whether the log says how many rows a file has.
     """
     folder = Path(uri)
     (folder / "_delta_log").mkdir(parents=True)
@@ -91,8 +92,9 @@ def write_table(
             "size": path.stat().st_size,
             "modificationTime": 1_700_000_000_000,
             "dataChange": True,
-            "stats": json.dumps({"numRecords": table.num_rows, "tightBounds": not deleted}),
         }
+        if stats:
+            add["stats"] = json.dumps({"numRecords": table.num_rows, "tightBounds": not deleted})
         if rows := (deleted or {}).get(number):
             add["deletionVector"] = deletion_vector(rows)
         actions.append({"add": add})

@@ -1,7 +1,7 @@
 """What a Delta table takes is known before people are asked; what it holds is read as it is."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from cluster.data.rows import Source, latest, require_mergeable
 from cluster.io.tables import count_rows, read_table
 from cluster.versions.write import WriteConfig, write
 from relabel_service.errors import InvalidInput, NotFound
-from relabel_service.tables import delta, schemas
+from relabel_service.queue.import_items import describe
+from relabel_service.tables import delta, preflight, schemas
+from tests.support.campaigns import write_findings
 from tests.support.handmade_delta import write_table
 
 ROWS = pa.table(
@@ -214,3 +216,36 @@ def test_a_broken_log_is_told(tmp_path: Path) -> None:
     log.write_text(json.dumps({"commitInfo": {}}) + "\n")
     with pytest.raises(InvalidInput, match="cannot be opened"):
         latest(source(uri))
+
+
+@pytest.mark.parametrize(
+    "uri_of", [lambda path: str(path), lambda path: f"file://{path}"], ids=["path", "url"]
+)
+def test_a_campaign_about_a_table_that_takes_no_labels_is_refused(
+    uri_of: Callable[[Path], str], tmp_path: Path
+) -> None:
+    write_table(tmp_path / "table", ROWS, **REFUSED["append-only"][0])
+    origin = preflight.origin("run", dataset=uri_of(tmp_path / "table"), label_column="label")
+    findings = write_findings(tmp_path, 3, metadata=origin)
+    with pytest.raises(InvalidInput, match="is append-only"):
+        describe(findings, "run")
+
+
+def test_a_campaign_about_a_table_out_of_reach_is_made(tmp_path: Path) -> None:
+    origin = preflight.origin("run", dataset=str(tmp_path / "elsewhere"), label_column="label")
+    assert describe(write_findings(tmp_path, 3, metadata=origin), "run")["num_items"] == 3
+
+
+def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
+    for kind in ("plain", "deletion vectors"):
+        uri = write_table(tmp_path / kind, ROWS, **MERGEABLE[kind])
+        (tmp_path / kind / "part-0.parquet").unlink()
+        with pytest.raises(InvalidInput, match=r"part-0.parquet not found.*; where a file is gone"):
+            labels(uri)
+
+
+@pytest.mark.parametrize("kind", ["plain", "deletion vectors", "mapped by name"])
+def test_rows_are_counted_where_the_log_does_not_say_how_many(kind: str, tmp_path: Path) -> None:
+    rows = ROWS.set_column(0, "id", pa.array([None, "b", "c", "d"]))
+    uri = write_table(tmp_path / "table", rows, **MERGEABLE[kind], stats=False)
+    assert count_rows(uri) == 4 - len(MERGEABLE[kind].get("deleted", ()))
