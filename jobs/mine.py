@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cluster.data.rows import require_mergeable
 from cluster.engine.base import BATCH_ROWS
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.mining.config import MineConfig
@@ -74,8 +75,10 @@ def main(
 ) -> None:
     """Mine; prints JSON."""
     workers = engine.workers()
-    source = options.like_trained(
-        ModelStore(training).manifest(), dataset, version=version, media_prefix=media_prefix
+    source = require_mergeable(
+        options.like_trained(
+            ModelStore(training).manifest(), dataset, version=version, media_prefix=media_prefix
+        )
     )
     config = MineConfig(
         source=source,

@@ -22,6 +22,7 @@ from cluster.engine.base import Batches, Engine
 from cluster.io.tables import column_names, column_type
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.media import prefixes
+from relabel_service.tables import preflight
 from relabel_service.tables.delta import is_delta, open_table
 from relabel_service.tables.row_ids import check_id_type, row_ids
 from relabel_service.tasks import task_named
@@ -90,20 +91,14 @@ def latest(source: Source, *, label_option: str = "--label-column") -> Source:
     """The source pinned to the version of this moment, its columns checked.
 
     label_option: what names the label column, for the error.
-    Raises NotFound when there is no such table or column, InvalidInput when the
-    table uses a Delta feature that would be read wrongly, the content columns are not the task's,
-    or the id column is of a type that names no rows.
+    Raises NotFound when there is no such table, version or column, InvalidInput when the table
+    uses a Delta feature that cannot be read, the content columns are not the task's, or the id
+    column is of a type that names no rows.
     """
     _check_content_columns(source)
     if source.is_delta:
         table = open_table(source.uri, source.version)
-        features = set(table.protocol().reader_features or ())
-        if "deletionVectors" in features:
-            raise InvalidInput.of(
-                "dataset",
-                f"{source.uri!r} uses deletion vectors, whose deleted rows would be read; "
-                "rewrite it without them (delta.enableDeletionVectors=false, then REORG PURGE)",
-            )
+        preflight.require_readable(table, source.uri)
         source = replace(source, version=table.version())
     elif source.version is not None:
         raise InvalidInput.of(
@@ -119,6 +114,18 @@ def latest(source: Source, *, label_option: str = "--label-column") -> Source:
     if source.id_column:
         kind = column_type(source.uri, source.id_column, source.version)
         check_id_type(source.id_column, kind)
+    return source
+
+
+def require_mergeable(source: Source) -> Source:
+    """The pinned source itself, unless it is a Delta table that takes no labels people decide.
+
+    Raises InvalidInput saying what stops a merge. Parquet passes: it may be copied into Delta yet.
+    """
+    if source.is_delta:
+        preflight.require_writable(
+            open_table(source.uri), source.uri, label_column=source.label_column
+        )
     return source
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import ray.data
 import ray.train
-from ray.data import ActorPoolStrategy, Dataset, Datasink
-from ray.data.block import BlockAccessor
+from ray.data import ActorPoolStrategy, Dataset, Datasink, Datasource, ReadTask
+from ray.data.block import BlockAccessor, BlockMetadata
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
@@ -20,7 +20,9 @@ from cluster.engine.ray_errors import own_errors
 from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
 from cluster.io.shards import SHARD_ROWS, write_shard
-from relabel_service.tables.delta import is_delta
+from cluster.io.tables import num_bytes, read_in_shards
+from relabel_service.tables import preflight
+from relabel_service.tables.delta import is_delta, open_table
 
 MIN_BLOCKS = 8  # for each worker that shares rows: few blocks cannot be shared evenly
 
@@ -29,8 +31,8 @@ def read(uri: str, columns: Sequence[str], *, version: int | None) -> "RayBatche
     """Columns of a parquet file or folder, or of a version of a Delta table."""
     table = (
         ray.data.read_delta(uri, version=version, columns=list(columns))
-        if is_delta(uri)
-        else ray.data.read_parquet(uri).select_columns(list(columns))
+        if is_delta(uri) and not preflight.needs_delta_rs(open_table(uri, version))
+        else ray.data.read_datasource(_Table(uri, columns, version))
     )
     # Ray's own blocks follow bytes (128 MiB): a million short texts would be one, and all
     # but one worker would have nothing to do.
@@ -113,6 +115,27 @@ class RayBatches:
         """Write the rows as files of SHARD_ROWS or more, one a write task."""
         with own_errors():
             self.dataset.write_datasink(_ShardsSink(folder, name, attempt=attempt))
+
+
+class _Table(Datasource):
+    """What Ray's own readers read otherwise than the local engine, or not at all (2.60): parquet
+    files of differing schemas, Delta tables with deletion vectors or mapped columns."""
+
+    def __init__(self, uri: str, columns: Sequence[str], version: int | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._uri, self._columns, self._version = uri, list(columns), version
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return num_bytes(self._uri, self._version)
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
+        shards = read_in_shards(
+            self._uri, self._columns, version=self._version, num_shards=parallelism
+        )
+        unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+        return [ReadTask(shard, unknown, per_task_row_limit=per_task_row_limit) for shard in shards]
 
 
 class _Loaded:

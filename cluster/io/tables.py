@@ -1,73 +1,95 @@
 """The one reader of every job: parquet, or a version of a Delta table, as a stream of tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
 from cluster.io.parquet import ParquetFiles, parquet_columns, parquet_dataset
 from relabel_service.errors import InvalidInput
-from relabel_service.tables.delta import file_sizes, is_delta, open_table
+from relabel_service.tables import delta
+from relabel_service.tables.delta import is_delta
 
-BATCH_ROWS = 1_024  # at most, of one table of the stream
-READ_AHEAD = 2  # batches of a file, and files, that Arrow reads before they are asked for
+# Rows of one table at most; batches of a file, and files, that Arrow reads ahead.
+READING = {"batch_size": 1_024, "batch_readahead": 2, "fragment_readahead": 2}
 
 
 def column_names(uri: str, version: int | None = None) -> list[str]:
     """Raises NotFound where nothing lies, InvalidInput where it is neither parquet nor Delta."""
     if is_delta(uri):
-        return [field.name for field in open_table(uri, version).schema().fields]
+        return [field.name for field in delta.open_table(uri, version).schema().fields]
     return parquet_columns(uri)
 
 
 def column_type(uri: str, name: str, version: int | None = None) -> pa.DataType:
     """Arrow type of a column that is there."""
     if is_delta(uri):
-        return pa.schema(open_table(uri, version).schema().to_arrow()).field(name).type
+        return pa.schema(delta.open_table(uri, version).schema().to_arrow()).field(name).type
     return parquet_dataset(uri, [name]).schema.field(name).type
 
 
 def count_rows(uri: str, version: int | None = None) -> int:
     """Rows of the table, by its files' own counts."""
     if is_delta(uri):
-        return int(open_table(uri, version).count())
+        return delta.count_rows(delta.open_table(uri, version))
     return int(parquet_dataset(uri, ()).count_rows())
 
 
 def num_bytes(uri: str, version: int | None = None) -> int:
     """Size of the table's files."""
     if is_delta(uri):
-        return sum(file_sizes(open_table(uri, version)))
+        return sum(delta.file_sizes(delta.open_table(uri, version)))
     return ParquetFiles.at(uri).num_bytes
 
 
 def read_table(
     uri: str, columns: Sequence[str] | None = None, *, version: int | None = None
 ) -> Iterator[pa.Table]:
-    """The columns, all when left out, in tables of some rows; the first is empty."""
-    dataset = (
-        open_table(uri, version).to_pyarrow_dataset()
-        if is_delta(uri)
-        else parquet_dataset(uri, columns)
-    )
-    return scan(dataset, columns)
+    """The columns (all when left out) in tables of some rows, the first empty for its schema."""
+    names = None if columns is None else list(columns)
+    if is_delta(uri):
+        return _tables(uri, delta.scanner(delta.open_table(uri, version), names, **READING))
+    return _read_files(uri, parquet_dataset(uri, names), names)
 
 
-def scan(dataset: pads.Dataset, columns: Sequence[str] | None) -> Iterator[pa.Table]:
-    """The rows of a dataset in order; an empty table first."""
-    scanner = dataset.scanner(
-        columns=None if columns is None else list(columns),
-        batch_size=BATCH_ROWS,
-        batch_readahead=READ_AHEAD,
-        fragment_readahead=READ_AHEAD,
-    )
+def read_in_shards(
+    uri: str, columns: Sequence[str], *, version: int | None, num_shards: int
+) -> list[Callable[[], Iterator[pa.Table]]]:
+    """Functions for other processes, num_shards at most, that read the table together."""
+    if is_delta(uri):
+        return [partial(read_table, uri, columns, version=version)]
+    dataset = parquet_dataset(uri, columns)
+    files = list(dataset.get_fragments())
+    return [
+        partial(
+            _read_files,
+            uri,
+            pads.FileSystemDataset(
+                [files[index] for index in shard], dataset.schema, dataset.format
+            ),
+            list(columns),
+        )
+        for shard in np.array_split(np.arange(len(files)), min(num_shards, len(files)))
+    ]
+
+
+def _read_files(
+    uri: str, dataset: pads.Dataset, columns: Sequence[str] | None
+) -> Iterator[pa.Table]:
+    return _tables(uri, dataset.scanner(columns=columns, **READING))
+
+
+def _tables(uri: str, scanner: pads.Scanner) -> Iterator[pa.Table]:
     yield scanner.projected_schema.empty_table()
     try:
         for batch in scanner.to_batches():
             yield pa.Table.from_batches([batch])
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, FileNotFoundError) as error:
         raise InvalidInput.of(
             "dataset",
-            f"holds a value that the wider type of its files cannot hold ({error}); "
-            "write its files with one type",
+            f"{uri!r} cannot be read to its end ({str(error).splitlines()[0]}); where a file is "
+            "gone, as after a vacuum, give a later version, and where types differ, write all "
+            "files with one type",
         ) from None

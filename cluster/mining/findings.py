@@ -19,7 +19,7 @@ from cluster.mining.scored_shards import FAULT, ScoredTable, read_with_ensemble
 from cluster.mining.scoring import Scoring
 from cluster.mining.table_stats import TableStats
 from cluster.tasks import model_task
-from relabel_service.tables import delta, schemas
+from relabel_service.tables import delta, preflight, schemas
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,16 @@ def write_tables(
         _write_shard_rows, rows, table.run, config.run_id, table.scoring, stats, uris
     )
     files = [file for of_shard in written for file in of_shard]
+    origin = preflight.origin(
+        config.run_id, dataset=config.source.uri, label_column=config.source.label_column
+    )
     for name, (uri, schema) in config.outputs.items():
         actions = [
             delta.add_file(file.name, size_bytes=file.size_bytes, num_rows=file.num_rows)
             for file in files
             if file.table == name
         ]
-        delta.commit_files_once(uri, actions, schema=schema, app_id=config.run_id)
+        delta.commit_files_once(uri, actions, schema=schema, app_id=config.run_id, metadata=origin)
 
 
 def _write_shard_rows(

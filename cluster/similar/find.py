@@ -30,7 +30,7 @@ from cluster.io.run_folder import require_name, run_folder
 from cluster.mining.selection import Selection
 from cluster.similar.similarity import Measure, Similarity, measure_of
 from relabel_service.errors import InvalidInput
-from relabel_service.tables import delta, schemas
+from relabel_service.tables import delta, preflight, schemas
 from relabel_service.tasks import task_named
 from relabel_service.tasks.base import Task
 
@@ -123,7 +123,10 @@ def find(config: FindConfig, engine: Engine) -> FindResult:
     similar, num_similar, num_agreeing = _search(config, engine, task, profile)
     contents = _rows_of(config, engine, profile, similar["id"])
     findings = _findings(config, task, classes, similar, contents)
-    delta.append_once(config.findings_uri, findings, app_id=config.run_id)
+    origin = preflight.origin(
+        config.run_id, dataset=config.source.uri, label_column=config.source.label_column
+    )
+    delta.append_once(config.findings_uri, findings, app_id=config.run_id, metadata=origin)
     result = FindResult(
         run_id=config.run_id,
         dataset_version=config.source.version,

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
+from deltalake import DeltaTable
 
 from cluster.data.rows import Source, check
 from cluster.versions.constraints import broken_by, constraints_of
@@ -115,14 +116,14 @@ def _present(source: Source, ids: set[str]) -> tuple[dict[str, list[Row]], bool]
     """id -> its valid rows, of the rows that were decided; and whether an id has several rows,
     valid or not."""
     table = delta.open_table(source.uri, source.version)
-    dataset = table.to_pyarrow_dataset()
+    schema = _schema(source)
     wanted = None
     if source.id_column:
-        wanted = _is_one_of(dataset, source.id_column, ids)
+        wanted = _is_one_of(table, source.id_column, ids)
     rows: dict[str, list[Row]] = {}
     num_rows: Counter[str] = Counter()
-    columns = dataset.schema.names if constraints_of(table) else source.columns
-    for batch in dataset.to_batches(columns=columns, filter=wanted):
+    columns = schema.names if constraints_of(table) else source.columns
+    for batch in delta.scanner(table, columns, where=wanted).to_batches():
         own = pa.Table.from_batches([batch])
         checked = check(own, source=source).to_pylist()
         for row, of_row in zip(checked, own.to_pylist(), strict=True):
@@ -135,16 +136,17 @@ def _present(source: Source, ids: set[str]) -> tuple[dict[str, list[Row]], bool]
     return rows, any(number > 1 for number in num_rows.values())
 
 
-def _is_one_of(dataset: pads.Dataset, column: str, ids: set[str]) -> pads.Expression:
+def _is_one_of(table: DeltaTable, column: str, ids: set[str]) -> pads.Expression:
     """Rows whose id row_ids writes so, told by the values in the column's own type."""
-    kind, wanted = dataset.schema.field(column).type, pa.array(sorted(ids), pa.string())
+    kind = pa.schema(table.schema().to_arrow()).field(column).type
+    wanted = pa.array(sorted(ids), pa.string())
     if pa.types.is_string(kind) or pa.types.is_string_view(kind):
         return pads.field(column).cast(pa.string()).isin(wanted)
     found = [
         batch[column].filter(
             pc.is_in(row_ids(pa.chunked_array([batch[column]])), wanted).combine_chunks()
         )
-        for batch in dataset.to_batches(columns=[column])
+        for batch in delta.scanner(table, [column]).to_batches()
     ]
     return pads.field(column).isin(pa.chunked_array(found, kind).unique())
 

@@ -16,7 +16,7 @@ from deltalake.exceptions import CommitFailedError
 from cluster.data.rows import Source, latest
 from cluster.versions.plan import NEW, Action, WriteConfig, plan
 from relabel_service.errors import Conflict, InvalidInput, NotFound
-from relabel_service.tables import delta, schemas
+from relabel_service.tables import delta, preflight, schemas
 
 MADE_KEY = "relabel.made_by"  # commit metadata: the app_id of the write that made the version
 
@@ -46,7 +46,9 @@ def write(config: WriteConfig) -> WriteResult:
         decisions, updates = plan(config, source)
         try:
             version = before + 1 if is_made else _commit(config, source, updates)
-        except CommitFailedError:
+        except CommitFailedError as error:
+            if not delta.other_has_written(source.uri, before):
+                raise preflight.refusal(source.uri, error) from None
             continue
         break
     else:
@@ -108,6 +110,7 @@ def _commit(config: WriteConfig, source: Source, updates: pa.Table) -> int:
         ),
         source_alias="new",
         target_alias="old",
+        # A new weight column; delta-rs 1.6 widens no table whose columns are mapped.
         merge_schema=bool(missing),
         commit_properties=delta.commit_once_properties(config.app_id, **{MADE_KEY: config.app_id}),
     )

@@ -18,7 +18,7 @@ import pyarrow as pa
 import typer
 from deltalake import write_deltalake
 
-from cluster.data.rows import Source, latest
+from cluster.data.rows import Source, latest, require_mergeable
 from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
 from cluster.io.tables import read_table
@@ -27,7 +27,9 @@ from cluster.training.config import TrainConfig
 from cluster.training.model_store import Manifest
 from cluster.versions.merge import Consensus
 from jobs.common.session import EngineName
+from relabel_service.errors import InvalidInput
 from relabel_service.media import prefixes
+from relabel_service.tables import delta
 from relabel_service.tables.delta import is_delta
 from relabel_service.tasks import TASKS, task_named
 
@@ -124,24 +126,24 @@ class ColumnOptions:
         weight_column: str | None = None,
         copied_from: str | None = None,
     ) -> Source:
-        """The data set, pinned to a version. Raises as cluster.data.rows.latest.
+        """The data set, pinned to a version, known to take what will be decided.
 
         copied_from: where its rows come from; their addresses may lie there.
+        Raises as cluster.data.rows.latest and require_mergeable.
         """
         near = prefixes.of_table(copied_from or dataset)  # here: workers may run in other folders
         content_columns = tuple(self.content_column or task_named(self.task).content_columns)
-        return latest(
-            Source(
-                dataset,
-                self.task,
-                content_columns,
-                self.label_column,
-                self.id_column,
-                version,
-                weight_column,
-                (*near, *prefixes.checked(self.media_prefix or ())),
-            )
+        source = Source(
+            dataset,
+            self.task,
+            content_columns,
+            self.label_column,
+            self.id_column,
+            version,
+            weight_column,
+            (*near, *prefixes.checked(self.media_prefix or ())),
         )
+        return require_mergeable(latest(source))
 
 
 @dataclass(frozen=True)
@@ -291,15 +293,23 @@ def with_labels(source: Source, gold_column: str | None) -> Source:
 
 
 def versioned(dataset: str, out: str) -> str:
-    """The data set itself where it is Delta; else a copy under `out`, made once."""
+    """The data set itself where it is Delta; else a copy under `out`, made once.
+
+    Raises InvalidInput naming the columns of types that Delta does not have.
+    """
     if is_delta(dataset):
         return dataset
     copy = Folder(out).address("dataset")
     if not is_delta(copy):
         batches = read_table(dataset)
-        empty = next(batches)
-        rows = pa.RecordBatchReader.from_batches(
-            empty.schema, (batch for table in batches for batch in table.to_batches())
-        )
-        write_deltalake(copy, rows)
+        schema = next(batches).schema
+        if unknown := [field for field in schema if not delta.has_type(field)]:
+            raise InvalidInput.of(
+                "dataset",
+                f"{dataset!r} is copied into a Delta table, which has no type for "
+                + ", ".join(f"{field.name!r} ({field.type})" for field in unknown)
+                + "; leave these columns out, or write them as texts or numbers",
+            )
+        rows = (batch for table in batches for batch in table.to_batches())
+        write_deltalake(copy, pa.RecordBatchReader.from_batches(schema, rows))
     return copy

@@ -20,7 +20,7 @@ from relabel_service.queue.item_bytes import serialize_item
 from relabel_service.queue.ordering import ALIKE_TOGETHER, Ordering
 from relabel_service.queue.ordering_cache import OrderingCache
 from relabel_service.queue.store import Store
-from relabel_service.tables import delta
+from relabel_service.tables import delta, preflight
 from relabel_service.tables.fingerprint import content_fingerprint
 from relabel_service.tasks import task_named
 
@@ -30,14 +30,17 @@ _orderings = OrderingCache()  # of this process
 def describe(findings_uri: str, run_id: str, *, item_order: str) -> dict[str, Any]:
     """What a campaign copies from its run: task, classes, num_items, findings_version.
 
-    Raises NotFound when the table or the run is not there, InvalidInput when it is empty or its
-    contents cannot be put in that order.
+    Raises NotFound when the table or the run is not there, InvalidInput when it is empty, its
+    contents cannot be put in that order, or the table that it is about would not take what people
+    decide.
     """
     if not delta.is_committed(findings_uri, run_id):
         raise NotFound(
             f"findings table {findings_uri!r} has no run {run_id!r}; use the one that mine printed"
         )
-    version = delta.open_table(findings_uri).version()
+    findings = delta.open_table(findings_uri)
+    preflight.require_origin_writable(findings, run_id)
+    version = findings.version()
     run = FindingsRun(findings_uri, run_id, version)
     first = run.first(["task", "classes", "content"])
     if first is None:

@@ -4,18 +4,29 @@ Every write names an application (a run, a campaign) and is committed once howev
 often it is sent: Delta's transaction identifiers remember the application.
 """
 
+import functools
 import json
+import operator
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError
+import pyarrow.dataset as pads
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    QueryBuilder,
+    Schema,
+    Transaction,
+    write_deltalake,
+)
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
 
 from relabel_service.errors import Conflict, InvalidInput, NotFound
+from relabel_service.tables import preflight
 
 # A table keeps the last version that an application has committed, and takes the same one again
 # (deltalake 1.6.6), so it is asked first; one write, one version.
@@ -31,10 +42,104 @@ def is_delta(uri: str) -> bool:
 
 
 def open_table(uri: str, version: int | None = None) -> DeltaTable:
-    """Open a Delta table. Raises NotFound when there is none at `uri`."""
+    """Open a Delta table. Raises NotFound when there is none at `uri`, or not of the version."""
     if not is_delta(uri):
         raise NotFound(f"no Delta table at {uri!r}; check the address, or write the table first")
-    return DeltaTable(uri, version=version)
+    try:
+        return DeltaTable(uri, version=version)
+    except DeltaError as error:
+        if version is None:
+            raise InvalidInput.of(
+                "dataset", f"{uri!r} cannot be opened: {error}; repair its log, or give a copy"
+            ) from None
+        latest = open_table(uri).version()
+        raise NotFound(
+            f"{uri!r} has no version {version}, or its log was cleaned up; the latest is {latest}: "
+            "give that, or one shortly before it"
+        ) from None
+
+
+def scanner(
+    table: DeltaTable,
+    columns: Sequence[str] | None = None,
+    *,
+    where: pads.Expression | None = None,
+    **reading: int,
+) -> pads.Scanner:
+    """Rows of a table in a stream, in the order of its files; all columns when left out.
+
+    reading: of Dataset.scanner. Arrow reads plain tables. It knows neither deletion vectors nor
+    mapped columns, which come as nulls without an error where the protocol is of version 2
+    (deltalake 1.6.6); such tables are read by delta-rs.
+    """
+    names = None if columns is None else list(columns)
+    if not preflight.needs_delta_rs(table):
+        return table.to_pyarrow_dataset().scanner(columns=names, filter=where, **reading)
+    schema = pa.schema(table.schema().to_arrow())
+    wanted = schema if names is None else pa.schema([schema.field(name) for name in names])
+    used = wanted if where is None else schema
+    rows = _query(table, used, batch_size=reading.get("batch_size"))
+    return pads.Scanner.from_batches(rows, schema=used, columns=wanted.names, filter=where)
+
+
+def count_rows(table: DeltaTable) -> int:
+    """Rows of a table, those that deletion vectors mark left out."""
+    if not preflight.needs_delta_rs(table):
+        counts = pa.table(table.get_add_actions(flatten=True))["num_records"]
+        if counts.null_count:  # DeltaTable.count takes such files for empty ones (1.6.6)
+            return int(table.to_pyarrow_dataset().count_rows())
+        return sum(counts.to_pylist())
+    partitions = table.metadata().partition_columns
+    name = next(one.name for one in table.schema().fields if one.name not in partitions)
+    column = _quoted(name)
+    # count(*) fails where files tell no number of rows, as it reads no column (1.6.6)
+    query = (
+        QueryBuilder()
+        .register("t", table)
+        .execute(
+            f"SELECT count({column}) + count(CASE WHEN {column} IS NULL THEN 1 END) AS rows FROM t"
+        )
+    )
+    return int(pa.table(query.read_all())["rows"][0].as_py())
+
+
+def _query(
+    table: DeltaTable, schema: pa.Schema, *, batch_size: int | None
+) -> Iterator[pa.RecordBatch]:
+    """The columns of a schema by delta-rs, in the schema's types and the files' order."""
+    settings = {"datafusion.execution.target_partitions": "1"}  # several give rows as they come
+    if batch_size is not None:
+        settings["datafusion.execution.batch_size"] = str(batch_size)
+    names = ", ".join(map(_quoted, schema.names))
+    query = QueryBuilder(settings).register("t", table).execute(f"SELECT {names} FROM t")
+    for batch in pa.RecordBatchReader.from_stream(query):
+        yield pa.RecordBatch.from_arrays(
+            [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)],
+            schema=schema,
+        )
+
+
+def _quoted(name: str) -> str:
+    """A column's name as SQL has it."""
+    return '"{}"'.format(name.replace('"', '""'))
+
+
+def other_has_written(uri: str, version: int | None) -> bool:
+    """Whether a commit against a version failed because another one came first.
+
+    delta-rs raises CommitFailedError for that and for features it cannot write (1.6.6). version:
+    None where there was no table.
+    """
+    return is_delta(uri) and (version is None or DeltaTable(uri).version() > version)
+
+
+def has_type(field: pa.Field) -> bool:
+    """Whether a Delta table may hold the column."""
+    try:
+        Schema.from_arrow(pa.schema([field]))
+    except Exception:  # what deltalake 1.6.6 raises is of no class of its own
+        return False
+    return True
 
 
 def file_sizes(table: DeltaTable) -> list[int]:
@@ -72,24 +177,35 @@ def prepare(field: str, uri: str, schema: pa.Schema) -> None:
 
 
 def append_once(
-    uri: str, rows: pa.Table | Callable[[], pa.RecordBatchReader], *, app_id: str
+    uri: str,
+    rows: pa.Table | Callable[[], pa.RecordBatchReader],
+    *,
+    app_id: str,
+    metadata: Mapping[str, str] | None = None,
 ) -> bool:
     """Append rows in one commit, unless `app_id` has committed before; True if written now.
 
-    rows: a table, or what opens a stream of them, each time it is called.
-    Raises Conflict when other writers win every attempt.
+    rows: a table, or what opens a stream of them, each time it is called. metadata: of the commit.
+    Raises Conflict when other writers win every attempt, InvalidInput when the table cannot be
+    written.
     """
     for _ in range(MAX_ATTEMPTS):
-        data = rows() if callable(rows) else rows
+        data, version = rows() if callable(rows) else rows, None
         try:
             # Written against the very snapshot that was asked: a twin in between makes it stale.
             table = _with_columns(uri, data.schema)
+            version = table.version()
             if table.transaction_version(app_id) == FIRST_VERSION:
                 return False
             write_deltalake(
-                table, data, mode="append", commit_properties=commit_once_properties(app_id)
+                table,
+                data,
+                mode="append",
+                commit_properties=commit_once_properties(app_id, **(metadata or {})),
             )
-        except CommitFailedError:
+        except CommitFailedError as error:
+            if not other_has_written(uri, version):
+                raise preflight.refusal(uri, error) from None
             continue
         return True
     raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
@@ -113,24 +229,33 @@ def add_file(name: str, *, size_bytes: int, num_rows: int) -> AddAction:
 
 
 def commit_files_once(
-    uri: str, files: Sequence[AddAction], *, schema: pa.Schema, app_id: str
+    uri: str,
+    files: Sequence[AddAction],
+    *,
+    schema: pa.Schema,
+    app_id: str,
+    metadata: Mapping[str, str] | None = None,
 ) -> bool:
     """Add files that workers wrote under `uri` in one commit; True if committed now.
 
     Raises Conflict as append_once does. The files stay where they are on failure.
     """
     for _ in range(MAX_ATTEMPTS):
-        table = _with_columns(uri, schema)
-        if table.transaction_version(app_id) == FIRST_VERSION:
-            return False
+        version = None
         try:
+            table = _with_columns(uri, schema)
+            version = table.version()
+            if table.transaction_version(app_id) == FIRST_VERSION:
+                return False
             table.create_write_transaction(
                 list(files),
                 mode="append",
                 schema=table.schema(),
-                commit_properties=commit_once_properties(app_id),
+                commit_properties=commit_once_properties(app_id, **(metadata or {})),
             )
-        except CommitFailedError:
+        except CommitFailedError as error:
+            if not other_has_written(uri, version):
+                raise preflight.refusal(uri, error) from None
             continue
         return True
     raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
@@ -155,7 +280,6 @@ def read_where(
     uri: str, equals: Mapping[str, Any], *, columns: Sequence[str] | None = None
 ) -> pa.Table:
     """Rows of a Delta table whose columns equal these values. Raises NotFound."""
-    return open_table(uri).to_pyarrow_table(
-        filters=[(name, "=", value) for name, value in equals.items()] or None,
-        columns=list(columns) if columns else None,
-    )
+    matches = [pads.field(name) == value for name, value in equals.items()]
+    where = functools.reduce(operator.and_, matches) if matches else None
+    return scanner(open_table(uri), columns or None, where=where).to_table()

@@ -1,5 +1,6 @@
 """Labels that are one class name: shared by text, image and audio classification."""
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -77,13 +78,14 @@ class ClassLabelled(AgreeWhereEqual):
 
 def _class_name(value: object) -> str:
     """A label as its column holds it -> the class: whole numbers without their point."""
-    if value is None or value != value:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         raise InvalidInput.of("label", "is null; give a class name")
     if isinstance(value, bool):
         return str(value).lower()  # as Arrow writes it, and reads it back
     if isinstance(value, float | Decimal):
-        if abs(float(value)) < MAX_WHOLE and value == int(value):
-            return str(int(value))
+        number = float(value)
+        if abs(number) < MAX_WHOLE and value == int(number):
+            return str(int(number))
         raise InvalidInput.of(
             "label", f"{value} is a measure, not a class; give a class name or a whole number"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.loop.options import DEMO
 from tests.support.dockerfile import DOCKERFILE, in_stage, instructions, stages
 
 ROOT = DOCKERFILE.parent
@@ -67,3 +68,10 @@ def test_every_install_is_pinned(stage: str) -> None:
     installs = [command for command in commands if command.startswith("pip install")]
     assert installs
     assert all("-c /constraints.txt" in command for command in installs)
+
+
+def test_the_cluster_image_has_the_demo_where_the_loop_looks_for_it() -> None:
+    copied = [words for words in in_stage("cluster", "COPY") if not words[0].startswith("--from=")]
+    demo = str(DEMO.relative_to(ROOT))
+    assert (demo, f"/app/{demo}") in copied
+    assert ("jobs", "/app/jobs") in copied

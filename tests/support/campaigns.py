@@ -1,6 +1,7 @@
 """Campaigns to test with: findings tables written as a mine run writes them."""
 
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,12 @@ def finding(rank: int, **other: Any) -> dict[str, Any]:
     } | other
 
 
-def write_findings(folder: Path, num_items: int) -> str:
+def write_findings(
+    folder: Path, num_items: int, *, metadata: Mapping[str, str] | None = None
+) -> str:
     uri = str(folder / "findings")
     rows = pa.Table.from_pylist([finding(rank) for rank in range(num_items)], schemas.FINDINGS)
-    delta.append_once(uri, rows, app_id="run")
+    delta.append_once(uri, rows, app_id="run", metadata=metadata)
     return uri
 
 

@@ -1,5 +1,6 @@
 """Parquet files of differing schemas, in folders as other tools leave them, are one table."""
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def test_columns_that_nobody_reads_may_be_of_any_types(tmp_path: Path) -> None:
 
 def test_a_value_that_the_wider_type_cannot_hold_is_told(tmp_path: Path) -> None:
     uri = written(tmp_path, {"a.parquet": column(2**62 + 1), "b.parquet": column(0.5)})
-    with pytest.raises(InvalidInput, match="write its files with one type"):
+    with pytest.raises(InvalidInput, match="write all files with one type"):
         read(uri, "x")
 
 
@@ -160,3 +161,9 @@ def test_a_missing_column_is_told_with_the_option_that_names_it(tmp_path: Path) 
     source = Source(uri, "text_classification", ("text",), "gold", "id")
     with pytest.raises(NotFound, match=r"'id', 'gold'; it has .* --id-column, --gold-column"):
         latest(source, label_option="--gold-column")
+
+
+def test_a_copy_of_types_that_delta_has_not_is_refused(tmp_path: Path) -> None:
+    uri = written(tmp_path / "data", {"a.parquet": column(datetime.time(1))})
+    with pytest.raises(InvalidInput, match=r"no type for 'x' \(time64\[us\]\); leave"):
+        versioned(uri, str(tmp_path / "out"))

@@ -176,22 +176,6 @@ def test_a_version_of_parquet_is_refused(tmp_path: Path) -> None:
         latest(source(str(tmp_path / "data.parquet"), version=3))
 
 
-def test_a_table_with_deletion_vectors_is_refused(tmp_path: Path) -> None:
-    uri = str(tmp_path / "table")
-    write_deltalake(uri, rows({"id": "1", "text": "a", "label": "x"}))
-    log = Path(uri) / "_delta_log" / f"{0:020d}.json"
-    lines = [
-        '{"protocol":{"minReaderVersion":3,"minWriterVersion":7,'
-        '"readerFeatures":["deletionVectors"],"writerFeatures":["deletionVectors"]}}'
-        if '"protocol"' in line
-        else line
-        for line in log.read_text().splitlines()
-    ]
-    log.write_text("\n".join(lines) + "\n")
-    with pytest.raises(InvalidInput, match="deletion vectors"):
-        latest(source(uri))
-
-
 def test_addresses_in_rows_are_opened_near_the_table_and_under_stated_prefixes(
     tmp_path: Path,
 ) -> None:

@@ -1,0 +1,50 @@
+"""Both engines read the same rows of tables that other tools wrote."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cluster.engine.base import Engine
+from relabel_service.errors import InvalidInput
+from tests.support.handmade_delta import write_table
+
+NAMES = ["a", "b", "c"]
+
+
+def test_parquet_files_of_differing_schemas(engine: Engine, tmp_path: Path) -> None:
+    for day, column in enumerate([pa.array(NAMES).dictionary_encode(), pa.array(NAMES)]):
+        folder = tmp_path / f"day={day}"
+        folder.mkdir()
+        late = {"note": ["late"] * len(NAMES)} if day else {}
+        pq.write_table(pa.table({"name": column, **late}), folder / "part.parquet")
+    (tmp_path / "README.md").write_text("# my data\n")
+    rows = engine.read(str(tmp_path), ["name", "day", "note"]).to_table().to_pylist()
+    assert sorted(rows, key=lambda row: (row["day"], row["name"])) == [
+        {"name": name, "day": day, "note": "late" if day else None}
+        for day in (0, 1)
+        for name in NAMES
+    ]
+
+
+def test_a_delta_table_of_mapped_columns_and_deletion_vectors(
+    engine: Engine, tmp_path: Path
+) -> None:
+    uri = write_table(
+        tmp_path / "table",
+        pa.table({"name": NAMES, "old": ["x"] * 3}),
+        pa.table({"name": ["d", "e"], "old": ["x"] * 2}),
+        features=["columnMapping", "deletionVectors"],
+        physical={"name": "old", "old": "col-2"},
+        deleted={0: [1]},
+    )
+    read = engine.read(uri, ["name"], version=0).to_table()
+    assert sorted(read["name"].to_pylist()) == ["a", "c", "d", "e"]
+
+
+def test_a_value_too_wide_for_the_files_common_type(engine: Engine, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [2**62 + 1]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"x": [0.5]}), tmp_path / "b.parquet")
+    with pytest.raises(InvalidInput, match="write all files with one type"):
+        engine.read(str(tmp_path), ["x"]).to_table()
