@@ -219,13 +219,19 @@ def _commit(config: WriteConfig, source: Source, updates: pa.Table) -> int:
         return source.version
     keys = [source.id_column] if source.id_column else list(source.content_columns)
     table = DeltaTable(source.uri, version=source.version)
+    new = [one for one in updates.column_names if one not in table.schema().to_arrow().names]
+    if new and preflight.is_mapped(table):  # deltalake 1.6 widens no such table
+        raise InvalidInput.of(
+            "weight_column",
+            f"{new[0]!r} is no column of {source.uri!r}, and none can be added here to a table "
+            "whose columns are mapped; add it where the table is kept (ALTER TABLE … ADD COLUMN)",
+        )
     merger = table.merge(
         updates,
         predicate=" AND ".join(f'old."{name}" IS NOT DISTINCT FROM new."{name}"' for name in keys),
         source_alias="new",
         target_alias="old",
-        # A new weight column; delta-rs 1.6 widens no table whose columns are mapped.
-        merge_schema=not set(updates.column_names) <= {one.name for one in table.schema().fields},
+        merge_schema=bool(new),
         commit_properties=delta.commit_once_properties(config.app_id, **{MADE_KEY: config.app_id}),
     )
     if config.action is Action.DROP:
