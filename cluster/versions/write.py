@@ -94,6 +94,12 @@ def _commit(config: WriteConfig, source: Source, updates: pa.Table) -> int:
     table = DeltaTable(source.uri, version=source.version)
     present = {field.name for field in table.schema().fields}
     missing = [name for name in new if name not in present]
+    if missing and preflight.is_mapped(table):  # deltalake 1.6 widens no such table
+        raise InvalidInput.of(
+            "weight_column",
+            f"{missing[0]!r} is no column of {source.uri!r}, and none can be added here to a table "
+            "whose columns are mapped; add it where the table is kept (ALTER TABLE … ADD COLUMN)",
+        )
     if missing:  # a weight column: the merge takes it over under its own name
         updates = updates.rename_columns(
             [
@@ -110,7 +116,6 @@ def _commit(config: WriteConfig, source: Source, updates: pa.Table) -> int:
         ),
         source_alias="new",
         target_alias="old",
-        # A new weight column; delta-rs 1.6 widens no table whose columns are mapped.
         merge_schema=bool(missing),
         commit_properties=delta.commit_once_properties(config.app_id, **{MADE_KEY: config.app_id}),
     )

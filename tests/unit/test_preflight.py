@@ -12,7 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from cluster.data.rows import Source, latest, require_mergeable
 from cluster.io.tables import count_rows, read_table
-from cluster.versions.plan import WriteConfig
+from cluster.versions.plan import Action, WriteConfig
 from cluster.versions.write import write
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.queue.import_items import describe
@@ -255,3 +255,15 @@ def test_rows_are_counted_where_the_log_does_not_say_how_many(kind: str, tmp_pat
     rows = ROWS.set_column(0, "id", pa.array([None, "b", "c", "d"]))
     uri = write_table(tmp_path / "table", rows, **MERGEABLE[kind], stats=False)
     assert count_rows(uri) == 4 - len(MERGEABLE[kind].get("deleted", ()))
+
+
+def test_a_new_weight_column_of_a_table_with_mapped_columns_is_refused(tmp_path: Path) -> None:
+    uri = write_table(tmp_path / "table", ROWS, **MERGEABLE["mapped by name"])
+    decision = dict.fromkeys(schemas.LINEAGE.names) | {
+        "id": "a", "unit": "", "previous_label": "ham", "new_label": "ham", "weight": 0.5
+    }  # fmt: skip
+    config = WriteConfig(
+        source(uri), [decision], "rule", str(tmp_path / "lineage"), action=Action.WEIGHT
+    )
+    with pytest.raises(InvalidInput, match=r"'weight' is no column .* ADD COLUMN"):
+        write(config)
