@@ -81,7 +81,8 @@ def pixels(data: bytes, *, width: int, height: int, grey: bool = False) -> Pixel
 
 
 def in_blocks(data: bytes, *, max_columns: int = 48) -> Text:
-    """The picture in half blocks, two pixels a character, for a terminal with 24-bit colour."""
+    """The picture in half blocks, two pixels a character, for a terminal with 24-bit colour, and
+    its size, which boxes are counted in."""
     width, height = size(data)
     columns = min(max_columns, max(width, 1))
     rows = max(2, round(columns * height / width) // 2 * 2)
@@ -91,7 +92,7 @@ def in_blocks(data: bytes, *, max_columns: int = 48) -> Text:
         for upper, lower in zip(shown[row], shown[row + 1], strict=True):
             text.append("▀", style=f"{_colour(upper)} on {_colour(lower)}")
         text.append("\n")
-    return text
+    return text.append(f"{width}x{height} pixels")
 
 
 @contextmanager

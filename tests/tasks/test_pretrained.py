@@ -10,6 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForAudioClassification,
+    AutoModelForObjectDetection,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForSpeechSeq2Seq,
@@ -31,6 +32,8 @@ from transformers import (
     WhisperConfig,
     WhisperFeatureExtractor,
     XLNetConfig,
+    YolosConfig,
+    YolosImageProcessorPil,
 )
 
 from cluster.tasks import model_task
@@ -260,6 +263,22 @@ def test_a_taggers_head_is_matched_by_name(tmp_path: Path) -> None:
     head = learner.state_dict()["network.windows.model.classifier.weight"]
     order = [names.index(name) for name in ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")]
     assert torch.equal(head, own.classifier.weight[order])
+
+
+def test_a_detectors_head_is_matched_by_name_with_its_class_for_nothing(tmp_path: Path) -> None:
+    config = YolosConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        image_size=[32, 32], num_detection_tokens=4, id2label={0: "dog", 1: "cat"},
+    )  # fmt: skip
+    own: Any = AutoModelForObjectDetection.from_config(config)  # type: ignore[no-untyped-call]
+    own.save_pretrained(tmp_path / "model")
+    YolosImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "model")
+    learner = prepared(
+        "object_detection", tmp_path, str(tmp_path / "model"), [], [], classes=("cat", "dog")
+    )
+    name = "class_labels_classifier.layers.2.weight"
+    head = learner.state_dict()[f"network.{name}"]
+    assert torch.equal(head, own.state_dict()[name][[1, 0, 2]])
 
 
 def test_a_checkpoint_whose_head_names_the_classes_predicts_before_any_training(
