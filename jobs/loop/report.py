@@ -55,11 +55,17 @@ class Report:
 
     @property
     def left_out(self) -> list[str]:
-        """What was left out of the tests, and why: a sentence for each version and test."""
+        """What was left out of the figures, and why: a sentence for each version and test."""
         versions = [(one.version, one.metrics) for one in self.rounds]
         if self.ceiling is not None:
             versions.append(("ceiling", self.ceiling))
-        return [
+        without_gold = [
+            f"{one.version}: wrong, precision and recall leave out {one.num_without_gold} rows, "
+            "whose gold label is missing or invalid"
+            for one in self.rounds
+            if one.num_without_gold
+        ]
+        return without_gold + [
             f"{version}: {test} figures are of {coverage.num_evaluated} rows; "
             f"{coverage.num_left_out} are left out, most often because "
             f"{coverage.left_out_because}"

@@ -53,7 +53,8 @@ class Round:
     on the version.
     num_wrong: wrong labels, or wrong parts of labels where the task goes class by class.
     precision: share of the leased items that were truly wrong; recall: share of the wrong ones
-    that were leased; all None where gold is not known. quality: what the answers say.
+    that were leased; all None where gold is not known. num_without_gold: rows that these leave
+    out, for their gold label is missing or invalid. quality: what the answers say.
     reviewed_weight: of its training; None where it had none.
     """
 
@@ -68,6 +69,7 @@ class Round:
     recall: float | None = None
     quality: Quality | None = None
     reviewed_weight: float | None = 1.0
+    num_without_gold: int = 0
 
 
 class Rounds:
@@ -114,12 +116,13 @@ class Rounds:
             merged, quality = self._merge(number, campaign, source, mined)
         leased = delta.read_run(self._uri("findings"), mined.run_id, columns=["id", "unit", "rank"])
         asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))
-        wrong = self._wrong(source)
+        wrong, num_without_gold = self._wrong(source)
         return Round(
             version=f"v{number}",
             delta_version=source.version or 0,
             metrics=metrics,
             num_wrong=None if wrong is None else len(wrong),
+            num_without_gold=num_without_gold,
             mined=mined,
             merged=merged,
             num_leased=leased.num_rows,
@@ -142,12 +145,13 @@ class Rounds:
             train_all(requests, self._engine)
         metrics = self._measure(f"v{number}")
         self._delete_predictions_before(number)
-        wrong = self._wrong(source)
+        wrong, num_without_gold = self._wrong(source)
         return Round(
             version=f"v{number}",
             delta_version=source.version or 0,
             metrics=metrics,
             num_wrong=None if wrong is None else len(wrong),
+            num_without_gold=num_without_gold,
             reviewed_weight=training.reviewed_weight,
         )
 
@@ -277,13 +281,14 @@ class Rounds:
         """The round whose model round `number` mines with."""
         return number - (number - 1) % self._config.train_every
 
-    def _wrong(self, source: Source) -> Keys | None:
-        """Where the label is not the gold one."""
+    def _wrong(self, source: Source) -> tuple[Keys | None, int]:
+        """Where the label is not the gold one, if that is known; and how many rows have none."""
         if self._config.gold_column is None:
-            return None
+            return None, 0
         gold = gold_labels(source, self._config.gold_column)
         labels = gold_labels(source, source.label_column)
-        return frozenset(wrong_keys(task_named(source.task), labels, gold))
+        wrong = frozenset(wrong_keys(task_named(source.task), labels, gold))
+        return wrong, len(labels.keys() - gold.keys())
 
     def _label_confidence_uri(self, number: int) -> str:
         """Of the labels that the round starts from."""

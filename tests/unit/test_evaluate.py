@@ -129,6 +129,13 @@ def test_the_loops_table_page_and_json_tell_it_beside_each_figure() -> None:
     assert as_json["ceiling"]["test"] == EVERY.to_dict()
 
 
+def test_rows_without_gold_are_told_beside_what_they_are_left_out_of() -> None:
+    told = report.Report([Round("v1", 1, {}, num_wrong=3, num_without_gold=7)], None, [])
+    assert told.left_out == [
+        "v1: wrong, precision and recall leave out 7 rows, whose gold label is missing or invalid"
+    ]
+
+
 def test_self_refine_tells_it_too() -> None:
     one = self_refine.Round(1, 60, 0.9, {"gold": 0.8}, 0, coverage={"gold": SOME.coverage})
     console = Console(record=True, width=200)
