@@ -26,6 +26,7 @@ from relabel_service.tables.formats.base import (
     with_origin,
 )
 
+_dumps = json.JSONEncoder(ensure_ascii=False, default=str).encode
 Line = tuple[int, dict[str, Any]]  # its number in the file, from 1, and its object
 
 
@@ -191,7 +192,3 @@ def _decoded(row: Mapping[str, Any], as_json: set[str]) -> dict[str, Any]:
         name: json.loads(value) if name in as_json and isinstance(value, str) else value
         for name, value in row.items()
     }
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)

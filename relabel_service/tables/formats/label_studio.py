@@ -45,6 +45,7 @@ CHOICES, LABELS, BOXED, WRITTEN = "choices", "labels", "rectanglelabels", "texta
 TYPES = {CHOICES: pa.string(), LABELS: TAGS, BOXED: BOXES, WRITTEN: pa.string()}
 NO_LABEL = "tasks have no label that a row can hold (none, several or overlapping): it is null"
 Json = dict[str, Any]
+_dumps = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class LabelStudio:
@@ -124,7 +125,7 @@ def _tasks(path: str) -> Iterator[Json]:
     try:
         with files.text(path) as stream:
             reader = JsonStream(stream, path)
-            for number, task in enumerate(reader.array()):
+            for number, (_, task) in enumerate(reader.array()):
                 if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
                     raise InvalidInput.of(
                         "path",
@@ -463,7 +464,3 @@ def _new_result(task: Json, layout: Layout, value: Json, suffix: str = "") -> Js
         "type": layout.type,
         "value": value,
     }
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
