@@ -78,6 +78,11 @@ def test_dialects_of_csv_are_kept(write: Write, tmp_path: Path, text: str) -> No
     assert ends[0] == ends[1]
 
 
+def test_an_empty_line_of_one_column_is_an_empty_value(write: Write, tmp_path: Path) -> None:
+    rows = Imported(write("a.csv", "text\na\n\nb\n"), tmp_path).rows
+    assert [row["text"] for row in rows] == ["a", "", "b"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -145,6 +150,7 @@ def test_json_lines_keep_whole_number_classes(write: Write, tmp_path: Path) -> N
         ('{"a": 1}\n{"a": \n', "line 2 of .* is not JSON"),
         ('{"a": 1}\n[1]\n', "line 2 of .* is not an object"),
         (b'{"a": "\xe4"}\n', "is not UTF-8 text"),
+        (r'{"a": "\ud83d"}', "in lines 1 to 1 of .*half of a character"),
     ],
 )
 def test_what_is_not_json_lines_is_refused(

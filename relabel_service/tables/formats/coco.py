@@ -146,6 +146,10 @@ def _category_names(categories: Sequence[Json]) -> dict[Any, str]:
     """Category id -> class name; those of one name are told apart by their ids."""
     counts: dict[str, int] = {}
     for category in categories:
+        if not isinstance(category, dict) or not {"id", "name"} <= category.keys():
+            raise InvalidInput.of(
+                "categories", f"holds {category!r}; COCO's categories have an id and a name"
+            )
         counts[category["name"]] = counts.get(category["name"], 0) + 1
     return {
         category["id"]: category["name"]

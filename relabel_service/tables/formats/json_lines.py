@@ -103,8 +103,14 @@ def _types(path: str) -> tuple[dict[str, pa.DataType], set[str]]:
     as_json: set[str] = set()
     for block in _lines(path):
         for name in dict.fromkeys(name for _, row in block for name in row):
-            values = [row.get(name) for _, row in block]
-            kind = _type_of(values)
+            try:
+                kind = _type_of([row.get(name) for _, row in block])
+            except UnicodeEncodeError as error:
+                raise InvalidInput.of(
+                    "path",
+                    f"{name!r} holds {error.object[:60]!r} in lines {block[0][0]} to "
+                    f"{block[-1][0]} of {path!r}, with half of a character; fix the text",
+                ) from None
             seen = types.get(name, pa.null())
             both = None if kind is None else _unified(seen, kind)
             if both is None:

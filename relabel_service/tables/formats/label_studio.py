@@ -131,6 +131,11 @@ def _tasks(path: str) -> Iterator[Json]:
                         "path",
                         f"task {number} of {path!r} has no data; export as JSON (not JSON-MIN)",
                     )
+                if not all(isinstance(one, dict) for one in task.get("annotations") or ()):
+                    raise InvalidInput.of(
+                        "path",
+                        f"task {number} of {path!r} has annotations by id alone; export them whole",
+                    )
                 yield task
             reader.end()
     except UnicodeDecodeError as error:
@@ -148,7 +153,7 @@ def _layout(path: str, control: str | None) -> Layout:
         whole &= isinstance(task.get("id"), int)
         for key, value in task["data"].items():
             kinds.setdefault(key, set()).add(_kind(value))
-        for annotation in task.get("annotations", ()):
+        for annotation in task.get("annotations") or ():
             for result in annotation.get("result", ()):
                 name, kind = str(result.get("from_name")), result.get("type")
                 if kind in TYPES and control in (None, name):
