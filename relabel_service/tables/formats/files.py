@@ -91,7 +91,7 @@ def opened(path: str) -> BinaryIO:
 
 
 @contextmanager
-def reached(path: str) -> Iterator[None]:
+def reached(path: str, done: str = "read") -> Iterator[None]:
     """Turns what a file system answers into this project's errors, with the path."""
     try:
         yield
@@ -102,7 +102,7 @@ def reached(path: str) -> Iterator[None]:
         if isinstance(error, OSError) or path.startswith(HUGGING_FACE):
             said = str(error).partition("\n")[0]
             raise InvalidInput.of(
-                "path", f"{path!r} cannot be read ({said}); check the address and your access"
+                "path", f"{path!r} cannot be {done} ({said}); check the address and your access"
             ) from None
         raise
 
@@ -148,10 +148,12 @@ def created(path: str) -> Iterator[BinaryIO]:
     system, inside = filesystem(path)
     is_local = isinstance(system, fs.LocalFileSystem)
     name = inside if not is_local else f"{parent(inside)}/.{os.getpid()}-{Path(inside).name}"
-    if is_local:
-        Path(inside).parent.mkdir(parents=True, exist_ok=True)
+    with reached(path, "written"):
+        if is_local:
+            Path(inside).parent.mkdir(parents=True, exist_ok=True)
+        stream = system.open_output_stream(name)
     try:
-        with system.open_output_stream(name) as stream:
+        with stream:
             yield cast(BinaryIO, stream)
     except BaseException:
         system.delete_file(name)
