@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from PIL import Image
 
 from relabel_service.errors import InvalidInput
@@ -142,6 +144,7 @@ def broken(**changes: Any) -> dict[str, Any]:
         (json.dumps(COCO)[:-40], "is not whole JSON: .* at character"),
         (json.dumps({"images": []}), "has no annotations"),
         (json.dumps(broken(images=COCO["images"][:1])), "annotation 100 .* of image 4"),
+        (json.dumps(broken(categories=[{"id": 1}])), "have an id and a name"),
         (json.dumps(broken(categories=[])), "of category [13], which its categories do not list"),
         (json.dumps(broken(images=COCO["images"] * 2)), "has image 4 2 times"),
         (
@@ -301,6 +304,23 @@ def test_voc_comes_back_as_it_was(voc: Path, tmp_path: Path) -> None:
         {"label": "dog", "x0": 40, "y0": 6, "x1": 60.5, "y1": 30},
     ]
     assert contents(table.export("out")) == contents(voc)
+
+
+def test_voc_in_one_folder_comes_back_as_it_was(voc: Path, tmp_path: Path) -> None:
+    for path in list(voc.rglob("a.*")):
+        path.rename(voc / path.name)
+    assert contents(Imported(voc, tmp_path).export("out")) == contents(voc)
+
+
+def test_no_file_is_written_beside_the_folder(voc: Path, tmp_path: Path) -> None:
+    table = Imported(voc, tmp_path)
+    rows = DeltaTable(table.uri).to_pyarrow_table()
+    [row] = rows.to_pylist()
+    row["image"]["path"] = "../evil.png"
+    write_deltalake(table.uri, pa.Table.from_pylist([row], schema=rows.schema), mode="overwrite")
+    with pytest.raises(InvalidInput, match=r"'../evil.png', which is not below"):
+        table.export("out")
+    assert not (tmp_path / "evil.png").exists()
 
 
 def test_decided_boxes_of_voc_change_those_objects_alone(voc: Path, tmp_path: Path) -> None:

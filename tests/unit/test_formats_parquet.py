@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -215,3 +216,45 @@ def test_the_target_may_be_parquet(hub: Path, tmp_path: Path) -> None:
     relabel("import", hub, tmp_path / "t.parquet")
     relabel("export", tmp_path / "t.parquet", tmp_path / "back.parquet")
     assert pq.read_table(tmp_path / "back.parquet").equals(pq.read_table(hub))
+
+
+def test_features_as_a_dict_of_lists(hub: Path, tmp_path: Path) -> None:
+    """As datasets 4 and later write what was a Sequence of a dict."""
+    inner = FEATURES["objects"]["feature"]
+    features = {
+        **FEATURES,
+        "objects": {name: {"feature": one, "_type": "List"} for name, one in inner.items()},
+    }
+    told = json.dumps({"info": {"features": features}})
+    table = pq.read_table(hub).replace_schema_metadata({"huggingface": told})
+    pq.write_table(table, tmp_path / "dict.parquet")
+    imported = Imported(tmp_path / "dict.parquet", tmp_path)
+    imported.decide("object_detection", 1, write_boxes([Box("cow", 1, 1, 2, 3)]), column="objects")
+    back = pq.read_table(imported.export("back.parquet"))
+    assert back["objects"][0] == table["objects"][0]
+    assert back["objects"][1].as_py()["category"] == [2]
+    names = json.loads(back.schema.metadata[b"huggingface"])["info"]["features"]["objects"]
+    assert names["category"]["feature"]["names"] == ["cat", "dog", "cow"]
+
+
+def test_addresses_of_the_hub_are_read(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = tmp_path / "store/datasets/ann/set/data"
+    stored.mkdir(parents=True)
+    hub.rename(stored / "train-00000-of-00001.parquet")
+    local = fsspec.filesystem("dir", path=str(tmp_path / "store"), target_protocol="file")
+    monkeypatch.setattr("huggingface_hub.HfFileSystem", lambda: local)
+    address = "hf://datasets/ann/set"
+    relabel("import", address, tmp_path / "a.parquet")
+    relabel("import", f"{address}/data/train-*.parquet", tmp_path / "b.parquet")
+    assert pq.read_table(tmp_path / "a.parquet").num_rows == 3
+    assert pq.read_table(tmp_path / "b.parquet").num_rows == 3
+
+
+def test_a_hub_that_cannot_be_reached_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InvalidInput, match=r"'hf://datasets/a/b' cannot be read \(.*check the add"):
+        relabel("import", "hf://datasets/a/b", tmp_path / "t")

@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import write_deltalake
 
 from relabel_service.errors import AlreadyExists, InvalidInput, NotFound
-from relabel_service.tables.formats import FORMATS, guess
+from relabel_service.tables.formats import FORMATS, guess, store
 from relabel_service.tables.formats.conll import BILOU, IOB1, IOB2, IOBES, spans_of, tags_of
 from relabel_service.tasks.spans import Span
 from tests.support.imported import Imported, relabel
@@ -76,6 +77,11 @@ def test_dialects_of_csv_are_kept(write: Write, tmp_path: Path, text: str) -> No
     )
     ends = [b"\r\n" in path.read_bytes() for path in (tmp_path / "a.csv", tmp_path / "b.csv")]
     assert ends[0] == ends[1]
+
+
+def test_an_empty_line_of_one_column_is_an_empty_value(write: Write, tmp_path: Path) -> None:
+    rows = Imported(write("a.csv", "text\na\n\nb\n"), tmp_path).rows
+    assert [row["text"] for row in rows] == ["a", "", "b"]
 
 
 @pytest.mark.parametrize(
@@ -145,6 +151,7 @@ def test_json_lines_keep_whole_number_classes(write: Write, tmp_path: Path) -> N
         ('{"a": 1}\n{"a": \n', "line 2 of .* is not JSON"),
         ('{"a": 1}\n[1]\n', "line 2 of .* is not an object"),
         (b'{"a": "\xe4"}\n', "is not UTF-8 text"),
+        (r'{"a": "\ud83d"}', "in lines 1 to 1 of .*half of a character"),
     ],
 )
 def test_what_is_not_json_lines_is_refused(
@@ -255,6 +262,25 @@ def test_a_table_of_other_origin_is_written_as_asked(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="which CSV cannot hold"):
         relabel("export", tmp_path / "a.parquet", tmp_path / "c", "--format", "csv")
     assert not (tmp_path / "c").exists()
+
+
+def test_a_table_larger_than_a_bucket_is_put_in_order(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BATCH_BYTES", 2_000)
+    text = "".join(f"t{number},x\n" for number in range(20_000))
+    table = Imported(write("a.csv", f"text,label\n{text}"), tmp_path)
+    table.shuffle()
+    added = pa.table({"text": ["new"], "label": ["y"]})
+    write_deltalake(table.uri, added, mode="append", schema_mode="merge")
+    assert table.export("b.csv").read_text() == f"text,label\n{text}new,y\n"
+
+
+def test_a_path_that_cannot_be_written_is_told(write: Write, tmp_path: Path) -> None:
+    path = write("a.csv", CSV)
+    table = Imported(path, tmp_path)
+    with pytest.raises(InvalidInput, match=r"cannot be written \(.*check the address"):
+        relabel("export", table.uri, path / "below.csv")
 
 
 def test_nothing_is_written_over(write: Write, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from relabel_service.tasks.boxes import Box
 
 STREAMED = ("images", "annotations")
 Json = dict[str, Any]
+_dumps = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Coco:
@@ -102,15 +103,16 @@ class Coco:
 
 
 def _row(
-    image: Json,
-    annotations: Sequence[tuple[int, Json]],
+    image_text: str,
+    annotations: Sequence[tuple[int, str]],
     names: Mapping[Any, str],
     *,
     folder: str,
     options: ImportOptions,
 ) -> Json:
-    found = [_box(annotation, names) for _, annotation in annotations]
-    original = {"image": image, "annotations": annotations}
+    image: Json = json.loads(image_text)
+    found = [_box(json.loads(text), names) for _, text in annotations]
+    places = ", ".join(f"[{place}, {text}]" for place, text in annotations)
     if "id" not in image or not isinstance(image.get("file_name"), str):
         raise InvalidInput.of(
             "path", f"image {_dumps(image)[:100]} has no id and file_name; COCO needs both"
@@ -120,7 +122,7 @@ def _row(
         "file_name": image["file_name"],
         "image": media.value(folder, image["file_name"], options),
         "label": boxes.to_row(box for box in found if box is not None),
-        ORIGINAL: _dumps(original),
+        ORIGINAL: f'{{"image": {image_text}, "annotations": [{places}]}}',
     }
 
 
@@ -144,6 +146,10 @@ def _category_names(categories: Sequence[Json]) -> dict[Any, str]:
     """Category id -> class name; those of one name are told apart by their ids."""
     counts: dict[str, int] = {}
     for category in categories:
+        if not isinstance(category, dict) or not {"id", "name"} <= category.keys():
+            raise InvalidInput.of(
+                "categories", f"holds {category!r}; COCO's categories have an id and a name"
+            )
         counts[category["name"]] = counts.get(category["name"], 0) + 1
     return {
         category["id"]: category["name"]
@@ -189,7 +195,7 @@ class _Spill:
         self.last_id = 0
         self.ids_are_whole = True
 
-    def add(self, key: str, found: Iterator[Any]) -> None:
+    def add(self, key: str, found: Iterator[tuple[str, Any]]) -> None:
         self._sql.execute("BEGIN")
         self._sql.executemany(f"INSERT INTO {key} VALUES (?, ?, ?, ?)", self._lines(key, found))
         self._sql.execute("COMMIT")
@@ -220,31 +226,32 @@ class _Spill:
                     "not list; add it there",
                 )
 
-    def images(self) -> Iterator[tuple[Json, list[tuple[int, Json]]]]:
-        """Each image in the file's order, with its annotations and their places in the file."""
+    def images(self) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+        """Each image in the file's order, with its annotations and their places in the file: the
+        texts of both."""
         for image_id, body in self._sql.execute("SELECT image, body FROM images ORDER BY rowid"):
             found = self._sql.execute(
                 "SELECT rowid, body FROM annotations WHERE image = ? ORDER BY rowid", (image_id,)
             )
-            yield json.loads(body), [(place, json.loads(text)) for place, text in found]
+            yield body, found.fetchall()
 
     def close(self) -> None:
         self._sql.close()
         self._folder.cleanup()
 
-    def _lines(self, key: str, found: Iterator[Any]) -> Iterator[tuple[Any, ...]]:
-        for one in found:
+    def _lines(self, key: str, found: Iterator[tuple[str, Any]]) -> Iterator[tuple[Any, ...]]:
+        for text, one in found:
             if not isinstance(one, dict):
                 raise InvalidInput.of(key, f"holds {one!r}; COCO has objects there")
             own_id = one.get("id")
             if key == "images":
                 self.ids_are_whole &= isinstance(own_id, int)
-                yield _dumps(own_id), None, None, _dumps(one)
+                yield _dumps(own_id), None, None, text
                 continue
             if isinstance(own_id, int):
                 self.last_id = max(self.last_id, own_id)
             category = _dumps(one["category_id"]) if "category_id" in one else None
-            yield _dumps(one.get("image_id")), category, _dumps(own_id), _dumps(one)
+            yield _dumps(one.get("image_id")), category, _dumps(own_id), text
 
 
 class _Later:
@@ -398,7 +405,3 @@ def _write_array(stream: Any, texts: Iterator[str]) -> None:
     for number, one in enumerate(texts):
         stream.write((",\n" if number else "\n") + one)
     stream.write("]")
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

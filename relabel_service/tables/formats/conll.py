@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -31,6 +32,11 @@ from relabel_service.tasks import spans
 from relabel_service.tasks.spans import Span
 
 TAG = re.compile(r"O|[BIESLU]-\S.*")
+# A token's line: what stands before the tag, the tag, and what follows it.
+LINES = {
+    None: re.compile(r"(.*[ \t])(\S+)(\s*)"),
+    "\t": re.compile(r"(.*\t) *([^\t\r\n]*[^\t\r\n ])(\s*)"),
+}
 IOB1, IOB2, IOBES, BILOU = "IOB1", "IOB2", "IOBES", "BILOU"
 SINGLE, END = {"S", "U"}, {"S", "U", "E", "L"}
 LETTERS = {IOBES: ("S", "E"), BILOU: ("U", "L")}
@@ -132,7 +138,7 @@ def _sentences(path: str, separator: str | None) -> Iterator[Sentence]:
 
 
 def _is_break(line: str) -> bool:
-    return not line.strip() or line.startswith("-DOCSTART-")
+    return line.isspace() or line.startswith("-DOCSTART-")
 
 
 def _is_comment(line: str, sentence: Sentence, separator: str | None) -> bool:
@@ -145,26 +151,26 @@ def _is_comment(line: str, sentence: Sentence, separator: str | None) -> bool:
 
 def _cut(path: str, number: int, line: str, separator: str | None) -> tuple[str, str, str]:
     """What stands before the tag, the tag, and the end of the line."""
-    body = line.rstrip()
-    place = (
-        max(body.rfind(separator) + 1, 0)
-        if separator
-        else max(body.rfind(" "), body.rfind("\t")) + 1
-    )
-    head, tag = body[:place], body[place:].strip()
+    match = LINES[separator].fullmatch(line)
+    head, tag, end = match.groups() if match else ("", "", "")
     if not head.strip():
         raise InvalidInput.of(
             "path",
-            f"line {number} of {path!r} is {body[:60]!r}; CoNLL has a token, spaces or a tab, and "
-            "its tag last",
+            f"line {number} of {path!r} is {line.rstrip()[:60]!r}; CoNLL has a token, spaces or a "
+            "tab, and its tag last",
         )
-    if not TAG.fullmatch(tag):
+    if not _is_tag(tag):
         raise InvalidInput.of(
             "path",
             f"line {number} of {path!r} ends in {tag[:60]!r}, which is not a tag; use O, or B-, "
             "I-, E-, L-, S- or U- and a class, in the last column",
         )
-    return head, tag, line[len(body) :]
+    return head, tag, end
+
+
+@lru_cache(maxsize=4096)
+def _is_tag(text: str) -> bool:
+    return TAG.fullmatch(text) is not None
 
 
 def _layout(path: str) -> Layout:

@@ -162,7 +162,10 @@ def _texts_of_file(path: str, dialect: Dialect) -> Iterator[pa.RecordBatch]:
                 stream,
                 read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES),
                 parse_options=pacsv.ParseOptions(
-                    delimiter=dialect.delimiter, newlines_in_values=True
+                    delimiter=dialect.delimiter,
+                    newlines_in_values=True,
+                    # In a file of one column, an empty line is an empty value.
+                    ignore_empty_lines=len(dialect.header) > 1,
                 ),
                 convert_options=pacsv.ConvertOptions(
                     column_types=dict.fromkeys(dialect.header, pa.string()),

@@ -48,6 +48,15 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}"
 
 
+def inside(folder: str, name: str) -> str:
+    """The address of a file to write below a folder. Raises InvalidInput for one beside it."""
+    if "://" in name or name.startswith("/") or ".." in name.split("/"):
+        raise InvalidInput.of(
+            "table", f"names the file {name!r}, which is not below {folder!r}; rename it there"
+        )
+    return join(folder, name)
+
+
 def parent(path: str) -> str:
     return path.rstrip("/").rpartition("/")[0] or ("/" if path.startswith("/") else ".")
 
@@ -67,7 +76,8 @@ def is_folder(path: str) -> bool:
 def names_under(folder: str, *suffixes: str) -> list[str]:
     """Names of the files below a folder, relative to it, sorted; of these suffixes where given."""
     system, root = filesystem(folder)
-    found = system.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
+    with reached(folder):
+        found = system.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
     start = len(root.rstrip("/")) + 1
     names = [info.path[start:] for info in found if info.type == fs.FileType.File]
     return sorted(name for name in names if not suffixes or name.lower().endswith(tuple(suffixes)))
@@ -76,12 +86,25 @@ def names_under(folder: str, *suffixes: str) -> list[str]:
 def opened(path: str) -> BinaryIO:
     """The file's bytes as a stream, unpacked where its name ends in .gz, .bz2 or .zst."""
     system, inside = filesystem(path)
-    try:
+    with reached(path):
         return cast(BinaryIO, system.open_input_stream(inside))
+
+
+@contextmanager
+def reached(path: str, done: str = "read") -> Iterator[None]:
+    """Turns what a file system answers into this project's errors, with the path."""
+    try:
+        yield
     except FileNotFoundError:
         raise NotFound(f"there is no file {path!r}; check the path") from None
-    except OSError as error:
-        raise InvalidInput.of("path", f"{path!r} cannot be read ({error}); check it") from None
+    except Exception as error:
+        # huggingface_hub lets its HTTP client's own errors through (2.4), which are no OSError.
+        if isinstance(error, OSError) or path.startswith(HUGGING_FACE):
+            said = str(error).partition("\n")[0]
+            raise InvalidInput.of(
+                "path", f"{path!r} cannot be {done} ({said}); check the address and your access"
+            ) from None
+        raise
 
 
 def text(path: str) -> TextIO:
@@ -125,10 +148,12 @@ def created(path: str) -> Iterator[BinaryIO]:
     system, inside = filesystem(path)
     is_local = isinstance(system, fs.LocalFileSystem)
     name = inside if not is_local else f"{parent(inside)}/.{os.getpid()}-{Path(inside).name}"
-    if is_local:
-        Path(inside).parent.mkdir(parents=True, exist_ok=True)
+    with reached(path, "written"):
+        if is_local:
+            Path(inside).parent.mkdir(parents=True, exist_ok=True)
+        stream = system.open_output_stream(name)
     try:
-        with system.open_output_stream(name) as stream:
+        with stream:
             yield cast(BinaryIO, stream)
     except BaseException:
         system.delete_file(name)
@@ -154,4 +179,5 @@ def write(path: str, data: bytes) -> None:
 
 def _kind(path: str) -> fs.FileType:
     system, inside = filesystem(path)
-    return system.get_file_info([inside.rstrip("/") or "/"])[0].type
+    with reached(path):
+        return system.get_file_info([inside.rstrip("/") or "/"])[0].type

@@ -26,6 +26,7 @@ from relabel_service.tables.formats.base import (
     with_origin,
 )
 
+_dumps = json.JSONEncoder(ensure_ascii=False, default=str).encode
 Line = tuple[int, dict[str, Any]]  # its number in the file, from 1, and its object
 
 
@@ -102,8 +103,14 @@ def _types(path: str) -> tuple[dict[str, pa.DataType], set[str]]:
     as_json: set[str] = set()
     for block in _lines(path):
         for name in dict.fromkeys(name for _, row in block for name in row):
-            values = [row.get(name) for _, row in block]
-            kind = _type_of(values)
+            try:
+                kind = _type_of([row.get(name) for _, row in block])
+            except UnicodeEncodeError as error:
+                raise InvalidInput.of(
+                    "path",
+                    f"{name!r} holds {error.object[:60]!r} in lines {block[0][0]} to "
+                    f"{block[-1][0]} of {path!r}, with half of a character; fix the text",
+                ) from None
             seen = types.get(name, pa.null())
             both = None if kind is None else _unified(seen, kind)
             if both is None:
@@ -191,7 +198,3 @@ def _decoded(row: Mapping[str, Any], as_json: set[str]) -> dict[str, Any]:
         name: json.loads(value) if name in as_json and isinstance(value, str) else value
         for name, value in row.items()
     }
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)

@@ -21,15 +21,17 @@ class JsonStream:
     def __init__(self, stream: TextIO, path: str) -> None:
         self._stream, self._path = stream, path
         self._buffer, self._at, self._dropped = "", 0, 0
+        self._begun = 0  # where in the buffer the last value began
 
-    def array(self) -> Iterator[Any]:
-        """The elements of the array that begins here."""
+    def array(self) -> Iterator[tuple[str, Any]]:
+        """The elements of the array that begins here: each as the file's text and as a value."""
         self._take("[")
         if self._peek() == "]":
             self._at += 1
             return
         while True:
-            yield self.value()
+            value = self.value()
+            yield self._buffer[self._begun : self._at], value
             if self._take(",]") == "]":
                 return
 
@@ -61,7 +63,7 @@ class JsonStream:
                 raise self._broken(error.msg) from None
             if end == len(self._buffer) and self._more():
                 continue  # a number may go on in what comes next
-            self._at = end
+            self._begun, self._at = self._at, end
             return value
 
     def end(self) -> None:

@@ -45,6 +45,7 @@ CHOICES, LABELS, BOXED, WRITTEN = "choices", "labels", "rectanglelabels", "texta
 TYPES = {CHOICES: pa.string(), LABELS: TAGS, BOXED: BOXES, WRITTEN: pa.string()}
 NO_LABEL = "tasks have no label that a row can hold (none, several or overlapping): it is null"
 Json = dict[str, Any]
+_dumps = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class LabelStudio:
@@ -124,11 +125,16 @@ def _tasks(path: str) -> Iterator[Json]:
     try:
         with files.text(path) as stream:
             reader = JsonStream(stream, path)
-            for number, task in enumerate(reader.array()):
+            for number, (_, task) in enumerate(reader.array()):
                 if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
                     raise InvalidInput.of(
                         "path",
                         f"task {number} of {path!r} has no data; export as JSON (not JSON-MIN)",
+                    )
+                if not all(isinstance(one, dict) for one in task.get("annotations") or ()):
+                    raise InvalidInput.of(
+                        "path",
+                        f"task {number} of {path!r} has annotations by id alone; export them whole",
                     )
                 yield task
             reader.end()
@@ -147,7 +153,7 @@ def _layout(path: str, control: str | None) -> Layout:
         whole &= isinstance(task.get("id"), int)
         for key, value in task["data"].items():
             kinds.setdefault(key, set()).add(_kind(value))
-        for annotation in task.get("annotations", ()):
+        for annotation in task.get("annotations") or ():
             for result in annotation.get("result", ()):
                 name, kind = str(result.get("from_name")), result.get("type")
                 if kind in TYPES and control in (None, name):
@@ -463,7 +469,3 @@ def _new_result(task: Json, layout: Layout, value: Json, suffix: str = "") -> Js
         "type": layout.type,
         "value": value,
     }
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

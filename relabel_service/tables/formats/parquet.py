@@ -117,7 +117,8 @@ def refuse_splits(path: str, names: Sequence[str], *, example: str) -> None:
 def opened(name: str) -> pq.ParquetFile:
     system, inside = files.filesystem(name)
     try:
-        return pq.ParquetFile(system.open_input_file(inside))
+        with files.reached(name):
+            return pq.ParquetFile(system.open_input_file(inside))
     except pa.ArrowInvalid as error:
         raise InvalidInput.of(
             "path", f"{name!r} is not parquet ({error}); check the file"
@@ -236,7 +237,7 @@ class FileSeries:
 
     def __init__(self, path: str, schema: pa.Schema, series: Sequence[tuple[str, int]]) -> None:
         self._schema = schema
-        self._left = [(files.join(path, name), rows) for name, rows in series] or [(path, 0)]
+        self._left = [(files.inside(path, name), rows) for name, rows in series] or [(path, 0)]
         self._open = ExitStack()
         self._writer: pq.ParquetWriter | None = None
         self._room = 0

@@ -70,7 +70,8 @@ class PascalVoc:
         for batch in table.batches():
             for row in batch.to_pylist():
                 number += 1
-                _write_row(path, row, row.get(original) or _new(row, number))
+                kept = row.get(original)
+                _write_row(path, row, kept or _new(row, number), is_new=kept is None)
 
 
 def _row(
@@ -133,7 +134,7 @@ def _new(row: Json, number: int) -> Json:
     return {"file": f"Annotations/{stem}.xml", "xml": ET.tostring(root)}
 
 
-def _write_row(path: str, row: Json, kept: Json) -> None:
+def _write_row(path: str, row: Json, kept: Json, *, is_new: bool) -> None:
     root = _parsed(kept["file"], kept["xml"])
     objects = _objects(root)
     were = [_box(kept["file"], one) for one in objects]
@@ -144,11 +145,12 @@ def _write_row(path: str, row: Json, kept: Json) -> None:
         _change(root, objects, paired)
         declares = xml.lstrip().startswith(b"<?xml")
         xml = ET.tostring(root, encoding="utf-8", xml_declaration=declares)
-    files.write(files.join(path, kept["file"]), xml)
+    files.write(files.inside(path, kept["file"]), xml)
     if held := media.data(row["image"]):
-        name = media.address(row["image"]) or row["file_name"]
-        where = name if "/" in name and not name.startswith("/") else f"JPEGImages/{name}"
-        files.write(files.join(path, where), held)
+        where = media.address(row["image"])
+        if is_new or where is None:
+            where = f"JPEGImages/{root.findtext('filename')}"
+        files.write(files.inside(path, where), held)
 
 
 def _change(

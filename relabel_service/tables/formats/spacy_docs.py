@@ -5,7 +5,7 @@ is kept, so that all else in it (parses, lemmas, span groups, user data) comes b
 DocBin whole: this is the one format whose memory grows with the file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -44,8 +44,7 @@ class SpacyDocs:
 
     def read(self, path: str, options: ImportOptions) -> pa.RecordBatchReader:
         doc_bin = _opened(path)
-        documents = list(doc_bin.get_docs(_vocab()))
-        kind = _kind(path, documents)
+        kind = _kind(path, doc_bin.get_docs(_vocab()))
         details = {
             "attrs": [_attribute(number) for number in doc_bin.attrs],
             # Not store_user_data, which a read DocBin has as False (spaCy 3.8).
@@ -61,7 +60,8 @@ class SpacyDocs:
             ],
             Origin(self.name, details=details),
         )
-        return in_batches((_row(one, kind, options) for one in documents), schema)
+        rows = (_row(one, kind, options) for one in doc_bin.get_docs(_vocab()))
+        return in_batches(rows, schema)
 
     def write(self, table: Table, path: str) -> None:
         require(table.schema, "spacy", "tokens", "label")
@@ -112,14 +112,17 @@ def _attribute(number: int) -> str:
     return next(str(name) for name, known in IDS.items() if known == number)
 
 
-def _kind(path: str, documents: list["Doc"]) -> str:
+def _kind(path: str, documents: Iterable["Doc"]) -> str:
     """Whether the documents have entities or categories. Raises InvalidInput without either."""
-    if any(one.has_annotation("ENT_IOB") for one in documents):
-        return ENTITIES
-    if any(one.cats for one in documents):
+    has_categories = False
+    for document in documents:
+        if document.has_annotation("ENT_IOB"):
+            return ENTITIES
+        has_categories |= bool(document.cats)
+    if has_categories:
         return CATEGORIES
     raise InvalidInput.of(
-        "path", f"{path!r} has neither entities nor categories in its {len(documents)} documents"
+        "path", f"{path!r} has neither entities nor categories; set doc.ents or doc.cats"
     )
 
 

@@ -94,7 +94,7 @@ class Yolo:
                 _write_row(path, row, kept, names, bool(details.get("pose")))
         if names_file:
             grown = text if len(names) == num_known else _with_names(names_file, text, names)
-            files.write(files.join(path, names_file), grown.encode())
+            files.write(files.inside(path, names_file), grown.encode())
 
 
 def _root(path: str) -> tuple[str, str]:
@@ -241,10 +241,10 @@ def _write_row(path: str, row: Json, kept: Json, names: list[str], pose: bool) -
     written = [_line(one, lines, size, names, pose) for one in boxes.pair(were, present)]
     if written or kept["lines"] is not None:
         files.write(
-            files.join(path, kept["labels"]), "".join(f"{line}\n" for line in written).encode()
+            files.inside(path, kept["labels"]), "".join(f"{line}\n" for line in written).encode()
         )
     if held := media.data(row["image"]):
-        files.write(files.join(path, kept["picture"]), held)
+        files.write(files.inside(path, kept["picture"]), held)
 
 
 def _line(
