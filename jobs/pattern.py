@@ -118,14 +118,17 @@ def _of_rows(
         )
 
     kept = rows(engine, source).map(keep).to_table().to_pylist()
-    contents = {row["id"]: row["content"] for row in kept}
+    contents: dict[str, set[str]] = {}  # an id may stand for several rows: all of them are meant
+    for row in kept:
+        contents.setdefault(row["id"], set()).add(row["content"])
     if missing := [row_id for row_id in ids if row_id not in contents]:
         raise NotFound(
             f"{source.uri!r} has no valid row {', '.join(map(repr, missing))}; name rows by id"
         )
     return [
-        ExampleError(contents[row_id], _right_label(source, label, contents[row_id]), row_id)
+        ExampleError(content, _right_label(source, label, content), row_id)
         for row_id in ids
+        for content in sorted(contents[row_id])
     ]
 
 

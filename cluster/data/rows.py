@@ -298,7 +298,8 @@ def _keep_one_of_each_id(copies: pa.Table) -> pa.Table:
 
 
 def _with_faults(copies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    copies = sorted(copies, key=lambda row: (row["fault"] or "", row["label"] or ""))
+    order = ("fault", "label", "content")
+    copies = sorted(copies, key=lambda row: [row[name] or "" for name in order])
     for row in copies[1:]:
         if not row["fault"]:
             row["fault"] = (

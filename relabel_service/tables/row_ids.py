@@ -1,8 +1,9 @@
 """The text that names a row, of an id column of any type: the same in every part.
 
 Whole numbers are written without a fraction whatever type holds them (pandas makes 3 to 3.0 beside
-a null), other floats as Python writes them. Times are ISO 8601 in microseconds, those of a zone in
-UTC; bytes, UUIDs among them, are lower-case hex. Null, NaN and the empty text name nothing.
+a null), other floats as Python writes them. Times are ISO 8601 in microseconds (nanoseconds where
+they have any), those of a zone in UTC; bytes, UUIDs among them, are lower-case hex. Null, NaN and
+the empty text name nothing.
 """
 
 from typing import Any
@@ -34,8 +35,7 @@ def row_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
         found = [None if value is None else value.hex() for value in values.to_pylist()]
         found = pa.chunked_array([pa.array(found, pa.string())])
     elif pa.types.is_timestamp(kind):
-        zone = None if kind.tz is None else "UTC"
-        found = values.cast(pa.timestamp("us", zone), safe=False).cast(pa.string())
+        found = _times(values, None if kind.tz is None else "UTC")
     else:
         found = values.cast(pa.string())
     return pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.string()), found)
@@ -62,6 +62,16 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 def _storage(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = _plain(column.type)
     return column if kind == column.type else column.cast(kind)
+
+
+def _times(values: pa.ChunkedArray, zone: str | None) -> pa.ChunkedArray:
+    """In microseconds; those that have a part of one, in nanoseconds."""
+    found = values.cast(pa.timestamp("us", zone), safe=False)
+    if values.type.unit != "ns":
+        return found.cast(pa.string())
+    exact = values.cast(pa.timestamp("ns", zone))
+    is_whole = pc.equal(found.cast(pa.timestamp("ns", zone)), exact)
+    return pc.if_else(is_whole, found.cast(pa.string()), exact.cast(pa.string()))
 
 
 def _floats(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -17,6 +17,7 @@ from relabel_service.errors import Conflict, InvalidInput
 from relabel_service.media.fetch import data_uri
 from relabel_service.tables import delta, schemas
 from relabel_service.tables.fingerprint import content_fingerprint
+from relabel_service.tables.row_ids import row_ids
 from relabel_service.tasks.boxes import Box, write_boxes
 from tests.data.png import encode
 from tests.unit.test_majority import results, vote
@@ -147,6 +148,15 @@ def test_an_id_that_mining_takes_is_found_again_whatever_its_type(
     _, after = merged(tmp_path, table, decided(expected[0], "spam", "one"))
     assert after["label"].to_pylist() == ["spam", "ham"]
     assert after["id"].to_pylist() == ids.to_pylist()
+
+
+def test_times_in_parts_of_a_microsecond_stay_apart() -> None:
+    times = pa.chunked_array([pa.array([1_000, 1_001, 2_000], pa.timestamp("ns"))])
+    assert row_ids(times).to_pylist() == [
+        "1970-01-01 00:00:00.000001",
+        "1970-01-01 00:00:00.000001001",
+        "1970-01-01 00:00:00.000002",
+    ]
 
 
 def test_an_id_of_a_type_that_names_no_row_is_refused(tmp_path: Path) -> None:

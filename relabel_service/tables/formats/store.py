@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from deltalake import write_deltalake
 from deltalake.exceptions import DeltaError
 
-from relabel_service.errors import AlreadyExists, NotFound
-from relabel_service.tables import delta
+from relabel_service.errors import AlreadyExists, InvalidInput, NotFound
+from relabel_service.tables import delta, preflight
 from relabel_service.tables.formats import files
 from relabel_service.tables.formats.base import BATCH_BYTES, BATCH_ROWS, origin_of
 
@@ -84,7 +84,14 @@ class StoredTable:
 
 def _dataset(uri: str, version: int | None) -> pads.Dataset:
     if delta.is_delta(uri):
-        return delta.open_table(uri, version).to_pyarrow_dataset()
+        table = delta.open_table(uri, version)
+        if preflight.needs_delta_rs(table):
+            raise InvalidInput.of(
+                "table",
+                f"{uri!r} has mapped columns or deletion vectors, which export does not read yet; "
+                "write a copy without them and export that",
+            )
+        return table.to_pyarrow_dataset()
     if not (files.is_file(uri) or files.names_under(uri, ".parquet")):
         raise NotFound(f"there is no parquet or Delta table at {uri!r}; check the address")
     system, path = files.filesystem(uri)
