@@ -21,7 +21,7 @@ from cluster.scores.feedback import Feedback
 from cluster.training.model_store import ModelStore
 from jobs.common import options
 from jobs.common.session import run, session, warn
-from relabel_service.tables.lineage import decided_keys
+from relabel_service.tables.lineage import decided_by_people
 
 LONG = ("unasked_histogram", "noise_matrix")  # for result.json and the loop's report
 
@@ -88,7 +88,7 @@ def main(
         run_id=run_id,
         selection=selection.selection(),
         inference=InferenceConfig(predictions, batch_rows, workers),
-        decided=decided_keys(lineage),
+        decided=decided_by_people(lineage),
         units=tuple(unit or ()),
         disagreement=disagreement,
         encoder=encoder,

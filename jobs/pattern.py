@@ -26,7 +26,7 @@ from cluster.similar.similarity import Similarity
 from jobs.common import options
 from jobs.common.session import run, session
 from relabel_service.errors import InvalidInput, NotFound
-from relabel_service.tables.lineage import decided_keys
+from relabel_service.tables.lineage import decided_by_people
 from relabel_service.tasks import task_named
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -84,7 +84,7 @@ def main(
             selection=selection.selection(),
             encoder=encoder,
             inference=InferenceConfig(workers=workers),
-            decided=decided_keys(lineage),
+            decided=decided_by_people(lineage),
             new_classes=new_class,
         )
         result = find(config, running)

@@ -15,6 +15,7 @@ from cluster.scores.feedback import Feedback
 from cluster.training.model_store import Manifest
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta, schemas
+from relabel_service.tables.lineage import Decided
 from relabel_service.tasks import task_named
 
 
@@ -22,7 +23,7 @@ from relabel_service.tasks import task_named
 class MineConfig:
     """One run over a pinned source with a finished training.
 
-    decided: id and unit of what people have decided on; scored, but not asked about again.
+    decided: what people have decided on; scored, but not asked about again.
     units: classes that findings may be about, for tasks that go class by class; all when empty.
     disagreement: the signal to rank by, where the task has several; None for its own suspicion.
     encoder: Hugging Face id or local path of a network whose embeddings give a second model of
@@ -42,7 +43,7 @@ class MineConfig:
     run_id: str
     selection: Selection = field(default_factory=Selection)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
-    decided: frozenset[tuple[str, str]] = frozenset()
+    decided: Decided = field(default_factory=Decided)
     units: tuple[str, ...] = ()
     disagreement: str | None = None
     encoder: str | None = None

@@ -15,7 +15,7 @@ from cluster.engine.base import Engine
 from cluster.io.folder import Folder
 from cluster.io.shards import write_shard
 from cluster.mining.config import MineConfig
-from cluster.mining.rank import Decided, is_decided, is_in_units
+from cluster.mining.rank import is_decided, is_in_units
 from cluster.mining.scored_shards import ScoredTable, read_with_ensemble, scored_shards
 from cluster.mining.scoring import Scoring
 from cluster.mining.table_stats import STATS, TableStats
@@ -24,6 +24,7 @@ from cluster.training import sample_weights
 from cluster.training.model_store import ModelStore
 from cluster.training.sample_weights import DONE, KEY, P_CORRECT, SHARDS, UNASKED
 from relabel_service.errors import NotFound
+from relabel_service.tables.lineage import Decided
 
 
 def write_label_confidence(config: MineConfig, engine: Engine, uri: str) -> list[int]:
@@ -66,7 +67,7 @@ def _write_shard(
     if not scored.num_rows:
         return np.zeros(NUM_BINS, np.int64)
     p_wrong = scoring.suspicion(scored, stats.sums)
-    by_people = is_decided(scored, decided)
+    by_people = is_decided(run, shard, scored, decided)
     p_correct = np.where(by_people, 1.0, 1.0 - p_wrong)
     by_unit = pa.table({"id": scored["id"], P_CORRECT: p_correct})
     by_row = by_unit.group_by("id").aggregate([(P_CORRECT, "min")])

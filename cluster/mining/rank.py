@@ -19,10 +19,9 @@ from cluster.io.folder import Folder
 from cluster.mining.scored_shards import ScoredTable, read_names, read_with_ensemble
 from cluster.mining.scoring import Scoring
 from cluster.mining.table_stats import TableStats
+from relabel_service.tables.lineage import Decided
 
 WORST_FIRST = [("suspicion", "descending"), ("id", "ascending"), ("unit", "ascending")]
-
-Decided = frozenset[tuple[str, str]]
 
 CHOSEN = pa.schema(  # rows that become findings or audited rows, in the order of their ranks
     [
@@ -93,12 +92,19 @@ def by_shard(chosen: pa.Table, num_shards: int) -> list[pa.Table]:
     ]
 
 
-def is_decided(scored: pa.Table, decided: Decided) -> npt.NDArray[np.bool_]:
-    """Whether people have decided on each scored row and unit, [R]."""
+def is_decided(
+    run: Folder, shard: str, scored: pa.Table, decided: Decided
+) -> npt.NDArray[np.bool_]:
+    """Whether people have decided on each of the shard's scored rows and units, [R]."""
     if not decided:
         return np.zeros(scored.num_rows, np.bool_)
-    names = zip(scored["id"].to_pylist(), scored["unit"].to_pylist(), strict=True)
-    return np.array([name in decided for name in names], np.bool_)
+
+    def contents() -> list[str | None]:
+        read = read_with_ensemble(run, shard, has_ensemble=False, with_content=True)
+        found: list[str | None] = read["content"].to_pylist()
+        return found
+
+    return decided.mask(scored["id"].to_pylist(), scored["unit"].to_pylist(), contents)
 
 
 def is_in_units(scored: pa.Table, units: frozenset[str]) -> npt.NDArray[np.bool_]:
@@ -121,7 +127,7 @@ def _score_shard(
         nothing = np.empty(0)
         return ShardScores(shard, nothing.astype(np.int32), nothing, nothing.astype(np.uint64))
     suspicion = scoring.suspicion(scored, stats.sums)
-    rows = np.flatnonzero(is_in_units(scored, units) & ~is_decided(scored, decided))
+    rows = np.flatnonzero(is_in_units(scored, units) & ~is_decided(run, shard, scored, decided))
     draw = np.empty(0, np.uint64)
     if draw_seed is not None:
         draw = _draw(draw_seed, scored.select(["id", "unit"]).take(rows))

@@ -31,6 +31,7 @@ from cluster.mining.selection import Selection
 from cluster.similar.similarity import Measure, Similarity, measure_of
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta, preflight, schemas
+from relabel_service.tables.lineage import Decided
 from relabel_service.tasks import task_named
 from relabel_service.tasks.base import Task
 
@@ -68,7 +69,7 @@ class ExampleError:
 class FindConfig:
     """One search. selection: how many of the most similar rows people are asked about.
 
-    encoder: Hugging Face id or local path, for embeddings. decided: id and unit not to ask about.
+    encoder: Hugging Face id or local path, for embeddings. decided: not to ask about.
     new_classes: whether a correct label may name a class that no row has yet.
     """
 
@@ -80,7 +81,7 @@ class FindConfig:
     selection: Selection = field(default_factory=Selection)
     encoder: str | None = None
     inference: InferenceConfig = field(default_factory=InferenceConfig)
-    decided: frozenset[tuple[str, str]] = frozenset()
+    decided: Decided = field(default_factory=Decided)
     new_classes: bool = False
 
     def __post_init__(self) -> None:
@@ -161,7 +162,7 @@ class _Wanted:
     labels: tuple[str | None, ...]
     least: float
     limit: int | None
-    decided: frozenset[str]  # ids of rows that were decided as a whole
+    decided: Decided
 
 
 class _BatchSearch:
@@ -184,8 +185,9 @@ class _BatchSearch:
         agrees = pc.fill_null(pc.equal(correct, valid["label"]), False).to_numpy(
             zero_copy_only=False
         )
-        decided = pc.is_in(valid["id"], value_set=pa.array(sorted(wanted.decided), pa.string()))
-        asked = is_similar & ~agrees & ~decided.to_numpy()
+        ids = valid["id"].to_pylist()
+        decided = wanted.decided.mask(ids, [""] * len(ids), lambda: contents)  # as a whole
+        asked = is_similar & ~agrees & ~decided
         table = pa.table({"id": valid["id"], "similarity": best, "example": example}, schema=_ROW)
         table = table.filter(pa.array(asked)).sort_by(MOST_SIMILAR_FIRST)
         table = table.slice(0, wanted.limit) if wanted.limit is not None else table
@@ -208,7 +210,7 @@ def _search(
         labels=tuple(example.label if carries_over else None for example in config.examples),
         least=config.selection.least,
         limit=limit,
-        decided=frozenset(row_id for row_id, unit in config.decided if not unit),
+        decided=config.decided,
     )
     load_measure = measure_of(
         config.similarity_by,
@@ -255,7 +257,7 @@ def _findings(
     for match in similar.to_pylist():
         row, example = contents[match["id"]], config.examples[match["example"]]
         for unit in task.classes_in(example.label) if task.per_class else [""]:
-            if (match["id"], unit) in config.decided:
+            if config.decided.covers((match["id"], unit), row["content"]):
                 continue
             signals = [(name, float(match[name])) for name in ("similarity", "example")]
             findings.append(

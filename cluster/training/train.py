@@ -24,7 +24,7 @@ from cluster.training.model_store import Manifest, ModelStore
 from cluster.training.runs import CHECKPOINTS, RunFitter
 from cluster.training.sample_weights import require_written
 from relabel_service.errors import InvalidInput
-from relabel_service.tables.lineage import decided_keys
+from relabel_service.tables.lineage import Decided, decided_by_people
 from relabel_service.tasks import task_named
 
 MAX_SAMPLE_ROWS = 50_000  # rows that prepare sees (vocabulary, rarity of words)
@@ -117,16 +117,17 @@ def _valid_rows(
     valid = rows(engine, source, repeated=profile.repeated).map(_valid)
     if config.reviewed_weight == 1:
         return valid
-    decided = pa.array(sorted({row_id for row_id, _ in decided_keys(config.lineage_uri)}))
-    return valid.map(partial(_weigh_reviewed, ids=decided, factor=config.reviewed_weight))
+    decided = decided_by_people(config.lineage_uri).of_rows()
+    return valid.map(partial(_weigh_reviewed, decided=decided, factor=config.reviewed_weight))
 
 
 def _valid(batch: pa.Table) -> pa.Table:
     return batch.filter(batch["fault"].is_null()).select(["id", "content", "label", "weight"])
 
 
-def _weigh_reviewed(batch: pa.Table, *, ids: pa.Array, factor: float) -> pa.Table:
-    is_decided = pc.is_in(batch["id"], value_set=ids.cast(pa.string()))
+def _weigh_reviewed(batch: pa.Table, *, decided: Decided, factor: float) -> pa.Table:
+    ids, contents = batch["id"].to_pylist(), batch["content"]
+    is_decided = pa.array(decided.mask(ids, [""] * len(ids), contents.to_pylist))
     weight = pc.if_else(is_decided, pc.multiply(batch["weight"], factor), batch["weight"])
     return batch.set_column(batch.schema.get_field_index("weight"), "weight", weight)
 

@@ -29,7 +29,7 @@ from jobs.loop.stages import Progress
 from relabel_service.client import Client
 from relabel_service.errors import NotFound
 from relabel_service.tables import delta
-from relabel_service.tables.lineage import decided_keys
+from relabel_service.tables.lineage import decided_by_people
 from relabel_service.tasks import task_named
 from relabel_service.v1.campaigns_pb2 import (
     CAMPAIGN_STATE_FINALIZED,
@@ -214,7 +214,7 @@ class Rounds:
             run_id=f"round-{number}",
             selection=config.selection,
             inference=config.inference,
-            decided=decided_keys(self._lineage),
+            decided=decided_by_people(self._lineage),
             encoder=config.encoder,
             num_audit=config.num_audit,
             feedback=learn_from_lineage(self._lineage) if config.feedback else Feedback(),

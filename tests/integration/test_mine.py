@@ -30,6 +30,7 @@ from cluster.training.sample_weights import sample_weights
 from cluster.training.train import train
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables import delta
+from relabel_service.tables.lineage import Decided
 from tests.integration.conftest import TRAINING, Trained
 from tests.tasks.test_text_classification import planted, tiny_bert
 
@@ -203,7 +204,7 @@ def test_rows_decided_on_already_are_scored_but_not_asked_about(
 ) -> None:
     everything = config(trained, tmp_path, "all", selection=Selection(top=20))
     mine(everything, LOCAL)
-    decided = frozenset((row["id"], "") for row in _findings(everything)[:5])
+    decided = Decided.whatever((row["id"], "") for row in _findings(everything)[:5])
     others = config(trained, tmp_path, "others", selection=Selection(top=20), decided=decided)
     assert mine(others, LOCAL).num_scored == trained.num_rows - trained.num_invalid
     assert [row["id"] for row in _findings(others)[:15]] == [
@@ -255,7 +256,7 @@ def test_rows_are_ranked_by_what_feedback_has_taught(trained: Trained, tmp_path:
 
 def _weights_follow_suspicion_but_for_decided_rows(taught: MineConfig, uri: str) -> None:
     findings = _findings(taught)
-    decided = frozenset((row["id"], "") for row in findings[:5])
+    decided = Decided.whatever((row["id"], "") for row in findings[:5])
     unasked = write_label_confidence(replace(taught, decided=decided), LOCAL, uri)
     assert sum(unasked) == mine(taught, LOCAL).num_scored - 5
     weights = sample_weights(uri, [*(row["id"] for row in findings), "unknown"])

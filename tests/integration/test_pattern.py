@@ -25,6 +25,7 @@ from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.simulated_labeler import label_all
 from relabel_service.tables import delta
+from relabel_service.tables.lineage import Decided
 from relabel_service.tasks import task_named
 from tests.data import slices
 from tests.support.cross_fit import Rows, cross_fit
@@ -190,7 +191,7 @@ def test_rows_that_agree_or_are_decided_are_not_asked_about(tmp_path: Path) -> N
     assert 0 < every.num_agreeing <= sport
     assert every.num_findings == every.num_similar - every.num_agreeing
     known = frozenset({("transfer-0", ""), ("transfer-1", "")})
-    find(setting.config(decided=known, run_id="later"), LOCAL)
+    find(setting.config(decided=Decided.whatever(known), run_id="later"), LOCAL)
     assert not known & {(row["id"], row["unit"]) for row in setting.findings_of("later")}
 
 

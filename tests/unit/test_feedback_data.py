@@ -147,4 +147,4 @@ def test_a_loop_mines_by_what_people_have_decided(
     steps = Rounds(loop, engine=LocalEngine(), service=None, label=None, progress=None)  # type: ignore[arg-type]
     mining = steps.mining(2)
     assert mining.feedback == (expected() if feedback else Feedback())
-    assert len(mining.decided) == 10
+    assert len(mining.decided.contents) == 10

@@ -14,7 +14,7 @@ from cluster.data.rows import Source, latest
 from cluster.versions.merge import Consensus, MergeConfig, merge
 from relabel_service.errors import Conflict, InvalidInput, NotFound
 from relabel_service.tables import delta, schemas
-from relabel_service.tables.lineage import decided_keys
+from relabel_service.tables.lineage import decided_by_people
 from tests.support.campaigns import finding
 from tests.unit.test_majority import results, vote
 
@@ -69,7 +69,7 @@ def test_a_majority_becomes_the_next_version_with_lineage(tmp_path: Path) -> Non
     assert (first["labelers"], dict(first["votes"])) == (["ann", "bob"], {"spam": 2})
     assert (first["dataset_version"], first["campaign"], first["run_id"]) == (1, "c", "run")
     assert (second["id"], second["changed"]) == ("b", False)
-    assert decided_keys(setting.lineage) == {("a", ""), ("b", "")}
+    assert set(decided_by_people(setting.lineage).contents) == {("a", ""), ("b", "")}
 
 
 def test_other_columns_and_rows_stay_as_they_were(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_confirmations_alone_make_no_version(tmp_path: Path) -> None:
     setting.finalize(vote("a", "ann", "ham", decision="confirm"))
     merged = merge(setting.merging())
     assert (merged.version_before, merged.version, merged.num_changed) == (0, 0, 0)
-    assert decided_keys(setting.lineage) == {("a", "")}
+    assert set(decided_by_people(setting.lineage).contents) == {("a", "")}
 
 
 def test_a_campaign_without_results_is_not_found(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from relabel_service.errors import Conflict, InvalidInput
 from relabel_service.media.fetch import data_uri
 from relabel_service.tables import delta, schemas
 from relabel_service.tables.fingerprint import content_fingerprint
+from relabel_service.tables.lineage import decided_by_people
 from relabel_service.tables.row_ids import row_ids
 from relabel_service.tasks.boxes import Box, write_boxes
 from tests.data.png import encode
@@ -111,6 +112,17 @@ def test_a_content_that_was_replaced_meanwhile_is_left_alone(tmp_path: Path) -> 
     assert (result.num_changed, after["label"].to_pylist()) == (1, ["ham", "spam"])
     [row] = lineage(tmp_path)
     assert (row["id"], row["fingerprint"]) == ("b", content_fingerprint("two"))
+
+
+def test_a_decision_says_nothing_of_another_content_under_its_id(tmp_path: Path) -> None:
+    table = pa.table({"id": ["a", "b"], "text": ["one", "two"], "label": ["ham", "ham"]})
+    merged(tmp_path, table, decided("a", "spam", "one"), vote("b", "ann", "ham"))
+    known = decided_by_people(str(tmp_path / "lineage"))
+    assert known.covers(("a", ""), "one")
+    assert not known.covers(("a", ""), "another text")
+    assert known.covers(("b", ""), "whatever")  # of a release that kept no fingerprints
+    mask = known.mask(["a", "a", "c"], [""] * 3, lambda: ["one", "another text", "x"])
+    assert mask.tolist() == [True, False, False]
 
 
 def checked(source: Source) -> list[dict[str, Any]]:
