@@ -65,6 +65,7 @@ def main(
         bool,
         typer.Option("--keep-predictions", help="keep the scored rows, for a later --reuse-run"),
     ] = False,
+    each_copy: options.EachCopy = False,
     reuse_run: Annotated[
         str | None,
         typer.Option(
@@ -96,6 +97,7 @@ def main(
         feedback=learn_from_lineage(lineage) if feedback else Feedback(),
         keep_predictions=keep_predictions or label_confidence is not None,
         reuse_run=reuse_run,
+        each_copy=each_copy,
     )
     with session(engine.engine, workers=workers, source=source) as running:
         mined = mine(config, running)

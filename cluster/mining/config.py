@@ -34,6 +34,8 @@ class MineConfig:
     keep_predictions: leave the scored rows for later runs. reuse_run: an earlier run of the same
     training into the same table that left them; only rows that are new or changed since then are
     predicted.
+    each_copy: ask about each of several rows that are the same in content and label, rather than
+    once about all of them.
     """
 
     source: Source
@@ -51,6 +53,7 @@ class MineConfig:
     feedback: Feedback = field(default_factory=Feedback)
     keep_predictions: bool = False
     reuse_run: str | None = None
+    each_copy: bool = False
 
     def __post_init__(self) -> None:
         if self.num_audit < 0:

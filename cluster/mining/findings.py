@@ -108,6 +108,7 @@ def _findings(
             "task": pa.array([scoring.task] * num_rows),
             "classes": pa.array([list(scoring.classes)] * num_rows, pa.list_(pa.string())),
             "preferred_label": pa.nulls(num_rows),
+            "copies": chosen["copies"],
         }
     ).cast(schemas.FINDINGS)
 

@@ -77,10 +77,17 @@ def mine(config: MineConfig, engine: Engine) -> MineResult:
     _require_every_row(config, profile, num_scored=num_scored, num_faults=num_faults)
     stats = compute_stats(table, summaries)
     draw_seed = config.run_id if config.num_audit else None
-    scores = score_shards(table, stats, units=units, decided=config.decided, draw_seed=draw_seed)
+    scores = score_shards(
+        table,
+        stats,
+        units=units,
+        decided=config.decided,
+        draw_seed=draw_seed,
+        each_copy=config.each_copy,
+    )
     limit, least = config.selection.limit(num_scored), config.selection.least
-    findings = rank(table, scores, limit=limit, least=least)
-    unasked = unasked_rows(scores, findings)
+    ranked = rank(table, scores, limit=limit, least=least)
+    findings, unasked = ranked.findings, unasked_rows(scores, ranked.covered)
     audit = draw_audit(unasked, config.num_audit)
     rows = [
         ShardRows(shard, summary.num_faults > 0, {"findings": worst, "audit": drawn})

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cluster.data.folds import id_keys
 from cluster.interfaces import Array
 from cluster.io.folder import Folder
 from cluster.mining.scored_shards import ScoredTable, read_names, read_with_ensemble
@@ -28,8 +29,18 @@ CHOSEN = pa.schema(  # rows that become findings or audited rows, in the order o
         pa.field("row", pa.int32()),
         pa.field("rank", pa.int64()),
         pa.field("suspicion", pa.float64()),
+        pa.field("copies", pa.list_(pa.string())),
     ]
 )
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """findings: of each shard, as CHOSEN. covered: numbers of the shard's rows that are findings or
+    copies of some, int32."""
+
+    findings: list[pa.Table]
+    covered: list[npt.NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -38,16 +49,19 @@ class ShardScores:
 
     row: their numbers in the shard, int32 [K], rising. suspicion: [K], in [0, 1].
     draw: random numbers, uint64 [K], where an audit is drawn; else empty.
+    twin: uint64 [K], the same for rows of the same unit, content and label; empty where copies are
+    asked about each by itself.
     """
 
     shard: str
     row: npt.NDArray[np.int32]
     suspicion: Array
     draw: npt.NDArray[np.uint64]
+    twin: npt.NDArray[np.uint64]
 
     def where(self, mask: npt.NDArray[np.bool_]) -> "ShardScores":
-        draw = self.draw[mask] if len(self.draw) else self.draw
-        return ShardScores(self.shard, self.row[mask], self.suspicion[mask], draw)
+        draw, twin = (values[mask] if len(values) else values for values in (self.draw, self.twin))
+        return ShardScores(self.shard, self.row[mask], self.suspicion[mask], draw, twin)
 
 
 def score_shards(
@@ -57,31 +71,67 @@ def score_shards(
     units: frozenset[str],
     decided: Decided,
     draw_seed: str | None,
+    each_copy: bool,
 ) -> list[ShardScores]:
     """The suspicion of the rows of the `units` that are not `decided` on, shard by shard.
 
-    draw_seed: makes the random numbers for an audit; None makes none.
+    draw_seed: makes the random numbers for an audit; None makes none. each_copy: as MineConfig.
     """
-    return table.for_each(_score_shard, stats, units, decided, draw_seed)
+    return table.for_each(_score_shard, stats, units, decided, draw_seed, each_copy)
 
 
 def rank(
     table: ScoredTable, scores: Sequence[ShardScores], *, limit: int | None, least: float
-) -> list[pa.Table]:
-    """The findings of each shard, as CHOSEN: the `limit` worst rows, none below `least`."""
-    cutoff = _cutoff([shard.suspicion for shard in scores], limit, least)
-    shortlists = [shard.where(shard.suspicion >= cutoff) for shard in scores]
+) -> Ranked:
+    """The `limit` worst rows, none below `least`; of rows that are twins the worst alone."""
+    num_shards = len(scores)
+    twins = np.concatenate([shard.twin for shard in scores])
+    cutoff = _cutoff(np.concatenate([shard.suspicion for shard in scores]), twins, limit, least)
+    worst = _named(table, [shard.where(shard.suspicion >= cutoff) for shard in scores])
+    if len(twins):
+        _, first = np.unique(worst["twin"].to_numpy(), return_index=True)
+        worst = worst.take(np.sort(first))
+    worst = worst.slice(0, limit) if limit is not None else worst
+    copies, covered = pa.nulls(worst.num_rows, CHOSEN.field("copies").type), None
+    if len(twins):
+        asked = worst["twin"].to_numpy()
+        same = [shard.where(np.isin(shard.twin, asked)) for shard in scores]
+        covered = [shard.row for shard in same]
+        if sum(map(len, covered)) > len(asked):
+            copies = _copies(worst, _named(table, same))
+    findings = by_shard(worst.append_column("copies", copies), num_shards)
+    if covered is None:
+        covered = [chosen["row"].to_numpy() for chosen in findings]
+    return Ranked(findings, covered)
+
+
+def _named(table: ScoredTable, shortlists: Sequence[ShardScores]) -> pa.Table:
+    """The rows with their ids and units, the worst first."""
     named = table.engine.for_each(_with_names, list(enumerate(shortlists)), table.run)
-    worst = pa.concat_tables(named).sort_by(WORST_FIRST)
-    return by_shard(worst.slice(0, limit) if limit is not None else worst, len(scores))
+    return pa.concat_tables(named).sort_by(WORST_FIRST)
+
+
+def _copies(findings: pa.Table, same: pa.Table) -> pa.Array:
+    """For each finding, the ids of the other rows that are the same; null where there are none."""
+    ids: dict[int, list[str]] = {}
+    for twin, row_id in zip(same["twin"].to_pylist(), same["id"].to_pylist(), strict=True):
+        ids.setdefault(twin, []).append(row_id)
+    copies = []
+    for twin, asked in zip(findings["twin"].to_pylist(), findings["id"].to_pylist(), strict=True):
+        others = sorted(set(ids[twin]) - {asked})
+        copies.append(others or None)
+    return pa.array(copies, CHOSEN.field("copies").type)
 
 
 def by_shard(chosen: pa.Table, num_shards: int) -> list[pa.Table]:
     """Rows in the order of their ranks -> CHOSEN of each shard.
 
-    chosen: `shard` (number), `row`, `suspicion`.
+    chosen: `shard` (number), `row`, `suspicion`, and `copies` where there are any.
     """
     ranked = chosen.append_column("rank", pa.array(np.arange(chosen.num_rows)))
+    if "copies" not in ranked.column_names:
+        copies = pa.nulls(ranked.num_rows, CHOSEN.field("copies").type)
+        ranked = ranked.append_column("copies", copies)
     shard = chosen["shard"].to_numpy()
     order = np.argsort(shard, kind="stable")
     bounds = np.searchsorted(shard[order], np.arange(num_shards + 1))
@@ -121,17 +171,21 @@ def _score_shard(
     units: frozenset[str],
     decided: Decided,
     draw_seed: str | None,
+    each_copy: bool,
 ) -> ShardScores:
-    scored = read_with_ensemble(run, shard, has_ensemble=bool(stats.weights))
+    scored = read_with_ensemble(
+        run, shard, has_ensemble=bool(stats.weights), with_content=not each_copy
+    )
+    none = np.empty(0, np.uint64)
     if not scored.num_rows:
-        nothing = np.empty(0)
-        return ShardScores(shard, nothing.astype(np.int32), nothing, nothing.astype(np.uint64))
+        return ShardScores(shard, none.astype(np.int32), none.astype(np.float64), none, none)
     suspicion = scoring.suspicion(scored, stats.sums)
     rows = np.flatnonzero(is_in_units(scored, units) & ~is_decided(run, shard, scored, decided))
-    draw = np.empty(0, np.uint64)
+    draw = none
     if draw_seed is not None:
         draw = _draw(draw_seed, scored.select(["id", "unit"]).take(rows))
-    return ShardScores(shard, rows.astype(np.int32), suspicion[rows], draw)
+    twin = none if each_copy else _twins(scored.select(["unit", "label", "content"]).take(rows))
+    return ShardScores(shard, rows.astype(np.int32), suspicion[rows], draw, twin)
 
 
 def _draw(seed: str, names: pa.Table) -> npt.NDArray[np.uint64]:
@@ -143,13 +197,20 @@ def _draw(seed: str, names: pa.Table) -> npt.NDArray[np.uint64]:
     return np.frombuffer(b"".join(digest[:8] for digest in digests), np.uint64)
 
 
-def _cutoff(of_shards: Sequence[Array], limit: int | None, least: float) -> float:
+def _cutoff(
+    suspicion: Array, twins: npt.NDArray[np.uint64], limit: int | None, least: float
+) -> float:
     """The suspicion below which no row is among the `limit` worst; at least `least`."""
-    num_rows = sum(map(len, of_shards))
-    if limit is None or limit >= num_rows:
+    if limit is None or limit >= len(suspicion):
         return least
-    index = num_rows - limit
-    return max(least, float(np.partition(np.concatenate(of_shards), index)[index]))
+    if not len(twins):
+        index = len(suspicion) - limit
+        return max(least, float(np.partition(suspicion, index)[index]))
+    order = np.argsort(-suspicion, kind="stable")
+    _, first = np.unique(twins[order], return_index=True)
+    if limit >= len(first):
+        return least
+    return max(least, float(suspicion[order[np.partition(first, limit - 1)[limit - 1]]]))
 
 
 def _with_names(numbered: tuple[int, ShardScores], run: Folder) -> pa.Table:
@@ -160,5 +221,16 @@ def _with_names(numbered: tuple[int, ShardScores], run: Folder) -> pa.Table:
     return (
         names.append_column("suspicion", pa.array(shortlist.suspicion))
         .append_column("row", pa.array(shortlist.row))
+        .append_column("twin", pa.array(_or_zeros(shortlist.twin, len(shortlist.row))))
         .append_column("shard", pa.array(np.full(len(shortlist.row), number)))
     )
+
+
+def _or_zeros(values: npt.NDArray[np.uint64], num_rows: int) -> npt.NDArray[np.uint64]:
+    return values if len(values) == num_rows else np.zeros(num_rows, np.uint64)
+
+
+def _twins(scored: pa.Table) -> npt.NDArray[np.uint64]:
+    """Keys of unit, content and label, [R]."""
+    joined = pc.binary_join_element_wise(scored["unit"], scored["label"], scored["content"], "\0")
+    return id_keys(joined)

@@ -19,11 +19,12 @@ NUM_BINS = 200  # of suspicion, of equal width
 Counts = npt.NDArray[np.int64]
 
 
-def unasked_rows(scores: Sequence[ShardScores], findings: Sequence[pa.Table]) -> list[ShardScores]:
-    """The rows that are not among their shard's findings (rank.CHOSEN)."""
+def unasked_rows(
+    scores: Sequence[ShardScores], covered: Sequence[npt.NDArray[np.int32]]
+) -> list[ShardScores]:
+    """The rows that are neither findings of their shard nor copies of some (Ranked.covered)."""
     return [
-        shard.where(~np.isin(shard.row, chosen["row"].to_numpy()))
-        for shard, chosen in zip(scores, findings, strict=True)
+        shard.where(~np.isin(shard.row, rows)) for shard, rows in zip(scores, covered, strict=True)
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.data.rows import Source
+from cluster.io.tables import column_names
 from cluster.versions.plan import WriteConfig
 from cluster.versions.write import require_versions, write
 from relabel_service.errors import NotFound
@@ -71,7 +72,7 @@ def merge(config: MergeConfig) -> MergeResult:
     written = write(
         WriteConfig(
             source=config.source,
-            decisions=decisions.to_pylist(),
+            decisions=_with_copies(decisions.to_pylist()),
             app_id=_app_id(config, results["run_id"][0].as_py()),
             lineage_uri=config.lineage_uri,
             skip_changed=config.skip_changed,
@@ -101,6 +102,23 @@ def decide(results: pa.Table, consensus: Consensus) -> tuple[pa.Table, list[dict
     columns = ["rank", "id", "unit", "suggestions", "classes"]
     decisions, quality = crowdlab(results, delta.read_run(uri, run_id, columns=columns))
     return decisions, quality.to_pylist()
+
+
+def _with_copies(decisions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With the ids of rows that are the same, as their findings name them; without, where the
+    findings are gone or of an earlier release."""
+    if not decisions:
+        return decisions
+    uri, run_id = decisions[0]["findings_uri"], decisions[0]["run_id"]
+    if not delta.is_delta(uri) or "copies" not in column_names(uri):
+        return decisions
+    try:
+        findings = delta.read_run(uri, run_id, columns=["rank", "id", "unit", "copies"])
+    except NotFound:
+        return decisions
+    found = findings.filter(findings["copies"].is_valid())
+    copies = {(row["id"], row["unit"] or ""): row["copies"] for row in found.to_pylist()}
+    return [{**row, "copies": copies.get((row["id"], row["unit"]))} for row in decisions]
 
 
 def _app_id(config: MergeConfig, run_id: str) -> str:

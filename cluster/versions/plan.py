@@ -67,7 +67,8 @@ def plan(config: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], pa.
     with a constraint of the table.
     """
     task, schema = task_named(source.task), _schema(source)
-    present, repeated = _present(source, {row["id"] for row in config.decisions})
+    ids = {row_id for row in config.decisions for row_id in (row["id"], *(row.get("copies") or ()))}
+    present, repeated = _present(source, ids)
     kept: list[tuple[dict[str, Any], list[Row]]] = []
     changed_meanwhile: list[Refused] = []
     incompatible: list[Refused] = []
@@ -76,7 +77,9 @@ def plan(config: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], pa.
         if isinstance(rows, str):
             changed_meanwhile.append((decision, rows))
             continue
-        held = dict(decision)
+        copies = _copies(decision, rows[0].content, present, task)
+        rows += [row for of_copy in copies.values() for row in of_copy]
+        held = {**decision, "copies": sorted(copies) or None}
         if config.action is Action.SET:
             try:
                 held["new_label"] = _set_label(decision, rows, task, schema, source)
@@ -171,6 +174,21 @@ def _shown_rows(decision: Mapping[str, Any], rows: Sequence[Row], task: Task) ->
     if len({row.content for row in found}) > 1:
         return f"is the id of {len(found)} rows of that label, and which was shown is not known"
     return found
+
+
+def _copies(
+    decision: Mapping[str, Any], content: str, present: Mapping[str, list[Row]], task: Task
+) -> dict[str, list[Row]]:
+    """id -> rows of the decision's copies that are still the same in content and label."""
+    found = {
+        row_id: [
+            row
+            for row in present.get(row_id, [])
+            if row.content == content and was_shown(decision, row.content, row.label_before, task)
+        ]
+        for row_id in decision.get("copies") or ()
+    }
+    return {row_id: rows for row_id, rows in found.items() if rows}
 
 
 def was_shown(decision: Mapping[str, Any], content: str, label: str, task: Task) -> bool:

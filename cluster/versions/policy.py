@@ -123,7 +123,8 @@ def preview(
     """
     by_id: dict[str, list[Mapping[str, Any]]] = {}
     for row in decisions:
-        by_id.setdefault(row["id"], []).append(row)
+        for row_id in (row["id"], *(row.get("copies") or ())):
+            by_id.setdefault(row_id, []).append(row)
     folder = Folder(out)
     folder.delete(PREVIEW)
     changed = read(engine, source).map(partial(changed_rows, source=source, rule=rule, by_id=by_id))
@@ -196,4 +197,5 @@ def _decision(row: Mapping[str, Any], rule: Rule, now: datetime) -> dict[str, An
         "decided_time": now,
         "rank": row["rank"],
         "fingerprint": content_fingerprint(row["content"]),
+        "copies": row.get("copies"),
     }

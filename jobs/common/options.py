@@ -59,6 +59,12 @@ Disagreement = Annotated[
     str | None,
     typer.Option(help="signal to rank by (gap, bleu_distance, ...); the task's suspicion if out"),
 ]
+EachCopy = Annotated[
+    bool,
+    typer.Option(
+        "--each-copy", help="ask about each of several rows of the same content and label"
+    ),
+]
 ConsensusMethod = Annotated[
     Consensus,
     typer.Option(

@@ -26,6 +26,7 @@ class LoopConfig:
     encoder, num_audit: as in MineConfig; audited rows are asked about among the findings, and
     labelers cannot tell them apart.
     feedback: whether the answers that people have given take part in the ranking.
+    each_copy: as MineConfig.
     label_confidence: whether from the second version on a row's weight in training is
     P(label is correct), by the round before; rows that people have decided weigh in full.
     stop_rule: when to end before num_rounds.
@@ -47,6 +48,7 @@ class LoopConfig:
     encoder: str | None = None
     num_audit: int = 0
     feedback: bool = True
+    each_copy: bool = False
     label_confidence: bool = True
     stop_rule: StopRule = field(default_factory=StopRule)
 

@@ -38,6 +38,7 @@ class LoopOptions:
     encoder: options.Encoder = None
     audit: options.Audit = 0
     feedback: options.UseFeedback = True
+    each_copy: options.EachCopy = False
     reviewed_weight: Annotated[
         list[float] | None,
         typer.Option(
@@ -149,6 +150,7 @@ def loop_config(
         encoder=loop.encoder,
         num_audit=loop.audit,
         feedback=loop.feedback,
+        each_copy=loop.each_copy,
         label_confidence=loop.label_confidence,
         stop_rule=StopRule(loop.seconds_per_label, loop.stop_below),
     )

@@ -218,6 +218,7 @@ class Rounds:
             encoder=config.encoder,
             num_audit=config.num_audit,
             feedback=learn_from_lineage(self._lineage) if config.feedback else Feedback(),
+            each_copy=config.each_copy,
             keep_predictions=True,
             reuse_run=f"round-{training_round}" if training_round < number else None,
         )

@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from relabel_service.errors import InvalidInput
-from relabel_service.tables.formats import FORMATS, files, format_named, guess
-from relabel_service.tables.formats.base import ImportOptions, origin_of
-from relabel_service.tables.formats.store import StoredTable, write_table
+
+# As tables.formats.FORMATS, which this module does not load for the sake of other commands.
+NAMES = (
+    "huggingface", "parquet", "coco", "label_studio", "voc", "yolo", "spacy", "jsonl", "conll",
+    "csv",
+)  # fmt: skip
 
 FormatName = Annotated[
     str,
-    typer.Option("--format", help=f"{', '.join(FORMATS)}; guessed without it", show_default=False),
+    typer.Option("--format", help=f"{', '.join(NAMES)}; guessed without it", show_default=False),
 ]
 
 
@@ -52,6 +55,10 @@ def import_(
     ] = BoxFormat.XYWH,
 ) -> None:
     """Import labelled data as the table that the jobs read."""
+    from relabel_service.tables.formats import files, format_named, guess
+    from relabel_service.tables.formats.base import ImportOptions
+    from relabel_service.tables.formats.store import write_table
+
     reader = format_named(format_name) if format_name else guess(path)
     files.require(path)
     options = ImportOptions(media or None, not link, boxes.value, control or None)
@@ -74,12 +81,16 @@ def export(
     ] = None,
 ) -> None:
     """Export a table in the format that it was imported from, or in another."""
+    from relabel_service.tables.formats import files, format_named
+    from relabel_service.tables.formats.base import origin_of
+    from relabel_service.tables.formats.store import StoredTable
+
     stored = StoredTable(table, version)
     origin = origin_of(stored.schema)
     if not format_name and origin is None:
         raise InvalidInput.of(
             "--format",
-            f"is not set, and {table!r} was not imported; use one of {', '.join(FORMATS)}",
+            f"is not set, and {table!r} was not imported; use one of {', '.join(NAMES)}",
         )
     writer = format_named(format_name or (origin.format if origin else ""))
     files.refuse_existing(path)

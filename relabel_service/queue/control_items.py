@@ -38,7 +38,8 @@ def sample(uri: str, run_id: str) -> list[dict[str, Any]]:
 
 def _rows(field: str, uri: str, run_id: str, extra: list[str]) -> list[dict[str, Any]]:
     # No preferred label: it would set these rows apart from the findings.
-    needed = [name for name in (*schemas.FINDINGS.names, *extra) if name != "preferred_label"]
+    optional = ("preferred_label", "copies")
+    needed = [name for name in (*schemas.FINDINGS.names, *extra) if name not in optional]
     try:
         table = delta.read_run(uri, run_id)
     except NotFound as error:

@@ -81,10 +81,12 @@ def decisions_of_people(uri: str | None, columns: Sequence[str]) -> pa.Table:
 
 def decided_by_people(uri: str | None) -> Decided:
     """All of people's decisions in the lineage table; none without a table."""
-    decided = decisions_of_people(uri, ["id", "unit", "fingerprint"])
+    decided = decisions_of_people(uri, ["id", "unit", "fingerprint", "copies"])
     contents: dict[Key, frozenset[str] | None] = {}
     for row in decided.to_pylist():
-        key, seen = (row["id"], row["unit"]), row["fingerprint"]
-        before = contents.get(key, frozenset())
-        contents[key] = None if seen is None or before is None else before | {seen}
+        seen = row["fingerprint"]
+        for row_id in (row["id"], *(row["copies"] or ())):
+            before = contents.get((row_id, row["unit"]), frozenset())
+            all_seen = None if seen is None or before is None else before | {seen}
+            contents[row_id, row["unit"]] = all_seen
     return Decided(contents)

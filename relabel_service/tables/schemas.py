@@ -22,6 +22,9 @@ FINDINGS = pa.schema(
         pa.field("task", pa.string()),
         pa.field("classes", pa.list_(pa.string())),
         pa.field("preferred_label", pa.string()),
+        # ids of the other rows of the same content and label, which are not asked about; null
+        # in tables of earlier releases
+        pa.field("copies", pa.list_(pa.string())),
     ]
 )
 
@@ -85,5 +88,6 @@ LINEAGE = pa.schema(
         # content_fingerprint of what people saw; null in tables of earlier releases
         pa.field("fingerprint", pa.string()),
         pa.field("num_rows", pa.int64()),  # that it was written to; null as above
+        pa.field("copies", pa.list_(pa.string())),  # rows of other ids among them; null as above
     ]
 )

@@ -56,7 +56,7 @@ def without_times(mined: MineResult) -> dict[str, Any]:
 def test_every_row_is_scored_or_quarantined_and_the_worst_come_first(
     trained: Trained, tmp_path: Path
 ) -> None:
-    mined = mine(config(trained, tmp_path, selection=ALL), LOCAL)
+    mined = mine(config(trained, tmp_path, selection=ALL, each_copy=True), LOCAL)
     assert mined.num_rows == trained.num_rows
     assert mined.num_scored + mined.num_quarantined == mined.num_rows
     assert mined.num_quarantined == trained.num_invalid
@@ -212,6 +212,32 @@ def test_rows_decided_on_already_are_scored_but_not_asked_about(
     ]
 
 
+def test_rows_that_are_the_same_are_asked_about_once(trained: Trained, tmp_path: Path) -> None:
+    table = delta.open_table(trained.source.uri, trained.source.version).to_pyarrow_table()
+    known = mine(config(trained, tmp_path, "known", selection=ALL), LOCAL)
+    worst = _findings(config(trained, tmp_path, "known"))[0]
+    rows = table.to_pylist() + [
+        {"id": f"copy-{number}", "text": worst["content"], "label": worst["human_label"]}
+        for number in range(3)
+    ]
+    write_deltalake(str(tmp_path / "data"), pa.Table.from_pylist(rows, schema=table.schema))
+    source = latest(replace(trained.source, uri=str(tmp_path / "data"), version=None))
+    once = replace(config(trained, tmp_path, "once", selection=ALL), source=source)
+    each = replace(config(trained, tmp_path, "each", selection=ALL, each_copy=True), source=source)
+    assert mine(each, LOCAL).num_findings == mine(once, LOCAL).num_scored
+    copies = sum(len(row["copies"] or ()) for row in _findings(once))
+    assert mine(once, LOCAL).num_findings + copies == mine(once, LOCAL).num_scored
+    same = (worst["content"], worst["human_label"])
+    [asked] = [row for row in _findings(once) if (row["content"], row["human_label"]) == same]
+    others = {worst["id"], "copy-0", "copy-1", "copy-2"} - {asked["id"]}
+    assert set(asked["copies"]) >= others
+    assert all(row["copies"] is None for row in _findings(each))
+    few = replace(config(trained, tmp_path, "few", selection=Selection(top=5)), source=source)
+    assert mine(few, LOCAL).num_findings == 5
+    covered = 5 + sum(len(row["copies"] or ()) for row in _findings(few))
+    assert sum(mine(few, LOCAL).unasked_histogram) == known.num_scored + 3 - covered
+
+
 def test_equally_suspicious_rows_are_all_in_the_order_or_those_of_the_first_ids(
     trained: Trained, tmp_path: Path
 ) -> None:
@@ -362,7 +388,7 @@ def test_a_run_needs_a_name(trained: Trained, tmp_path: Path) -> None:
 def _findings(settings: MineConfig) -> list[dict[str, Any]]:
     findings: list[dict[str, Any]] = (
         delta.read_run(settings.findings_uri, settings.run_id)
-        .select(["id", "rank", "suspicion", "human_label", "signals"])
+        .select(["id", "rank", "content", "suspicion", "human_label", "signals", "copies"])
         .to_pylist()
     )
     return findings

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
+from relabel_service.cli.formats import NAMES
 from relabel_service.errors import AlreadyExists, InvalidInput, NotFound
 from relabel_service.tables.formats import FORMATS, guess, store
 from relabel_service.tables.formats.conll import BILOU, IOB1, IOB2, IOBES, spans_of, tags_of
@@ -307,3 +308,7 @@ def test_an_unknown_format_and_a_missing_file_are_told(write: Write, tmp_path: P
 )
 def test_formats_are_guessed(write: Write, name: str, text: str, expected: str) -> None:
     assert guess(str(write(name, text))) is FORMATS[expected]
+
+
+def test_the_command_names_every_format() -> None:
+    assert tuple(FORMATS) == NAMES

@@ -29,7 +29,7 @@ FLAGS = {
     "--checkpoint-interval-s --test --gold-column",
     "mine": f"{SELECTION} {ENGINE} --dataset --training --findings --run-id --quarantine --version "
     "--unit --predictions --media-prefix --lineage --feedback --label-confidence --disagreement "
-    "--encoder --audit --batch-rows --keep-predictions --reuse-run",
+    "--encoder --audit --batch-rows --keep-predictions --reuse-run --each-copy",
     "merge": f"{COLUMNS} --dataset --results --campaign --lineage --skip-changed --consensus",
     "pattern": f"{COLUMNS} {SELECTION} {ENGINE} --dataset --findings --run-id --case --case-id "
     "--label --new-class --cases --similarity-by --encoder --version --lineage",
@@ -40,7 +40,7 @@ FLAGS = {
     "loop": f"{COLUMNS} {SELECTION} {TRAINING} {ENGINE} --out --dataset --demo --gold-column --dev "
     "--test --rounds --train-every --encoder --audit --feedback --reviewed-weight "
     "--label-confidence --seconds-per-label --stop-below --labelers --error-rate --votes-required "
-    "--consensus --queue --port --http-port",
+    "--consensus --queue --port --http-port --each-copy",
 }
 
 

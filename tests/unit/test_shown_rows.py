@@ -21,6 +21,7 @@ from relabel_service.tables.lineage import decided_by_people
 from relabel_service.tables.row_ids import row_ids
 from relabel_service.tasks.boxes import Box, write_boxes
 from tests.data.png import encode
+from tests.support.campaigns import finding
 from tests.unit.test_majority import results, vote
 
 PICTURE = encode(np.zeros((100, 100), np.uint8))
@@ -92,6 +93,26 @@ def test_rows_that_are_the_same_get_the_same_decision(tmp_path: Path) -> None:
     _, after = merged(tmp_path, table, decided("a", "spam", "one"))
     assert after["label"].to_pylist() == ["spam", "spam"]
     assert [row["num_rows"] for row in lineage(tmp_path)] == [2]
+
+
+def test_the_answer_goes_to_all_rows_that_are_still_the_same(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "id": ["a", "b", "c", "d"],
+            "text": ["one", "one", "one", "another"],
+            "label": ["ham", "ham", "eggs", "ham"],
+        }
+    )
+    asked = finding(0, id="a", content="one", copies=["b", "c", "d"])
+    uri = str(tmp_path / "findings")
+    findings = pa.Table.from_pylist([asked], schema=schemas.FINDINGS)
+    delta.append_once(uri, findings, app_id="run")
+    _, after = merged(tmp_path, table, decided("a", "spam", "one", findings_uri=uri))
+    labels = dict(zip(after["id"].to_pylist(), after["label"].to_pylist(), strict=True))
+    assert labels == {"a": "spam", "b": "spam", "c": "eggs", "d": "ham"}
+    [row] = lineage(tmp_path)
+    assert (row["num_rows"], row["copies"]) == (2, ["b"])
+    assert decided_by_people(str(tmp_path / "lineage")).covers(("b", ""), "one")
 
 
 def test_without_ids_one_content_with_two_labels_is_told_apart(tmp_path: Path) -> None:
