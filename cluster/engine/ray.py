@@ -13,6 +13,7 @@ import pyarrow as pa
 import ray
 
 from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction, Fit
+from cluster.engine.loaded import Loaded
 from cluster.engine.local import LocalBatches, LocalEngine, rebatched
 from cluster.engine.ray_errors import own_errors
 from cluster.engine.workers import Workers
@@ -92,7 +93,7 @@ class FewBatches(LocalBatches):
         batch_rows: int = BATCH_ROWS,
     ) -> "FewBatches":
         """As map, by actors that each call `load` once."""
-        model: Any = ray.remote(_Model).options(
+        model: Any = ray.remote(Loaded).options(
             num_cpus=1,
             num_gpus=1 / workers.cpus_per_gpu if workers.use_gpu else None,
             max_restarts=MAX_ACTOR_FAILURES,
@@ -105,7 +106,7 @@ class FewBatches(LocalBatches):
             actors: list[Any] = [model.remote(load) for _ in range(num_actors)]
             with own_errors():
                 calls = zip(cycle(actors), batches, strict=False)
-                yield from map(ray.get, [actor.call.remote(batch) for actor, batch in calls])
+                yield from map(ray.get, [actor.__call__.remote(batch) for actor, batch in calls])
 
         return FewBatches(run)
 
@@ -116,16 +117,6 @@ class FewBatches(LocalBatches):
         from cluster.engine.ray_data import from_table
 
         return from_table(self.to_table()).union(*others)
-
-
-class _Model:
-    """Holds what `load` returned."""
-
-    def __init__(self, load: Callable[[], BatchFunction]) -> None:
-        self._function = load()
-
-    def call(self, batch: pa.Table) -> pa.Table:
-        return self._function(batch)
 
 
 @ray.remote

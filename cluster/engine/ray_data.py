@@ -16,6 +16,7 @@ from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction, Fit
+from cluster.engine.loaded import Loaded
 from cluster.engine.ray_errors import own_errors
 from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
@@ -75,7 +76,7 @@ class RayBatches:
         """As map, by actors that each call `load` once."""
         return RayBatches(
             self.dataset.map_batches(
-                _Loaded,
+                Loaded,
                 fn_constructor_args=(load,),
                 batch_format="pyarrow",
                 batch_size=batch_rows,
@@ -136,16 +137,6 @@ class _Table(Datasource):
         )
         unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
         return [ReadTask(shard, unknown, per_task_row_limit=per_task_row_limit) for shard in shards]
-
-
-class _Loaded:
-    """An actor that holds what `load` returned."""
-
-    def __init__(self, load: Callable[[], BatchFunction]) -> None:
-        self._function = load()
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return self._function(batch)
 
 
 class _ShardsSink(Datasink[str]):

@@ -84,7 +84,7 @@ def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: 
         *("--queue", f"sqlite:///{tmp_path}/queue.db", "--rounds", "2", "--train-every", "2"),
         *("--gold-column", "gold", "--error-rate", "0.05", "--audit", "60"),
         *("--dev", write(folder, "dev", num_rows=100, noise=0.0, seed=2)),
-        *("--reviewed-weight", "1", "--reviewed-weight", "4"),
+        *("--reviewed-weight", "1", "--reviewed-weight", "4", "--each-copy"),
     )
     done = run_loop(folder, *options)
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from cluster.data.folds import id_keys
 from cluster.data.rows import Source, latest
 from cluster.engine.base import Engine
 from cluster.engine.local import LocalEngine
+from cluster.engine.ray import RayEngine
 from cluster.engine.workers import Workers
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
@@ -68,12 +69,15 @@ def weights(store_uri: str) -> dict[str, bytes]:
     return {run: store.folder.read(f"runs/{run}") for run in store.finished_runs()}
 
 
-def test_models_of_another_release_are_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_models_of_another_release_are_refused_with_a_sentence(
+    tmp_path: Path, ray_cluster: Engine
+) -> None:
     source, out = write(tmp_path, "data", num_rows=60, noise=0.0), str(tmp_path / "model")
     train(source, replace(TRAINING, num_folds=0, epochs=1), out, LOCAL)
     torch.save({"weights": torch.zeros(1)}, tmp_path / "model" / "runs" / "all.pt")
-    with pytest.raises(WrongState, match="are of another model than this release"):
-        evaluate(out, {"test": source}, InferenceConfig(), LOCAL)
+    for engine in (LOCAL, RayEngine()):
+        with pytest.raises(WrongState, match="are of another model than this release"):
+            evaluate(out, {"test": source}, InferenceConfig(), engine)
 
 
 def test_both_engines_train_the_same_models_to_the_last_digit(
