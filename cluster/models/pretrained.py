@@ -41,10 +41,15 @@ def classifier(
     as many labels as outputs. Where `pretrained`, with the checkpoint's weights; of its head those
     rows whose names are the outputs', if it names all of them, and a fresh head otherwise.
     """
-    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+    padding = getattr(config, "pad_token_id", None)
+    if (
+        config.is_encoder_decoder
+        and padding is not None
+        and getattr(config, "decoder_start_token_id", None) is None
+    ):
         # T5's decoder begins with padding; the library keeps that with generation's settings, and
         # its classifier asks the network's (transformers 5.23).
-        config.decoder_start_token_id = config.pad_token_id
+        config.decoder_start_token_id = padding
     fresh: nn.Module = kind.from_config(config, dtype=torch.float32)
     if not pretrained:
         return fresh
