@@ -26,7 +26,6 @@ from relabel_service.tasks import task_named
 from relabel_service.tasks.base import Task
 
 MAX_NAMED = 3  # rows that an error names
-NEW = "new "  # before the names of columns that hold what becomes of the others
 Refused = tuple[Mapping[str, Any], str]  # a decision, and why it is not written
 
 
@@ -60,15 +59,26 @@ class WriteConfig:
     skip_changed: bool = False
 
 
-def plan(config: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], pa.Table]:
+@dataclass(frozen=True)
+class Updates:
+    """One line a row to be written. keys: columns of the table that tell the row; values: columns,
+    some perhaps new, and what they are to hold."""
+
+    keys: pa.Table
+    values: pa.Table
+
+
+def plan(config: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], Updates]:
     """The decisions that hold for a pinned source, and what to write.
 
     Raises Conflict, or InvalidInput when a new label is incompatible with its row's content or
     with a constraint of the table.
     """
-    task, schema = task_named(source.task), _schema(source)
+    task, table = task_named(source.task), delta.open_table(source.uri, source.version)
+    schema, constraints = pa.schema(table.schema().to_arrow()), constraints_of(table)
     ids = {row_id for row in config.decisions for row_id in (row["id"], *(row.get("copies") or ()))}
-    present, repeated = _present(source, ids)
+    columns = schema.names if constraints else source.columns
+    present, repeated = _present(source, table, columns, ids)
     kept: list[tuple[dict[str, Any], list[Row]]] = []
     changed_meanwhile: list[Refused] = []
     incompatible: list[Refused] = []
@@ -77,7 +87,7 @@ def plan(config: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], pa.
         if isinstance(rows, str):
             changed_meanwhile.append((decision, rows))
             continue
-        copies = _copies(decision, rows[0].content, present, task)
+        copies = _copies(decision, rows[0], present, task)
         rows += [row for of_copy in copies.values() for row in of_copy]
         held = {**decision, "copies": sorted(copies) or None}
         if config.action is Action.SET:
@@ -89,7 +99,7 @@ def plan(config: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], pa.
         changed = config.action is not Action.SET or held["new_label"] != held["previous_label"]
         kept.append(({**held, "changed": changed, "num_rows": len(rows)}, rows))
     if config.action is Action.SET:
-        kept, broken = _within_constraints(source, schema, kept)
+        kept, broken = _within_constraints(source, schema, constraints, kept)
         incompatible += broken
     if changed_meanwhile and not config.skip_changed:
         raise Conflict(_changed_message(source, changed_meanwhile))
@@ -115,17 +125,16 @@ class Row:
     """What the label column is to hold; None until a decision sets it."""
 
 
-def _present(source: Source, ids: set[str]) -> tuple[dict[str, list[Row]], bool]:
+def _present(
+    source: Source, table: DeltaTable, columns: Sequence[str], ids: set[str]
+) -> tuple[dict[str, list[Row]], bool]:
     """id -> its valid rows, of the rows that were decided; and whether an id has several rows,
-    valid or not."""
-    table = delta.open_table(source.uri, source.version)
-    schema = _schema(source)
+    valid or not. columns: that are read of them."""
     wanted = None
     if source.id_column:
         wanted = _is_one_of(table, source.id_column, ids)
     rows: dict[str, list[Row]] = {}
     num_rows: Counter[str] = Counter()
-    columns = schema.names if constraints_of(table) else source.columns
     for batch in delta.scanner(table, columns, where=wanted).to_batches():
         own = pa.Table.from_batches([batch])
         checked = check(own, source=source).to_pylist()
@@ -160,31 +169,28 @@ def _shown_rows(decision: Mapping[str, Any], rows: Sequence[Row], task: Task) ->
     The label is asked as the row has it now, not as earlier decisions here leave it: one unit's
     decision may take a token from another unit, about which people then decided before.
     """
-    previous, fingerprint = decision["previous_label"], decision.get("fingerprint")
     if not rows:
-        return f"was {previous!r} and is gone"
-    of_content = rows
-    if fingerprint is not None:
-        of_content = [row for row in rows if content_fingerprint(row.content) == fingerprint]
+        return f"was {decision['previous_label']!r} and is gone"
+    of_content = [row for row in rows if _has_content(decision, row.content)]
     if not of_content:
         return "has another content"
-    found = [row for row in of_content if was_shown(decision, row.content, row.label_before, task)]
+    found = [row for row in of_content if _has_label(decision, row.label_before, task)]
     if not found:
-        return f"was {previous!r} and is {of_content[0].label_before!r}"
+        return f"was {decision['previous_label']!r} and is {of_content[0].label_before!r}"
     if len({row.content for row in found}) > 1:
         return f"is the id of {len(found)} rows of that label, and which was shown is not known"
     return found
 
 
 def _copies(
-    decision: Mapping[str, Any], content: str, present: Mapping[str, list[Row]], task: Task
+    decision: Mapping[str, Any], shown: Row, present: Mapping[str, list[Row]], task: Task
 ) -> dict[str, list[Row]]:
     """id -> rows of the decision's copies that are still the same in content and label."""
     found = {
         row_id: [
             row
             for row in present.get(row_id, [])
-            if row.content == content and was_shown(decision, row.content, row.label_before, task)
+            if row.content == shown.content and _has_label(decision, row.label_before, task)
         ]
         for row_id in decision.get("copies") or ()
     }
@@ -193,9 +199,15 @@ def _copies(
 
 def was_shown(decision: Mapping[str, Any], content: str, label: str, task: Task) -> bool:
     """Whether the decision is about a row of this content and label, as far as it says."""
+    return _has_content(decision, content) and _has_label(decision, label, task)
+
+
+def _has_content(decision: Mapping[str, Any], content: str) -> bool:
     fingerprint = decision.get("fingerprint")
-    if fingerprint is not None and content_fingerprint(content) != fingerprint:
-        return False
+    return fingerprint is None or content_fingerprint(content) == fingerprint
+
+
+def _has_label(decision: Mapping[str, Any], label: str, task: Task) -> bool:
     return bool(task.unit_label(label, decision["unit"]) == decision["previous_label"])
 
 
@@ -222,10 +234,12 @@ def _set_label(
 
 
 def _within_constraints(
-    source: Source, schema: pa.Schema, decided: Sequence[tuple[dict[str, Any], list[Row]]]
+    source: Source,
+    schema: pa.Schema,
+    constraints: Mapping[str, str],
+    decided: Sequence[tuple[dict[str, Any], list[Row]]],
 ) -> tuple[list[tuple[dict[str, Any], list[Row]]], list[Refused]]:
     """The decisions whose rows keep the table's constraints; and the others, with the reason."""
-    constraints = constraints_of(delta.open_table(source.uri, source.version))
     rows = {id(row): row for decision, of_it in decided if decision["changed"] for row in of_it}
     if not constraints or not rows:
         return list(decided), []
@@ -268,8 +282,8 @@ def _updates(
     touched: Sequence[tuple[Mapping[str, Any], Sequence[Row]]],
     *,
     repeated: bool,
-) -> pa.Table:
-    """One line a row to be written: columns that tell it, and what becomes of it under NEW.
+) -> Updates:
+    """What to write.
 
     repeated: whether ids stand for several rows; then content and label tell them, too.
     """
@@ -281,19 +295,19 @@ def _updates(
             weights[id(row)] = min(weight, weights.get(id(row), weight))
     keys = _keys(source, repeated=repeated)
     distinct = list({repr([row.own[name] for name in keys]): row for row in rows.values()}.values())
-    columns = {
+    telling = {
         name: _column([row.own[name] for row in distinct], schema.field(name).type) for name in keys
     }
+    values = {}
     if config.action is Action.SET:
         kind = schema.field(source.label_column).type
-        columns[NEW + source.label_column] = _column([row.value for row in distinct], kind)
+        values[source.label_column] = _column([row.value for row in distinct], kind)
     if config.action is Action.WEIGHT:
         field = schema.get_field_index(config.weight_column)
         kind = schema.field(field).type if field >= 0 else pa.float64()
-        columns[NEW + config.weight_column] = pa.array([weights[id(row)] for row in distinct]).cast(
-            kind
-        )
-    return pa.table(columns)
+        of_rows = pa.array([weights[id(row)] for row in distinct])
+        values[config.weight_column] = of_rows.cast(kind)
+    return Updates(pa.table(telling), pa.table(values))
 
 
 def _keys(source: Source, *, repeated: bool) -> list[str]:
@@ -302,10 +316,6 @@ def _keys(source: Source, *, repeated: bool) -> list[str]:
     if repeated:
         names += [*source.content_columns, source.label_column]
     return list(dict.fromkeys(names))
-
-
-def _schema(source: Source) -> pa.Schema:
-    return pa.schema(delta.open_table(source.uri, source.version).schema().to_arrow())
 
 
 def _column(values: Sequence[Any], column_type: pa.DataType) -> pa.Array:

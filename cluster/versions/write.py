@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from cluster.data.rows import Source, latest
-from cluster.versions.plan import NEW, Action, WriteConfig, plan
+from cluster.versions.plan import Action, Updates, WriteConfig, plan
 from relabel_service.errors import Conflict, InvalidInput, NotFound
 from relabel_service.tables import delta, preflight, schemas
 
@@ -84,35 +84,33 @@ def _version_before(uri: str, app_id: str) -> tuple[int, bool]:
     )
 
 
-def _commit(config: WriteConfig, source: Source, updates: pa.Table) -> int:
+def _commit(config: WriteConfig, source: Source, updates: Updates) -> int:
     """Commit the updates against the pinned version: the new version's number."""
     assert source.version is not None
-    if not updates.num_rows:
+    if not updates.keys.num_rows:
         return source.version
-    keys = [name for name in updates.column_names if not name.startswith(NEW)]
-    new = {name.removeprefix(NEW): name for name in updates.column_names if name.startswith(NEW)}
     table = DeltaTable(source.uri, version=source.version)
     present = {field.name for field in table.schema().fields}
-    missing = [name for name in new if name not in present]
+    missing = [name for name in updates.values.column_names if name not in present]
     if missing and preflight.is_mapped(table):  # deltalake 1.6 widens no such table
         raise InvalidInput.of(
             "weight_column",
             f"{missing[0]!r} is no column of {source.uri!r}, and none can be added here to a table "
             "whose columns are mapped; add it where the table is kept (ALTER TABLE … ADD COLUMN)",
         )
-    if missing:  # a weight column: the merge takes it over under its own name
-        updates = updates.rename_columns(
-            [
-                name.removeprefix(NEW) if name.removeprefix(NEW) in missing else name
-                for name in updates.column_names
-            ]
-        )
-        new = {name: name if name in missing else column for name, column in new.items()}
+    # A column may both tell the row and change: its new values go by a name longer than any key's.
+    # A column that is missing keeps its name, which the merge adds.
+    prefix = "".join(updates.keys.column_names)
+    rows, names = updates.keys, {}
+    for name in updates.values.column_names:
+        names[name] = name if name in missing else prefix + name
+        rows = rows.append_column(names[name], updates.values[name])
     merger = table.merge(
-        updates,
+        rows,
         # In brackets: IS NOT DISTINCT FROM takes all that follows for its right side (1.6.6).
         predicate=" AND ".join(
-            f"({_of('old', name)} IS NOT DISTINCT FROM {_of('new', name)})" for name in keys
+            f"({_of('old', name)} IS NOT DISTINCT FROM {_of('new', name)})"
+            for name in updates.keys.column_names
         ),
         source_alias="new",
         target_alias="old",
@@ -122,7 +120,7 @@ def _commit(config: WriteConfig, source: Source, updates: pa.Table) -> int:
     if config.action is Action.DROP:
         merger.when_matched_delete().execute()
     else:
-        changes = {_quoted(name): _of("new", column) for name, column in new.items()}
+        changes = {_quoted(name): _of("new", column) for name, column in names.items()}
         merger.when_matched_update(changes).execute()
     return table.version()
 

@@ -263,6 +263,13 @@ def test_rows_whose_answer_breaks_a_constraint_are_named_and_the_others_written(
     assert after.sort_by("id")["label"].to_pylist() == ["ham", "ham"]
 
 
+@pytest.mark.parametrize("name", ["new id", "new label", "label label"])
+def test_a_column_may_have_any_name(tmp_path: Path, name: str) -> None:
+    table = pa.table({name: ["a", "b"], "text": ["one", "two"], "label": ["ham", "ham"]})
+    _, after = merged(tmp_path, table, decided("a", "spam", "one"), id_column=name)
+    assert after["label"].to_pylist() == ["spam", "ham"]
+
+
 def test_names_of_columns_may_hold_quotes_and_contents_several_columns(tmp_path: Path) -> None:
     table = pa.table({'a"b': [1, 1, 2], "c.d": ["x", "y", None], 'is "clicked"': [1, 1, 0]})
     uri = str(tmp_path / "data")
