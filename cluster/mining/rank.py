@@ -150,7 +150,9 @@ def is_decided(
         return np.zeros(scored.num_rows, np.bool_)
 
     def contents() -> list[str | None]:
-        read = read_with_ensemble(run, shard, has_ensemble=False, with_content=True)
+        read = scored
+        if "content" not in scored.column_names:
+            read = read_with_ensemble(run, shard, has_ensemble=False, with_content=True)
         found: list[str | None] = read["content"].to_pylist()
         return found
 

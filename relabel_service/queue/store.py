@@ -268,6 +268,13 @@ def open_when_reachable(url: str, *, on_wait: Callable[[str], None]) -> Store:
             time.sleep(RETRY_S)
 
 
+def wait_for_server(url: str, *, on_wait: Callable[[str], None]) -> None:
+    """Return once the database can be opened, where it is a server's; at once where it is a file,
+    which one process may open."""
+    if _store_type(url).is_server:
+        open_when_reachable(url, on_wait=on_wait).close()
+
+
 def check_replicas(url: str, num_replicas: int) -> None:
     """Raises InvalidInput when the database at `url` cannot serve so many replicas."""
     most = _store_type(url).max_replicas

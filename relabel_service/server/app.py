@@ -38,7 +38,7 @@ from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
 
 from relabel_service.errors import Exhausted, InvalidInput, RelabelError, Unavailable
-from relabel_service.queue.store import absolute_url, open_when_reachable, shown
+from relabel_service.queue.store import absolute_url, open_when_reachable, shown, wait_for_server
 from relabel_service.server.auth import (
     ONE_KEY_RULE,
     Authenticator,
@@ -393,8 +393,7 @@ def serve_until_stopped(
     _check_callers_are_seen(settings)  # before Ray starts
     if until_input_ends:
         threading.Thread(target=_stop_when_input_ends, name="input", daemon=True).start()
-    if not settings.queue_url.startswith("sqlite"):  # a file belongs to the replica alone
-        open_when_reachable(settings.queue_url, on_wait=_say).close()
+    wait_for_server(settings.queue_url, on_wait=_say)
     stopped = threading.Event()
     ray.init(
         address="local",  # not a cluster that somebody else has started on this machine

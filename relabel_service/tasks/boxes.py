@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 DECIMALS = 2  # decimals of a pixel that are kept
 
+# A box in a data set's own column, a list of structs.
+CLASS = "label"
+CORNERS = ("x0", "y0", "x1", "y1")
+
 
 @dataclass(frozen=True, order=True)
 class Box:
@@ -48,6 +52,11 @@ def write_boxes(boxes: Iterable[Box]) -> str:
 def read_boxes(label: str) -> list[Box]:
     """write_boxes' inverse."""
     return [Box(**box) for box in json.loads(label)]
+
+
+def column_fields(box: Box) -> dict[str, str | float]:
+    """The box as a data set's own column holds it."""
+    return {CLASS: box.class_name, **dict(zip(CORNERS, box.corners, strict=True))}
 
 
 def iou(left: Box, right: Box) -> float:

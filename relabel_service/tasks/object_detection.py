@@ -8,13 +8,19 @@ import pyarrow as pa
 from relabel_service.errors import InvalidInput
 from relabel_service.media import fetch, images
 from relabel_service.tasks.agreement import central
-from relabel_service.tasks.boxes import Box, iou, match, read_boxes, write_boxes
+from relabel_service.tasks.boxes import (
+    CLASS,
+    CORNERS,
+    Box,
+    column_fields,
+    iou,
+    match,
+    read_boxes,
+    write_boxes,
+)
 from relabel_service.tasks.shingles import whole
 from relabel_service.v1 import items_pb2, labels_pb2
 
-# A box in the data set's own column, a list of structs.
-CLASS = "label"
-CORNERS = ("x0", "y0", "x1", "y1")
 # Two people's boxes of one thing. COCO's stricter threshold: one pixel of 20 on both axes is 0.82.
 DRAWN_ALIKE = 0.75
 SAME_PLACE = 0.5  # a box that was given another class, and perhaps better corners
@@ -64,12 +70,12 @@ class ObjectDetection:
         of_old = _same_boxes(old, boxes)
         others = dict.fromkeys(name for box in given for name in box)
         kept = [
-            own if old[index] == boxes[place] else {**own, **_fields(boxes[place])}
+            own if old[index] == boxes[place] else {**own, **column_fields(boxes[place])}
             for index, own in enumerate(given)
             if (place := of_old.get(index)) is not None
         ]
         new = [box for place, box in enumerate(boxes) if place not in of_old.values()]
-        return [*kept, *({**others, **_fields(box)} for box in new)]
+        return [*kept, *({**others, **column_fields(box)} for box in new)]
 
     def shingles(self, content: str) -> Iterable[bytes]:
         return whole(content)
@@ -147,10 +153,6 @@ class ObjectDetection:
             return 0.0
         shared = sum(overlap for _, _, overlap in match(left_boxes, right_boxes))
         return 1.0 - 2.0 * shared / (len(left_boxes) + len(right_boxes))
-
-
-def _fields(box: Box) -> dict[str, Any]:
-    return {CLASS: box.class_name, **dict(zip(CORNERS, box.corners, strict=True))}
 
 
 def _rounded(box: Box) -> Box:

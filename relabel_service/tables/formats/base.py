@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from relabel_service.errors import InvalidInput
+from relabel_service.tasks.boxes import CLASS, CORNERS
 
 BATCH_ROWS = 8_192
 BATCH_BYTES = 32 << 20  # of pictures and sounds; a batch holds at least one row
@@ -23,9 +24,8 @@ KEY = b"relabel.format"
 
 # A picture or sound: its bytes, or the address they lie at, as the datasets library stores them.
 MEDIA = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
-CORNERS = ("x0", "y0", "x1", "y1")
 BOXES = pa.list_(
-    pa.struct([pa.field("label", pa.string()), *(pa.field(side, pa.float64()) for side in CORNERS)])
+    pa.struct([pa.field(CLASS, pa.string()), *(pa.field(side, pa.float64()) for side in CORNERS)])
 )
 TAGS = pa.list_(pa.string())
 

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from relabel_service.errors import InvalidInput
-from relabel_service.tables.formats.base import CORNERS
-from relabel_service.tasks.boxes import Box, iou
+from relabel_service.tasks.boxes import CLASS, CORNERS, Box, column_fields, iou
 
 ROUNDING = 0.0051  # pixels: a decided label keeps hundredths
 SAME_THING = 0.3  # IoU from which a changed box is the box that it covers
@@ -28,7 +27,7 @@ class Paired(NamedTuple):
 def from_row(value: Sequence[Mapping[str, Any]] | None) -> list[Box]:
     """The boxes of a label column. Raises InvalidInput where it is not one of boxes."""
     try:
-        return [Box(box["label"], *(float(box[side]) for side in CORNERS)) for box in value or ()]
+        return [Box(box[CLASS], *(float(box[side]) for side in CORNERS)) for box in value or ()]
     except (TypeError, KeyError):
         raise InvalidInput.of(
             "table",
@@ -37,9 +36,7 @@ def from_row(value: Sequence[Mapping[str, Any]] | None) -> list[Box]:
 
 
 def to_row(boxes: Iterable[Box]) -> list[dict[str, Any]]:
-    return [
-        {"label": box.class_name, **dict(zip(CORNERS, box.corners, strict=True))} for box in boxes
-    ]
+    return [column_fields(box) for box in boxes]
 
 
 def pair(originals: Sequence[Box], present: Sequence[Box]) -> list[Paired]:
