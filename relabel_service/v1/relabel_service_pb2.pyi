@@ -90,10 +90,12 @@ class StreamLeasesRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., max_outstanding: _Optional[int] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., adjudicate: _Optional[bool] = ...) -> None: ...
 
 class StreamLeasesResponse(_message.Message):
-    __slots__ = ("leases",)
+    __slots__ = ("leases", "heartbeat")
     LEASES_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     leases: _containers.RepeatedCompositeFieldContainer[_leases_pb2.Lease]
-    def __init__(self, leases: _Optional[_Iterable[_Union[_leases_pb2.Lease, _Mapping]]] = ...) -> None: ...
+    heartbeat: bool
+    def __init__(self, leases: _Optional[_Iterable[_Union[_leases_pb2.Lease, _Mapping]]] = ..., heartbeat: _Optional[bool] = ...) -> None: ...
 
 class ReadItemRequest(_message.Message):
     __slots__ = ("name",)
@@ -178,12 +180,14 @@ class WatchCampaignRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class WatchCampaignResponse(_message.Message):
-    __slots__ = ("campaign", "stats")
+    __slots__ = ("campaign", "stats", "heartbeat")
     CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     campaign: _campaigns_pb2.Campaign
     stats: _campaigns_pb2.CampaignStats
-    def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ..., stats: _Optional[_Union[_campaigns_pb2.CampaignStats, _Mapping]] = ...) -> None: ...
+    heartbeat: bool
+    def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ..., stats: _Optional[_Union[_campaigns_pb2.CampaignStats, _Mapping]] = ..., heartbeat: _Optional[bool] = ...) -> None: ...
 
 class PauseCampaignRequest(_message.Message):
     __slots__ = ("name", "etag", "request_id")
