@@ -49,6 +49,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "LeaseItems": LABELING,
     "StreamLeases": LABELING,
     "ReadItem": LABELING,
+    "ListLeases": LABELING,
     "ExtendLeases": LABELING,
     "ReleaseLeases": LABELING,
     "SubmitResults": LABELING,

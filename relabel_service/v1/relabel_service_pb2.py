@@ -27,7 +27,7 @@ from relabel_service.v1 import campaigns_pb2 as relabel__service_dot_v1_dot_camp
 from relabel_service.v1 import leases_pb2 as relabel__service_dot_v1_dot_leases__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(relabel_service/v1/relabel_service.proto\x12\x12relabel_service.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\"relabel_service/v1/campaigns.proto\x1a\x1frelabel_service/v1/leases.proto\"p\n\x15\x43reateCampaignRequest\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12.\n\x08\x63\x61mpaign\x18\x02 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"H\n\x16\x43reateCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\"\"\n\x12GetCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x13GetCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\"=\n\x14ListCampaignsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x15ListCampaignsResponse\x12/\n\tcampaigns\x18\x01 \x03(\x0b\x32\x1c.relabel_service.v1.Campaign\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xba\x01\n\x11LeaseItemsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tmax_items\x18\x02 \x01(\x05\x12\x31\n\x0elease_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\'\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nadjudicate\x18\x06 \x01(\x08\"?\n\x12LeaseItemsResponse\x12)\n\x06leases\x18\x01 \x03(\x0b\x32\x19.relabel_service.v1.Lease\"\x85\x01\n\x13StreamLeasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x17\n\x0fmax_outstanding\x18\x02 \x01(\x05\x12\x31\n\x0elease_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nadjudicate\x18\x04 \x01(\x08\"T\n\x14StreamLeasesResponse\x12)\n\x06leases\x18\x01 \x03(\x0b\x32\x19.relabel_service.v1.Lease\x12\x11\n\theartbeat\x18\x02 \x01(\x08\"\x1f\n\x0fReadItemRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"!\n\x10ReadItemResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"|\n\x13\x45xtendLeasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\t\x12\x31\n\x0elease_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"K\n\x14\x45xtendLeasesResponse\x12\x33\n\x08outcomes\x18\x01 \x03(\x0b\x32!.relabel_service.v1.ExtendOutcome\"t\n\x14ReleaseLeasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12(\n\x05\x64\x65lay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"-\n\x15ReleaseLeasesResponse\x12\x14\n\x0cnum_released\x18\x01 \x01(\x05\"g\n\x14SubmitResultsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12+\n\x07results\x18\x02 \x03(\x0b\x32\x1a.relabel_service.v1.Result\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"L\n\x15SubmitResultsResponse\x12\x33\n\x08outcomes\x18\x01 \x03(\x0b\x32!.relabel_service.v1.ResultOutcome\"\'\n\x17GetCampaignStatsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x18GetCampaignStatsResponse\x12\x30\n\x05stats\x18\x01 \x01(\x0b\x32!.relabel_service.v1.CampaignStats\"$\n\x14WatchCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8c\x01\n\x15WatchCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\x12\x30\n\x05stats\x18\x02 \x01(\x0b\x32!.relabel_service.v1.CampaignStats\x12\x11\n\theartbeat\x18\x03 \x01(\x08\"F\n\x14PauseCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"G\n\x15PauseCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\"G\n\x15ResumeCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"H\n\x16ResumeCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\"F\n\x14\x43loseCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"G\n\x15\x43loseCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\"^\n\x17\x46inalizeCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bresults_uri\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"J\n\x18\x46inalizeCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign2\x84\x0c\n\x0eRelabelService\x12g\n\x0e\x43reateCampaign\x12).relabel_service.v1.CreateCampaignRequest\x1a*.relabel_service.v1.CreateCampaignResponse\x12^\n\x0bGetCampaign\x12&.relabel_service.v1.GetCampaignRequest\x1a\'.relabel_service.v1.GetCampaignResponse\x12\x64\n\rListCampaigns\x12(.relabel_service.v1.ListCampaignsRequest\x1a).relabel_service.v1.ListCampaignsResponse\x12[\n\nLeaseItems\x12%.relabel_service.v1.LeaseItemsRequest\x1a&.relabel_service.v1.LeaseItemsResponse\x12\x63\n\x0cStreamLeases\x12\'.relabel_service.v1.StreamLeasesRequest\x1a(.relabel_service.v1.StreamLeasesResponse0\x01\x12W\n\x08ReadItem\x12#.relabel_service.v1.ReadItemRequest\x1a$.relabel_service.v1.ReadItemResponse0\x01\x12\x61\n\x0c\x45xtendLeases\x12\'.relabel_service.v1.ExtendLeasesRequest\x1a(.relabel_service.v1.ExtendLeasesResponse\x12\x64\n\rReleaseLeases\x12(.relabel_service.v1.ReleaseLeasesRequest\x1a).relabel_service.v1.ReleaseLeasesResponse\x12\x64\n\rSubmitResults\x12(.relabel_service.v1.SubmitResultsRequest\x1a).relabel_service.v1.SubmitResultsResponse\x12m\n\x10GetCampaignStats\x12+.relabel_service.v1.GetCampaignStatsRequest\x1a,.relabel_service.v1.GetCampaignStatsResponse\x12\x66\n\rWatchCampaign\x12(.relabel_service.v1.WatchCampaignRequest\x1a).relabel_service.v1.WatchCampaignResponse0\x01\x12\x64\n\rPauseCampaign\x12(.relabel_service.v1.PauseCampaignRequest\x1a).relabel_service.v1.PauseCampaignResponse\x12g\n\x0eResumeCampaign\x12).relabel_service.v1.ResumeCampaignRequest\x1a*.relabel_service.v1.ResumeCampaignResponse\x12\x64\n\rCloseCampaign\x12(.relabel_service.v1.CloseCampaignRequest\x1a).relabel_service.v1.CloseCampaignResponse\x12m\n\x10\x46inalizeCampaign\x12+.relabel_service.v1.FinalizeCampaignRequest\x1a,.relabel_service.v1.FinalizeCampaignResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(relabel_service/v1/relabel_service.proto\x12\x12relabel_service.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\"relabel_service/v1/campaigns.proto\x1a\x1frelabel_service/v1/leases.proto\"p\n\x15\x43reateCampaignRequest\x12\x13\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\t\x12.\n\x08\x63\x61mpaign\x18\x02 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"H\n\x16\x43reateCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\"\"\n\x12GetCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x13GetCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\"=\n\x14ListCampaignsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"a\n\x15ListCampaignsResponse\x12/\n\tcampaigns\x18\x01 \x03(\x0b\x32\x1c.relabel_service.v1.Campaign\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xba\x01\n\x11LeaseItemsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tmax_items\x18\x02 \x01(\x05\x12\x31\n\x0elease_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\'\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nadjudicate\x18\x06 \x01(\x08\"?\n\x12LeaseItemsResponse\x12)\n\x06leases\x18\x01 \x03(\x0b\x32\x19.relabel_service.v1.Lease\"\x85\x01\n\x13StreamLeasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x17\n\x0fmax_outstanding\x18\x02 \x01(\x05\x12\x31\n\x0elease_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nadjudicate\x18\x04 \x01(\x08\"T\n\x14StreamLeasesResponse\x12)\n\x06leases\x18\x01 \x03(\x0b\x32\x19.relabel_service.v1.Lease\x12\x11\n\theartbeat\x18\x02 \x01(\x08\"\x1f\n\x0fReadItemRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"!\n\x10ReadItemResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"J\n\x11ListLeasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x12ListLeasesResponse\x12)\n\x06leases\x18\x01 \x03(\x0b\x32\x19.relabel_service.v1.Lease\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"|\n\x13\x45xtendLeasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\t\x12\x31\n\x0elease_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"K\n\x14\x45xtendLeasesResponse\x12\x33\n\x08outcomes\x18\x01 \x03(\x0b\x32!.relabel_service.v1.ExtendOutcome\"t\n\x14ReleaseLeasesRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06tokens\x18\x02 \x03(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12(\n\x05\x64\x65lay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"-\n\x15ReleaseLeasesResponse\x12\x14\n\x0cnum_released\x18\x01 \x01(\x05\"g\n\x14SubmitResultsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12+\n\x07results\x18\x02 \x03(\x0b\x32\x1a.relabel_service.v1.Result\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"L\n\x15SubmitResultsResponse\x12\x33\n\x08outcomes\x18\x01 \x03(\x0b\x32!.relabel_service.v1.ResultOutcome\"\'\n\x17GetCampaignStatsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x18GetCampaignStatsResponse\x12\x30\n\x05stats\x18\x01 \x01(\x0b\x32!.relabel_service.v1.CampaignStats\"$\n\x14WatchCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8c\x01\n\x15WatchCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\x12\x30\n\x05stats\x18\x02 \x01(\x0b\x32!.relabel_service.v1.CampaignStats\x12\x11\n\theartbeat\x18\x03 \x01(\x08\"F\n\x14PauseCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"G\n\x15PauseCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\"G\n\x15ResumeCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"H\n\x16ResumeCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\"F\n\x14\x43loseCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"G\n\x15\x43loseCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign\"^\n\x17\x46inalizeCampaignRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bresults_uri\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"J\n\x18\x46inalizeCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.relabel_service.v1.Campaign2\xe1\x0c\n\x0eRelabelService\x12g\n\x0e\x43reateCampaign\x12).relabel_service.v1.CreateCampaignRequest\x1a*.relabel_service.v1.CreateCampaignResponse\x12^\n\x0bGetCampaign\x12&.relabel_service.v1.GetCampaignRequest\x1a\'.relabel_service.v1.GetCampaignResponse\x12\x64\n\rListCampaigns\x12(.relabel_service.v1.ListCampaignsRequest\x1a).relabel_service.v1.ListCampaignsResponse\x12[\n\nLeaseItems\x12%.relabel_service.v1.LeaseItemsRequest\x1a&.relabel_service.v1.LeaseItemsResponse\x12\x63\n\x0cStreamLeases\x12\'.relabel_service.v1.StreamLeasesRequest\x1a(.relabel_service.v1.StreamLeasesResponse0\x01\x12W\n\x08ReadItem\x12#.relabel_service.v1.ReadItemRequest\x1a$.relabel_service.v1.ReadItemResponse0\x01\x12[\n\nListLeases\x12%.relabel_service.v1.ListLeasesRequest\x1a&.relabel_service.v1.ListLeasesResponse\x12\x61\n\x0c\x45xtendLeases\x12\'.relabel_service.v1.ExtendLeasesRequest\x1a(.relabel_service.v1.ExtendLeasesResponse\x12\x64\n\rReleaseLeases\x12(.relabel_service.v1.ReleaseLeasesRequest\x1a).relabel_service.v1.ReleaseLeasesResponse\x12\x64\n\rSubmitResults\x12(.relabel_service.v1.SubmitResultsRequest\x1a).relabel_service.v1.SubmitResultsResponse\x12m\n\x10GetCampaignStats\x12+.relabel_service.v1.GetCampaignStatsRequest\x1a,.relabel_service.v1.GetCampaignStatsResponse\x12\x66\n\rWatchCampaign\x12(.relabel_service.v1.WatchCampaignRequest\x1a).relabel_service.v1.WatchCampaignResponse0\x01\x12\x64\n\rPauseCampaign\x12(.relabel_service.v1.PauseCampaignRequest\x1a).relabel_service.v1.PauseCampaignResponse\x12g\n\x0eResumeCampaign\x12).relabel_service.v1.ResumeCampaignRequest\x1a*.relabel_service.v1.ResumeCampaignResponse\x12\x64\n\rCloseCampaign\x12(.relabel_service.v1.CloseCampaignRequest\x1a).relabel_service.v1.CloseCampaignResponse\x12m\n\x10\x46inalizeCampaign\x12+.relabel_service.v1.FinalizeCampaignRequest\x1a,.relabel_service.v1.FinalizeCampaignResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,42 +58,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READITEMREQUEST']._serialized_end=1129
   _globals['_READITEMRESPONSE']._serialized_start=1131
   _globals['_READITEMRESPONSE']._serialized_end=1164
-  _globals['_EXTENDLEASESREQUEST']._serialized_start=1166
-  _globals['_EXTENDLEASESREQUEST']._serialized_end=1290
-  _globals['_EXTENDLEASESRESPONSE']._serialized_start=1292
-  _globals['_EXTENDLEASESRESPONSE']._serialized_end=1367
-  _globals['_RELEASELEASESREQUEST']._serialized_start=1369
-  _globals['_RELEASELEASESREQUEST']._serialized_end=1485
-  _globals['_RELEASELEASESRESPONSE']._serialized_start=1487
-  _globals['_RELEASELEASESRESPONSE']._serialized_end=1532
-  _globals['_SUBMITRESULTSREQUEST']._serialized_start=1534
-  _globals['_SUBMITRESULTSREQUEST']._serialized_end=1637
-  _globals['_SUBMITRESULTSRESPONSE']._serialized_start=1639
-  _globals['_SUBMITRESULTSRESPONSE']._serialized_end=1715
-  _globals['_GETCAMPAIGNSTATSREQUEST']._serialized_start=1717
-  _globals['_GETCAMPAIGNSTATSREQUEST']._serialized_end=1756
-  _globals['_GETCAMPAIGNSTATSRESPONSE']._serialized_start=1758
-  _globals['_GETCAMPAIGNSTATSRESPONSE']._serialized_end=1834
-  _globals['_WATCHCAMPAIGNREQUEST']._serialized_start=1836
-  _globals['_WATCHCAMPAIGNREQUEST']._serialized_end=1872
-  _globals['_WATCHCAMPAIGNRESPONSE']._serialized_start=1875
-  _globals['_WATCHCAMPAIGNRESPONSE']._serialized_end=2015
-  _globals['_PAUSECAMPAIGNREQUEST']._serialized_start=2017
-  _globals['_PAUSECAMPAIGNREQUEST']._serialized_end=2087
-  _globals['_PAUSECAMPAIGNRESPONSE']._serialized_start=2089
-  _globals['_PAUSECAMPAIGNRESPONSE']._serialized_end=2160
-  _globals['_RESUMECAMPAIGNREQUEST']._serialized_start=2162
-  _globals['_RESUMECAMPAIGNREQUEST']._serialized_end=2233
-  _globals['_RESUMECAMPAIGNRESPONSE']._serialized_start=2235
-  _globals['_RESUMECAMPAIGNRESPONSE']._serialized_end=2307
-  _globals['_CLOSECAMPAIGNREQUEST']._serialized_start=2309
-  _globals['_CLOSECAMPAIGNREQUEST']._serialized_end=2379
-  _globals['_CLOSECAMPAIGNRESPONSE']._serialized_start=2381
-  _globals['_CLOSECAMPAIGNRESPONSE']._serialized_end=2452
-  _globals['_FINALIZECAMPAIGNREQUEST']._serialized_start=2454
-  _globals['_FINALIZECAMPAIGNREQUEST']._serialized_end=2548
-  _globals['_FINALIZECAMPAIGNRESPONSE']._serialized_start=2550
-  _globals['_FINALIZECAMPAIGNRESPONSE']._serialized_end=2624
-  _globals['_RELABELSERVICE']._serialized_start=2627
-  _globals['_RELABELSERVICE']._serialized_end=4167
+  _globals['_LISTLEASESREQUEST']._serialized_start=1166
+  _globals['_LISTLEASESREQUEST']._serialized_end=1240
+  _globals['_LISTLEASESRESPONSE']._serialized_start=1242
+  _globals['_LISTLEASESRESPONSE']._serialized_end=1330
+  _globals['_EXTENDLEASESREQUEST']._serialized_start=1332
+  _globals['_EXTENDLEASESREQUEST']._serialized_end=1456
+  _globals['_EXTENDLEASESRESPONSE']._serialized_start=1458
+  _globals['_EXTENDLEASESRESPONSE']._serialized_end=1533
+  _globals['_RELEASELEASESREQUEST']._serialized_start=1535
+  _globals['_RELEASELEASESREQUEST']._serialized_end=1651
+  _globals['_RELEASELEASESRESPONSE']._serialized_start=1653
+  _globals['_RELEASELEASESRESPONSE']._serialized_end=1698
+  _globals['_SUBMITRESULTSREQUEST']._serialized_start=1700
+  _globals['_SUBMITRESULTSREQUEST']._serialized_end=1803
+  _globals['_SUBMITRESULTSRESPONSE']._serialized_start=1805
+  _globals['_SUBMITRESULTSRESPONSE']._serialized_end=1881
+  _globals['_GETCAMPAIGNSTATSREQUEST']._serialized_start=1883
+  _globals['_GETCAMPAIGNSTATSREQUEST']._serialized_end=1922
+  _globals['_GETCAMPAIGNSTATSRESPONSE']._serialized_start=1924
+  _globals['_GETCAMPAIGNSTATSRESPONSE']._serialized_end=2000
+  _globals['_WATCHCAMPAIGNREQUEST']._serialized_start=2002
+  _globals['_WATCHCAMPAIGNREQUEST']._serialized_end=2038
+  _globals['_WATCHCAMPAIGNRESPONSE']._serialized_start=2041
+  _globals['_WATCHCAMPAIGNRESPONSE']._serialized_end=2181
+  _globals['_PAUSECAMPAIGNREQUEST']._serialized_start=2183
+  _globals['_PAUSECAMPAIGNREQUEST']._serialized_end=2253
+  _globals['_PAUSECAMPAIGNRESPONSE']._serialized_start=2255
+  _globals['_PAUSECAMPAIGNRESPONSE']._serialized_end=2326
+  _globals['_RESUMECAMPAIGNREQUEST']._serialized_start=2328
+  _globals['_RESUMECAMPAIGNREQUEST']._serialized_end=2399
+  _globals['_RESUMECAMPAIGNRESPONSE']._serialized_start=2401
+  _globals['_RESUMECAMPAIGNRESPONSE']._serialized_end=2473
+  _globals['_CLOSECAMPAIGNREQUEST']._serialized_start=2475
+  _globals['_CLOSECAMPAIGNREQUEST']._serialized_end=2545
+  _globals['_CLOSECAMPAIGNRESPONSE']._serialized_start=2547
+  _globals['_CLOSECAMPAIGNRESPONSE']._serialized_end=2618
+  _globals['_FINALIZECAMPAIGNREQUEST']._serialized_start=2620
+  _globals['_FINALIZECAMPAIGNREQUEST']._serialized_end=2714
+  _globals['_FINALIZECAMPAIGNRESPONSE']._serialized_start=2716
+  _globals['_FINALIZECAMPAIGNRESPONSE']._serialized_end=2790
+  _globals['_RELABELSERVICE']._serialized_start=2793
+  _globals['_RELABELSERVICE']._serialized_end=4426
 # @@protoc_insertion_point(module_scope)
