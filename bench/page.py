@@ -1,10 +1,10 @@
-"""How fast the page is: from a key to the next item on screen, what it weighs, and 200 pages at once.
+"""How fast the page is: from a key to the next item on screen, its weight, and 200 pages at once.
 
-    python -m bench.page                    # 200 items by one person; open pages beside it: 0 and 200
+    python -m bench.page                    # 200 items by one person, beside 0 and 200 open pages
     python -m bench.page --pages 50
 
-One replica on SQLite, one Chromium; the other pages are open and idle on the same campaign. From the
-key press to the frame after the next item was drawn, as the browser's own clock has it.
+One replica on SQLite, one Chromium; the other pages are open and idle on the same campaign. From
+the key press to the frame after the next item was drawn, as the browser's own clock has it.
 """
 
 import tempfile
@@ -58,8 +58,8 @@ def main(
             ann.wait_until_sent()
             p50, p95, most = np.quantile(took_ms, [0.5, 0.95, 1.0])
             print(
-                f"{num_others} other pages: key to next item {p50:.1f} ms at p50, {p95:.1f} at p95, "
-                f"{most:.1f} at most, of {items}; the page weighs {sum(num_bytes):,} bytes"
+                f"{num_others} other pages: key to next item {p50:.1f} ms at p50, {p95:.1f} at "
+                f"p95, {most:.1f} at most, of {items}; the page weighs {sum(num_bytes):,} bytes"
             )
             ann.close()
             for other in others:

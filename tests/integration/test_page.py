@@ -56,7 +56,7 @@ def published(server: ServerProcess, campaign: str, folder: Path) -> list[dict[s
 
 
 # Of each task: keys of three answers, and what they say.
-ANSWERS = {
+ANSWERS: dict[str, tuple[list[tuple[str, ...]], list[tuple[str, Any]]]] = {
     "text_classification": (
         [("c",), ("a",), ("2",)],
         [("confirm", "ham"), ("accept", "spam"), ("accept", "spam")],

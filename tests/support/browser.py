@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 
 from tests.support.servers import ServerProcess
 
@@ -51,7 +51,7 @@ class Labeler:
         page = self.context.new_page()
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("console", lambda message: self._note(message))
-        page.on("dialog", lambda dialog: (self.faults.append(dialog.message), dialog.dismiss()))
+        page.on("dialog", self._refuse)
         return page
 
     def label(self, campaign: str, mode: str = "", page: Page | None = None) -> Page:
@@ -80,6 +80,10 @@ class Labeler:
 
     def close(self) -> None:
         self.context.close()
+
+    def _refuse(self, dialog: Dialog) -> None:
+        self.faults.append(dialog.message)
+        dialog.dismiss()
 
     def _note(self, message: Any) -> None:
         # A call that the service refuses is an error to the console, whatever the page makes of it.
