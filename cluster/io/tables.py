@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from cluster.io.parquet import ParquetFiles, parquet_columns, parquet_dataset
-from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
 from relabel_service.tables.delta import is_delta
 
@@ -83,13 +82,6 @@ def _read_files(
 
 def _tables(uri: str, scanner: pads.Scanner) -> Iterator[pa.Table]:
     yield scanner.projected_schema.empty_table()
-    try:
+    with delta.readable(uri):
         for batch in scanner.to_batches():
             yield pa.Table.from_batches([batch])
-    except (pa.ArrowInvalid, FileNotFoundError) as error:
-        raise InvalidInput.of(
-            "dataset",
-            f"{uri!r} cannot be read to its end ({str(error).splitlines()[0]}); where a file is "
-            "gone, as after a vacuum, give a later version, and where types differ, write all "
-            "files with one type",
-        ) from None

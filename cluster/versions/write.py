@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from cluster.data.rows import Source, latest
@@ -50,6 +49,10 @@ def write(config: WriteConfig) -> WriteResult:
             if not delta.other_has_written(source.uri, before):
                 raise preflight.refusal(source.uri, error) from None
             continue
+        except Exception as error:
+            if not delta.is_table_error(error):
+                raise
+            raise preflight.refusal(source.uri, error) from None
         break
     else:
         raise Conflict(
@@ -89,7 +92,7 @@ def _commit(config: WriteConfig, source: Source, updates: Updates) -> int:
     assert source.version is not None
     if not updates.keys.num_rows:
         return source.version
-    table = DeltaTable(source.uri, version=source.version)
+    table = delta.open_table(source.uri, source.version)
     present = {field.name for field in table.schema().fields}
     missing = [name for name in updates.values.column_names if name not in present]
     if missing and preflight.is_mapped(table):  # deltalake 1.6 widens no such table

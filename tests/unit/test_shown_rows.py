@@ -256,7 +256,7 @@ def test_rows_whose_answer_breaks_a_constraint_are_named_and_the_others_written(
         decided("a", "newsletter", "one"),
         decided("b", "ham", "two", human_label="spam"),
     ]
-    with pytest.raises(InvalidInput, match=r"'a': breaks the table's constraint known \(label ="):
+    with pytest.raises(InvalidInput, match=r"'a': breaks the table's constraint 'known' \(label ="):
         merged(tmp_path, table, *votes)
     result, after = merged(tmp_path, table, *votes, skip_changed=True)
     assert (result.num_changed, result.num_skipped) == (1, 1)

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from deltalake import write_deltalake
-from deltalake.exceptions import DeltaError
 
 from relabel_service.errors import AlreadyExists, InvalidInput, NotFound
 from relabel_service.tables import delta, preflight
@@ -52,10 +51,12 @@ def write_table(rows: pa.RecordBatchReader, uri: str) -> int:
     try:
         stream = pa.RecordBatchReader.from_batches(rows.schema, batches())
         write_deltalake(uri, stream, mode="error")
-    except DeltaError:
+    except Exception as error:
         if fault is not None:  # deltalake 1.6 tells it as text among its own
             raise fault from None
-        raise
+        if not delta.is_table_error(error):
+            raise
+        raise preflight.refusal(uri, error) from None
     return counted
 
 
