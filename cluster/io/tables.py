@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from cluster.io.parquet import ParquetFiles, parquet_columns, parquet_dataset
 from relabel_service.tables import delta
 from relabel_service.tables.delta import is_delta
+from relabel_service.tables.parquet import ParquetFiles, parquet_columns, parquet_dataset
 
 # Rows of one table at most; batches of a file, and files, that Arrow reads ahead.
 READING = {"batch_size": 1_024, "batch_readahead": 2, "fragment_readahead": 2}

@@ -37,10 +37,19 @@ TABLE_ERRORS = (DeltaError, OSError, pa.ArrowException)
 
 
 def is_delta(uri: str) -> bool:
-    """Whether a Delta table lies at `uri`; a plain file is not one."""
+    """Whether a Delta table lies at `uri`; a plain file is not one.
+
+    Raises InvalidInput for an address that cannot be reached.
+    """
     if Path(uri).is_file():
         return False  # deltalake 1.6 would raise OSError
-    return DeltaTable.is_deltatable(uri)
+    try:
+        return DeltaTable.is_deltatable(uri)
+    except TABLE_ERRORS as error:
+        said = str(error).partition("\n")[0]
+        raise InvalidInput.of(
+            "dataset", f"{uri!r} cannot be reached ({said}); check the address and your access"
+        ) from None
 
 
 def open_table(uri: str, version: int | None = None) -> DeltaTable:

@@ -167,3 +167,10 @@ def test_a_copy_of_types_that_delta_has_not_is_refused(tmp_path: Path) -> None:
     uri = written(tmp_path / "data", {"a.parquet": column(datetime.time(1))})
     with pytest.raises(InvalidInput, match=r"no type for 'x' \(time64\[us\]\); leave"):
         versioned(uri, str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("uri", ["nonesuch://bucket/rows", "gs:///"])
+def test_addresses_that_cannot_be_opened_are_told(uri: str) -> None:
+    told = "(is not an address that can be opened|cannot be reached) .*; check"
+    with pytest.raises(InvalidInput, match=told):
+        column_names(uri)

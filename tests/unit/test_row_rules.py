@@ -129,8 +129,8 @@ def test_rules_that_no_merge_could_keep_are_told_before_people_are_asked(
 
 
 def test_a_rule_of_which_rows_are_broken_meanwhile_is_told_at_the_merge(tmp_path: Path) -> None:
-    settings = {"features": ["invariants"], "fields": {"number": invariant("number > 0")}}
-    write_table(tmp_path / "data", ROWS, **settings)
+    fields = {"number": invariant("number > 0")}
+    write_table(tmp_path / "data", ROWS, features=["invariants"], fields=fields)
     with pytest.raises(InvalidInput, match=r"1 rows of .* break its invariant of column 'number'"):
         merged(tmp_path, ROWS, decided("b", "ham", "two", human_label="spam"))
 
