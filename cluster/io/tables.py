@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
+from deltalake import DeltaTable
 
 from relabel_service.tables import delta
 from relabel_service.tables.delta import is_delta
@@ -36,20 +37,30 @@ def count_rows(uri: str, version: int | None = None) -> int:
     return int(parquet_dataset(uri, ()).count_rows())
 
 
-def num_bytes(uri: str, version: int | None = None) -> int:
-    """Size of the table's files."""
-    if is_delta(uri):
-        return sum(delta.file_sizes(delta.open_table(uri, version)))
-    return ParquetFiles.at(uri).num_bytes
+def opened(uri: str, version: int | None = None) -> DeltaTable | None:
+    """The table where it is Delta, its log read once for all that is asked of it."""
+    return delta.open_table(uri, version) if is_delta(uri) else None
+
+
+def num_bytes(uri: str, table: DeltaTable | None) -> int:
+    """Size of the table's files. table: as opened."""
+    return ParquetFiles.at(uri).num_bytes if table is None else sum(delta.file_sizes(table))
 
 
 def read_table(
     uri: str, columns: Sequence[str] | None = None, *, version: int | None = None
 ) -> Iterator[pa.Table]:
     """The columns (all when left out) in tables of some rows, the first empty for its schema."""
+    return read_opened(uri, opened(uri, version), columns)
+
+
+def read_opened(
+    uri: str, table: DeltaTable | None, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """As read_table. table: as opened."""
     names = None if columns is None else list(columns)
-    if is_delta(uri):
-        return _tables(uri, delta.scanner(delta.open_table(uri, version), names, **READING))
+    if table is not None:
+        return _tables(uri, delta.scanner(table, names, **READING))
     return _read_files(uri, parquet_dataset(uri, names), names)
 
 

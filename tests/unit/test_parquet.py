@@ -96,7 +96,9 @@ def test_other_files_and_hidden_ones_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "train/_SUCCESS").touch()
     (tmp_path / "train/.part-0.parquet.crc").write_bytes(b"x")
     assert sorted(read(uri)["x"]) == ["a", "b"]
-    assert num_bytes(uri) == sum(one.stat().st_size for one in (tmp_path / "train").glob("*[tT]"))
+    assert num_bytes(uri, None) == sum(
+        one.stat().st_size for one in (tmp_path / "train").glob("*[tT]")
+    )
 
 
 def test_files_without_a_suffix_are_parquet_where_none_has_one(tmp_path: Path) -> None:

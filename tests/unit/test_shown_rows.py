@@ -57,7 +57,7 @@ def merged(
         str(folder / "lineage"),
         skip_changed,
     )
-    result, after = merge(config), DeltaTable(uri).to_pyarrow_table()
+    result, after = merge(config), delta.scanner(delta.open_table(uri)).to_table()
     if "text" in after.schema.names:  # a merge keeps no order
         after = after.sort_by("text")
     return result, after
