@@ -17,7 +17,7 @@ import pyarrow.dataset as pads
 from deltalake import DeltaTable
 
 from cluster.data.rows import Source, check
-from relabel_service.errors import Conflict, InvalidInput
+from relabel_service.errors import Conflict, InvalidInput, NotFound
 from relabel_service.tables import delta
 from relabel_service.tables.fingerprint import content_fingerprint
 from relabel_service.tables.row_ids import row_ids
@@ -25,7 +25,10 @@ from relabel_service.tables.row_rules import broken_by, rules_of
 from relabel_service.tasks import task_named
 from relabel_service.tasks.base import Task
 
+MADE_KEY = "relabel.made_by"  # commit metadata: the app_id of the write that made the version
 MAX_NAMED = 3  # rows that an error names
+KEEPING = ("OPTIMIZE", "DELETE", "VACUUM START", "VACUUM END")  # commits that replace no content
+MAX_EARLIER = 10  # versions that are read for contents of which no fingerprint was kept
 Refused = tuple[Mapping[str, Any], str]  # a decision, and why it is not written
 
 
@@ -79,11 +82,14 @@ def plan(config: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], Upd
     ids = {row_id for row in config.decisions for row_id in (row["id"], *(row.get("copies") or ()))}
     columns = schema.names if rules else source.columns
     present, repeated = _present(source, table, columns, ids)
+    earlier = _earlier_contents(source, table, config.decisions)
     kept: list[tuple[dict[str, Any], list[Row]]] = []
     changed_meanwhile: list[Refused] = []
     incompatible: list[Refused] = []
     for decision in config.decisions:
         rows = _shown_rows(decision, present.get(decision["id"], []), task)
+        if not isinstance(rows, str) and earlier.get(decision["id"], set()) - {rows[0].content}:
+            rows = "had another content in an earlier version, and which was shown is not known"
         if isinstance(rows, str):
             changed_meanwhile.append((decision, rows))
             continue
@@ -146,6 +152,34 @@ def _present(
                 found = Row(row["content"], row["label"], row["label"], of_row)
                 rows.setdefault(row["id"], []).append(found)
     return rows, any(number > 1 for number in num_rows.values())
+
+
+def _earlier_contents(
+    source: Source, table: DeltaTable, decisions: Sequence[Mapping[str, Any]]
+) -> dict[str, set[str]]:
+    """id -> contents it had, of decisions that do not say what was shown: those of an earlier
+    release whose findings are gone. Without an id column contents are the ids."""
+    ids = {row["id"] for row in decisions if row.get("fingerprint") is None}
+    found: dict[str, set[str]] = {}
+    if not ids or not source.id_column:
+        return found
+    replacing = [
+        int(commit["version"])
+        for commit in table.history()
+        if commit["version"] > 0
+        and MADE_KEY not in commit
+        and commit.get("operation") not in KEEPING
+        and commit.get("operationParameters", {}).get("mode") != "Append"
+    ]
+    for version in sorted(replacing, reverse=True)[:MAX_EARLIER]:
+        try:
+            before = delta.open_table(source.uri, version - 1)
+            rows, _ = _present(source, before, source.columns, ids)
+        except (NotFound, InvalidInput, KeyError, pa.ArrowInvalid):
+            continue  # cleaned up, vacuumed, or of other columns then
+        for row_id, copies in rows.items():
+            found.setdefault(row_id, set()).update(row.content for row in copies)
+    return found
 
 
 def _batches(

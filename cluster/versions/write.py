@@ -13,11 +13,9 @@ import pyarrow as pa
 from deltalake.exceptions import CommitFailedError
 
 from cluster.data.rows import Source, latest
-from cluster.versions.plan import Action, Updates, WriteConfig, plan
+from cluster.versions.plan import MADE_KEY, Action, Updates, WriteConfig, plan
 from relabel_service.errors import Conflict, InvalidInput, NotFound
 from relabel_service.tables import delta, preflight, schemas
-
-MADE_KEY = "relabel.made_by"  # commit metadata: the app_id of the write that made the version
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Both engines read the same rows of tables that other tools wrote."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def test_an_error_of_a_worker_comes_out_as_itself(
 ) -> None:
     pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "a.parquet")
     read = engine.read(str(tmp_path), ["x"])
-    ways = [
+    ways: list[Callable[[], object]] = [
         lambda: read.map_model(_Failing(error), workers=Workers()).to_table(),
         lambda: read.map_model(_Failing(error), workers=Workers()).cache(),
         lambda: read.map(partial(_failing, error=error)).to_table(),

@@ -145,7 +145,7 @@ def move_into_checkpoint(uri: str, *, sidecars: bool, suffix: str) -> None:
     commit = log / f"{0:020d}.json"
     actions = [json.loads(line) for line in commit.read_text().splitlines()]
     adds = [action for action in actions if "add" in action]
-    others = [{"checkpointMetadata": {"version": 0}}]
+    others: list[dict[str, Any]] = [{"checkpointMetadata": {"version": 0}}]
     others += [action for action in actions if "add" not in action]
     if sidecars:
         (log / "_sidecars").mkdir()

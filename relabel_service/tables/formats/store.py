@@ -20,6 +20,7 @@ from relabel_service.tables import delta, files, preflight
 from relabel_service.tables.formats.base import BATCH_BYTES, BATCH_ROWS, origin_of
 from relabel_service.tables.parquet import parquet_dataset
 
+READING = {"batch_size": BATCH_ROWS, "batch_readahead": 1, "fragment_readahead": 1}
 MAX_BUCKETS = 256  # files open at once while a table is put in order
 
 
@@ -128,8 +129,6 @@ class StoredTable:
 
 def _scanner(uri: str, version: int | None) -> Callable[..., pads.Scanner]:
     """What scans some columns of a table, or all."""
-    reading = {"batch_size": BATCH_ROWS, "batch_readahead": 1, "fragment_readahead": 1}
     if delta.is_delta(uri):
-        return partial(delta.scanner, delta.open_table(uri, version), **reading)
-    dataset = parquet_dataset(uri)
-    return lambda columns=None: dataset.scanner(columns=columns, **reading)
+        return partial(delta.scanner, delta.open_table(uri, version), where=None, **READING)
+    return partial(parquet_dataset(uri).scanner, filter=None, **READING)
