@@ -19,7 +19,7 @@ from rich.console import Console
 
 from cluster.io.folder import Folder
 from jobs.common import options
-from jobs.common.progress import TerminalProgress
+from jobs.common.progress import progress_on
 from jobs.common.session import EngineName, run, session, warn
 from jobs.loop import report
 from jobs.loop.labelers import Labelers, simulated, wait_for_people
@@ -63,7 +63,7 @@ def main(
             http_port=service.http_port,
             on_ray=running.name == EngineName.RAY,
         ) as started,
-        TerminalProgress(console) as bars,
+        progress_on(console) as bars,
     ):
         progress = Stages(bars)
         rounds = Rounds(config, engine=running, service=started, label=label, progress=progress)
