@@ -116,6 +116,10 @@ def serve(
     is_open: Annotated[
         bool, typer.Option("--open", help="accept everybody: a gateway authenticates")
     ] = False,
+    export_to: Annotated[
+        str, typer.Option(help="results table to which answers are exported", show_default=False)
+    ] = "",
+    export_every: Annotated[float, typer.Option(help="minutes between two exports")] = 10.0,
     until_input_ends: Annotated[
         bool,
         typer.Option("--until-input-ends", help="stop when standard input ends, too"),
@@ -126,6 +130,7 @@ def serve(
     Without a key it accepts only callers on this machine.
     """
     from relabel_service.server.app import serve_until_stopped  # Ray only where it is needed
+    from relabel_service.server.regular_exports import ExportSettings
     from relabel_service.server.settings import LOCAL_ONLY, OPEN, ServeSettings
 
     auth: AuthSettings | str = OPEN if is_open else LOCAL_ONLY
@@ -137,7 +142,8 @@ def serve(
             issuer=issuer,
             audience=audience,
         )
-    settings = ServeSettings(queue_url=queue, num_replicas=replicas, auth=auth)
+    exports = ExportSettings(export_to, 60 * export_every)
+    settings = ServeSettings(queue_url=queue, num_replicas=replicas, auth=auth, exports=exports)
     serve_until_stopped(
         settings,
         host=host,
@@ -341,6 +347,19 @@ def finalize(
     with _client(context, address) as client:
         done = client.finalize(campaign, results_uri=results)
     print(f"{done.name}: results in {done.results_uri}")
+
+
+@app.command()
+def export_answers(
+    context: typer.Context,
+    campaign: CampaignName,
+    to: Annotated[str, typer.Option(help="results table to write to, made where there is none")],
+    address: Address = LOCAL,
+) -> None:
+    """Write a campaign's answers so far that the table does not hold; the campaign goes on."""
+    with _client(context, address) as client:
+        done = client.export_answers(campaign, results_uri=to)
+    print(f"{to}: {done.num_answers} answers, {done.num_written} of them new")
 
 
 formats.add_commands(app)

@@ -1,6 +1,7 @@
 """Campaigns in the queue: create, fill, read, list, close, read the results."""
 
 import json
+import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -57,6 +58,12 @@ class Campaign:
     revision: int = 1
     finalize_time: float | None = None
     results_uri: str | None = None
+    incarnation: str | None = None
+    """Tells campaigns of one id apart; None for those of earlier releases."""
+
+
+def new_incarnation() -> str:
+    return secrets.token_hex(8)
 
 
 def create(connection: Connection, campaign: Campaign) -> Campaign:
@@ -105,7 +112,7 @@ def get(connection: Connection, campaign: str) -> Campaign:
     rows = sql.CAMPAIGN(connection, {"campaign": campaign})
     if not rows:
         raise NotFound(f"no campaign {campaign!r}; list them with ListCampaigns")
-    return _campaign(dict(rows[0]._mapping))
+    return from_row(dict(rows[0]._mapping))
 
 
 def page(
@@ -120,7 +127,7 @@ def page(
     )
     if among is not None:
         query = query.where(db.campaigns.c.campaign.in_(among))
-    return [_campaign(dict(row._mapping)) for row in connection.execute(query)]
+    return [from_row(dict(row._mapping)) for row in connection.execute(query)]
 
 
 def move(
@@ -153,7 +160,9 @@ def begin_finalizing(
     """
     present = get(connection, campaign)
     if present.state == "importing":
-        raise WrongState(f"campaign {campaign!r} is importing; wait until it is active")
+        raise WrongState(
+            f"campaign {campaign!r} is importing; wait until it is active, or close it"
+        )
     if present.state in ("active", "paused", "closed"):
         _check_revision(present, revision)
         return _update(connection, present, state="finalizing", results_uri=results_uri)
@@ -201,7 +210,8 @@ def _check_revision(present: Campaign, revision: int | None) -> None:
         )
 
 
-def _campaign(row: Mapping[str, Any]) -> Campaign:
+def from_row(row: Mapping[str, Any]) -> Campaign:
+    """Of the table `campaigns`, or of that of an earlier schema."""
     parsed = {"classes": _classes(row["classes"]), "settings": _settings(row["settings"])}
     return Campaign(**{**row, **parsed})
 

@@ -39,6 +39,8 @@ campaigns = Table(
     Column("num_items", Integer, nullable=False),  # gold ones are not counted
     Column("num_imported", Integer, nullable=False),  # findings read so far
     Column("findings_version", BigInteger, nullable=False),  # of the Delta table
+    # Drawn when the campaign is made, as its id may come again; null before there were any.
+    Column("incarnation", Text),
 )
 
 # What is shown of an item. Never changes, so the wide rows are written once.

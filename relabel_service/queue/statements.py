@@ -70,7 +70,8 @@ DELETE_OLD_RESPONSES = Statement("""
 
 CAMPAIGN = Statement("""
     SELECT campaign, task, findings_uri, run_id, classes, settings, state, create_time,
-        finalize_time, results_uri, revision, num_items, num_imported, findings_version
+        finalize_time, results_uri, revision, num_items, num_imported, findings_version,
+        incarnation
     FROM campaigns WHERE campaign = :campaign
 """)
 

@@ -54,6 +54,7 @@ from relabel_service.server.campaign_rpcs import Look
 from relabel_service.server.health import Health
 from relabel_service.server.item_stream import in_chunks
 from relabel_service.server.rate_limits import Limits, Rate
+from relabel_service.server.regular_exports import NO_EXPORTS, ExportSettings, RegularExports
 from relabel_service.server.service import LeaseService
 from relabel_service.server.servicers import SERVICERS
 from relabel_service.server.settings import LOCAL_ONLY, OPEN, STARTED, ServeSettings, settings_from
@@ -84,13 +85,20 @@ logger = logging.getLogger("ray.serve")
 class RelabelService:
     """Each RPC of relabel_service.proto, and grpc.health.v1's, on a thread."""
 
-    def __init__(self, queue_url: str, auth: AuthSettings | str, limits: Limits) -> None:
+    def __init__(
+        self,
+        queue_url: str,
+        auth: AuthSettings | str,
+        limits: Limits,
+        exports: ExportSettings = NO_EXPORTS,
+    ) -> None:
         self._authenticator = _authenticator(auth)
         self._limits = limits
         self._rate = Rate(limits)
         self._threads = ThreadPoolExecutor(NUM_THREADS)  # as many writers may share a commit
         store = open_when_reachable(queue_url, on_wait=logger.warning)
         self._service = LeaseService(store, limits=limits)
+        RegularExports(store, exports).start()
         self._health = Health(self._service.check_health)
         self._streams = Slots(each=limits.max_streams, total=MAX_STREAMS)
         self._health_watches = Slots(each=MAX_HEALTH_WATCHES, total=MAX_HEALTH_WATCHES)
@@ -295,7 +303,9 @@ def application(settings: ServeSettings) -> Application:
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         graceful_shutdown_timeout_s=10,
     )
-    return deployment(RelabelService).bind(settings.queue_url, settings.auth, settings.limits)
+    return deployment(RelabelService).bind(
+        settings.queue_url, settings.auth, settings.limits, settings.exports
+    )
 
 
 def _check_callers_are_seen(settings: ServeSettings) -> None:

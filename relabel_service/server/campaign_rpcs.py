@@ -18,7 +18,12 @@ from relabel_service.queue.stats import Report, report
 from relabel_service.queue.store import Store
 from relabel_service.server.auth import ADMIN, Caller
 from relabel_service.server.idempotency import idempotent
-from relabel_service.server.import_export import begin_publishing, import_further, publish
+from relabel_service.server.import_export import (
+    begin_publishing,
+    export_answers,
+    import_further,
+    publish,
+)
 from relabel_service.server.messages import campaign_message, stats_message, with_operation
 from relabel_service.server.results_stream import readable
 from relabel_service.server.validation import Checks, campaign_settings
@@ -59,6 +64,7 @@ class CampaignRpcs:
                 state="importing",
                 create_time=now,
                 num_imported=0,
+                incarnation=campaigns.new_incarnation(),
                 **described,
             )
             campaigns.create(connection, campaign)
@@ -125,7 +131,7 @@ class CampaignRpcs:
     def CloseCampaign(
         self, request: rpc.CloseCampaignRequest, caller: Caller
     ) -> rpc.CloseCampaignResponse:
-        moved = self._moved(request, to="closed", among=["active", "paused"])
+        moved = self._moved(request, to="closed", among=["importing", "active", "paused"])
         return rpc.CloseCampaignResponse(campaign=moved)
 
     def FinalizeCampaign(
@@ -145,9 +151,19 @@ class CampaignRpcs:
         campaign = begin_publishing(
             self._store, campaign_id, results_uri=request.results_uri, revision=revision
         )
-        if campaign.state != "finalized":
-            publish(self._store, campaign)
+        publish(self._store, campaign)  # where it is finalized, too: the queue may be restored
         return rpc.FinalizeCampaignResponse(campaign=self._imported(campaign_id, caller))
+
+    def ExportAnswers(
+        self, request: rpc.ExportAnswersRequest, caller: Caller
+    ) -> rpc.ExportAnswersResponse:
+        check = Checks()
+        campaign_id = check.campaign_name("name", request.name)
+        check.required("results_uri", request.results_uri)
+        check.request_id(request.request_id)
+        check.finish()
+        written = export_answers(self._store, campaign_id, results_uri=request.results_uri)
+        return rpc.ExportAnswersResponse(**vars(written))
 
     def _imported(self, campaign_id: str, caller: Caller) -> campaigns_pb2.Campaign:
         """The campaign, after continuing its import for a while where that is not finished."""

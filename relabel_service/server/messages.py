@@ -43,6 +43,7 @@ def campaign_message(campaign: Campaign, *, for_admin: bool) -> campaigns_pb2.Ca
         etag=str(campaign.revision),
         num_items=campaign.num_items,
         num_imported=campaign.num_imported,
+        incarnation=campaign.incarnation or "",
     )
     if for_admin and settings.gold_uri:
         message.gold.uri, message.gold.run_id = settings.gold_uri, settings.gold_run_id

@@ -34,6 +34,7 @@ def _row(result: Mapping[str, Any], campaign: Campaign) -> dict[str, Any]:
         "run_id": campaign.run_id,
         "findings_uri": campaign.findings_uri,
         "task": campaign.task,
+        "incarnation": campaign.incarnation,
         "id": result["row_id"],
         "submit_time": datetime.fromtimestamp(result["submit_time"], UTC),
     }

@@ -8,11 +8,12 @@ from relabel_service.errors import InvalidInput
 from relabel_service.queue.store import check_replicas
 from relabel_service.server.auth import AuthSettings
 from relabel_service.server.rate_limits import DEFAULT_LIMITS, Limits
+from relabel_service.server.regular_exports import NO_EXPORTS, ExportSettings
 
 STARTED = "serving gRPC"  # begins the line that `relabel serve` prints when it answers
 LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
 
-S = TypeVar("S", AuthSettings, Limits)
+S = TypeVar("S", AuthSettings, Limits, ExportSettings)
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class ServeSettings:
     num_replicas: int = 1
     auth: AuthSettings | str = LOCAL_ONLY
     limits: Limits = DEFAULT_LIMITS
+    exports: ExportSettings = NO_EXPORTS
 
     def __post_init__(self) -> None:
         check_replicas(self.queue_url, self.num_replicas)
@@ -35,10 +37,11 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
 
     queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
     this machine, the default), or "open" (a gateway authenticates); limits: fields of
-    rate_limits.Limits. Raises InvalidInput, among others where several replicas would share an
-    SQLite queue: it has one writer, and OK must mean one durable truth.
+    rate_limits.Limits; exports: of regular_exports.ExportSettings. Raises InvalidInput, among
+    others where several replicas would share an SQLite queue: it has one writer, and OK must mean
+    one durable truth.
     """
-    names = {"queue_url", "replicas", "auth", "limits"}
+    names = {"queue_url", "replicas", "auth", "limits", "exports"}
     if unknown := sorted(set(args) - names):
         raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(names))}")
     if not args.get("queue_url"):
@@ -49,6 +52,7 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
         num_replicas=int(args.get("replicas", 1)),
         auth=auth if isinstance(auth, str) else _built(AuthSettings, "args.auth", auth),
         limits=_built(Limits, "args.limits", args.get("limits", {})),
+        exports=_built(ExportSettings, "args.exports", args.get("exports", {})),
     )
 
 

@@ -30,7 +30,8 @@ FLAGS = {
     "mine": f"{SELECTION} {ENGINE} --dataset --training --findings --run-id --quarantine --version "
     "--unit --predictions --media-prefix --lineage --feedback --label-confidence --disagreement "
     "--encoder --audit --batch-rows --keep-predictions --reuse-run --each-copy",
-    "merge": f"{COLUMNS} --dataset --results --campaign --lineage --skip-changed --consensus",
+    "merge": f"{COLUMNS} --dataset --results --campaign --lineage --skip-changed --consensus "
+    "--incarnation",
     "pattern": f"{COLUMNS} {SELECTION} {ENGINE} --dataset --findings --run-id --case --case-id "
     "--label --new-class --cases --similarity-by --encoder --version --lineage",
     "policy": f"{COLUMNS} {TRAINING} {ENGINE} --dataset --out --dev --weight-column --action "
