@@ -39,6 +39,11 @@ class Settings:
     audit_population: int = 0
     secret: str = ""  # what names and positions of mixed items are drawn from; never sent
 
+    @property
+    def mixes(self) -> bool:
+        """Whether gold or audit items are among the findings, unmarked."""
+        return bool(self.gold_uri or self.audit_uri)
+
 
 @dataclass(frozen=True)
 class Campaign:
@@ -60,6 +65,8 @@ class Campaign:
     results_uri: str | None = None
     incarnation: str | None = None
     """Tells campaigns of one id apart; None for those of earlier releases."""
+    hides_suggestions: bool | None = None
+    """Where gold or audit items are mixed in, and not each item has a suggestion that differs."""
 
 
 def new_incarnation() -> str:

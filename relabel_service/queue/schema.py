@@ -41,6 +41,7 @@ campaigns = Table(
     Column("findings_version", BigInteger, nullable=False),  # of the Delta table
     # Drawn when the campaign is made, as its id may come again; null before there were any.
     Column("incarnation", Text),
+    Column("hides_suggestions", Boolean),  # null before items were alike in that
 )
 
 # What is shown of an item. Never changes, so the wide rows are written once.

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from relabel_service.queue import campaigns, progress
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.control_items import check_samples
+from relabel_service.queue.control_items import check_samples, check_units, hides_suggestions
 from relabel_service.queue.import_items import describe
 from relabel_service.queue.progress import Operation
 from relabel_service.queue.stats import Report, report
@@ -54,6 +54,8 @@ class CampaignRpcs:
             described = describe(asked.findings_uri, asked.run_id, item_order=settings.item_order)
         with readable("campaign", "gold or audit"):
             check_samples(settings, task=described["task"], classes=described["classes"])
+            check_units(asked.findings_uri, asked.run_id, described, settings)
+            hides = hides_suggestions(asked.findings_uri, asked.run_id, described, settings)
 
         def create(connection: Connection, now: float) -> bytes:
             campaign = Campaign(
@@ -65,6 +67,7 @@ class CampaignRpcs:
                 create_time=now,
                 num_imported=0,
                 incarnation=campaigns.new_incarnation(),
+                hides_suggestions=hides,
                 **described,
             )
             campaigns.create(connection, campaign)
@@ -97,6 +100,7 @@ class CampaignRpcs:
                 with_operation(
                     campaign_message(campaign, for_admin=ADMIN in caller.roles),
                     operations.get(campaign.campaign),
+                    for_admin=ADMIN in caller.roles,
                 )
                 for campaign in page[:size]
             ],
@@ -169,7 +173,7 @@ class CampaignRpcs:
         """The campaign, after continuing its import for a while where that is not finished."""
         campaign, operation = import_further(self._store, campaign_id, within_s=IMPORT_S)
         message = campaign_message(campaign, for_admin=ADMIN in caller.roles)
-        return with_operation(message, operation)
+        return with_operation(message, operation, for_admin=ADMIN in caller.roles)
 
     def _stats(self, campaign_id: str, caller: Caller) -> campaigns_pb2.CampaignStats:
         with self._store.read_transaction() as (connection, now):
@@ -199,7 +203,7 @@ class Look:
         is_admin = ADMIN in caller.roles
         message = campaign_message(self.campaign, for_admin=is_admin)
         return rpc.WatchCampaignResponse(
-            campaign=with_operation(message, self.operation),
+            campaign=with_operation(message, self.operation, for_admin=is_admin),
             stats=stats_message(self.counts, for_admin=is_admin, caller=caller.name),
         )
 

@@ -226,7 +226,7 @@ class RelabelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CloseCampaign(self, request, context):
-        """Stops giving out leases and taking results, for good.
+        """Stops giving out leases and taking results, for good; ends an import.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
