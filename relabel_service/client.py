@@ -167,6 +167,17 @@ class Client:
         for response in self._channel.stream("StreamLeases", request):
             yield from self._whole(response.leases)
 
+    def list_leases(self, campaign: str) -> Iterator[leases_pb2.Lease]:
+        """This labeler's leases in force, with their items: to go on with after a restart."""
+        token = ""
+        while True:
+            request = rpc.ListLeasesRequest(parent=campaign_name(campaign), page_token=token)
+            response: rpc.ListLeasesResponse = self._channel.call("ListLeases", request)
+            yield from self._whole(response.leases)
+            token = response.next_page_token
+            if not token:
+                return
+
     def read_item(self, name: str) -> items_pb2.Item:
         """An item that this labeler has a lease on, however large. Raises NotFound without one.
 
@@ -217,7 +228,10 @@ class Client:
     def submit(
         self, campaign: str, results: Sequence[leases_pb2.Result]
     ) -> list[leases_pb2.ResultOutcome]:
-        """What became of each result; ACCEPTED means durable."""
+        """What became of each result; ACCEPTED means durable.
+
+        A result with `replaces` set corrects the one that was accepted under its token before.
+        """
         request = rpc.SubmitResultsRequest(
             parent=campaign_name(campaign), results=results, request_id=_request_id()
         )

@@ -21,14 +21,14 @@ class Start:
     """Makes services on one queue database whose clock the test moves."""
 
     def __init__(self, folder: Path, queue_url: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self.clock = Clock()
         self.store: Store = open_store(queue_url, clock=self.clock)
 
     def __call__(self, *, num_items: int = 3, **settings: Any) -> LeaseService:
         """A service with one campaign, named "test"."""
         service = LeaseService(self.store)
-        findings = write_findings(self._folder, num_items)
+        findings = write_findings(self.folder, num_items)
         service.CreateCampaign(create_request(findings, **settings), ADMIN)
         return service
 

@@ -101,7 +101,7 @@ def serve(
     replicas: Annotated[int, typer.Option(help="more than 1 needs a PostgreSQL queue")] = 1,
     host: Annotated[str, typer.Option(help="address to bind for HTTP")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="gRPC port")] = 9000,
-    http_port: Annotated[int, typer.Option(help="Serve's HTTP port (health only)")] = 8000,
+    http_port: Annotated[int, typer.Option(help="HTTP port: the page, and Connect calls")] = 8000,
     secret: Annotated[
         str, typer.Option(help="file of the secret that signs tokens", show_default=False)
     ] = "",
@@ -116,6 +116,17 @@ def serve(
     is_open: Annotated[
         bool, typer.Option("--open", help="accept everybody: a gateway authenticates")
     ] = False,
+    media_prefix: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="folder or store whose files the page may show, where rows hold addresses; "
+            "may be repeated"
+        ),
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="site whose pages may call over HTTP; may be repeated"),
+    ] = None,
     export_to: Annotated[
         str, typer.Option(help="results table to which answers are exported", show_default=False)
     ] = "",
@@ -125,7 +136,7 @@ def serve(
         typer.Option("--until-input-ends", help="stop when standard input ends, too"),
     ] = False,
 ) -> None:
-    """Serve campaigns over gRPC until interrupted.
+    """Serve campaigns over gRPC and HTTP, and the page to label on, until interrupted.
 
     Without a key it accepts only callers on this machine.
     """
@@ -142,8 +153,14 @@ def serve(
             issuer=issuer,
             audience=audience,
         )
-    exports = ExportSettings(export_to, 60 * export_every)
-    settings = ServeSettings(queue_url=queue, num_replicas=replicas, auth=auth, exports=exports)
+    settings = ServeSettings(
+        queue_url=queue,
+        num_replicas=replicas,
+        auth=auth,
+        media_prefixes=tuple(media_prefix or ()),
+        cors_origins=tuple(cors_origin or ()),
+        exports=ExportSettings(export_to, 60 * export_every),
+    )
     serve_until_stopped(
         settings,
         host=host,

@@ -34,6 +34,7 @@ BYTE, TWELVE_BITS, SHORT = 255, 4_095, 65_535
 LEAST_USED = 1 / 16  # share of the full range; what uses less is stretched
 LIGHT = 192  # mean brightness from which what is drawn on transparency would vanish on white
 ORIENTATION = 0x0112  # EXIF's tag
+BROWSER_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")  # which every browser shows
 PIXEL_FRAME = items_pb2.PIXEL_FRAME_UPRIGHT  # what this module gives and measures
 
 Pixels = npt.NDArray[np.uint8]
@@ -67,6 +68,26 @@ def decode(data: bytes) -> "Picture":
     """
     with _opened(data) as picture:
         return _decoded(picture)
+
+
+def for_browser(data: bytes) -> tuple[bytes, str]:
+    """The picture as every browser shows it, and its media type: the file itself where browsers
+    show of it what decode gives, else that as PNG. Raises InvalidInput as decode does."""
+    from PIL import Image
+
+    with _opened(data) as picture:
+        kind, is_turned = picture.format or "", _orientation(picture) != 1
+        is_plain = picture.mode in ("RGB", "L") and not picture.has_transparency_data
+        if (
+            kind in BROWSER_FORMATS
+            and is_plain
+            and getattr(picture, "n_frames", 1) == 1
+            and (kind == "JPEG" or not is_turned)  # other formats' EXIF is not read by all
+        ):
+            return data, Image.MIME[kind]
+        png = io.BytesIO()
+        _decoded(picture).save(png, "PNG", compress_level=1)
+        return png.getvalue(), "image/png"
 
 
 def pixels(data: bytes, *, width: int, height: int, grey: bool = False) -> Pixels:

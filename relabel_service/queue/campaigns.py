@@ -209,6 +209,18 @@ def results(connection: Connection, campaign: str) -> Iterator[Mapping[str, Any]
         yield row._asdict()
 
 
+def result_keys(connection: Connection, campaign: str) -> Iterator[tuple[int, str, float]]:
+    """Rank, labeler and submit_time of every accepted result, as a stream."""
+    result = db.results.c
+    query = (
+        select(result.rank, result.labeler, result.submit_time)
+        .where(result.campaign == campaign)
+        .execution_options(yield_per=STREAMED)
+    )
+    for row in connection.execute(query):
+        yield row.rank, row.labeler, row.submit_time
+
+
 def _check_revision(present: Campaign, revision: int | None) -> None:
     if revision is not None and revision != present.revision:
         raise Conflict(

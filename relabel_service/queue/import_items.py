@@ -59,7 +59,8 @@ def describe(findings_uri: str, run_id: str, *, item_order: str) -> dict[str, An
             f"run {run_id!r} has no findings, so there is nothing to ask people about",
         )
     check_ranks("campaign.run_id", run.tables(["id", "rank"]), num_items)
-    if first["task"] not in TASKS or None in (first["content"], *(first["classes"] or (None,))):
+    classes = [None] if first["classes"] is None else first["classes"]
+    if first["task"] not in TASKS or None in (first["content"], *classes):
         raise InvalidInput.of(
             "campaign.run_id",
             f"row {first['id']!r}, the first of run {run_id!r}, has the task {first['task']!r} and "

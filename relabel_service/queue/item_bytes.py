@@ -21,7 +21,8 @@ from relabel_service.wire.values import timestamp
 _TOKEN = leases_pb2.Lease.TOKEN_FIELD_NUMBER << 3 | 2  # 2: length-delimited
 _ITEM = leases_pb2.Lease.ITEM_FIELD_NUMBER << 3 | 2
 _LEASES = rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER << 3 | 2
-assert rpc.StreamLeasesResponse.LEASES_FIELD_NUMBER == rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER
+for _response in (rpc.StreamLeasesResponse, rpc.ListLeasesResponse):
+    assert _response.LEASES_FIELD_NUMBER == rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER
 
 
 def serialize_item(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, bytes]:
@@ -80,7 +81,7 @@ def _shown_id(campaign: Campaign, row_id: str) -> str:
 
 
 def serialize_leases(leases: Sequence[Lease], campaign: Campaign) -> bytes:
-    """A serialized LeaseItemsResponse, which reads as a StreamLeasesResponse, too."""
+    """A serialized LeaseItemsResponse, which reads as a Stream- or ListLeasesResponse, too."""
     return b"".join(
         _field(_LEASES, _head(lease, campaign) + _field(_ITEM, _item_bytes(lease.item, campaign)))
         for lease in leases

@@ -7,7 +7,7 @@ that leases the slot anew.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,7 @@ def take(
         )
     _free_expired(connection, campaign, request.role, now=now)
     limit = min(request.limit, request.max_leases - num_leased)
-    rows = _within_max_bytes(_next_rows(connection, campaign, request, limit, now=now), request)
+    rows = within_max_bytes(_next_rows(connection, campaign, request, limit, now=now), request)
     if not rows:
         return []
     lease = ItemLease(lease_groups.new_group_id(), request.role, now + request.duration_s)
@@ -175,7 +175,7 @@ def _next_rows(
     return rows
 
 
-def _within_max_bytes(rows: Sequence[Any], request: LeaseRequest) -> list[Any]:
+def within_max_bytes(rows: Sequence[Any], request: LeaseRequest) -> list[Any]:
     """The first rows whose items together have at most max_bytes; at least one."""
     kept: list[Any] = []
     num_bytes = 0
@@ -208,17 +208,8 @@ def _leases(
     request: LeaseRequest,
     lease: ItemLease,
 ) -> list[Lease]:
-    large = [row.rank for row in rows if _is_large(row, request)]
-    small = [row.rank for row in rows if not _is_large(row, request)]
-    shown: dict[int, bytes | LargeItem] = {}
-    values = {"campaign": campaign.campaign, "ranks": small}
-    for rank, item_bytes, hint_bytes in sql.ITEM_BYTES(connection, values):
-        blind = is_blind(campaign, rank, labeler=request.labeler, role=request.role)
-        shown[rank] = item_bytes if blind else item_bytes + hint_bytes
-    if large:
-        values = {"campaign": campaign.campaign, "ranks": large}
-        for item in sql.LARGE_ITEMS(connection, values):
-            shown[item.rank] = LargeItem(*item)
+    roles = dict.fromkeys((row.rank for row in rows), request.role)
+    shown = shown_items(connection, campaign, rows, request, roles)
     return [
         Lease(
             lease_groups.token(lease.group_id, index),
@@ -228,6 +219,28 @@ def _leases(
         )
         for index, row in enumerate(rows)
     ]
+
+
+def shown_items(
+    connection: Connection,
+    campaign: Campaign,
+    rows: Sequence[Any],
+    request: LeaseRequest,
+    roles: Mapping[int, str],
+) -> dict[int, bytes | LargeItem]:
+    """What the labeler sees of items by rank. rows: with rank and num_bytes. roles: by rank."""
+    large = [row.rank for row in rows if _is_large(row, request)]
+    small = [row.rank for row in rows if not _is_large(row, request)]
+    shown: dict[int, bytes | LargeItem] = {}
+    values = {"campaign": campaign.campaign, "ranks": small}
+    for rank, item_bytes, hint_bytes in sql.ITEM_BYTES(connection, values):
+        blind = is_blind(campaign, rank, labeler=request.labeler, role=roles[rank])
+        shown[rank] = item_bytes if blind else item_bytes + hint_bytes
+    if large:
+        values = {"campaign": campaign.campaign, "ranks": large}
+        for item in sql.LARGE_ITEMS(connection, values):
+            shown[item.rank] = LargeItem(*item)
+    return shown
 
 
 def _is_large(row: Any, request: LeaseRequest) -> bool:

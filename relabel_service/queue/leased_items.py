@@ -8,7 +8,13 @@ from sqlalchemy import Connection
 from relabel_service.queue import item_leases, lease_groups
 from relabel_service.queue import statements as sql
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.lease import is_blind
+from relabel_service.queue.lease import (
+    Lease,
+    LeaseRequest,
+    is_blind,
+    shown_items,
+    within_max_bytes,
+)
 
 
 def leased_ranks(connection: Connection, campaign: Campaign, *, labeler: str) -> Iterator[int]:
@@ -33,16 +39,52 @@ def leased_item(
     return None
 
 
+def leases_in_force(
+    connection: Connection, campaign: Campaign, request: LeaseRequest, *, after: str, now: float
+) -> list[Lease]:
+    """The labeler's leases whose tokens come after `after`, in the order of tokens.
+
+    As many as request.limit, and fewer where what is shown of their items would have more than
+    request.max_bytes; a large item is to be read by itself.
+    """
+    values = {"campaign": campaign.campaign, "labeler": request.labeler}
+    tokens = {
+        (group_id, rank): lease_groups.token(group_id, index)
+        for group_id, ranks in sql.GROUPS_OF_LABELER(connection, values)
+        for index, rank in enumerate(json.loads(ranks))
+    }
+    ranks = sorted({rank for _, rank in tokens})
+    found = []
+    for row in sql.ITEM_LEASES(connection, {"campaign": campaign.campaign, "ranks": ranks}):
+        lease = item_leases.read(row.leases, row.expired_leases).get(request.labeler)
+        token = tokens.get((lease.group_id, row.rank)) if lease else None
+        if lease and token and token > after and lease.in_force(now):
+            found.append((token, row, lease))
+    found.sort(key=lambda each: each[0])
+    page = within_max_bytes([row for _, row, _ in found[: request.limit]], request)
+    leases = found[: len(page)]
+    shown = shown_items(
+        connection, campaign, page, request, {row.rank: lease.role for _, row, lease in leases}
+    )
+    return [
+        Lease(token, shown[row.rank], lease.expire_time, row.num_attempts - 1)
+        for token, row, lease in leases
+    ]
+
+
 def items_by_token(
     connection: Connection, campaign: Campaign, tokens: Sequence[str], *, labeler: str
 ) -> Mapping[str, bytes]:
-    """The items that the labeler's tokens are about, with the model's view."""
+    """The items that the labeler's tokens are about, answered or not, with the model's view."""
     rank_and_group = lease_groups.look_up(connection, campaign, tokens, labeler=labeler)
-    ranks = sorted({rank for rank, _ in rank_and_group.values()})
+    values = {"campaign": campaign.campaign, "labeler": labeler, "tokens": list(tokens)}
+    rank_of = {row.token: row.rank for row in sql.RESULTS_BY_TOKEN(connection, values)}
+    rank_of |= {token: rank for token, (rank, _) in rank_and_group.items()}
+    ranks = sorted(set(rank_of.values()))
     if not ranks:
         return {}
     values = {"campaign": campaign.campaign, "ranks": ranks}
     items = {
         rank: bytes(item) + bytes(hints) for rank, item, hints in sql.ITEM_BYTES(connection, values)
     }
-    return {token: items[rank] for token, (rank, _) in rank_and_group.items()}
+    return {token: items[rank] for token, rank in rank_of.items()}

@@ -159,6 +159,9 @@ results = Table(
     sqlite_with_rowid=False,
 )
 
+# What a labeler corrects is found by its token; tokens of one batch lie side by side.
+Index("results_by_token", results.c.token)
+
 # Responses, returned again when a request is sent again (AIP-155).
 idempotency_keys = Table(
     "idempotency_keys",

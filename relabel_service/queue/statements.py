@@ -144,7 +144,8 @@ UPDATE_ITEMS = Statement("""
 """)
 
 ITEM_LEASES = Statement("""
-    SELECT rank, leases, expired_leases FROM queue WHERE campaign = :campaign AND rank IN :ranks
+    SELECT rank, num_bytes, num_attempts, leases, expired_leases FROM queue
+    WHERE campaign = :campaign AND rank IN :ranks
 """)
 
 ITEM_BYTES = Statement("""
@@ -163,6 +164,29 @@ RESULTS = Statement("""
     SELECT rank, role, decision, coalesce(agreed_label, label) FROM results
     WHERE campaign = :campaign AND rank IN :ranks
     ORDER BY submit_time
+""")
+
+# All of an item's results with their labels as given, in the order in which they were.
+GIVEN_LABELS = Statement("""
+    SELECT rank, labeler, label, agreed_label FROM results
+    WHERE campaign = :campaign AND rank IN :ranks
+    ORDER BY submit_time, labeler
+""")
+
+RESULTS_BY_TOKEN = Statement("""
+    SELECT token, rank, role FROM results
+    WHERE campaign = :campaign AND labeler = :labeler AND token IN :tokens
+""")
+
+REPLACE_RESULT = Statement("""
+    UPDATE results SET decision = :decision, label = :label, agreed_label = :agreed_label,
+        comment = :comment, submit_time = :submit_time
+    WHERE campaign = :campaign AND rank = :rank AND labeler = :labeler
+""")
+
+SET_AGREED_LABEL = Statement("""
+    UPDATE results SET agreed_label = :agreed_label
+    WHERE campaign = :campaign AND rank = :rank AND labeler = :labeler
 """)
 
 INSERT_RESULT = Statement("""
@@ -192,6 +216,11 @@ EXPIRED_GROUPS = Statement("""
 # The items of all groups of a labeler, whatever became of the leases.
 LEASED_RANKS = Statement("""
     SELECT DISTINCT ranks FROM lease_groups WHERE campaign = :campaign AND labeler = :labeler
+""")
+
+GROUPS_OF_LABELER = Statement("""
+    SELECT DISTINCT group_id, ranks FROM lease_groups
+    WHERE campaign = :campaign AND labeler = :labeler
 """)
 
 LEASE_GROUPS = Statement("""

@@ -9,7 +9,7 @@ Whoever changes an item's leases or results first locks its row in `queue`, and 
 state last. Each step is one statement for the whole request (statements.py).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,12 +30,16 @@ TAKES_RESULTS = ("active", "paused")  # states of a campaign
 
 @dataclass(frozen=True)
 class Result:
-    """One submitted result. label is set with the decision relabel and only then."""
+    """One submitted result. label is set with the decision relabel and only then.
+
+    replaces: it takes the place of the one that was accepted under the token before.
+    """
 
     token: str
     decision: str
     label: str | None
     comment: str
+    replaces: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,13 @@ class _Locked:
     """Items of a labeler's tokens, locked, and what those tokens may still do."""
 
     rows: dict[int, Any]
-    """Those whose lease is still live, by rank."""
+    """Those whose lease is still live, or whose result may be replaced, by rank."""
     ranks: dict[str, int]
     """Of the tokens whose leases are live."""
     leases: dict[int, ItemLease]
     """The labeler's live leases by rank."""
+    answered: dict[str, tuple[int, str]]
+    """Rank, and role in which the result was given, of the tokens under which one was accepted."""
 
 
 def extend(
@@ -116,8 +122,16 @@ def submit(
     """
     if campaign.state not in TAKES_RESULTS:
         return ["closed"] * len(results)
-    locked = _lock(connection, campaign, [result.token for result in results], labeler=labeler)
-    if locked.rows:
+    locked = _lock(
+        connection,
+        campaign,
+        [result.token for result in results if not result.replaces],
+        labeler=labeler,
+        answered=[result.token for result in results if result.replaces],
+    )
+    # First: those that come now are compared with labels as they stand.
+    _replace(connection, campaign, results, locked, labeler=labeler, now=now)
+    if locked.leases:
         accepted = _accepted_rows(campaign, results, locked, labeler=labeler, now=now)
         _set_agreed_labels(connection, campaign, accepted, locked)
         added = {
@@ -126,32 +140,119 @@ def submit(
             )
             for row in accepted
         }
-        groups = group_items(connection, campaign, locked.rows.values(), added=added)
+        leased = [locked.rows[rank] for rank in locked.leases]
+        groups = group_items(connection, campaign, leased, added=added)
         sql.INSERT_RESULT.each(connection, accepted)
         for group in groups:
             del group.leases[labeler]
             update(connection, campaign, group, now=now)
         lease_groups.remove(connection, locked.leases.values())
-    return ["accepted" if result.token in locked.ranks else "stale" for result in results]
+    replaced, answered = set(locked.answered), set(locked.ranks)
+    return [
+        "accepted" if result.token in (replaced if result.replaces else answered) else "stale"
+        for result in results
+    ]
+
+
+def _replace(
+    connection: Connection,
+    campaign: Campaign,
+    results: Sequence[Result],
+    locked: _Locked,
+    *,
+    labeler: str,
+    now: float,
+) -> None:
+    """Put corrections in the place of what they correct, and the items in the state that follows.
+
+    Whom a corrected label agreed with, or who agreed with it, is found anew.
+    """
+    rows: list[dict[str, Any]] = []
+    for index, result in enumerate(results):
+        if result.replaces and result.token in locked.answered:
+            rank, role = locked.answered[result.token]
+            blind = is_blind(campaign, rank, labeler=labeler, role=role)
+            label = _label(index, result, locked.rows[rank], blind=blind)
+            rows.append(
+                {
+                    "campaign": campaign.campaign,
+                    "rank": rank,
+                    "labeler": labeler,
+                    "decision": result.decision,
+                    "label": label,
+                    "agreed_label": None,
+                    "comment": result.comment,
+                    "submit_time": now,
+                }
+            )
+    if not rows:
+        return
+    sql.REPLACE_RESULT.each(connection, rows)
+    ranks: list[int] = [row["rank"] for row in rows]
+    _compare_again(connection, campaign, {rank: locked.rows[rank] for rank in ranks})
+    for group in group_items(connection, campaign, [locked.rows[rank] for rank in ranks]):
+        update(connection, campaign, group, now=now)
+
+
+def _compare_again(connection: Connection, campaign: Campaign, rows: Mapping[int, Any]) -> None:
+    """Set the agreed labels of all results on items. rows: the items', by rank."""
+    task = task_named(campaign.task)
+    if task.agrees_by_equality:
+        return
+    given: dict[int, list[Any]] = {rank: [] for rank in rows}
+    values = {"campaign": campaign.campaign, "ranks": sorted(rows)}
+    for result in sql.GIVEN_LABELS(connection, values):
+        if result.label is not None:
+            given[result.rank].append(result)
+    changed = []
+    for rank, item_results in given.items():
+        known = [str(rows[rank].gold_label)] if rows[rank].gold_label is not None else []
+        labels = [result.label for result in item_results]
+        agreed = agreed_labels([*known, *labels], task.agree)[len(known) :]
+        for result, earliest in zip(item_results, agreed, strict=True):
+            agreed_label = None if earliest == result.label else earliest
+            if agreed_label != result.agreed_label:
+                changed.append(
+                    {
+                        "campaign": campaign.campaign,
+                        "rank": rank,
+                        "labeler": result.labeler,
+                        "agreed_label": agreed_label,
+                    }
+                )
+    if changed:
+        sql.SET_AGREED_LABEL.each(connection, changed)
 
 
 def _lock(
-    connection: Connection, campaign: Campaign, tokens: Collection[str], *, labeler: str
+    connection: Connection,
+    campaign: Campaign,
+    tokens: Collection[str],
+    *,
+    labeler: str,
+    answered: Collection[str] = (),
 ) -> _Locked:
     """The lock is granted before the leases are read: a slot that was leased anew meanwhile
-    is seen."""
+    is seen. answered: tokens under which results are to be replaced; all items are locked in
+    one statement, in one order."""
     rank_and_group = lease_groups.look_up(connection, campaign, tokens, labeler=labeler)
-    if not rank_and_group:
-        return _Locked({}, {}, {})
+    locked = _Locked({}, {}, {}, {})
+    if answered:
+        values = {"campaign": campaign.campaign, "labeler": labeler, "tokens": list(answered)}
+        for result in sql.RESULTS_BY_TOKEN(connection, values):
+            locked.answered[result.token] = result.rank, result.role
     token_of = {pair: token for token, pair in rank_and_group.items()}
-    values = {"campaign": campaign.campaign, "ranks": sorted({rank for rank, _ in token_of})}
-    locked = _Locked({}, {}, {})
-    for row in sql.LOCK_ROWS(connection, values):
+    ranks = {rank for rank, _ in token_of} | {rank for rank, _ in locked.answered.values()}
+    if not ranks:
+        return locked
+    to_replace = {rank for rank, _ in locked.answered.values()}
+    for row in sql.LOCK_ROWS(connection, {"campaign": campaign.campaign, "ranks": sorted(ranks)}):
         lease = item_leases.read(row.leases, row.expired_leases).get(labeler)
         token = token_of.get((row.rank, lease.group_id)) if lease else None
         if lease and token:
-            locked.rows[row.rank] = row
             locked.ranks[token], locked.leases[row.rank] = row.rank, lease
+        if (lease and token) or row.rank in to_replace:
+            locked.rows[row.rank] = row
     return locked
 
 
@@ -167,7 +268,7 @@ def _accepted_rows(
     rows = []
     for index, result in enumerate(results):
         rank = locked.ranks.get(result.token)
-        if rank is None:
+        if rank is None or result.replaces:
             continue
         role = locked.leases[rank].role
         blind = is_blind(campaign, rank, labeler=labeler, role=role)
@@ -199,6 +300,7 @@ def _set_agreed_labels(
     earlier: dict[int, list[str]] = {
         rank: [str(row.gold_label)] if row.gold_label is not None else []
         for rank, row in locked.rows.items()
+        if rank in locked.leases
     }
     values = {"campaign": campaign.campaign, "ranks": sorted(earlier)}
     for rank, _, _, label in sql.RESULTS(connection, values):

@@ -6,6 +6,8 @@ that was restored from a backup. Memory is 8 bytes for each answer that the tabl
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,13 @@ from relabel_service.server import results_stream
 from relabel_service.tables import delta, schemas
 from relabel_service.tables import results as results_tables
 
+EPOCH = datetime.fromtimestamp(0, UTC)
+MICROSECOND = timedelta(microseconds=1)
 KEY = ["rank", "labeler", "submit_time"]  # of an answer, within an incarnation
 
 
 Answers = Callable[[], Iterable[Mapping[str, Any]]]  # rows of campaigns.results
+Keys = Callable[[], Iterable[tuple[int, str, float]]]  # campaigns.result_keys
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,10 @@ class Written:
     num_written: int
 
 
-def write_answers(uri: str, campaign: Campaign, answers: Answers, *, num_answers: int) -> Written:
+def write_answers(uri: str, campaign: Campaign, answers: Answers, keys: Keys) -> Written:
     """Append what is missing, in one commit, and see that all is there.
 
-    answers: opens the queue's results, as often as it is called; num_answers: how many they are.
+    answers, keys: open the queue's results, and what tells them apart, each time they are called.
     Raises WrongState telling both counts where the table holds fewer in the end, and what
     delta.append_missing raises.
     """
@@ -47,13 +52,11 @@ def write_answers(uri: str, campaign: Campaign, answers: Answers, *, num_answers
         return (batch for batch in map(held.without, reader) if batch.num_rows)
 
     num_written = delta.append_missing(uri, schemas.RESULTS, missing, app_id=app_id(campaign))
-    table = delta.open_table(uri)
-    num_held = results_tables.num_results(table, campaign.campaign, campaign.incarnation)
+    num_answers, num_held = _Held(delta.open_table(uri), campaign).count(keys())
     if num_held < num_answers:
         raise WrongState(
             f"the queue holds {num_answers} answers of campaign {campaign.campaign!r}, and "
-            f"{uri!r} only {num_held} of them; somebody deletes from it: finalize again, or to "
-            "another address"
+            f"{uri!r} only {num_held} of them; see who deletes from it, and ask again"
         )
     return Written(num_answers, num_written)
 
@@ -73,11 +76,25 @@ class _Held:
 
     def without(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of schemas.RESULTS that are not among them."""
-        keys = _keys(batch)
+        return batch.filter(pa.array(~self._has(_keys(batch))))
+
+    def count(self, results: Iterable[tuple[int, str, float]]) -> tuple[int, int]:
+        """How many results there are, and how many of them are held."""
+        num, num_held = 0, 0
+        of_queue = iter(results)
+        while some := list(islice(of_queue, results_stream.BATCH)):
+            hashes = (
+                hash((rank, labeler, (results_stream.utc(time) - EPOCH) // MICROSECOND))
+                for rank, labeler, time in some
+            )
+            num += len(some)
+            num_held += int(self._has(np.fromiter(hashes, np.int64, len(some))).sum())
+        return num, num_held
+
+    def _has(self, keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         place = np.searchsorted(self._keys, keys)
-        is_held = np.append(self._keys, 0)[place] == keys
-        is_held &= place < len(self._keys)
-        return batch.filter(pa.array(~is_held))
+        found: npt.NDArray[np.bool_] = np.append(self._keys, 0)[place] == keys
+        return found & (place < len(self._keys))
 
 
 def _keys(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:

@@ -1,27 +1,25 @@
-"""The Ray Serve application: gRPC in front of LeaseService. The only Ray import here.
+"""The Ray Serve application: gRPC, and HTTP (http.py), in front of calls.py. Ray only here.
 
     relabel serve                              # or, in a Serve config:
     import_path: relabel_service.server.app:app
     args: {queue_url: "sqlite:////data/queue.db"}
 
-Owns the transport: who calls, which code an error becomes, threads for the
-blocking store. Serve's proxy must be given servicers.SERVICERS.
+Owns how the service starts, and gRPC: which code an error becomes. Serve's proxy must be given
+servicers.SERVICERS.
 """
 
-import asyncio
-import functools
 import logging
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import ray
@@ -36,81 +34,55 @@ from ray.serve import Application
 from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
+from starlette.types import ASGIApp
 
 from relabel_service.errors import Exhausted, InvalidInput, RelabelError, Unavailable
-from relabel_service.queue.store import absolute_url, open_when_reachable, shown, wait_for_server
+from relabel_service.queue.store import absolute_url, shown, wait_for_server
+from relabel_service.server import http
 from relabel_service.server.auth import (
     ONE_KEY_RULE,
     Authenticator,
     AuthSettings,
-    Caller,
     LocalAuthenticator,
     OpenAuthenticator,
     TokenAuthenticator,
-    check_allowed,
     is_loopback,
 )
-from relabel_service.server.campaign_rpcs import Look
-from relabel_service.server.health import Health
-from relabel_service.server.item_stream import in_chunks
-from relabel_service.server.rate_limits import Limits, Rate
-from relabel_service.server.regular_exports import NO_EXPORTS, ExportSettings, RegularExports
-from relabel_service.server.service import LeaseService
+from relabel_service.server.calls import MAX_HEALTH_WATCHES, MAX_STREAMS, Calls, Identify
+from relabel_service.server.item_media import Media
 from relabel_service.server.servicers import SERVICERS
 from relabel_service.server.settings import LOCAL_ONLY, OPEN, STARTED, ServeSettings, settings_from
-from relabel_service.server.streams import Feeds, Slots
-from relabel_service.server.validation import campaign_of, check_message
-from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from relabel_service.wire.errors import DETAILS_KEY, to_wire
+from relabel_service.wire.errors import DETAILS_KEY, INTERNAL_MESSAGE, to_wire
 from relabel_service.wire.metadata import APPLICATION
 
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 ROUTED_WITHIN_S = 30.0
-POLL_S = 0.25  # how often a waiting call looks for free items
-WATCH_S = 1.0
-WATCH_SHARE = 0.05  # of one thread's time: counting a million results takes long
-NUM_THREADS = 32
-MAX_STREAMS = 4000  # calls that last, of all callers; watches of health apart
-MAX_HEALTH_WATCHES = 500
 # Of Serve's own queue, which would hold up the calls that last and the short ones alike.
 MAX_ONGOING_REQUESTS = 2 * (MAX_STREAMS + MAX_HEALTH_WATCHES)
-
-M = TypeVar("M", bound=Message)
-T = TypeVar("T")
 
 logger = logging.getLogger("ray.serve")
 
 
 class RelabelService:
-    """Each RPC of relabel_service.proto, and grpc.health.v1's, on a thread."""
+    """Each RPC of relabel_service.proto and grpc.health.v1's; HTTP beside them (http.py)."""
 
-    def __init__(
-        self,
-        queue_url: str,
-        auth: AuthSettings | str,
-        limits: Limits,
-        exports: ExportSettings = NO_EXPORTS,
-    ) -> None:
-        self._authenticator = _authenticator(auth)
-        self._limits = limits
-        self._rate = Rate(limits)
-        self._threads = ThreadPoolExecutor(NUM_THREADS)  # as many writers may share a commit
-        store = open_when_reachable(queue_url, on_wait=logger.warning)
-        self._service = LeaseService(store, limits=limits)
-        RegularExports(store, exports).start()
-        self._health = Health(self._service.check_health)
-        self._streams = Slots(each=limits.max_streams, total=MAX_STREAMS)
-        self._health_watches = Slots(each=MAX_HEALTH_WATCHES, total=MAX_HEALTH_WATCHES)
-        self._looks: Feeds[Look] = Feeds(every_s=WATCH_S, share=WATCH_SHARE)
+    def __init__(self, settings: ServeSettings) -> None:
+        self._calls = Calls(
+            settings.queue_url,
+            _authenticator(settings.auth),
+            settings.limits,
+            Media(settings.media_prefixes),
+            settings.exports,
+        )
+        self._cors_origins = settings.cors_origins
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        return http.build(self._calls, cors_origins=self._cors_origins)
 
     async def check_health(self) -> None:
         """Ray Serve's: a replica that cannot reach its database is replaced by another."""
-        await self._health.check()
-
-    async def _on_thread(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        bound = functools.partial(call, *arguments, **named)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, bound)
+        await self._calls.check_health()
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
@@ -120,141 +92,59 @@ class RelabelService:
             grpc_context.set_code(StatusCode.NOT_FOUND)
             grpc_context.set_details(f"no such service; ask for {SERVICE.full_name}")
             return health_pb2.HealthCheckResponse()
-        return await self._status()
+        return _health(await self._calls.is_healthy())
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+    ) -> AsyncGenerator[health_pb2.HealthCheckResponse, None]:
         """grpc.health.v1: the same, now and after each change."""
         last = None
         try:
-            with self._health_watches.take("health"):
-                while True:
+            async with aclosing(self._calls.watch_health()) as looks:
+                async for is_healthy in looks:
                     health = health_pb2.HealthCheckResponse(status="SERVICE_UNKNOWN")
                     if _is_known(request):
-                        health = await self._status()
+                        health = _health(is_healthy)
                     if health != last:
                         yield health
                     last = health
-                    await asyncio.sleep(WATCH_S)
         except Exhausted as error:
             _refuse("Watch", error, grpc_context)
             yield health_pb2.HealthCheckResponse()  # what carries the status (Ray 2.60)
 
-    async def _status(self) -> health_pb2.HealthCheckResponse:
-        try:
-            await self._health.check()
-        except Unavailable as error:
-            logger.warning("%s", error)
-            return health_pb2.HealthCheckResponse(status="NOT_SERVING")
-        return health_pb2.HealthCheckResponse(status="SERVING")
-
-    async def LeaseItems(
-        self, request: rpc.LeaseItemsRequest, grpc_context: RayServegRPCContext
-    ) -> rpc.LeaseItemsResponse:
-        """Asks again while nothing is free and the request would wait."""
-        try:
-            began = time.monotonic()
-            caller, response = await self._on_thread(self._first_leases, request, grpc_context)
-            ends = began + _wait_s(request)
-            if response.leases or time.monotonic() >= ends:
-                return response
-            with self._streams.take(caller.name):
-                while not response.leases and (left_s := ends - time.monotonic()) > 0:
-                    await asyncio.sleep(min(left_s, POLL_S))
-                    is_last = time.monotonic() >= ends
-                    lease = self._service.LeaseItems
-                    response = await self._on_thread(lease, request, caller, may_wait=not is_last)
-            return response
-        except Exception as error:
-            _refuse("LeaseItems", error, grpc_context)
-        return rpc.LeaseItemsResponse()
-
-    def _first_leases(
-        self, request: rpc.LeaseItemsRequest, context: RayServegRPCContext
-    ) -> tuple[Caller, rpc.LeaseItemsResponse]:
-        caller = self._admitted("LeaseItems", request, context)
-        may_wait = _wait_s(request) > 0
-        return caller, self._service.LeaseItems(request, caller, may_wait=may_wait)
-
-    async def StreamLeases(
-        self, request: rpc.StreamLeasesRequest, grpc_context: RayServegRPCContext
-    ) -> AsyncIterator[rpc.StreamLeasesResponse]:
-        try:
-            caller = await self._on_thread(self._admitted, "StreamLeases", request, grpc_context)
-            next_leases = self._service.next_leases
-            with self._streams.take(caller.name):
-                while (response := await self._on_thread(next_leases, request, caller)) is not None:
-                    if response.leases:
-                        yield response
-                    else:
-                        await asyncio.sleep(POLL_S)
-        except Exception as error:
-            _refuse("StreamLeases", error, grpc_context)
-            yield rpc.StreamLeasesResponse()  # what carries the status (Ray 2.60)
-
-    async def ReadItem(
-        self, request: rpc.ReadItemRequest, grpc_context: RayServegRPCContext
-    ) -> AsyncIterator[rpc.ReadItemResponse]:
-        try:
-            caller = await self._on_thread(self._admitted, "ReadItem", request, grpc_context)
-            encoded = await self._on_thread(self._service.read_item, request, caller)
-            with self._streams.take(caller.name):
-                for chunk in in_chunks(encoded):
-                    yield rpc.ReadItemResponse(chunk=chunk)
-        except Exception as error:
-            _refuse("ReadItem", error, grpc_context)
-            yield rpc.ReadItemResponse()  # what carries the status (Ray 2.60)
-
-    async def WatchCampaign(
-        self, request: rpc.WatchCampaignRequest, grpc_context: RayServegRPCContext
-    ) -> AsyncIterator[rpc.WatchCampaignResponse]:
-        last = None
-        try:
-            caller = await self._on_thread(self._admitted, "WatchCampaign", request, grpc_context)
-            look = functools.partial(self._on_thread, self._service.look, request.name)
-            with self._streams.take(caller.name):
-                async with aclosing(self._looks.follow(request.name, look)) as looks:
-                    async for seen in looks:
-                        response = seen.shown_to(caller)
-                        if response != last:
-                            yield response
-                        last = response
-                        if response.campaign.state == campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
-                            return
-        except Exception as error:
-            _refuse("WatchCampaign", error, grpc_context)
-            yield rpc.WatchCampaignResponse()  # what carries the status (Ray 2.60)
+    def _identify(self, context: RayServegRPCContext) -> Identify:
+        return lambda: self._calls.identify(dict(context.invocation_metadata()), context.peer())
 
     async def _respond(
-        self, method: str, request: Message, context: RayServegRPCContext, empty: M
-    ) -> M:
-        """Run the blocking call on a thread; on failure set the code and send `empty`.
+        self, method: str, request: Message, context: RayServegRPCContext, empty: Message
+    ) -> Message:
+        """Make the call; on failure set the code and send `empty`.
 
         An exception that left a handler would show the caller a stack trace with
         pids and addresses (Ray 2.60), so none does.
         """
         try:
-            return await self._on_thread(self._call, method, request, context)
+            return await self._calls.unary(method, request, self._identify(context))
         except Exception as error:
             _refuse(method, error, context)
         return empty
 
-    def _call(self, method: str, request: Any, context: RayServegRPCContext) -> Any:
-        caller = self._admitted(method, request, context)
-        return getattr(self._service, method)(request, caller)
+    async def _respond_often(
+        self, method: str, request: Message, context: RayServegRPCContext, empty: Message
+    ) -> AsyncGenerator[Message, None]:
+        """The same of a call that streams."""
+        try:
+            responses = self._calls.stream(method, request, self._identify(context))
+            async with aclosing(responses) as stream:
+                async for response in stream:
+                    yield response
+        except Exception as error:
+            _refuse(method, error, context)
+            yield empty  # what carries the status (Ray 2.60)
 
-    def _admitted(self, method: str, request: Any, context: RayServegRPCContext) -> Caller:
-        metadata = dict(context.invocation_metadata())
-        caller = self._authenticator.caller(metadata, context.peer())
-        self._rate.spend(caller.name)
-        check_message(request, method, self._limits)
-        check_allowed(caller, method, campaign_of(request))
-        return caller
 
-
-def _wait_s(request: rpc.LeaseItemsRequest) -> float:
-    return float(request.wait.seconds + request.wait.nanos / 1e9)
+def _health(is_healthy: bool) -> health_pb2.HealthCheckResponse:
+    return health_pb2.HealthCheckResponse(status="SERVING" if is_healthy else "NOT_SERVING")
 
 
 def _is_known(request: object) -> bool:
@@ -268,26 +158,34 @@ def _refuse(method: str, error: Exception, context: RayServegRPCContext) -> None
         context.set_trailing_metadata([(DETAILS_KEY, details)])  # type: ignore[list-item]
     else:
         logger.error("%s failed", method, exc_info=error)
-        code, message = StatusCode.INTERNAL, "the service failed; its log says why"
+        code, message = StatusCode.INTERNAL, INTERNAL_MESSAGE
     context.set_code(code)
     context.set_details(message)
 
 
-def _handler(method: MethodDescriptor) -> Callable[..., Awaitable[Message]]:
+def _handler(method: MethodDescriptor) -> Callable[..., Any]:
     response_type = message_factory.GetMessageClass(method.output_type)
 
-    async def handle(
+    async def respond(
         self: RelabelService, request: Message, grpc_context: RayServegRPCContext
     ) -> Message:
         return await self._respond(method.name, request, grpc_context, response_type())
 
+    async def respond_often(
+        self: RelabelService, request: Message, grpc_context: RayServegRPCContext
+    ) -> AsyncGenerator[Message, None]:
+        stream = self._respond_often(method.name, request, grpc_context, response_type())
+        async with aclosing(stream) as responses:
+            async for response in responses:
+                yield response
+
+    handle = respond_often if method.server_streaming else respond
     handle.__name__ = method.name
     return handle
 
 
 for _method in SERVICE.methods:
-    if not hasattr(RelabelService, _method.name):
-        setattr(RelabelService, _method.name, _handler(_method))
+    setattr(RelabelService, _method.name, _handler(_method))
 
 
 def app(args: Mapping[str, Any]) -> Application:
@@ -303,9 +201,7 @@ def application(settings: ServeSettings) -> Application:
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         graceful_shutdown_timeout_s=10,
     )
-    return deployment(RelabelService).bind(
-        settings.queue_url, settings.auth, settings.limits, settings.exports
-    )
+    return deployment(serve.ingress()(RelabelService)).bind(settings)
 
 
 def _check_callers_are_seen(settings: ServeSettings) -> None:
@@ -416,7 +312,9 @@ def serve_until_stopped(
         signal.signal(number, lambda *_: stopped.set())
     run(settings, host=host, port=port, http_port=http_port)
     wait_until_routed(f"127.0.0.1:{port}")
-    print(f"{STARTED} on port {port}, queue {shown(settings.queue_url)}", flush=True)
+    page = f"http://{host if is_loopback(host) else socket.gethostname()}:{http_port}/"
+    queue = shown(settings.queue_url)
+    print(f"{STARTED} on port {port}, the page on {page}, queue {queue}", flush=True)
     stopped.wait()
     serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()

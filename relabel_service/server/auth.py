@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import jwt
 
@@ -32,6 +33,9 @@ SECRET_HINT = "make one with (umask 077; openssl rand -hex 32 > FILE)"
 SHARED = ("HS256", "HS384", "HS512")
 PUBLIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
 
+# What gateways add to the calls that they pass on.
+PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+
 LABELER, ADJUDICATOR, ADMIN = "labeler", "adjudicator", "admin"
 ROLES = (LABELER, ADJUDICATOR, ADMIN)
 LABELING = frozenset({LABELER, ADJUDICATOR})
@@ -45,6 +49,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "LeaseItems": LABELING,
     "StreamLeases": LABELING,
     "ReadItem": LABELING,
+    "ListLeases": LABELING,
     "ExtendLeases": LABELING,
     "ReleaseLeases": LABELING,
     "SubmitResults": LABELING,
@@ -135,7 +140,12 @@ class LocalAuthenticator:
     """No keys: believes callers on this machine, refuses all others."""
 
     def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
-        if not is_loopback(_host(peer)):
+        """A gateway on this machine passes on callers from elsewhere, and says so in headers; a
+        page of another site, whose name somebody has pointed at this machine, has that name as
+        host: neither is a caller on this machine."""
+        is_passed_on = any(key in metadata for key in PASSED_ON)
+        host = urlsplit(f"//{metadata.get('host', 'localhost')}").hostname or ""
+        if not is_loopback(_host(peer)) or is_passed_on or not is_loopback(host):
             raise Unauthenticated(
                 "this service has no keys, so it accepts only callers on its own machine; "
                 "start it with an auth key"

@@ -26,12 +26,11 @@ from relabel_service.server.import_export import (
 )
 from relabel_service.server.messages import campaign_message, stats_message, with_operation
 from relabel_service.server.results_stream import readable
-from relabel_service.server.validation import Checks, campaign_settings
+from relabel_service.server.validation import DEFAULT_PAGE_SIZE, Checks, campaign_settings
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
 IMPORT_S = 10.0  # how long one call continues an import
-DEFAULT_PAGE_SIZE = 50
 
 
 class CampaignRpcs:

@@ -89,7 +89,12 @@ def publish(store: Store, campaign: Campaign) -> Campaign:
             return _counted(store, campaign.campaign, results, num_total=num_total)
 
         with results_stream.readable("results_uri", campaign.results_uri):
-            write_answers(str(campaign.results_uri), campaign, answers, num_answers=num_total)
+            write_answers(
+                str(campaign.results_uri),
+                campaign,
+                answers,
+                lambda: campaigns.result_keys(connection, campaign.campaign),
+            )
     with store.write_transaction(campaign=campaign.campaign, alone=True) as (connection, now):
         _progress(connection, campaign.campaign, num_total, num_total=num_total, now=now)
         return campaigns.mark_finalized(connection, campaign.campaign, now=now)
@@ -102,14 +107,13 @@ def export_answers(store: Store, campaign: str, *, results_uri: str) -> Written:
     """
     with store.read_transaction() as (connection, _):
         present = campaigns.get(connection, campaign)
-        num_answers = campaigns.num_results(connection, campaign)
         with results_stream.readable("results_uri", results_uri):
             delta.prepare("results_uri", results_uri, schemas.RESULTS)
             return write_answers(
                 results_uri,
                 present,
                 lambda: campaigns.results(connection, campaign),
-                num_answers=num_answers,
+                lambda: campaigns.result_keys(connection, campaign),
             )
 
 

@@ -3,6 +3,8 @@
 Each validates its whole request, then changes the queue in one transaction.
 """
 
+from dataclasses import replace
+
 from sqlalchemy import Connection
 
 from relabel_service.errors import PermissionDenied
@@ -12,13 +14,19 @@ from relabel_service.queue import submit as submitting
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.item_bytes import serialize_leases
 from relabel_service.queue.item_leases import ADJUDICATOR, LABELER
+from relabel_service.queue.leased_items import leases_in_force
 from relabel_service.queue.store import Store
 from relabel_service.server.auth import Caller
 from relabel_service.server.idempotency import idempotent
 from relabel_service.server.item_stream import named_item
 from relabel_service.server.label_checks import check_labels
 from relabel_service.server.rate_limits import Limits
-from relabel_service.server.validation import MAX_LEASE_DURATION_S, MAX_WAIT_S, Checks
+from relabel_service.server.validation import (
+    DEFAULT_PAGE_SIZE,
+    MAX_LEASE_DURATION_S,
+    MAX_WAIT_S,
+    Checks,
+)
 from relabel_service.tasks import task_named
 from relabel_service.v1 import leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -97,6 +105,27 @@ class LeaseRpcs:
         with self._store.read_transaction() as (connection, _):
             campaign = campaigns.get(connection, campaign_id)
             return named_item(connection, campaign, request.name, labeler=caller.name)
+
+    def ListLeases(self, request: rpc.ListLeasesRequest, caller: Caller) -> rpc.ListLeasesResponse:
+        check = Checks()
+        campaign_id = check.campaign_name("parent", request.parent)
+        check.between("page_size", request.page_size, 0, Checks.MAX_BATCH)
+        if request.page_token:
+            check.token("page_token", request.page_token)
+        check.finish()
+        with self._store.read_transaction() as (connection, now):
+            campaign = campaigns.get(connection, campaign_id)
+            size = request.page_size or DEFAULT_PAGE_SIZE
+            wanted = self._lease_request(campaign, caller, LABELER, size, None)
+            leases = leases_in_force(
+                connection, campaign, wanted, after=request.page_token, now=now
+            )
+            response = rpc.ListLeasesResponse.FromString(serialize_leases(leases, campaign))
+            following = leases and leases_in_force(
+                connection, campaign, replace(wanted, limit=1), after=leases[-1].token, now=now
+            )
+        response.next_page_token = leases[-1].token if following else ""
+        return response
 
     def ExtendLeases(
         self, request: rpc.ExtendLeasesRequest, caller: Caller

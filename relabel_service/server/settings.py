@@ -1,10 +1,12 @@
 """What to serve, from a command line or a Serve config. No Ray here: app.py has that."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from relabel_service.errors import InvalidInput
+from relabel_service.media import prefixes
 from relabel_service.queue.store import check_replicas
 from relabel_service.server.auth import AuthSettings
 from relabel_service.server.rate_limits import DEFAULT_LIMITS, Limits
@@ -18,16 +20,31 @@ S = TypeVar("S", AuthSettings, Limits, ExportSettings)
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What to serve. auth: how tokens are verified, LOCAL_ONLY or OPEN."""
+    """What to serve.
+
+    auth: how tokens are verified, LOCAL_ONLY or OPEN. media_prefixes: folders and stores whose
+    files are shown to browsers where rows hold their addresses. cors_origins: other sites whose
+    pages may call the service over HTTP, as `https://label.example.org`.
+    """
 
     queue_url: str
     num_replicas: int = 1
     auth: AuthSettings | str = LOCAL_ONLY
     limits: Limits = DEFAULT_LIMITS
+    media_prefixes: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     exports: ExportSettings = NO_EXPORTS
 
     def __post_init__(self) -> None:
         check_replicas(self.queue_url, self.num_replicas)
+        prefixes.checked(self.media_prefixes)
+        for origin in self.cors_origins:
+            if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", origin):
+                raise InvalidInput.of(
+                    "cors_origin",
+                    f"{origin!r} is not an origin; write scheme and host, as "
+                    "https://label.example.org, with its port where it has one",
+                )
         if isinstance(self.auth, str) and self.auth not in (LOCAL_ONLY, OPEN):
             raise InvalidInput.of("auth", f"{self.auth!r} is not known; use {LOCAL_ONLY} or {OPEN}")
 
@@ -37,11 +54,13 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
 
     queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
     this machine, the default), or "open" (a gateway authenticates); limits: fields of
-    rate_limits.Limits; exports: of regular_exports.ExportSettings. Raises InvalidInput, among
-    others where several replicas would share an SQLite queue: it has one writer, and OK must mean
-    one durable truth.
+    rate_limits.Limits; media_prefixes and cors_origins: lists; exports: of
+    regular_exports.ExportSettings. Raises InvalidInput, among others where several replicas would
+    share an SQLite queue: it has one writer, and OK must mean one durable truth.
     """
-    names = {"queue_url", "replicas", "auth", "limits", "exports"}
+    names = {
+        "queue_url", "replicas", "auth", "limits", "media_prefixes", "cors_origins", "exports",
+    }  # fmt: skip
     if unknown := sorted(set(args) - names):
         raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(names))}")
     if not args.get("queue_url"):
@@ -52,6 +71,8 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
         num_replicas=int(args.get("replicas", 1)),
         auth=auth if isinstance(auth, str) else _built(AuthSettings, "args.auth", auth),
         limits=_built(Limits, "args.limits", args.get("limits", {})),
+        media_prefixes=tuple(args.get("media_prefixes", ())),
+        cors_origins=tuple(args.get("cors_origins", ())),
         exports=_built(ExportSettings, "args.exports", args.get("exports", {})),
     )
 

@@ -45,6 +45,27 @@ class Slots:
                 del self._taken[caller]
 
 
+async def with_heartbeats(
+    items: AsyncGenerator[T, None], *, every_s: float, heartbeat: T
+) -> AsyncGenerator[T, None]:
+    """The items, and a heartbeat whenever none has come for every_s."""
+    following: asyncio.Future[T | None] | None = None
+    try:
+        while True:
+            following = asyncio.ensure_future(anext(items, None))
+            while not (await asyncio.wait({following}, timeout=every_s))[0]:
+                yield heartbeat
+            item = following.result()
+            if item is None:
+                return
+            yield item
+    finally:
+        if following is not None and not following.done():
+            following.cancel()
+            await asyncio.wait({following})  # a generator that still runs cannot be closed
+        await items.aclose()
+
+
 class Feeds(Generic[T]):
     """What changes, by key, looked at once for all who follow it."""
 

@@ -22,6 +22,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_TEXT = 10_000  # characters of a comment or an address
 MAX_LABEL = 1 << 20  # of its text form: as much as an item may have that travels with its lease
 MAX_VOTES = 100
+DEFAULT_PAGE_SIZE = 50
 MAX_WAIT_S = 60.0
 MIN_LEASE_DURATION_S, MAX_LEASE_DURATION_S = 1.0, 24 * 3600.0
 
@@ -190,6 +191,10 @@ class Checks:
             if first[token] != index:
                 self._broken(path, f"repeats {field}[{first[token]}]; send each token once")
 
+    def token(self, field: str, value: str) -> None:
+        if not _TOKEN.fullmatch(value):
+            self._broken(field, f"{value[:80]!r} is not a page token; send next_page_token")
+
     def etag(self, value: str) -> int | None:
         if not value:
             return None
@@ -232,7 +237,7 @@ class Checks:
             self._broken(
                 f"results[{index}].label", f"goes with DECISION_RELABEL, not with {decision}"
             )
-        return Result(result.token, decision, label, comment)
+        return Result(result.token, decision, label, comment, result.replaces)
 
     def _label(
         self, field: str, result: leases_pb2.Result, task: Task, classes: Sequence[str]

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-from deltalake import DeltaTable
 
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables import delta, schemas
@@ -40,11 +39,6 @@ def read_results(uri: str, campaign: str, *, incarnation: str | None = None) -> 
             rows = rows.append_column(name, pa.nulls(len(rows), schemas.RESULTS.field(name).type))
     rows = rows.select(schemas.RESULTS.names)
     return _latest(rows.filter(_chosen(rows, uri, campaign, incarnation)))
-
-
-def num_results(table: DeltaTable, campaign: str, incarnation: str | None) -> int:
-    """Rows of the incarnation in a table that has the column."""
-    return int(delta.scanner(table, where=of_incarnation(campaign, incarnation)).count_rows())
 
 
 def _chosen(rows: pa.Table, uri: str, campaign: str, incarnation: str | None) -> pc.Expression:

@@ -50,16 +50,18 @@ class Lease(_message.Message):
     def __init__(self, token: _Optional[str] = ..., item: _Optional[_Union[_items_pb2.Item, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., num_earlier_attempts: _Optional[int] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("token", "decision", "label", "comment")
+    __slots__ = ("token", "decision", "label", "comment", "replaces")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     COMMENT_FIELD_NUMBER: _ClassVar[int]
+    REPLACES_FIELD_NUMBER: _ClassVar[int]
     token: str
     decision: Decision
     label: _labels_pb2.Label
     comment: str
-    def __init__(self, token: _Optional[str] = ..., decision: _Optional[_Union[Decision, str]] = ..., label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ..., comment: _Optional[str] = ...) -> None: ...
+    replaces: bool
+    def __init__(self, token: _Optional[str] = ..., decision: _Optional[_Union[Decision, str]] = ..., label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ..., comment: _Optional[str] = ..., replaces: _Optional[bool] = ...) -> None: ...
 
 class ResultOutcome(_message.Message):
     __slots__ = ("token", "status")

@@ -90,10 +90,12 @@ class StreamLeasesRequest(_message.Message):
     def __init__(self, parent: _Optional[str] = ..., max_outstanding: _Optional[int] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., adjudicate: _Optional[bool] = ...) -> None: ...
 
 class StreamLeasesResponse(_message.Message):
-    __slots__ = ("leases",)
+    __slots__ = ("leases", "heartbeat")
     LEASES_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     leases: _containers.RepeatedCompositeFieldContainer[_leases_pb2.Lease]
-    def __init__(self, leases: _Optional[_Iterable[_Union[_leases_pb2.Lease, _Mapping]]] = ...) -> None: ...
+    heartbeat: bool
+    def __init__(self, leases: _Optional[_Iterable[_Union[_leases_pb2.Lease, _Mapping]]] = ..., heartbeat: _Optional[bool] = ...) -> None: ...
 
 class ReadItemRequest(_message.Message):
     __slots__ = ("name",)
@@ -106,6 +108,24 @@ class ReadItemResponse(_message.Message):
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     chunk: bytes
     def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...
+
+class ListLeasesRequest(_message.Message):
+    __slots__ = ("parent", "page_size", "page_token")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    page_size: int
+    page_token: str
+    def __init__(self, parent: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListLeasesResponse(_message.Message):
+    __slots__ = ("leases", "next_page_token")
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    leases: _containers.RepeatedCompositeFieldContainer[_leases_pb2.Lease]
+    next_page_token: str
+    def __init__(self, leases: _Optional[_Iterable[_Union[_leases_pb2.Lease, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ExtendLeasesRequest(_message.Message):
     __slots__ = ("parent", "tokens", "lease_duration", "request_id")
@@ -178,12 +198,14 @@ class WatchCampaignRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class WatchCampaignResponse(_message.Message):
-    __slots__ = ("campaign", "stats")
+    __slots__ = ("campaign", "stats", "heartbeat")
     CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     campaign: _campaigns_pb2.Campaign
     stats: _campaigns_pb2.CampaignStats
-    def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ..., stats: _Optional[_Union[_campaigns_pb2.CampaignStats, _Mapping]] = ...) -> None: ...
+    heartbeat: bool
+    def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ..., stats: _Optional[_Union[_campaigns_pb2.CampaignStats, _Mapping]] = ..., heartbeat: _Optional[bool] = ...) -> None: ...
 
 class PauseCampaignRequest(_message.Message):
     __slots__ = ("name", "etag", "request_id")

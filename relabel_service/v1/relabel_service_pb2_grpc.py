@@ -71,6 +71,11 @@ class RelabelServiceStub:
                 request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReadItemRequest.SerializeToString,
                 response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReadItemResponse.FromString,
                 _registered_method=True)
+        self.ListLeases = channel.unary_unary(
+                '/relabel_service.v1.RelabelService/ListLeases',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ListLeasesRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ListLeasesResponse.FromString,
+                _registered_method=True)
         self.ExtendLeases = channel.unary_unary(
                 '/relabel_service.v1.RelabelService/ExtendLeases',
                 request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ExtendLeasesRequest.SerializeToString,
@@ -171,6 +176,14 @@ class RelabelServiceServicer:
 
     def ReadItem(self, request, context):
         """Streams one item that the caller holds a lease on, however large it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLeases(self, request, context):
+        """Returns the caller's own leases in force, page by page, with their items: what a frontend
+        that was restarted goes on with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -278,6 +291,11 @@ def add_RelabelServiceServicer_to_server(servicer, server):
                     servicer.ReadItem,
                     request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReadItemRequest.FromString,
                     response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReadItemResponse.SerializeToString,
+            ),
+            'ListLeases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLeases,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ListLeasesRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ListLeasesResponse.SerializeToString,
             ),
             'ExtendLeases': grpc.unary_unary_rpc_method_handler(
                     servicer.ExtendLeases,
@@ -499,6 +517,33 @@ class RelabelService:
             '/relabel_service.v1.RelabelService/ReadItem',
             relabel__service_dot_v1_dot_relabel__service__pb2.ReadItemRequest.SerializeToString,
             relabel__service_dot_v1_dot_relabel__service__pb2.ReadItemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLeases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/ListLeases',
+            relabel__service_dot_v1_dot_relabel__service__pb2.ListLeasesRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.ListLeasesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -31,6 +31,7 @@ from relabel_service.errors import (
 
 DOMAIN = "relabel-service"
 DETAILS_KEY = "grpc-status-details-bin"  # trailing metadata: a google.rpc.Status
+INTERNAL_MESSAGE = "the service failed; its log says why"  # what callers see of our own faults
 # gRPC takes 8 KiB of trailers by default; details travel in base64, the message percent-encoded.
 MAX_MESSAGE = 600  # characters
 MAX_DETAILS_BYTES = 4000

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -76,6 +77,17 @@ def test_calls_and_errors_pass_the_proxy(deployed: Deployed) -> None:
         with pytest.raises(NotFound, match="no campaign 'none'"):
             client.stats("campaigns/none")
     assert deployed.queue.exists()
+
+
+def test_http_passes_the_proxy_beside_grpc(deployed: Deployed) -> None:
+    token = mint(SECRET.encode(), "operator", role="admin", lifetime_s=600)
+    address = f"http://127.0.0.1:{deployed.http_port}"
+    with httpx.Client(base_url=address, headers={"authorization": f"Bearer {token}"}) as client:
+        path = "/relabel_service.v1.RelabelService"
+        assert client.post(f"{path}/ListCampaigns", json={}).json() == {}
+        unknown = client.post(f"{path}/GetCampaignStats", json={"name": "campaigns/none"})
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+        assert client.get("/").headers["content-type"] == "text/html; charset=utf-8"
 
 
 def test_a_caller_without_a_token_is_refused(deployed: Deployed) -> None:

@@ -49,10 +49,12 @@ def finding(rank: int, **other: Any) -> dict[str, Any]:
 
 
 def write_findings(
-    folder: Path, num_items: int, *, metadata: Mapping[str, str] | None = None
+    folder: Path, num_items: int, *, metadata: Mapping[str, str] | None = None, **other: Any
 ) -> str:
+    """other: fields that every finding has instead of its own."""
     uri = str(folder / "findings")
-    rows = pa.Table.from_pylist([finding(rank) for rank in range(num_items)], schemas.FINDINGS)
+    findings = [finding(rank, **other) for rank in range(num_items)]
+    rows = pa.Table.from_pylist(findings, schemas.FINDINGS)
     delta.append_once(uri, rows, app_id="run", metadata=metadata)
     return uri
 

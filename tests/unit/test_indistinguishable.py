@@ -152,9 +152,11 @@ def test_no_field_that_a_labeler_reads_tells_the_kind(start: Start, tmp_path: Pa
         seen.add(kind_of(lease.item), "lease", lease)
     start.clock.now += 301
     kinds = set()
+    mine = rpc.ListLeasesRequest(parent=CAMPAIGN)
     while leases := ann.lease():
         [lease] = leases
         kind = kind_of(lease.item)
+        seen.add(kind, "listed", service.ListLeases(mine, ann.caller))
         kinds.add(kind)
         seen.add(kind, "lease", lease)
         whole = labelled.read_item(rpc.ReadItemRequest(name=lease.item.name), ann.caller)

@@ -226,6 +226,10 @@ MALFORMED: list[tuple[Any, list[str]]] = [
         rpc.ExtendLeasesRequest(parent="x", tokens=["a", "", "a"]),
         ["parent", "tokens[1]", "tokens[2]", "request_id"],
     ),
+    (
+        rpc.ListLeasesRequest(parent="x", page_size=-1, page_token="é"),
+        ["parent", "page_size", "page_token"],
+    ),
     (rpc.ReleaseLeasesRequest(parent="x"), ["parent", "tokens", "request_id"]),
     (
         rpc.SubmitResultsRequest(parent="x", results=[leases_pb2.Result()]),

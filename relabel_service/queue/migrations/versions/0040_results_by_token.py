@@ -1,0 +1,12 @@
+"""Results are found by their tokens, so that whoever gave one can correct it."""
+
+from alembic import op
+
+revision = "0040"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_index("results_by_token", "results", ["token"])
