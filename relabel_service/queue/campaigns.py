@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -43,6 +43,9 @@ class Settings:
     def mixes(self) -> bool:
         """Whether gold or audit items are among the findings, unmarked."""
         return bool(self.gold_uri or self.audit_uri)
+
+
+KNOWN_SETTINGS = [setting.name for setting in fields(Settings)]
 
 
 @dataclass(frozen=True)
@@ -242,7 +245,9 @@ def _classes(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def _settings(text: str) -> Settings:
-    return Settings(**json.loads(text))
+    """What this release knows of them; the others, of a later release, stay in the database."""
+    stored = json.loads(text)
+    return Settings(**{name: stored[name] for name in KNOWN_SETTINGS if name in stored})
 
 
 def _queue_row(campaign: Campaign, item: Mapping[str, Any]) -> dict[str, Any]:

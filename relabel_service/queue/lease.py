@@ -153,7 +153,7 @@ def _free(
         expired.labeler == lease_groups.NOBODY or group.row.not_before >= expired.expire_time
     )
     is_set_back = group.row.state == LEASED[role] and not was_delayed
-    setback = SETBACK[campaign.settings.item_order] if is_set_back else 0
+    setback = SETBACK.get(campaign.settings.item_order, 0) if is_set_back else 0
     if expired.labeler == lease_groups.NOBODY:
         group.not_before = 0.0  # has passed, whatever slower transactions take the time to be
     update(connection, campaign, group, now=now, setback=setback)

@@ -175,6 +175,9 @@ idempotency_keys = Table(
     Index("idempotency_keys_by_time", "create_time"),
 )
 
+# The oldest schema whose code may run on this database (migrations/). One row.
+compatibility = Table("compatibility", metadata, Column("oldest", Text, primary_key=True))
+
 # How far an import or publishing is, and why it stopped (progress.py).
 operations = Table(
     "operations",

@@ -1,5 +1,7 @@
 """The queue's values as messages."""
 
+from typing import Any
+
 from relabel_service.queue.campaigns import AUDIT, FINDING, Campaign
 from relabel_service.queue.progress import Operation
 from relabel_service.queue.stats import Count, LabelerCounts, Report
@@ -36,10 +38,10 @@ def campaign_message(campaign: Campaign, *, for_admin: bool) -> campaigns_pb2.Ca
         max_votes=settings.max_votes,
         min_agreement=settings.min_agreement,
         lease_duration=duration(settings.lease_duration_s),
-        skip_policy=f"SKIP_POLICY_{settings.skip_policy.upper()}",
-        item_order=f"ITEM_ORDER_{settings.item_order.upper()}",
+        skip_policy=_known(campaigns_pb2.SkipPolicy, "SKIP_POLICY", settings.skip_policy),
+        item_order=_known(campaigns_pb2.ItemOrder, "ITEM_ORDER", settings.item_order),
         blind_share=settings.blind_share,
-        state=f"CAMPAIGN_STATE_{campaign.state.upper()}",
+        state=_known(campaigns_pb2.CampaignState, "CAMPAIGN_STATE", campaign.state),
         create_time=timestamp(campaign.create_time),
         finalize_time=timestamp(campaign.finalize_time) if campaign.finalize_time else None,
         results_uri=(campaign.results_uri or "") if tells else "",
@@ -56,6 +58,11 @@ def campaign_message(campaign: Campaign, *, for_admin: bool) -> campaigns_pb2.Ca
         message.audit.uri, message.audit.run_id = settings.audit_uri, settings.audit_run_id
         message.audit.population = settings.audit_population
     return message
+
+
+def _known(kind: Any, prefix: str, value: str) -> Any:
+    """The enum's value; its first, unspecified, for one of a later release."""
+    return dict(kind.items()).get(f"{prefix}_{value.upper()}", 0)
 
 
 def with_operation(
