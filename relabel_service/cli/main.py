@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from relabel_service.cli import formats
+from relabel_service.cli import backup, formats
 from relabel_service.cli.label import label_in_terminal
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, RelabelError, Violation
@@ -380,6 +380,7 @@ def export_answers(
 
 
 formats.add_commands(app)
+backup.add_commands(app)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ A campaign's id may come again, in a queue that was made anew. Their answers lie
 are not votes on the same items, so nothing reads several together.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,15 +31,24 @@ def read_results(uri: str, campaign: str, *, incarnation: str | None = None) -> 
     incarnation: its name, or FIRST; may be left out where there is one. Raises NotFound when there
     is no such table or incarnation, InvalidInput listing them where there are several.
     """
+    rows = read_columns(uri, schemas.RESULTS.names, where=pads.field("campaign") == campaign)
+    return _latest(rows.filter(_chosen(rows, uri, campaign, incarnation)))
+
+
+def read_columns(
+    uri: str, names: Sequence[str], *, where: pads.Expression | None = None
+) -> pa.Table:
+    """These columns of schemas.RESULTS; null where a table of an earlier release lacks one.
+
+    Raises NotFound when there is no such table.
+    """
     table = delta.open_table(uri)
     present = {column.name for column in table.schema().fields}
-    names = [name for name in schemas.RESULTS.names if name in present]
-    rows = delta.scanner(table, names, where=pads.field("campaign") == campaign).to_table()
-    for name in schemas.RESULTS.names:
-        if name not in present:  # of an earlier release
+    rows = delta.scanner(table, [name for name in names if name in present], where=where).to_table()
+    for name in names:
+        if name not in present:
             rows = rows.append_column(name, pa.nulls(len(rows), schemas.RESULTS.field(name).type))
-    rows = rows.select(schemas.RESULTS.names)
-    return _latest(rows.filter(_chosen(rows, uri, campaign, incarnation)))
+    return rows.select(list(names))
 
 
 def _chosen(rows: pa.Table, uri: str, campaign: str, incarnation: str | None) -> pc.Expression:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -90,7 +91,7 @@ def main(queue_url: str) -> None:
         )
         return service.FinalizeCampaign(request, ADMIN).campaign.state
 
-    commands = {
+    commands: dict[str, Callable[..., Any]] = {
         "ready": lambda: True,
         "create": create,
         "label": label,

@@ -60,6 +60,13 @@ def migrate(engine: Engine) -> None:
         connection.execute(text("INSERT INTO compatibility VALUES (:oldest)"), {"oldest": OLDEST})
 
 
+def is_newest(connection: Connection) -> bool:
+    """Whether the database is at this release's schema, rather than at a later one."""
+    scripts = ScriptDirectory.from_config(configuration(connection))
+    present = MigrationContext.configure(connection).get_current_revision()
+    return present == scripts.get_current_head()
+
+
 def _oldest(connection: Connection) -> str | None:
     """The oldest schema whose code may run on the database, as its release has said."""
     if not inspect(connection).has_table("compatibility"):
