@@ -31,6 +31,10 @@ def main(
         typer.Option("--skip-changed", help="leave rows alone that cannot be written"),
     ] = False,
     consensus: options.ConsensusMethod = Consensus.MAJORITY,
+    incarnation: Annotated[
+        str | None,
+        typer.Option(help="which campaign of that id, where the results hold several"),
+    ] = None,
 ) -> None:
     """Merge; prints JSON."""
     merged = merge(
@@ -41,6 +45,7 @@ def main(
             lineage,
             skip_changed=skip_changed,
             consensus=consensus,
+            incarnation=incarnation,
         )
     )
     print(json.dumps(asdict(merged), indent=2))

@@ -100,10 +100,11 @@ class Client:
         )
         response: rpc.CreateCampaignResponse = self._channel.call("CreateCampaign", request)
         created = response.campaign
-        while created.state == campaigns_pb2.CAMPAIGN_STATE_IMPORTING:
-            if created.HasField("failure"):
-                raise error_of(created.failure.reason, created.failure.message)
+        importing = campaigns_pb2.CAMPAIGN_STATE_IMPORTING
+        while created.state == importing and not created.HasField("failure"):
             created = self.get_campaign(created.name)  # which continues the import
+        if created.HasField("failure"):
+            raise error_of(created.failure.reason, created.failure.message)
         return created
 
     def get_campaign(self, campaign: str) -> campaigns_pb2.Campaign:
@@ -276,6 +277,16 @@ class Client:
             "FinalizeCampaign", request, extra_s=FINALIZE_S
         )
         return response.campaign
+
+    def export_answers(self, campaign: str, *, results_uri: str) -> rpc.ExportAnswersResponse:
+        """Write the answers so far that the table does not hold yet; the campaign goes on."""
+        request = rpc.ExportAnswersRequest(
+            name=campaign_name(campaign), results_uri=results_uri, request_id=_request_id()
+        )
+        response: rpc.ExportAnswersResponse = self._channel.call(
+            "ExportAnswers", request, extra_s=FINALIZE_S
+        )
+        return response
 
     @contextmanager
     def leases(

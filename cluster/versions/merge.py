@@ -14,6 +14,7 @@ from cluster.versions.write import require_versions, write
 from relabel_service.errors import NotFound
 from relabel_service.tables import delta
 from relabel_service.tables.fingerprint import content_fingerprint
+from relabel_service.tables.results import read_results
 from relabel_service.votes.majority import majority, results_on_rows
 
 
@@ -32,6 +33,7 @@ class MergeConfig:
     every row that has a vote, where the majority leaves ties alone.
     skip_changed: leave rows alone whose label changed meanwhile, or whose
     content the new label is incompatible with, rather than refuse.
+    incarnation: of the campaign, where the results hold several; results.FIRST for the unnamed one.
     """
 
     source: Source
@@ -40,6 +42,7 @@ class MergeConfig:
     lineage_uri: str
     skip_changed: bool = False
     consensus: Consensus = Consensus.MAJORITY
+    incarnation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def merge(config: MergeConfig) -> MergeResult:
     """Write the next version and its lineage. Idempotent: run again, it returns the same result.
 
     Raises NotFound when there is no such campaign, InvalidInput when its votes cannot be weighed
-    as asked; else as versions.write.
+    as asked, or when several campaigns had its id and it is not said which; else as versions.write.
     """
     require_versions(config.source)
     results = _results(config)
@@ -74,7 +77,7 @@ def merge(config: MergeConfig) -> MergeResult:
         WriteConfig(
             source=config.source,
             decisions=_with_findings(decisions.to_pylist()),
-            app_id=_app_id(config, results["run_id"][0].as_py()),
+            app_id=_app_id(config, results.slice(0, 1).to_pylist()[0]),
             lineage_uri=config.lineage_uri,
             skip_changed=config.skip_changed,
         )
@@ -132,14 +135,17 @@ def _with_findings(decisions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return completed
 
 
-def _app_id(config: MergeConfig, run_id: str) -> str:
+def _app_id(config: MergeConfig, result: Mapping[str, Any]) -> str:
     """Of its own for each consensus: to decide anew what is decided already is a conflict."""
+    incarnation = f"/{result['incarnation']}" if result["incarnation"] is not None else ""
     weighed = "" if config.consensus is Consensus.MAJORITY else f"/{config.consensus}"
-    return f"merge/{config.campaign}/{run_id}{weighed}"
+    return f"merge/{config.campaign}/{result['run_id']}{incarnation}{weighed}"
 
 
 def _results(config: MergeConfig) -> pa.Table:
-    results = results_on_rows(delta.read_where(config.results_uri, {"campaign": config.campaign}))
+    results = results_on_rows(
+        read_results(config.results_uri, config.campaign, incarnation=config.incarnation)
+    )
     if not results.num_rows:
         raise NotFound(
             f"{config.results_uri!r} holds no results of campaign {config.campaign!r}; "

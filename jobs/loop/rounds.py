@@ -30,6 +30,7 @@ from relabel_service.client import Client
 from relabel_service.errors import NotFound
 from relabel_service.tables import delta
 from relabel_service.tables.lineage import decided_by_people
+from relabel_service.tables.results import FIRST, read_results
 from relabel_service.tasks import task_named
 from relabel_service.v1.campaigns_pb2 import (
     CAMPAIGN_STATE_FINALIZED,
@@ -249,6 +250,7 @@ class Rounds:
     ) -> tuple[MergeResult, Quality]:
         """Publish the answers, make the next version of them, and measure the labels by them."""
         finalized = self._service.connect().finalize(campaign, results_uri=self._uri("results"))
+        incarnation = finalized.incarnation or FIRST
         merged = merge(
             MergeConfig(
                 replace(source, version=None),
@@ -256,9 +258,10 @@ class Rounds:
                 f"round-{number}",
                 self._lineage,
                 consensus=self._config.consensus,
+                incarnation=incarnation,
             )
         )
-        results = delta.read_where(finalized.results_uri, {"campaign": f"round-{number}"})
+        results = read_results(finalized.results_uri, f"round-{number}", incarnation=incarnation)
         decisions, _ = decide(results, self._config.consensus)
         mining = self.mining(number)
         if not self._config.feedback:  # answers that do not rank still say what is left

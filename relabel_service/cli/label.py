@@ -88,9 +88,16 @@ def screen(item: items_pb2.Item) -> Panel:
     if item.HasField("preferred_label"):
         lines.append(Text(f"preferred    {render.label_text(item.preferred_label, item)}", "green"))
     lines += [
-        Text(f"model says   {render.label_text(s.label, item)}  {s.probability:.0%}", "cyan")
+        Text(f"model says   {render.label_text(s.label, item)}{_probability(s)}", "cyan")
         for s in item.suggestions
     ]
-    about = f"{item.row_id} · {item.unit}" if item.unit else item.row_id
-    title = f"{escape_markup(about)} · suspicion {item.suspicion:.2f}"
+    row = item.row_id or item.name.rpartition("/")[2]  # hidden where gold items are mixed in
+    about = f"{row} · {item.unit}" if item.unit else row
+    suspicion = f" · suspicion {item.suspicion:.2f}" if item.suspicion else ""
+    title = f"{escape_markup(about)}{suspicion}"
     return Panel(Group(*lines), title=title, subtitle=escape_markup(item.reason))
+
+
+def _probability(suggestion: items_pb2.Suggestion) -> str:
+    """Empty where the campaign hides it."""
+    return f"  {suggestion.probability:.0%}" if suggestion.probability else ""

@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from relabel_service.cli import formats
+from relabel_service.cli import backup, formats
 from relabel_service.cli.label import label_in_terminal
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, RelabelError, Violation
@@ -127,6 +127,10 @@ def serve(
         list[str] | None,
         typer.Option(help="site whose pages may call over HTTP; may be repeated"),
     ] = None,
+    export_to: Annotated[
+        str, typer.Option(help="results table to which answers are exported", show_default=False)
+    ] = "",
+    export_every: Annotated[float, typer.Option(help="minutes between two exports")] = 10.0,
     until_input_ends: Annotated[
         bool,
         typer.Option("--until-input-ends", help="stop when standard input ends, too"),
@@ -137,6 +141,7 @@ def serve(
     Without a key it accepts only callers on this machine.
     """
     from relabel_service.server.app import serve_until_stopped  # Ray only where it is needed
+    from relabel_service.server.regular_exports import ExportSettings
     from relabel_service.server.settings import LOCAL_ONLY, OPEN, ServeSettings
 
     auth: AuthSettings | str = OPEN if is_open else LOCAL_ONLY
@@ -154,6 +159,7 @@ def serve(
         auth=auth,
         media_prefixes=tuple(media_prefix or ()),
         cors_origins=tuple(cors_origin or ()),
+        exports=ExportSettings(export_to, 60 * export_every),
     )
     serve_until_stopped(
         settings,
@@ -360,7 +366,21 @@ def finalize(
     print(f"{done.name}: results in {done.results_uri}")
 
 
+@app.command()
+def export_answers(
+    context: typer.Context,
+    campaign: CampaignName,
+    to: Annotated[str, typer.Option(help="results table to write to, made where there is none")],
+    address: Address = LOCAL,
+) -> None:
+    """Write a campaign's answers so far that the table does not hold; the campaign goes on."""
+    with _client(context, address) as client:
+        done = client.export_answers(campaign, results_uri=to)
+    print(f"{to}: {done.num_answers} answers, {done.num_written} of them new")
+
+
 formats.add_commands(app)
+backup.add_commands(app)
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """Campaigns in the queue: create, fill, read, list, close, read the results."""
 
 import json
+import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -38,6 +39,14 @@ class Settings:
     audit_population: int = 0
     secret: str = ""  # what names and positions of mixed items are drawn from; never sent
 
+    @property
+    def mixes(self) -> bool:
+        """Whether gold or audit items are among the findings, unmarked."""
+        return bool(self.gold_uri or self.audit_uri)
+
+
+KNOWN_SETTINGS = [setting.name for setting in fields(Settings)]
+
 
 @dataclass(frozen=True)
 class Campaign:
@@ -57,6 +66,14 @@ class Campaign:
     revision: int = 1
     finalize_time: float | None = None
     results_uri: str | None = None
+    incarnation: str | None = None
+    """Tells campaigns of one id apart; None for those of earlier releases."""
+    hides_suggestions: bool | None = None
+    """Where gold or audit items are mixed in, and not each item has a suggestion that differs."""
+
+
+def new_incarnation() -> str:
+    return secrets.token_hex(8)
 
 
 def create(connection: Connection, campaign: Campaign) -> Campaign:
@@ -105,7 +122,7 @@ def get(connection: Connection, campaign: str) -> Campaign:
     rows = sql.CAMPAIGN(connection, {"campaign": campaign})
     if not rows:
         raise NotFound(f"no campaign {campaign!r}; list them with ListCampaigns")
-    return _campaign(dict(rows[0]._mapping))
+    return from_row(dict(rows[0]._mapping))
 
 
 def page(
@@ -120,7 +137,7 @@ def page(
     )
     if among is not None:
         query = query.where(db.campaigns.c.campaign.in_(among))
-    return [_campaign(dict(row._mapping)) for row in connection.execute(query)]
+    return [from_row(dict(row._mapping)) for row in connection.execute(query)]
 
 
 def move(
@@ -153,7 +170,9 @@ def begin_finalizing(
     """
     present = get(connection, campaign)
     if present.state == "importing":
-        raise WrongState(f"campaign {campaign!r} is importing; wait until it is active")
+        raise WrongState(
+            f"campaign {campaign!r} is importing; wait until it is active, or close it"
+        )
     if present.state in ("active", "paused", "closed"):
         _check_revision(present, revision)
         return _update(connection, present, state="finalizing", results_uri=results_uri)
@@ -193,6 +212,18 @@ def results(connection: Connection, campaign: str) -> Iterator[Mapping[str, Any]
         yield row._asdict()
 
 
+def result_keys(connection: Connection, campaign: str) -> Iterator[tuple[int, str, float]]:
+    """Rank, labeler and submit_time of every accepted result, as a stream."""
+    result = db.results.c
+    query = (
+        select(result.rank, result.labeler, result.submit_time)
+        .where(result.campaign == campaign)
+        .execution_options(yield_per=STREAMED)
+    )
+    for row in connection.execute(query):
+        yield row.rank, row.labeler, row.submit_time
+
+
 def _check_revision(present: Campaign, revision: int | None) -> None:
     if revision is not None and revision != present.revision:
         raise Conflict(
@@ -201,7 +232,8 @@ def _check_revision(present: Campaign, revision: int | None) -> None:
         )
 
 
-def _campaign(row: Mapping[str, Any]) -> Campaign:
+def from_row(row: Mapping[str, Any]) -> Campaign:
+    """Of the table `campaigns`, or of that of an earlier schema."""
     parsed = {"classes": _classes(row["classes"]), "settings": _settings(row["settings"])}
     return Campaign(**{**row, **parsed})
 
@@ -213,7 +245,9 @@ def _classes(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def _settings(text: str) -> Settings:
-    return Settings(**json.loads(text))
+    """What this release knows of them; the others, of a later release, stay in the database."""
+    stored = json.loads(text)
+    return Settings(**{name: stored[name] for name in KNOWN_SETTINGS if name in stored})
 
 
 def _queue_row(campaign: Campaign, item: Mapping[str, Any]) -> dict[str, Any]:

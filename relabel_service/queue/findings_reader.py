@@ -38,6 +38,10 @@ class FindingsRun:
         rows_that_fit = STEP_BYTES * self._dataset.count_rows() // max(num_bytes, 1)
         self._step = max(1, min(STEP, rows_that_fit))
 
+    @property
+    def schema(self) -> pa.Schema:
+        return self._dataset.schema
+
     def num_rows(self) -> int:
         return int(self._dataset.count_rows(filter=self._is_run))
 
@@ -45,8 +49,12 @@ class FindingsRun:
         return next(self.rows(columns), None)
 
     def rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
-        for table in self._read(columns):
+        for table in self.tables(columns):
             yield from table.to_pylist()
+
+    def tables(self, columns: list[str]) -> Iterator[pa.Table]:
+        """Some rows of these columns at a time."""
+        return self._read(columns)
 
     def batches(self) -> Iterator[pa.Table]:
         """STEP rows at a time, or fewer of about STEP_BYTES; the last may have fewer."""

@@ -12,17 +12,25 @@ from typing import Any
 import pyarrow as pa
 
 from relabel_service.errors import InvalidInput, NotFound
-from relabel_service.queue import campaigns
+from relabel_service.queue import campaigns, progress
 from relabel_service.queue.campaigns import AUDIT, FINDING, GOLD, Campaign
 from relabel_service.queue.control_items import GOLD_LABEL, sample
 from relabel_service.queue.findings_reader import FindingsRun
-from relabel_service.queue.item_bytes import serialize_item
-from relabel_service.queue.ordering import ALIKE_TOGETHER, Ordering
+from relabel_service.queue.item_bytes import serialize_item, shown_suggestions
+from relabel_service.queue.ordering import ALIKE_TOGETHER, Ordering, mixed_in
 from relabel_service.queue.ordering_cache import OrderingCache
+from relabel_service.queue.row_checks import (
+    AGAIN,
+    Faults,
+    InvalidRows,
+    check_columns,
+    check_ranks,
+    row_fault,
+)
 from relabel_service.queue.store import Store
 from relabel_service.tables import delta, preflight
 from relabel_service.tables.fingerprint import content_fingerprint
-from relabel_service.tasks import task_named
+from relabel_service.tasks import TASKS, task_named
 
 _orderings = OrderingCache()  # of this process
 
@@ -42,11 +50,21 @@ def describe(findings_uri: str, run_id: str, *, item_order: str) -> dict[str, An
     preflight.require_origin_writable(findings, run_id)
     version = findings.version()
     run = FindingsRun(findings_uri, run_id, version)
-    first = run.first(["task", "classes", "content"])
+    check_columns("campaign.findings_uri", findings_uri, run.schema)
+    num_items = run.num_rows()
+    first = run.first(["id", "task", "classes", "content"])
     if first is None:
         raise InvalidInput.of(
             "campaign.run_id",
             f"run {run_id!r} has no findings, so there is nothing to ask people about",
+        )
+    check_ranks("campaign.run_id", run.tables(["id", "rank"]), num_items)
+    classes = [None] if first["classes"] is None else first["classes"]
+    if first["task"] not in TASKS or None in (first["content"], *classes):
+        raise InvalidInput.of(
+            "campaign.run_id",
+            f"row {first['id']!r}, the first of run {run_id!r}, has the task {first['task']!r} and "
+            f"the classes {first['classes']}; {AGAIN}",
         )
     if (
         item_order == ALIKE_TOGETHER
@@ -60,7 +78,7 @@ def describe(findings_uri: str, run_id: str, *, item_order: str) -> dict[str, An
     return {
         "task": first["task"],
         "classes": tuple(first["classes"]),
-        "num_items": run.num_rows(),
+        "num_items": num_items,
         "findings_version": version,
     }
 
@@ -68,7 +86,8 @@ def describe(findings_uri: str, run_id: str, *, item_order: str) -> dict[str, An
 def fill(store: Store, campaign: str, *, within_s: float) -> Campaign:
     """Take steps until the campaign is full or the time is up; the campaign as it is then.
 
-    Raises NotFound when the campaign, or a table it names, is not there.
+    Where rows cannot be items, however often they are read, the campaign is closed and its
+    operation says why. Raises NotFound when the campaign, or a table it names, is not there.
     """
     ends = time.monotonic() + within_s
     with store.read_transaction() as (connection, _):
@@ -80,16 +99,47 @@ def fill(store: Store, campaign: str, *, within_s: float) -> Campaign:
     if ordering is None:
         return present
     end = 0
-    for batch in run.batches():
-        start, end = end, end + batch.num_rows
-        # Steps of whoever was here before may have ended anywhere.
-        while present.num_imported < end:
-            present = _step(store, present, batch.slice(present.num_imported - start), ordering)
-            if time.monotonic() > ends:
-                return present
-    present = _finish(store, present, ordering)
+    try:
+        for batch in run.batches():
+            start, end = end, end + batch.num_rows
+            # Steps of whoever was here before may have ended anywhere.
+            while present.num_imported < end and present.state == "importing":
+                present = _step(store, present, batch.slice(present.num_imported - start), ordering)
+                if time.monotonic() > ends:
+                    return present
+        present = _finish(store, present, ordering)
+    except InvalidRows as error:
+        fault = _told(present, run, error, ends=ends)
+        present = _end(store, present, InvalidInput.of("campaign.findings_uri", fault))
     _orderings.evict(present)
     return present
+
+
+def _told(present: Campaign, run: FindingsRun, error: InvalidRows, *, ends: float) -> str:
+    """What is wrong with all rows, as far as there is time to look at them."""
+    faults, num_seen = Faults(), 0
+    for batch in run.batches():
+        for row in batch.to_pylist():
+            if fault := row_fault(row, present.task):
+                faults.add(row["id"], fault)
+        num_seen += batch.num_rows
+        if faults.num and time.monotonic() > ends:
+            break
+    if not faults.num:
+        return error.violations[0].description  # of gold or audit items
+    return faults.sentence(present.num_items, at_least=num_seen < present.num_items)
+
+
+def _end(store: Store, present: Campaign, error: InvalidInput) -> Campaign:
+    """The import is over, and says why."""
+    with store.write_transaction(campaign=present.campaign, alone=True) as (connection, now):
+        stored = campaigns.get(connection, present.campaign)
+        if stored.state != "importing":
+            return stored
+        progress.record_failure(connection, present.campaign, error, now=now)
+        return campaigns.move(
+            connection, present.campaign, to="closed", among=["importing"], revision=None
+        )
 
 
 def _step(store: Store, present: Campaign, batch: pa.Table, ordering: Ordering) -> Campaign:
@@ -97,7 +147,7 @@ def _step(store: Store, present: Campaign, batch: pa.Table, ordering: Ordering) 
     items = [_item(present, row, FINDING, row["rank"], ordering(row)) for row in batch.to_pylist()]
     with store.write_transaction(campaign=present.campaign, alone=True) as (connection, _):
         stored = campaigns.get(connection, present.campaign)
-        if stored.num_imported != present.num_imported:
+        if (stored.num_imported, stored.state) != (present.num_imported, "importing"):
             return stored
         campaigns.add_items(connection, stored, items)
         return campaigns.add_imported(connection, stored, batch.num_rows)
@@ -116,7 +166,8 @@ def _finish(store: Store, present: Campaign, ordering: Ordering) -> Campaign:
         items = []
         for rank, (row, kind) in enumerate(rows, num_findings):
             # Its sort key is that of a random finding, so it comes somewhere among them.
-            sort_key = ordering({**row, "rank": chance.randrange(num_findings)})
+            beside = {**row, "rank": chance.randrange(num_findings)}
+            sort_key = mixed_in(ordering(beside), settings.item_order)
             items.append(_item(present, row, kind, rank, sort_key))
         campaigns.add_items(connection, present, items)
         present = campaigns.start(connection, present, num_items=num_findings + len(audit))
@@ -127,6 +178,9 @@ def _finish(store: Store, present: Campaign, ordering: Ordering) -> Campaign:
 def _item(
     campaign: Campaign, row: dict[str, Any], kind: str, rank: int, sort_key: int
 ) -> dict[str, Any]:
+    """Raises InvalidRows where the row cannot be an item."""
+    if fault := row_fault(row, campaign.task):
+        raise InvalidRows.of("campaign", f"{kind} row {row['id']!r} {fault}; {AGAIN}")
     suggestions = [(s["label"], s["probability"]) for s in row["suggestions"] or ()]
     shown = {
         **row,
@@ -144,7 +198,7 @@ def _item(
         "row_id": shown["row_id"],
         "unit": shown["unit"],
         "human_label": row["human_label"],
-        "suggestion": suggestions[0][0] if suggestions else None,
+        "suggestion": next((label for label, _ in shown_suggestions(campaign, shown)), None),
         "gold_label": row.get(GOLD_LABEL) if kind == GOLD else None,
         "fingerprint": content_fingerprint(row["content"]),
         "suspicion": row["suspicion"],

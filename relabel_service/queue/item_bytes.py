@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from relabel_service.queue.campaigns import Campaign, Settings
+from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.lease import LargeItem, Lease, Vote
 from relabel_service.tables.fingerprint import content_fingerprint
 from relabel_service.tasks import task_named
@@ -36,7 +36,7 @@ def serialize_item(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, b
     task = task_named(campaign.task)
     item = items_pb2.Item(
         name=item_name(campaign, row["rank"]),
-        row_id=row["row_id"],
+        row_id=_shown_id(campaign, row["row_id"]),
         unit=row["unit"],
         content=task.content_to_wire(row["content"]),
         human_label=task.label_to_wire(row["human_label"]),
@@ -45,10 +45,10 @@ def serialize_item(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, b
     hints = items_pb2.Item(
         suggestions=[
             items_pb2.Suggestion(label=task.label_to_wire(label), probability=probability)
-            for label, probability in row["suggestions"]
+            for label, probability in shown_suggestions(campaign, row)
         ]
     )
-    if not _mixes(campaign.settings):
+    if not campaign.settings.mixes:
         hints.suspicion, hints.rank, hints.reason = row["suspicion"], row["rank"], row["reason"]
         preferred = row.get("preferred_label")
         if preferred is not None:
@@ -56,12 +56,37 @@ def serialize_item(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, b
     return item.SerializeToString(), hints.SerializeToString()
 
 
+def shown_suggestions(campaign: Campaign, row: Mapping[str, Any]) -> Sequence[tuple[str, float]]:
+    """Pairs of label and probability. Where gold or audit items are mixed in: one that differs from
+    the human label, without its probability, and none where some item has none.
+
+    A model agrees with most labels of random rows, and is sure of them: what it says of findings
+    is of another kind.
+    """
+    if not campaign.settings.mixes:
+        return list(row["suggestions"])
+    if campaign.hides_suggestions:
+        return []
+    return [(label, 0.0) for label in alternatives(campaign.task, row)[:1]]
+
+
+def alternatives(task: str, row: Mapping[str, Any]) -> list[str]:
+    """Suggested labels that do not agree with the human label, most probable first."""
+    agree = task_named(task).agree
+    return [label for label, _ in row["suggestions"] if not agree(row["human_label"], label)]
+
+
+def _shown_id(campaign: Campaign, row_id: str) -> str:
+    """Gold rows come from a table of their own, whose ids may be of another kind."""
+    return "" if campaign.settings.gold_uri else row_id
+
+
 def serialize_leases(leases: Sequence[Lease], campaign: Campaign) -> bytes:
     """A serialized LeaseItemsResponse, which reads as a Stream- or ListLeasesResponse, too."""
     return b"".join(
         _field(
             _LEASES,
-            _head(lease)
+            _head(lease, campaign)
             + _field(_ITEM, _item_bytes(lease.item, campaign))
             + b"".join(_field(_VOTES, _vote_bytes(vote, campaign)) for vote in lease.votes),
         )
@@ -72,7 +97,7 @@ def serialize_leases(leases: Sequence[Lease], campaign: Campaign) -> bytes:
 def item_name(campaign: Campaign, rank: int) -> str:
     """Always the same for the item; no number where one would tell the item's kind."""
     item_id = str(rank)
-    if _mixes(campaign.settings):
+    if campaign.settings.mixes:
         name = f"{campaign.campaign}/{campaign.create_time}/{rank}".encode()
         secret = bytes.fromhex(campaign.settings.secret)  # without it anybody could try every rank
         item_id = hashlib.blake2b(name, digest_size=8, key=secret).hexdigest()
@@ -84,7 +109,7 @@ def _item_bytes(item: bytes | LargeItem, campaign: Campaign) -> bytes:
         return item
     return items_pb2.Item(
         name=item_name(campaign, item.rank),
-        row_id=item.row_id,
+        row_id=_shown_id(campaign, item.row_id),
         unit=item.unit,
         num_bytes=item.num_bytes,
     ).SerializeToString()
@@ -97,10 +122,11 @@ def _vote_bytes(vote: Vote, campaign: Campaign) -> bytes:
     return shown.SerializeToString()
 
 
-def _head(lease: Lease) -> bytes:
-    """A Lease without its item."""
+def _head(lease: Lease, campaign: Campaign) -> bytes:
+    """A Lease without its item. Gold items are leased again and again, so none says how often."""
     token = _field(_TOKEN, lease.token.encode())
-    return token + _tail(lease.expire_time, lease.num_earlier_attempts)
+    num_attempts = 0 if campaign.settings.mixes else lease.num_earlier_attempts
+    return token + _tail(lease.expire_time, num_attempts)
 
 
 @lru_cache(maxsize=1024)
@@ -124,7 +150,3 @@ def _varint(number: int) -> bytes:
         number >>= 7
     encoded.append(number)
     return bytes(encoded)
-
-
-def _mixes(settings: Settings) -> bool:
-    return bool(settings.gold_uri or settings.audit_uri)

@@ -7,7 +7,6 @@ that leases the slot anew.
 
 import hashlib
 import json
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,8 @@ from sqlalchemy import Connection
 from relabel_service.errors import Exhausted, WrongState
 from relabel_service.queue import item_leases, lease_groups
 from relabel_service.queue import statements as sql
-from relabel_service.queue.campaigns import GOLD, Campaign
+from relabel_service.queue.campaigns import Campaign
+from relabel_service.queue.gold_items import with_gold
 from relabel_service.queue.item_leases import ADJUDICATOR, LABELER, ItemLease
 from relabel_service.queue.item_updates import ItemGroup, group_items, update
 from relabel_service.queue.ordering import SETBACK
@@ -164,7 +164,7 @@ def _free(
         expired.labeler == lease_groups.NOBODY or group.row.not_before >= expired.expire_time
     )
     is_set_back = group.row.state == LEASED[role] and not was_delayed
-    setback = SETBACK[campaign.settings.item_order] if is_set_back else 0
+    setback = SETBACK.get(campaign.settings.item_order, 0) if is_set_back else 0
     if expired.labeler == lease_groups.NOBODY:
         group.not_before = 0.0  # has passed, whatever slower transactions take the time to be
     update(connection, campaign, group, now=now, setback=setback)
@@ -174,25 +174,15 @@ def _next_rows(
     connection: Connection, campaign: Campaign, request: LeaseRequest, limit: int, *, now: float
 ) -> list[Any]:
     """Rows of the items to lease, locked; gold ones among them."""
-
-    def waiting(state: str, num: int) -> list[Any]:
-        values = {
-            "campaign": campaign.campaign,
-            "labeler": request.labeler,
-            "labeler_key": item_leases.labeler_key(request.labeler),
-            "limit": num,
-        }
-        return sql.NEXT_ITEMS[state](connection, values)
-
-    rows = waiting(WAITING[request.role], limit)
-    rate = campaign.settings.gold_rate
-    if rate and request.role == LABELER:
-        # Drawn anew for each call, so that neither number nor positions of gold tell anything.
-        chance = random.Random(f"{campaign.settings.secret}/{request.labeler}/{now}")
-        gold = waiting(GOLD, sum(chance.random() < rate for _ in rows))
-        rows = rows[: len(rows) - len(gold)]
-        for row in gold:
-            rows.insert(chance.randint(0, len(rows)), row)
+    values = {
+        "campaign": campaign.campaign,
+        "labeler": request.labeler,
+        "labeler_key": item_leases.labeler_key(request.labeler),
+        "limit": limit,
+    }
+    rows = sql.NEXT_ITEMS[WAITING[request.role]](connection, values)
+    if request.role == LABELER:
+        rows = with_gold(connection, campaign, rows, labeler=request.labeler, now=now)
     return rows
 
 

@@ -31,7 +31,8 @@ def by_class(rows: Iterable[Row]) -> Ordering:
     for row in rows:
         worst[_class(row)] = min(row["rank"], worst.get(_class(row), row["rank"]))
     turn = {name: number for number, name in enumerate(sorted(worst, key=worst.__getitem__))}
-    return lambda row: turn[_class(row)] * GROUP + int(row["rank"])
+    # A class that only audit or gold items have comes last.
+    return lambda row: turn.get(_class(row), len(turn)) * GROUP + int(row["rank"])
 
 
 def alike_together(rows: Iterable[Row]) -> Ordering:
@@ -52,6 +53,14 @@ def alike_together(rows: Iterable[Row]) -> Ordering:
     return lambda row: leader[row["rank"]] * GROUP + int(row["rank"])
 
 
+def mixed_in(sort_key: int, item_order: str) -> int:
+    """The sort key of a gold or audit item that takes the place of the finding with that key.
+
+    Where alike items are together it comes behind the group: within, it would be unlike the others.
+    """
+    return sort_key - sort_key % GROUP + GROUP - 1 if item_order == ALIKE_TOGETHER else sort_key
+
+
 ORDERINGS: dict[str, Callable[[Iterable[Row]], Ordering]] = {
     "worst_first": worst_first,
     "by_class": by_class,
@@ -65,7 +74,7 @@ COLUMNS = {
 }
 # What is added to the sort key of an item whose lease expired: it goes behind so many others,
 # or, where alike items are together, behind so many groups.
-SETBACK = {"worst_first": 1000, "by_class": 1000, ALIKE_TOGETHER: 1000 * GROUP}
+SETBACK: Mapping[str, int] = {"worst_first": 1000, "by_class": 1000, ALIKE_TOGETHER: 1000 * GROUP}
 
 
 def _class(row: Row) -> str:

@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future
 
+from relabel_service.errors import InvalidInput
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.findings_reader import FindingsRun
 from relabel_service.queue.ordering import COLUMNS, ORDERINGS, Ordering
@@ -29,6 +30,11 @@ class OrderingCache:
 
         Raises what computing it raised; the next call tries again.
         """
+        if campaign.settings.item_order not in ORDERINGS:
+            raise InvalidInput.of(
+                "campaign.item_order",
+                f"{campaign.settings.item_order!r} is of a later release; run that to import it",
+            )
         key = _key(campaign)
         with self._lock:
             future = self._futures.get(key)

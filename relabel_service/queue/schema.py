@@ -39,6 +39,9 @@ campaigns = Table(
     Column("num_items", Integer, nullable=False),  # gold ones are not counted
     Column("num_imported", Integer, nullable=False),  # findings read so far
     Column("findings_version", BigInteger, nullable=False),  # of the Delta table
+    # Drawn when the campaign is made, as its id may come again; null before there were any.
+    Column("incarnation", Text),
+    Column("hides_suggestions", Boolean),  # null before items were alike in that
 )
 
 # What is shown of an item. Never changes, so the wide rows are written once.
@@ -171,6 +174,9 @@ idempotency_keys = Table(
     PrimaryKeyConstraint("labeler", "request_id"),
     Index("idempotency_keys_by_time", "create_time"),
 )
+
+# The oldest schema whose code may run on this database (migrations/). One row.
+compatibility = Table("compatibility", metadata, Column("oldest", Text, primary_key=True))
 
 # How far an import or publishing is, and why it stopped (progress.py).
 operations = Table(

@@ -70,7 +70,8 @@ DELETE_OLD_RESPONSES = Statement("""
 
 CAMPAIGN = Statement("""
     SELECT campaign, task, findings_uri, run_id, classes, settings, state, create_time,
-        finalize_time, results_uri, revision, num_items, num_imported, findings_version
+        finalize_time, results_uri, revision, num_items, num_imported, findings_version,
+        incarnation, hides_suggestions
     FROM campaigns WHERE campaign = :campaign
 """)
 
@@ -94,6 +95,18 @@ LOCK_ROWS = Statement(f"""
 """)
 
 
+# The labeler has no lease on the item, and has not decided on it.
+_IS_FREE = """(
+    num_attempts = 0 OR (
+        instr(leases, :labeler_key) = 0 AND NOT EXISTS (
+            SELECT 1 FROM results
+            WHERE results.campaign = queue.campaign AND results.rank = queue.rank
+            AND results.labeler = :labeler
+        )
+    )
+)"""
+
+
 def _next_items(state: str) -> Statement:
     """Items with a free slot for the labeler, in their order, locked.
 
@@ -101,22 +114,25 @@ def _next_items(state: str) -> Statement:
     serves only statements whose text implies its condition.
     """
     return Statement(f"""
-        SELECT {_ROW} FROM queue
-        WHERE campaign = :campaign AND state = '{state}' AND (
-            num_attempts = 0 OR (
-                instr(leases, :labeler_key) = 0 AND NOT EXISTS (
-                    SELECT 1 FROM results
-                    WHERE results.campaign = queue.campaign AND results.rank = queue.rank
-                    AND results.labeler = :labeler
-                )
-            )
-        )
+        SELECT {_ROW}, sort_key FROM queue
+        WHERE campaign = :campaign AND state = '{state}' AND {_IS_FREE}
         ORDER BY sort_key, rank LIMIT :limit
         FOR UPDATE OF queue SKIP LOCKED
     """)
 
 
-NEXT_ITEMS = {state: _next_items(state) for state in ("open", "escalated", "gold")}
+NEXT_ITEMS = {state: _next_items(state) for state in ("open", "escalated")}
+
+GOLD_KEYS = Statement("""
+    SELECT rank, sort_key FROM queue WHERE campaign = :campaign AND state = 'gold'
+    ORDER BY sort_key, rank
+""")
+
+GOLD_ITEMS = Statement(f"""
+    SELECT {_ROW}, sort_key FROM queue
+    WHERE campaign = :campaign AND rank IN :ranks AND not_before <= :now AND {_IS_FREE}
+    FOR UPDATE OF queue SKIP LOCKED
+""")
 
 UPDATE_ITEMS = Statement("""
     UPDATE queue SET

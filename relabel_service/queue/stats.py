@@ -48,6 +48,8 @@ class Report:
     wrong: Mapping[str, Count] = field(default_factory=dict)
     """Decided items whose human label people found wrong; by the items' kind."""
     audit_population: int = 0
+    has_gold: bool = False
+    """Then counts would tell a labeler which of its items they leave out."""
 
 
 def report(connection: Connection, campaign: str, *, now: float) -> Report:
@@ -71,6 +73,7 @@ def report(connection: Connection, campaign: str, *, now: float) -> Report:
         agree=_agree(tallies),
         wrong=_wrong(connection, campaign),
         audit_population=present.settings.audit_population,
+        has_gold=bool(present.settings.gold_uri),
     )
 
 

@@ -165,10 +165,6 @@ class PostgresStore:
     def __init__(self, url: str, clock: Clock | None = None) -> None:
         self._clock = clock
         self._room = _Room()
-        # Without prepared statements, which PgBouncer gives to whichever session comes next.
-        connect_args: dict[str, Any] = dict(REACH)
-        if make_url(url).get_driver_name() == "psycopg":
-            connect_args["prepare_threshold"] = None
         self._engine: Engine = create_engine(
             url,
             pool_size=POOL_SIZE,
@@ -176,10 +172,12 @@ class PostgresStore:
             pool_timeout=POOL_WAIT_S,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args=connect_args,
+            connect_args=connect_args(url),
         )
         # Health is asked on a connection of its own, however busy the others are.
-        self._pinger = create_engine(url, pool_size=1, max_overflow=0, connect_args=connect_args)
+        self._pinger = create_engine(
+            url, pool_size=1, max_overflow=0, connect_args=connect_args(url)
+        )
         self._reader = self._engine.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -234,6 +232,15 @@ STORES: dict[str, type[SqliteStore] | type[PostgresStore]] = {
     "sqlite": SqliteStore,
     "postgresql": PostgresStore,
 }
+
+
+def connect_args(url: str) -> dict[str, Any]:
+    """Of a database server's driver: without prepared statements, which PgBouncer gives to
+    whichever session comes next."""
+    arguments: dict[str, Any] = dict(REACH)
+    if make_url(url).get_driver_name() == "psycopg":
+        arguments["prepare_threshold"] = None
+    return arguments
 
 
 def open_store(url: str, *, clock: Clock | None = None) -> Store:

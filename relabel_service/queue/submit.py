@@ -320,6 +320,6 @@ def _label(index: int, result: Result, row: Any, *, blind: bool) -> str | None:
     if blind or row.suggestion is None:
         raise InvalidInput.of(
             f"results[{index}].decision",
-            f"item {row.row_id!r} has no suggestion to accept; relabel it",
+            "accepts a suggestion, and the item has none; relabel it",
         )
     return str(row.suggestion)

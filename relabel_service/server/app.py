@@ -73,6 +73,7 @@ class RelabelService:
             _authenticator(settings.auth),
             settings.limits,
             Media(settings.media_prefixes),
+            settings.exports,
         )
         self._cors_origins = settings.cors_origins
 

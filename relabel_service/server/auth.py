@@ -59,6 +59,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "ResumeCampaign": frozenset({ADMIN}),
     "CloseCampaign": frozenset({ADMIN}),
     "FinalizeCampaign": frozenset({ADMIN}),
+    "ExportAnswers": frozenset({ADMIN}),
 }
 
 

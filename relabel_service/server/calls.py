@@ -22,6 +22,7 @@ from relabel_service.server.health import Health
 from relabel_service.server.item_media import Media
 from relabel_service.server.item_stream import in_chunks
 from relabel_service.server.rate_limits import Limits, Rate
+from relabel_service.server.regular_exports import NO_EXPORTS, ExportSettings, RegularExports
 from relabel_service.server.service import LeaseService
 from relabel_service.server.streams import Feeds, Slots, with_heartbeats
 from relabel_service.server.validation import campaign_of, check_message
@@ -52,7 +53,12 @@ class Calls:
     """Each call on a thread; made and used within one event loop."""
 
     def __init__(
-        self, queue_url: str, authenticator: Authenticator, limits: Limits, media: Media
+        self,
+        queue_url: str,
+        authenticator: Authenticator,
+        limits: Limits,
+        media: Media,
+        exports: ExportSettings = NO_EXPORTS,
     ) -> None:
         self.limits = limits
         self._media = media
@@ -61,6 +67,7 @@ class Calls:
         self._threads = ThreadPoolExecutor(NUM_THREADS)  # as many writers may share a commit
         store = open_when_reachable(queue_url, on_wait=logger.warning)
         self._service = LeaseService(store, limits=limits)
+        RegularExports(store, exports).start()
         self._health = Health(self._service.check_health)
         self._streams = Slots(each=limits.max_streams, total=MAX_STREAMS)
         self._health_watches = Slots(each=MAX_HEALTH_WATCHES, total=MAX_HEALTH_WATCHES)

@@ -11,14 +11,19 @@ from sqlalchemy import Connection
 
 from relabel_service.queue import campaigns, progress
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.control_items import check_samples
+from relabel_service.queue.control_items import check_samples, check_units, hides_suggestions
 from relabel_service.queue.import_items import describe
 from relabel_service.queue.progress import Operation
 from relabel_service.queue.stats import Report, report
 from relabel_service.queue.store import Store
 from relabel_service.server.auth import ADMIN, Caller
 from relabel_service.server.idempotency import idempotent
-from relabel_service.server.import_export import begin_publishing, import_further, publish
+from relabel_service.server.import_export import (
+    begin_publishing,
+    export_answers,
+    import_further,
+    publish,
+)
 from relabel_service.server.messages import campaign_message, stats_message, with_operation
 from relabel_service.server.results_stream import readable
 from relabel_service.server.validation import DEFAULT_PAGE_SIZE, Checks, campaign_settings
@@ -48,6 +53,8 @@ class CampaignRpcs:
             described = describe(asked.findings_uri, asked.run_id, item_order=settings.item_order)
         with readable("campaign", "gold or audit"):
             check_samples(settings, task=described["task"], classes=described["classes"])
+            check_units(asked.findings_uri, asked.run_id, described, settings)
+            hides = hides_suggestions(asked.findings_uri, asked.run_id, described, settings)
 
         def create(connection: Connection, now: float) -> bytes:
             campaign = Campaign(
@@ -58,6 +65,8 @@ class CampaignRpcs:
                 state="importing",
                 create_time=now,
                 num_imported=0,
+                incarnation=campaigns.new_incarnation(),
+                hides_suggestions=hides,
                 **described,
             )
             campaigns.create(connection, campaign)
@@ -90,6 +99,7 @@ class CampaignRpcs:
                 with_operation(
                     campaign_message(campaign, for_admin=ADMIN in caller.roles),
                     operations.get(campaign.campaign),
+                    for_admin=ADMIN in caller.roles,
                 )
                 for campaign in page[:size]
             ],
@@ -124,7 +134,7 @@ class CampaignRpcs:
     def CloseCampaign(
         self, request: rpc.CloseCampaignRequest, caller: Caller
     ) -> rpc.CloseCampaignResponse:
-        moved = self._moved(request, to="closed", among=["active", "paused"])
+        moved = self._moved(request, to="closed", among=["importing", "active", "paused"])
         return rpc.CloseCampaignResponse(campaign=moved)
 
     def FinalizeCampaign(
@@ -144,15 +154,25 @@ class CampaignRpcs:
         campaign = begin_publishing(
             self._store, campaign_id, results_uri=request.results_uri, revision=revision
         )
-        if campaign.state != "finalized":
-            publish(self._store, campaign)
+        publish(self._store, campaign)  # where it is finalized, too: the queue may be restored
         return rpc.FinalizeCampaignResponse(campaign=self._imported(campaign_id, caller))
+
+    def ExportAnswers(
+        self, request: rpc.ExportAnswersRequest, caller: Caller
+    ) -> rpc.ExportAnswersResponse:
+        check = Checks()
+        campaign_id = check.campaign_name("name", request.name)
+        check.required("results_uri", request.results_uri)
+        check.request_id(request.request_id)
+        check.finish()
+        written = export_answers(self._store, campaign_id, results_uri=request.results_uri)
+        return rpc.ExportAnswersResponse(**vars(written))
 
     def _imported(self, campaign_id: str, caller: Caller) -> campaigns_pb2.Campaign:
         """The campaign, after continuing its import for a while where that is not finished."""
         campaign, operation = import_further(self._store, campaign_id, within_s=IMPORT_S)
         message = campaign_message(campaign, for_admin=ADMIN in caller.roles)
-        return with_operation(message, operation)
+        return with_operation(message, operation, for_admin=ADMIN in caller.roles)
 
     def _stats(self, campaign_id: str, caller: Caller) -> campaigns_pb2.CampaignStats:
         with self._store.read_transaction() as (connection, now):
@@ -182,7 +202,7 @@ class Look:
         is_admin = ADMIN in caller.roles
         message = campaign_message(self.campaign, for_admin=is_admin)
         return rpc.WatchCampaignResponse(
-            campaign=with_operation(message, self.operation),
+            campaign=with_operation(message, self.operation, for_admin=is_admin),
             stats=stats_message(self.counts, for_admin=is_admin, caller=caller.name),
         )
 

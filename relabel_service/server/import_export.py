@@ -4,11 +4,10 @@ Whoever asks for the campaign continues its import, and whoever finalizes it pub
 failure is shown to everybody who looks at the campaign, until the work goes on.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
-
-import pyarrow as pa
 
 from relabel_service.errors import Conflict, InvalidInput, NotFound, RelabelError, Unavailable
 from relabel_service.queue import campaigns, progress
@@ -17,7 +16,12 @@ from relabel_service.queue.import_items import fill
 from relabel_service.queue.progress import Operation
 from relabel_service.queue.store import Store
 from relabel_service.server import results_stream
+from relabel_service.server.answer_table import Written, write_answers
 from relabel_service.tables import delta, schemas
+
+FAILED = "the service failed to import it, and its log says why; close the campaign, or look again"
+
+logger = logging.getLogger("ray.serve")
 
 
 def import_further(
@@ -28,21 +32,30 @@ def import_further(
     A failure that the tables are to blame for is stored, not raised: the campaign can still be
     looked at. Raises NotFound when there is no such campaign.
     """
-    with store.read_transaction() as (connection, _):
-        operation = progress.operations(connection, [campaign]).get(campaign)
     try:
         with results_stream.readable("campaign.findings_uri", campaign):
             present = fill(store, campaign, within_s=within_s)
     except (InvalidInput, NotFound, Conflict) as error:
-        with store.write_transaction(campaign=campaign) as (connection, now):
-            present = campaigns.get(connection, campaign)
-            progress.record_failure(connection, campaign, error, now=now)
-            return present, progress.operations(connection, [campaign])[campaign]
+        return _stopped(store, campaign, error)
+    except RelabelError:
+        raise
+    except Exception:  # a fault of this program is told, too: the import does not go on for ever
+        logger.exception("the import of campaign %s failed", campaign)
+        return _stopped(store, campaign, RelabelError(FAILED))
+    with store.read_transaction() as (connection, _):
+        operation = progress.operations(connection, [campaign]).get(campaign)
     if operation and operation.reason and present.state in ("importing", "active"):
         with store.write_transaction(campaign=campaign) as (connection, _):
             progress.clear(connection, campaign)
         return present, None
     return present, operation
+
+
+def _stopped(store: Store, campaign: str, error: RelabelError) -> tuple[Campaign, Operation]:
+    with store.write_transaction(campaign=campaign) as (connection, now):
+        present = campaigns.get(connection, campaign)
+        progress.record_failure(connection, campaign, error, now=now)
+        return present, progress.operations(connection, [campaign])[campaign]
 
 
 def begin_publishing(
@@ -62,25 +75,46 @@ def begin_publishing(
 
 
 def publish(store: Store, campaign: Campaign) -> Campaign:
-    """Write a closed campaign's results, once, and say so. They are read in a stream.
+    """Write a closed campaign's results and say so. They are read in a stream.
 
-    Called again after a crash at any point it publishes the same table once. Raises what
-    writing the table raises, and stores it as the campaign's failure.
+    Writes those that the table does not hold: called again, after a crash at any point or from a
+    queue that was restored, it completes the same table. Raises what writing the table raises, and
+    stores it as the campaign's failure.
     """
-    app_id = f"campaign/{campaign.campaign}/{campaign.create_time}"
     with _failure_recorded(store, campaign.campaign), store.read_transaction() as (connection, _):
         num_total = campaigns.num_results(connection, campaign.campaign)
 
-        def rows() -> pa.RecordBatchReader:
+        def answers() -> Iterator[Mapping[str, Any]]:
             results = campaigns.results(connection, campaign.campaign)
-            counted = _counted(store, campaign.campaign, results, num_total=num_total)
-            return results_stream.results_reader(counted, campaign)
+            return _counted(store, campaign.campaign, results, num_total=num_total)
 
         with results_stream.readable("results_uri", campaign.results_uri):
-            delta.append_once(str(campaign.results_uri), rows, app_id=app_id)
+            write_answers(
+                str(campaign.results_uri),
+                campaign,
+                answers,
+                lambda: campaigns.result_keys(connection, campaign.campaign),
+            )
     with store.write_transaction(campaign=campaign.campaign, alone=True) as (connection, now):
         _progress(connection, campaign.campaign, num_total, num_total=num_total, now=now)
         return campaigns.mark_finalized(connection, campaign.campaign, now=now)
+
+
+def export_answers(store: Store, campaign: str, *, results_uri: str) -> Written:
+    """Write the answers so far that the table does not hold; the campaign goes on.
+
+    Raises NotFound when there is no such campaign, and what writing the table raises.
+    """
+    with store.read_transaction() as (connection, _):
+        present = campaigns.get(connection, campaign)
+        with results_stream.readable("results_uri", results_uri):
+            delta.prepare("results_uri", results_uri, schemas.RESULTS)
+            return write_answers(
+                results_uri,
+                present,
+                lambda: campaigns.results(connection, campaign),
+                lambda: campaigns.result_keys(connection, campaign),
+            )
 
 
 def _counted(

@@ -34,10 +34,16 @@ def _row(result: Mapping[str, Any], campaign: Campaign) -> dict[str, Any]:
         "run_id": campaign.run_id,
         "findings_uri": campaign.findings_uri,
         "task": campaign.task,
+        "incarnation": campaign.incarnation,
         "id": result["row_id"],
-        "submit_time": datetime.fromtimestamp(result["submit_time"], UTC),
+        "submit_time": utc(result["submit_time"]),
     }
     return {name: row[name] for name in schemas.RESULTS.names}
+
+
+def utc(time: float) -> datetime:
+    """Seconds since the epoch -> as results tables have it."""
+    return datetime.fromtimestamp(time, UTC)
 
 
 @contextmanager

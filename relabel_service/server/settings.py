@@ -10,11 +10,12 @@ from relabel_service.media import prefixes
 from relabel_service.queue.store import check_replicas
 from relabel_service.server.auth import AuthSettings
 from relabel_service.server.rate_limits import DEFAULT_LIMITS, Limits
+from relabel_service.server.regular_exports import NO_EXPORTS, ExportSettings
 
 STARTED = "serving gRPC"  # begins the line that `relabel serve` prints when it answers
 LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
 
-S = TypeVar("S", AuthSettings, Limits)
+S = TypeVar("S", AuthSettings, Limits, ExportSettings)
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ServeSettings:
     limits: Limits = DEFAULT_LIMITS
     media_prefixes: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    exports: ExportSettings = NO_EXPORTS
 
     def __post_init__(self) -> None:
         check_replicas(self.queue_url, self.num_replicas)
@@ -52,11 +54,13 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
 
     queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
     this machine, the default), or "open" (a gateway authenticates); limits: fields of
-    rate_limits.Limits; media_prefixes and cors_origins: lists. Raises InvalidInput, among others
-    where several replicas would share an SQLite queue: it has one writer, and OK must mean one
-    durable truth.
+    rate_limits.Limits; media_prefixes and cors_origins: lists; exports: of
+    regular_exports.ExportSettings. Raises InvalidInput, among others where several replicas would
+    share an SQLite queue: it has one writer, and OK must mean one durable truth.
     """
-    names = {"queue_url", "replicas", "auth", "limits", "media_prefixes", "cors_origins"}
+    names = {
+        "queue_url", "replicas", "auth", "limits", "media_prefixes", "cors_origins", "exports",
+    }  # fmt: skip
     if unknown := sorted(set(args) - names):
         raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(names))}")
     if not args.get("queue_url"):
@@ -69,6 +73,7 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
         limits=_built(Limits, "args.limits", args.get("limits", {})),
         media_prefixes=tuple(args.get("media_prefixes", ())),
         cors_origins=tuple(args.get("cors_origins", ())),
+        exports=_built(ExportSettings, "args.exports", args.get("exports", {})),
     )
 
 

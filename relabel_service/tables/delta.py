@@ -8,8 +8,9 @@ import functools
 import json
 import operator
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -193,13 +194,14 @@ def commit_once_properties(app_id: str, **metadata: str) -> CommitProperties:
 
 def prepare(field: str, uri: str, schema: pa.Schema) -> None:
     """Make an empty Delta table, where there is none. One of an earlier release may lack the
-    columns that came last.
+    columns that came last, and one of a later release may have more.
 
     Raises InvalidInput naming the field where a table of other columns lies.
     """
     table = DeltaTable.create(uri, schema, mode="ignore")
     names = [column.name for column in table.schema().fields]
-    if names != schema.names[: len(names)]:
+    num_common = min(len(names), len(schema.names))
+    if not num_common or names[:num_common] != schema.names[:num_common]:
         raise InvalidInput.of(
             field,
             f"{uri!r} is a table of {', '.join(names)}; name another address, for one of "
@@ -232,6 +234,7 @@ def append_once(
                 table,
                 data,
                 mode="append",
+                schema_mode="merge",  # columns of later releases become null
                 commit_properties=commit_once_properties(app_id, **(metadata or {})),
             )
         except CommitFailedError as error:
@@ -244,6 +247,53 @@ def append_once(
             raise preflight.refusal(uri, error) from None
         return True
     raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
+
+
+def append_missing(
+    uri: str,
+    schema: pa.Schema,
+    missing: Callable[[DeltaTable], Iterator[pa.RecordBatch]],
+    *,
+    app_id: str,
+) -> int:
+    """Append, in one commit, what the table does not hold yet; how many rows that were.
+
+    missing: those rows for a snapshot of the table, asked again where another write of `app_id`
+    came first: of all its writes each sees the ones before. Raises as append_once does.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        version = None
+        try:
+            table = _with_columns(uri, schema)
+            version = table.version()
+            rows = missing(table)
+            first = next(rows, None)
+            if first is None:
+                return 0
+            counts: list[int] = []
+            write_deltalake(
+                table,
+                pa.RecordBatchReader.from_batches(schema, _counted(chain([first], rows), counts)),
+                mode="append",
+                schema_mode="merge",
+                commit_properties=CommitProperties(
+                    app_transactions=[
+                        Transaction(app_id, (table.transaction_version(app_id) or 0) + 1)
+                    ]
+                ),
+            )
+        except CommitFailedError as error:
+            if not other_has_written(uri, version):
+                raise preflight.refusal(uri, error) from None
+            continue
+        return sum(counts)
+    raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
+
+
+def _counted(batches: Iterable[pa.RecordBatch], counts: list[int]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        counts.append(batch.num_rows)
+        yield batch
 
 
 def _with_columns(uri: str, schema: pa.Schema) -> DeltaTable:

@@ -61,6 +61,7 @@ RESULTS = pa.schema(
         pa.field("submit_time", pa.timestamp("us", tz="UTC")),
         # content_fingerprint of what people saw; null in tables of earlier releases
         pa.field("fingerprint", pa.string()),
+        pa.field("incarnation", pa.string()),  # of the campaign; null as above
     ]
 )
 
@@ -89,5 +90,6 @@ LINEAGE = pa.schema(
         pa.field("fingerprint", pa.string()),
         pa.field("num_rows", pa.int64()),  # that it was written to; null as above
         pa.field("copies", pa.list_(pa.string())),  # rows of other ids among them; null as above
+        pa.field("incarnation", pa.string()),  # of the campaign; null as above
     ]
 )

@@ -27,33 +27,33 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from relabel_service.v1 import labels_pb2 as relabel__service_dot_v1_dot_labels__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"relabel_service/v1/campaigns.proto\x12\x12relabel_service.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1frelabel_service/v1/labels.proto\"\x80\x06\n\x08\x43\x61mpaign\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\ttask_kind\x18\x02 \x01(\x0e\x32\x1c.relabel_service.v1.TaskKind\x12\x14\n\x0c\x66indings_uri\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x05 \x03(\t\x12\x16\n\x0evotes_required\x18\x06 \x01(\x05\x12\x31\n\x0elease_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x05state\x18\x08 \x01(\x0e\x32!.relabel_service.v1.CampaignState\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rfinalize_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bresults_uri\x18\x0b \x01(\t\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x12\x11\n\tnum_items\x18\r \x01(\x03\x12\x11\n\tmax_votes\x18\x0e \x01(\x05\x12\x15\n\rmin_agreement\x18\x0f \x01(\x01\x12\x33\n\x0bskip_policy\x18\x10 \x01(\x0e\x32\x1e.relabel_service.v1.SkipPolicy\x12\x31\n\nitem_order\x18\x11 \x01(\x0e\x32\x1d.relabel_service.v1.ItemOrder\x12\x13\n\x0b\x62lind_share\x18\x12 \x01(\x01\x12&\n\x04gold\x18\x13 \x01(\x0b\x32\x18.relabel_service.v1.Gold\x12(\n\x05\x61udit\x18\x14 \x01(\x0b\x32\x19.relabel_service.v1.Audit\x12\x14\n\x0cnum_imported\x18\x15 \x01(\x03\x12,\n\x07\x66\x61ilure\x18\x16 \x01(\x0b\x32\x1b.relabel_service.v1.Failure\x12\x13\n\x0bnum_answers\x18\x17 \x01(\x03\x12\x15\n\rnum_published\x18\x18 \x01(\x03\"T\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\x04Gold\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0c\n\x04rate\x18\x03 \x01(\x01\"8\n\x05\x41udit\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x12\n\npopulation\x18\x03 \x01(\x03\"\x87\x04\n\rCampaignStats\x12\x11\n\tnum_items\x18\x01 \x01(\x03\x12\x10\n\x08num_open\x18\x02 \x01(\x03\x12\x12\n\nnum_leased\x18\x03 \x01(\x03\x12\x10\n\x08num_done\x18\x04 \x01(\x03\x12\x13\n\x0bnum_skipped\x18\x05 \x01(\x03\x12\x15\n\rnum_escalated\x18\x06 \x01(\x03\x12\x13\n\x0bnum_results\x18\x07 \x01(\x03\x12\x13\n\x0bnum_changed\x18\x08 \x01(\x03\x12\x32\n\x08labelers\x18\t \x03(\x0b\x32 .relabel_service.v1.LabelerStats\x12.\n\x0b\x61gree_shown\x18\n \x01(\x0b\x32\x19.relabel_service.v1.Share\x12.\n\x0b\x61gree_blind\x18\x0b \x01(\x0b\x32\x19.relabel_service.v1.Share\x12/\n\tanchoring\x18\x0c \x01(\x0b\x32\x1c.relabel_service.v1.Estimate\x12/\n\x0c\x61udit_errors\x18\r \x01(\x0b\x32\x19.relabel_service.v1.Share\x12\x31\n\x0b\x65rrors_left\x18\x0e \x01(\x0b\x32\x1c.relabel_service.v1.Estimate\x12,\n\x06recall\x18\x0f \x01(\x0b\x32\x1c.relabel_service.v1.Estimate\">\n\x05Share\x12\x0b\n\x03num\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\"4\n\x08\x45stimate\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\"\x94\x01\n\x0cLabelerStats\x12\x0f\n\x07labeler\x18\x01 \x01(\t\x12\x13\n\x0bnum_results\x18\x02 \x01(\x03\x12-\n\ngold_right\x18\x03 \x01(\x0b\x32\x19.relabel_service.v1.Share\x12/\n\x0c\x61gree_others\x18\x04 \x01(\x0b\x32\x19.relabel_service.v1.Share*^\n\nSkipPolicy\x12\x1b\n\x17SKIP_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12SKIP_POLICY_OTHERS\x10\x01\x12\x1b\n\x17SKIP_POLICY_NEVER_AGAIN\x10\x02*{\n\tItemOrder\x12\x1a\n\x16ITEM_ORDER_UNSPECIFIED\x10\x00\x12\x1a\n\x16ITEM_ORDER_WORST_FIRST\x10\x01\x12\x17\n\x13ITEM_ORDER_BY_CLASS\x10\x02\x12\x1d\n\x19ITEM_ORDER_ALIKE_TOGETHER\x10\x03*\xdb\x01\n\rCampaignState\x12\x1e\n\x1a\x43\x41MPAIGN_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41MPAIGN_STATE_ACTIVE\x10\x01\x12\x1c\n\x18\x43\x41MPAIGN_STATE_FINALIZED\x10\x02\x12\x1d\n\x19\x43\x41MPAIGN_STATE_FINALIZING\x10\x03\x12\x19\n\x15\x43\x41MPAIGN_STATE_PAUSED\x10\x04\x12\x19\n\x15\x43\x41MPAIGN_STATE_CLOSED\x10\x05\x12\x1c\n\x18\x43\x41MPAIGN_STATE_IMPORTING\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"relabel_service/v1/campaigns.proto\x12\x12relabel_service.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1frelabel_service/v1/labels.proto\"\x95\x06\n\x08\x43\x61mpaign\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\ttask_kind\x18\x02 \x01(\x0e\x32\x1c.relabel_service.v1.TaskKind\x12\x14\n\x0c\x66indings_uri\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x05 \x03(\t\x12\x16\n\x0evotes_required\x18\x06 \x01(\x05\x12\x31\n\x0elease_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x05state\x18\x08 \x01(\x0e\x32!.relabel_service.v1.CampaignState\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rfinalize_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bresults_uri\x18\x0b \x01(\t\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x12\x11\n\tnum_items\x18\r \x01(\x03\x12\x11\n\tmax_votes\x18\x0e \x01(\x05\x12\x15\n\rmin_agreement\x18\x0f \x01(\x01\x12\x33\n\x0bskip_policy\x18\x10 \x01(\x0e\x32\x1e.relabel_service.v1.SkipPolicy\x12\x31\n\nitem_order\x18\x11 \x01(\x0e\x32\x1d.relabel_service.v1.ItemOrder\x12\x13\n\x0b\x62lind_share\x18\x12 \x01(\x01\x12&\n\x04gold\x18\x13 \x01(\x0b\x32\x18.relabel_service.v1.Gold\x12(\n\x05\x61udit\x18\x14 \x01(\x0b\x32\x19.relabel_service.v1.Audit\x12\x14\n\x0cnum_imported\x18\x15 \x01(\x03\x12,\n\x07\x66\x61ilure\x18\x16 \x01(\x0b\x32\x1b.relabel_service.v1.Failure\x12\x13\n\x0bnum_answers\x18\x17 \x01(\x03\x12\x15\n\rnum_published\x18\x18 \x01(\x03\x12\x13\n\x0bincarnation\x18\x19 \x01(\t\"T\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\x04Gold\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0c\n\x04rate\x18\x03 \x01(\x01\"8\n\x05\x41udit\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x12\n\npopulation\x18\x03 \x01(\x03\"\x87\x04\n\rCampaignStats\x12\x11\n\tnum_items\x18\x01 \x01(\x03\x12\x10\n\x08num_open\x18\x02 \x01(\x03\x12\x12\n\nnum_leased\x18\x03 \x01(\x03\x12\x10\n\x08num_done\x18\x04 \x01(\x03\x12\x13\n\x0bnum_skipped\x18\x05 \x01(\x03\x12\x15\n\rnum_escalated\x18\x06 \x01(\x03\x12\x13\n\x0bnum_results\x18\x07 \x01(\x03\x12\x13\n\x0bnum_changed\x18\x08 \x01(\x03\x12\x32\n\x08labelers\x18\t \x03(\x0b\x32 .relabel_service.v1.LabelerStats\x12.\n\x0b\x61gree_shown\x18\n \x01(\x0b\x32\x19.relabel_service.v1.Share\x12.\n\x0b\x61gree_blind\x18\x0b \x01(\x0b\x32\x19.relabel_service.v1.Share\x12/\n\tanchoring\x18\x0c \x01(\x0b\x32\x1c.relabel_service.v1.Estimate\x12/\n\x0c\x61udit_errors\x18\r \x01(\x0b\x32\x19.relabel_service.v1.Share\x12\x31\n\x0b\x65rrors_left\x18\x0e \x01(\x0b\x32\x1c.relabel_service.v1.Estimate\x12,\n\x06recall\x18\x0f \x01(\x0b\x32\x1c.relabel_service.v1.Estimate\">\n\x05Share\x12\x0b\n\x03num\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\"4\n\x08\x45stimate\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\"\x94\x01\n\x0cLabelerStats\x12\x0f\n\x07labeler\x18\x01 \x01(\t\x12\x13\n\x0bnum_results\x18\x02 \x01(\x03\x12-\n\ngold_right\x18\x03 \x01(\x0b\x32\x19.relabel_service.v1.Share\x12/\n\x0c\x61gree_others\x18\x04 \x01(\x0b\x32\x19.relabel_service.v1.Share*^\n\nSkipPolicy\x12\x1b\n\x17SKIP_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12SKIP_POLICY_OTHERS\x10\x01\x12\x1b\n\x17SKIP_POLICY_NEVER_AGAIN\x10\x02*{\n\tItemOrder\x12\x1a\n\x16ITEM_ORDER_UNSPECIFIED\x10\x00\x12\x1a\n\x16ITEM_ORDER_WORST_FIRST\x10\x01\x12\x17\n\x13ITEM_ORDER_BY_CLASS\x10\x02\x12\x1d\n\x19ITEM_ORDER_ALIKE_TOGETHER\x10\x03*\xdb\x01\n\rCampaignState\x12\x1e\n\x1a\x43\x41MPAIGN_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43\x41MPAIGN_STATE_ACTIVE\x10\x01\x12\x1c\n\x18\x43\x41MPAIGN_STATE_FINALIZED\x10\x02\x12\x1d\n\x19\x43\x41MPAIGN_STATE_FINALIZING\x10\x03\x12\x19\n\x15\x43\x41MPAIGN_STATE_PAUSED\x10\x04\x12\x19\n\x15\x43\x41MPAIGN_STATE_CLOSED\x10\x05\x12\x1c\n\x18\x43\x41MPAIGN_STATE_IMPORTING\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'relabel_service.v1.campaigns_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SKIPPOLICY']._serialized_start=1913
-  _globals['_SKIPPOLICY']._serialized_end=2007
-  _globals['_ITEMORDER']._serialized_start=2009
-  _globals['_ITEMORDER']._serialized_end=2132
-  _globals['_CAMPAIGNSTATE']._serialized_start=2135
-  _globals['_CAMPAIGNSTATE']._serialized_end=2354
+  _globals['_SKIPPOLICY']._serialized_start=1934
+  _globals['_SKIPPOLICY']._serialized_end=2028
+  _globals['_ITEMORDER']._serialized_start=2030
+  _globals['_ITEMORDER']._serialized_end=2153
+  _globals['_CAMPAIGNSTATE']._serialized_start=2156
+  _globals['_CAMPAIGNSTATE']._serialized_end=2375
   _globals['_CAMPAIGN']._serialized_start=157
-  _globals['_CAMPAIGN']._serialized_end=925
-  _globals['_FAILURE']._serialized_start=927
-  _globals['_FAILURE']._serialized_end=1011
-  _globals['_GOLD']._serialized_start=1013
-  _globals['_GOLD']._serialized_end=1062
-  _globals['_AUDIT']._serialized_start=1064
-  _globals['_AUDIT']._serialized_end=1120
-  _globals['_CAMPAIGNSTATS']._serialized_start=1123
-  _globals['_CAMPAIGNSTATS']._serialized_end=1642
-  _globals['_SHARE']._serialized_start=1644
-  _globals['_SHARE']._serialized_end=1706
-  _globals['_ESTIMATE']._serialized_start=1708
-  _globals['_ESTIMATE']._serialized_end=1760
-  _globals['_LABELERSTATS']._serialized_start=1763
-  _globals['_LABELERSTATS']._serialized_end=1911
+  _globals['_CAMPAIGN']._serialized_end=946
+  _globals['_FAILURE']._serialized_start=948
+  _globals['_FAILURE']._serialized_end=1032
+  _globals['_GOLD']._serialized_start=1034
+  _globals['_GOLD']._serialized_end=1083
+  _globals['_AUDIT']._serialized_start=1085
+  _globals['_AUDIT']._serialized_end=1141
+  _globals['_CAMPAIGNSTATS']._serialized_start=1144
+  _globals['_CAMPAIGNSTATS']._serialized_end=1663
+  _globals['_SHARE']._serialized_start=1665
+  _globals['_SHARE']._serialized_end=1727
+  _globals['_ESTIMATE']._serialized_start=1729
+  _globals['_ESTIMATE']._serialized_end=1781
+  _globals['_LABELERSTATS']._serialized_start=1784
+  _globals['_LABELERSTATS']._serialized_end=1932
 # @@protoc_insertion_point(module_scope)

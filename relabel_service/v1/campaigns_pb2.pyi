@@ -50,7 +50,7 @@ CAMPAIGN_STATE_CLOSED: CampaignState
 CAMPAIGN_STATE_IMPORTING: CampaignState
 
 class Campaign(_message.Message):
-    __slots__ = ("name", "task_kind", "findings_uri", "run_id", "classes", "votes_required", "lease_duration", "state", "create_time", "finalize_time", "results_uri", "etag", "num_items", "max_votes", "min_agreement", "skip_policy", "item_order", "blind_share", "gold", "audit", "num_imported", "failure", "num_answers", "num_published")
+    __slots__ = ("name", "task_kind", "findings_uri", "run_id", "classes", "votes_required", "lease_duration", "state", "create_time", "finalize_time", "results_uri", "etag", "num_items", "max_votes", "min_agreement", "skip_policy", "item_order", "blind_share", "gold", "audit", "num_imported", "failure", "num_answers", "num_published", "incarnation")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TASK_KIND_FIELD_NUMBER: _ClassVar[int]
     FINDINGS_URI_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +75,7 @@ class Campaign(_message.Message):
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     NUM_ANSWERS_FIELD_NUMBER: _ClassVar[int]
     NUM_PUBLISHED_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     task_kind: _labels_pb2.TaskKind
     findings_uri: str
@@ -99,7 +100,8 @@ class Campaign(_message.Message):
     failure: Failure
     num_answers: int
     num_published: int
-    def __init__(self, name: _Optional[str] = ..., task_kind: _Optional[_Union[_labels_pb2.TaskKind, str]] = ..., findings_uri: _Optional[str] = ..., run_id: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., votes_required: _Optional[int] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., state: _Optional[_Union[CampaignState, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finalize_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., results_uri: _Optional[str] = ..., etag: _Optional[str] = ..., num_items: _Optional[int] = ..., max_votes: _Optional[int] = ..., min_agreement: _Optional[float] = ..., skip_policy: _Optional[_Union[SkipPolicy, str]] = ..., item_order: _Optional[_Union[ItemOrder, str]] = ..., blind_share: _Optional[float] = ..., gold: _Optional[_Union[Gold, _Mapping]] = ..., audit: _Optional[_Union[Audit, _Mapping]] = ..., num_imported: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., num_answers: _Optional[int] = ..., num_published: _Optional[int] = ...) -> None: ...
+    incarnation: str
+    def __init__(self, name: _Optional[str] = ..., task_kind: _Optional[_Union[_labels_pb2.TaskKind, str]] = ..., findings_uri: _Optional[str] = ..., run_id: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., votes_required: _Optional[int] = ..., lease_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., state: _Optional[_Union[CampaignState, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finalize_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., results_uri: _Optional[str] = ..., etag: _Optional[str] = ..., num_items: _Optional[int] = ..., max_votes: _Optional[int] = ..., min_agreement: _Optional[float] = ..., skip_policy: _Optional[_Union[SkipPolicy, str]] = ..., item_order: _Optional[_Union[ItemOrder, str]] = ..., blind_share: _Optional[float] = ..., gold: _Optional[_Union[Gold, _Mapping]] = ..., audit: _Optional[_Union[Audit, _Mapping]] = ..., num_imported: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., num_answers: _Optional[int] = ..., num_published: _Optional[int] = ..., incarnation: _Optional[str] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("reason", "message", "time")

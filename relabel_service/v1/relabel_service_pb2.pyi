@@ -272,3 +272,21 @@ class FinalizeCampaignResponse(_message.Message):
     CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
     campaign: _campaigns_pb2.Campaign
     def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ...) -> None: ...
+
+class ExportAnswersRequest(_message.Message):
+    __slots__ = ("name", "results_uri", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_URI_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    results_uri: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., results_uri: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ExportAnswersResponse(_message.Message):
+    __slots__ = ("num_answers", "num_written")
+    NUM_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    NUM_WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    num_answers: int
+    num_written: int
+    def __init__(self, num_answers: _Optional[int] = ..., num_written: _Optional[int] = ...) -> None: ...

@@ -121,6 +121,11 @@ class RelabelServiceStub:
                 request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.FinalizeCampaignRequest.SerializeToString,
                 response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.FinalizeCampaignResponse.FromString,
                 _registered_method=True)
+        self.ExportAnswers = channel.unary_unary(
+                '/relabel_service.v1.RelabelService/ExportAnswers',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ExportAnswersRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ExportAnswersResponse.FromString,
+                _registered_method=True)
 
 
 class RelabelServiceServicer:
@@ -234,7 +239,7 @@ class RelabelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CloseCampaign(self, request, context):
-        """Stops giving out leases and taking results, for good.
+        """Stops giving out leases and taking results, for good; ends an import.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,6 +247,13 @@ class RelabelServiceServicer:
 
     def FinalizeCampaign(self, request, context):
         """Closes the campaign and publishes its votes as a Delta table.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAnswers(self, request, context):
+        """Writes the answers so far, as FinalizeCampaign does; the campaign goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -329,6 +341,11 @@ def add_RelabelServiceServicer_to_server(servicer, server):
                     servicer.FinalizeCampaign,
                     request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.FinalizeCampaignRequest.FromString,
                     response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.FinalizeCampaignResponse.SerializeToString,
+            ),
+            'ExportAnswers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportAnswers,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ExportAnswersRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ExportAnswersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -770,6 +787,33 @@ class RelabelService:
             '/relabel_service.v1.RelabelService/FinalizeCampaign',
             relabel__service_dot_v1_dot_relabel__service__pb2.FinalizeCampaignRequest.SerializeToString,
             relabel__service_dot_v1_dot_relabel__service__pb2.FinalizeCampaignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAnswers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/ExportAnswers',
+            relabel__service_dot_v1_dot_relabel__service__pb2.ExportAnswersRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.ExportAnswersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,6 +30,7 @@ DECISIONS = pa.schema(
         pa.field("run_id", pa.string()),
         pa.field("rank", pa.int64()),
         pa.field("fingerprint", pa.string()),
+        pa.field("incarnation", pa.string()),
     ]
 )
 
@@ -85,6 +86,7 @@ def _decision(rows: Sequence[Mapping[str, Any]], label: str) -> dict[str, Any]:
         **{name: first[name] for name in ("id", "unit", "campaign", "findings_uri", "run_id")},
         "rank": first["rank"],
         "fingerprint": first.get("fingerprint"),
+        "incarnation": first.get("incarnation"),
         "previous_label": first["human_label"],
         "new_label": label,
         "votes": sorted(counts.items()),

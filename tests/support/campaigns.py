@@ -40,7 +40,7 @@ def finding(rank: int, **other: Any) -> dict[str, Any]:
         "content": f"text {rank}",
         "human_label": "ham",
         "suggestions": [{"label": "spam", "probability": 0.9}],
-        "suspicion": 0.9 - rank / 1000,
+        "suspicion": max(0.9 - rank / 1000, 0.0),
         "signals": [("p_label", 0.1)],
         "reason": "the model says spam",
         "task": "text_classification",

@@ -19,6 +19,7 @@ from jobs.common.session import LARGE_TABLE_ROWS
 from relabel_service.client import Client
 from relabel_service.server.auth import AuthSettings
 from relabel_service.server.rate_limits import Limits
+from relabel_service.server.regular_exports import ExportSettings
 from relabel_service.tables import schemas
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
@@ -127,7 +128,9 @@ def test_every_rpc_is_in_the_reference() -> None:
         assert f"[`{method.name}`]" in page, method.name
 
 
-@pytest.mark.parametrize("settings", [Limits, AuthSettings], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "settings", [Limits, AuthSettings, ExportSettings], ids=lambda kind: kind.__name__
+)
 def test_every_setting_of_the_service_is_in_the_reference_with_its_default(settings: Any) -> None:
     page = (REFERENCE / "limits.md").read_text()
     for field in fields(settings):

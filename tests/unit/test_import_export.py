@@ -143,7 +143,7 @@ def test_what_stops_publishing_is_raised_and_told(
         with pytest.raises(InvalidInput, match="no space left"):
             finalize(service, tmp_path / "results")
     stopped = get(service)
-    assert (stopped.num_answers, stopped.num_published) == (0, 0)  # it did not begin to write
+    assert (stopped.num_answers, stopped.num_published) == (1, 0)
     assert "no space left" in stopped.failure.message
     done = finalize(service, tmp_path / "results")
     assert (done.num_answers, done.num_published, done.HasField("failure")) == (1, 1, False)

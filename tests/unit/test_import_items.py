@@ -101,7 +101,7 @@ def test_finalizing_goes_on_after_a_crash_at_each_point(
         raise Unavailable("as if killed")
 
     for name in (
-        "relabel_service.tables.delta.append_once",  # closed, nothing written
+        "relabel_service.tables.delta.append_missing",  # closed, nothing written
         "relabel_service.queue.campaigns.mark_finalized",  # written, not marked
     ):
         with monkeypatch.context() as patched:

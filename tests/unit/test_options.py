@@ -31,7 +31,8 @@ FLAGS = {
     "--unit --predictions --media-prefix --lineage --feedback --label-confidence --disagreement "
     "--encoder --audit --batch-rows --keep-predictions --reuse-run --each-copy --show",
     "report": "findings --run-id --out --top --json",
-    "merge": f"{COLUMNS} --dataset --results --campaign --lineage --skip-changed --consensus",
+    "merge": f"{COLUMNS} --dataset --results --campaign --lineage --skip-changed --consensus "
+    "--incarnation",
     "pattern": f"{COLUMNS} {SELECTION} {ENGINE} --dataset --findings --run-id --case --case-id "
     "--label --new-class --cases --similarity-by --encoder --version --lineage",
     "policy": f"{COLUMNS} {TRAINING} {ENGINE} --dataset --out --dev --weight-column --action "

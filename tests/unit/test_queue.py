@@ -273,6 +273,7 @@ MALFORMED: list[tuple[Any, list[str]]] = [
         rpc.FinalizeCampaignRequest(name="x", etag="y"),
         ["name", "results_uri", "etag", "request_id"],
     ),
+    (rpc.ExportAnswersRequest(name="x"), ["name", "results_uri", "request_id"]),
 ]
 
 

@@ -79,7 +79,10 @@ def _items() -> None:
 
 
 def _copy_items(connection: sa.Connection, name: str) -> None:
-    campaign = campaigns.get(connection, name)
+    stored = connection.execute(
+        sa.text("SELECT * FROM campaigns WHERE campaign = :name"), {"name": name}
+    )
+    campaign = campaigns.from_row(dict(stored.mappings().one()))
     page = sa.text(
         "SELECT * FROM items_before WHERE campaign = :name AND rank > :after "
         "ORDER BY rank LIMIT :step"
