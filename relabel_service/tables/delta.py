@@ -198,7 +198,7 @@ def prepare(field: str, uri: str, schema: pa.Schema) -> None:
 
     Raises InvalidInput naming the field where a table of other columns lies.
     """
-    table = DeltaTable.create(uri, schema, mode="ignore")
+    table = _made(uri, schema)
     names = [column.name for column in table.schema().fields]
     num_common = min(len(names), len(schema.names))
     if not num_common or names[:num_common] != schema.names[:num_common]:
@@ -296,10 +296,21 @@ def _counted(batches: Iterable[pa.RecordBatch], counts: list[int]) -> Iterator[p
         yield batch
 
 
+def _made(uri: str, schema: pa.Schema) -> DeltaTable:
+    """The table, made where there is none. Of two that make it at once the second finds the
+    first's: mode="ignore" looks before it writes, and then loses the race (deltalake 1.6.6)."""
+    try:
+        return DeltaTable.create(uri, schema, mode="ignore")
+    except CommitFailedError:
+        if not is_delta(uri):
+            raise
+        return DeltaTable(uri)
+
+
 def _with_columns(uri: str, schema: pa.Schema) -> DeltaTable:
     """The table, made where there is none, with the columns that this release writes beside those
     of an earlier one."""
-    table = DeltaTable.create(uri, schema, mode="ignore")
+    table = _made(uri, schema)
     present = {field.name for field in table.schema().fields}
     missing = [field for field in Schema.from_arrow(schema).fields if field.name not in present]
     if missing:
