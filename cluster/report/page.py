@@ -21,8 +21,8 @@ from cluster.report.markup import Html, cut, join, tag
 from cluster.report.rows import TableRows
 
 MAX_ITEMS = 1_000
-MAX_ITEM_BYTES = 3_600_000  # of all items
-MEDIA_BYTES = 2_400_000  # of all pictures and sounds among them
+MAX_ITEM_BYTES = 4_500_000  # of all items
+MEDIA_BYTES = 3_200_000  # of all pictures and sounds among them
 LEAST_TEXT, MOST_TEXT, ALL_TEXT = 400, 4_000, 1_000_000  # characters of one content, and of all
 MAX_REASON = 600
 

@@ -35,6 +35,8 @@ FOOTER_READERS = "1"
 # After Ray's one second the next step would start new processes, and import torch in each.
 IDLE_WORKER_MS = "60000"
 
+TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
+
 
 class EngineName(StrEnum):
     """Which engine to use."""
@@ -118,6 +120,8 @@ def connect_ray(*, num_slots: int) -> Iterator[None]:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's noise on start and stop
+        # It warns of the token that a cluster for this job alone asks for (2.60).
+        logging.getLogger(TOKEN_LOGGER).setLevel(logging.ERROR)
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_WORKER_MS)
         ray.init(
             address="local",  # not a cluster that somebody else has started on this machine

@@ -8,7 +8,6 @@ from typing import Any
 
 import plotly.graph_objects as plot
 from plotly.subplots import make_subplots
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from cluster.io.folder import Folder
@@ -18,6 +17,7 @@ from jobs.loop import report_quality
 from jobs.loop.quality import Quality
 from jobs.loop.rounds import Metrics, Round
 from jobs.loop.stages import Stage
+from relabel_service.cli import output
 
 STAGES = "stages.json"
 
@@ -79,9 +79,7 @@ class Report:
 
 def table(report: Report) -> Table:
     """One row a version, and the ceiling; of each test the headline metric."""
-    shown = Table(title="What the loop brought", box=SIMPLE_HEAD, pad_edge=False)
-    for heading in _headings(report.headlines):
-        shown.add_column(heading, justify="left" if heading == "version" else "right")
+    shown = output.table(_headings(report.headlines), title="What the loop brought", right=True)
     for cells in _rows(report, report.headlines):
         shown.add_row(*cells)
     return shown
