@@ -365,7 +365,7 @@ class Objects:
             return str(category)
         if not 0 <= category < len(self.names):
             raise _beyond(category, self.names)
-        return self.names[category]
+        return str(self.names[category])
 
     def _record(self, paired: boxes.Paired, records: Sequence[Json]) -> Json:
         record = dict(records[paired.was]) if paired.was is not None else {}
