@@ -47,7 +47,7 @@ def is_delta(uri: str) -> bool:
     try:
         return DeltaTable.is_deltatable(uri)
     except TABLE_ERRORS as error:
-        said = str(error).partition("\n")[0]
+        said = preflight.first_line(error)
         raise InvalidInput.of(
             "dataset", f"{uri!r} cannot be reached ({said}); check the address and your access"
         ) from None
@@ -108,7 +108,7 @@ def readable(uri: str) -> Iterator[None]:
     except TABLE_ERRORS as error:
         raise InvalidInput.of(
             "dataset",
-            f"{uri!r} cannot be read to its end ({str(error).splitlines()[0]}); where a file is "
+            f"{uri!r} cannot be read to its end ({preflight.first_line(error)}); where a file is "
             "gone, as after a vacuum, give a later version, and where types differ, write all "
             "files with one type",
         ) from None

@@ -138,10 +138,15 @@ def refusal(uri: str, error: Exception) -> InvalidInput:
         return reason
     except (DeltaError, OSError):
         pass  # what failed first says more
-    said = str(error).strip().partition("\n")[0]  # delta-rs shows rows behind
     return InvalidInput.of(
-        "dataset", f"{uri!r} cannot be written: {said}; remove that, or write to another table"
+        "dataset",
+        f"{uri!r} cannot be written: {first_line(error)}; remove that, or write to another table",
     )
+
+
+def first_line(error: Exception) -> str:
+    """What it says, without what delta-rs shows behind: rows, or what it tried."""
+    return str(error).strip().partition("\n")[0]
 
 
 def _require_free(table: DeltaTable, uri: str, label_column: str | None) -> None:
@@ -209,7 +214,7 @@ def _num_broken(table: DeltaTable, uri: str, expression: str) -> int:
     except (DeltaError, OSError) as error:
         raise InvalidInput.of(
             "dataset",
-            f"{uri!r} cannot be read to its end ({str(error).splitlines()[0]}); restore the file "
+            f"{uri!r} cannot be read to its end ({first_line(error)}); restore the file "
             "that is gone, or copy the rows into another table",
         ) from None
 
@@ -252,7 +257,7 @@ def _expression_error(uri: str, expression: str) -> str | None:
             f"SELECT ({expression}) FROM t"
         ).read_all()
     except DeltaError as error:
-        return str(error).splitlines()[0]
+        return first_line(error)
     return None
 
 

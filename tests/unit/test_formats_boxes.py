@@ -94,6 +94,10 @@ def test_coco_is_read_as_the_task_reads_it(coco: Path, tmp_path: Path) -> None:
     assert rows[2]["label"] == []
 
 
+def test_annotations_without_a_box_are_counted(coco: Path, tmp_path: Path) -> None:
+    assert "1 annotations state no bbox" in Imported(coco, tmp_path).output
+
+
 def test_links_keep_addresses(coco: Path, tmp_path: Path) -> None:
     rows = Imported(coco, tmp_path, "--link", "--media", "s3://bucket/images").rows
     assert rows[1]["image"] == {"bytes": None, "path": "s3://bucket/images/sub/a.png"}

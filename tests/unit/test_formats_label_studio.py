@@ -166,3 +166,44 @@ def test_json_min_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, [{"id": 1, "text": "a", "sentiment": "pos"}])
     with pytest.raises(InvalidInput, match=r"has no data; export as JSON \(not JSON-MIN\)"):
         Imported(path, tmp_path, "--format", "label_studio")
+
+
+def test_annotations_that_were_cancelled_do_not_count_and_those_that_differ_are_told(
+    tmp_path: Path,
+) -> None:
+    skipped, several, agreed = (task(n, {"text": f"text {n}"}, choice("a")) for n in (1, 2, 3))
+    skipped["annotations"][0]["was_cancelled"] = True
+    several["annotations"] += task(5, {}, choice("b"))["annotations"]
+    several["annotations"] += task(6, {}, choice("c"))["annotations"]
+    several["annotations"][1]["ground_truth"] = True
+    agreed["annotations"] += [
+        *task(7, {}, choice("a"))["annotations"],
+        *task(8, {}, choice("z"))["annotations"],
+    ]
+    agreed["annotations"][2]["was_cancelled"] = True
+    tasks = [skipped, several, agreed]
+    table = Imported(write(tmp_path, tasks), tmp_path)
+    assert [row["label"] for row in table.rows] == [None, "b", "a"]
+    assert "1 tasks have annotations that differ" in table.output
+    assert "1 tasks have no label" in table.output
+    assert read(table.export("back.json")) == tasks
+    table.decide("text_classification", 0, "z")
+    cancelled, answered = read(table.export("decided.json"))[0]["annotations"]
+    assert cancelled == skipped["annotations"][0]
+    assert answered["result"][0]["value"] == {"choices": ["z"]}
+
+
+def test_a_turned_rectangle_is_the_box_that_it_spans(tmp_path: Path) -> None:
+    turned = rectangle("cat")
+    turned["value"] |= {"rotation": 90}  # around (20, 20), beyond the picture's left edge
+    tasks = [task(1, {"image": "s3://bucket/a.png"}, turned, rectangle("dog", x=50))]
+    table = Imported(write(tmp_path, tasks), tmp_path)
+    cat = table.rows[0]["label"][0]
+    assert [round(cat[side], 6) for side in ("x0", "y0", "x1", "y1")] == [0, 20, 20, 71]
+    assert read(table.export("back.json")) == tasks
+    moved = [Box("cat", 0, 20, 30, 71), Box("dog", 100, 20, 151, 70)]
+    table.decide("object_detection", 0, write_boxes(moved))
+    [cat_result, dog_result] = read(table.export("moved.json"))[0]["annotations"][0]["result"]
+    assert cat_result["value"]["rotation"] == 0
+    assert cat_result["value"]["width"] == 15
+    assert dog_result == tasks[0]["annotations"][0]["result"][1]

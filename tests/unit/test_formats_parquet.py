@@ -168,6 +168,40 @@ def test_a_class_number_beyond_the_names_is_refused(tmp_path: Path) -> None:
         Imported(tmp_path / "a.parquet", tmp_path)
 
 
+def test_names_of_classes_that_could_not_be_told_apart_are_refused(tmp_path: Path) -> None:
+    label = {"names": ["x", "y", "x"], "_type": "ClassLabel"}
+    metadata = {"huggingface": json.dumps({"info": {"features": {"label": label}}})}
+    table = pa.table({"label": [0, 2]}).replace_schema_metadata(metadata)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InvalidInput, match="name the class 'x' twice"):
+        Imported(tmp_path / "a.parquet", tmp_path)
+
+
+@pytest.mark.parametrize(("category", "refused"), [(-1, False), (None, False), (2, True)])
+def test_a_box_of_no_class_is_no_box_of_the_last_one(
+    category: int | None, refused: bool, tmp_path: Path
+) -> None:
+    number = {"feature": {"dtype": "float32", "_type": "Value"}, "length": 4, "_type": "List"}
+    names = {"names": ["cat", "dog"], "_type": "ClassLabel"}
+    features = {"objects": {"bbox": {"feature": number}, "category": {"feature": names}}}
+    boxes = {"bbox": [[1.0, 1.0, 5.0, 5.0], [9.0, 9.0, 5.0, 5.0]], "category": [0, category]}
+    table = pa.Table.from_pylist([{"objects": boxes}]).replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})}
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    if refused:
+        with pytest.raises(InvalidInput, match="holds 2, and its features name 2 classes"):
+            Imported(tmp_path / "a.parquet", tmp_path)
+        return
+    imported = Imported(tmp_path / "a.parquet", tmp_path)
+    assert [box["label"] for box in imported.rows[0]["objects"]] == ["cat", ""]
+    assert pq.read_table(imported.export("b.parquet")).equals(table)
+    decided = [Box("dog", 9, 9, 14, 14), Box("cat", 1, 1, 6, 6)]
+    imported.decide("object_detection", 0, write_boxes(decided), column="objects")
+    [back] = pq.read_table(imported.export("c.parquet"))["objects"].to_pylist()
+    assert back == boxes | {"category": [0, 1]}
+
+
 def test_plain_parquet_comes_back_with_its_types(tmp_path: Path) -> None:
     table = pa.table(
         {

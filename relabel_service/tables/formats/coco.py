@@ -103,6 +103,9 @@ class Coco:
             stream.write(f', "categories": {_dumps(writer.categories)}}}\n')
 
 
+NO_BOX = "annotations state no bbox (captions, masks alone): they are kept beside the labels"
+
+
 def _row(
     image_text: str,
     annotations: Sequence[tuple[int, str]],
@@ -113,6 +116,8 @@ def _row(
 ) -> Json:
     image: Json = json.loads(image_text)
     found = [_box(json.loads(text), names) for _, text in annotations]
+    if num_without := found.count(None):
+        options.notes[NO_BOX] += num_without
     places = ", ".join(f"[{place}, {text}]" for place, text in annotations)
     if "id" not in image or not isinstance(image.get("file_name"), str):
         raise InvalidInput.of(

@@ -28,6 +28,7 @@ from relabel_service.tables.formats.base import (
 )
 
 DELIMITERS = ",;\t|"
+MARK = "\ufeff"
 WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"
 DECIMAL = r"^-?(0|[1-9][0-9]*)\.[0-9]+$"
 BLOCK_BYTES = 4 << 20
@@ -47,6 +48,7 @@ class Csv:
         details = {
             "delimiter": dialect.delimiter,
             "line_end": dialect.line_end,
+            "has_mark": dialect.has_mark,
             "decimals": {c.name: c.decimals for c in columns if c.kind == "decimals"},
         }
         number = free_name(ROW_NUMBER, (column.name for column in columns))
@@ -62,6 +64,8 @@ class Csv:
         decimals = details.get("decimals", {})
         is_tabs = path.lower().removesuffix(".gz").endswith(".tsv")
         with files.created_text(path) as stream:
+            if details.get("has_mark"):
+                stream.write(MARK)
             writer = csv.writer(
                 stream,
                 delimiter=details.get("delimiter", "\t" if is_tabs else ","),
@@ -77,8 +81,11 @@ class Csv:
 
 @dataclass(frozen=True)
 class Dialect:
+    """has_mark: whether a byte order mark begins the file, by which spreadsheets know UTF-8."""
+
     delimiter: str
     line_end: str
+    has_mark: bool
     header: tuple[str, ...]
 
 
@@ -143,7 +150,7 @@ def _dialect(path: str) -> Dialect:
             "path", f"{path!r} names column {min(repeated)!r} twice; give each a name of its own"
         )
     line_end = "\r\n" if first.endswith("\r\n") else "\n"
-    return Dialect(delimiter, line_end, header)
+    return Dialect(delimiter, line_end, files.head(path, 4).startswith(MARK.encode()), header)
 
 
 def _columns(path: str, dialect: Dialect) -> list[Column]:
@@ -174,7 +181,10 @@ def _texts_of_file(path: str, dialect: Dialect) -> Iterator[pa.RecordBatch]:
             )
     except pa.ArrowInvalid as error:
         raise InvalidInput.of(
-            "path", f"{path!r} is not CSV with {dialect.delimiter!r} between columns: {error}"
+            "path",
+            f"{path!r} is not CSV with {dialect.delimiter!r} between columns ({error}); give "
+            "each row as many as the header has, and put texts that hold line ends or quotes in "
+            "quotes",
         ) from None
 
 

@@ -170,7 +170,14 @@ def _class_names(feature: Any) -> list[str] | None:
     """The names of a ClassLabel, or of a list of them."""
     inner = _inner(feature)
     if isinstance(inner, dict) and inner.get("_type") == "ClassLabel":
-        return list(inner.get("names") or map(str, range(inner.get("num_classes", 0))))
+        names = list(inner.get("names") or map(str, range(inner.get("num_classes", 0))))
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise InvalidInput.of(
+                "path",
+                f"the features name the class {repeated[0]!r} twice, so that its numbers could not "
+                "be told apart; give each class a name of its own",
+            )
+        return names
     return None
 
 
@@ -214,6 +221,14 @@ def _leaf(metadata: Any, name: str) -> int:
     return next(number for number, path in enumerate(leaves) if path == name)
 
 
+def _beyond(number: int, names: Sequence[str]) -> InvalidInput:
+    return InvalidInput.of(
+        "path",
+        f"a class column holds {number}, and its features name {len(names)} classes from 0 on; fix "
+        "the features or the column",
+    )
+
+
 class Classes:
     """Class numbers, alone or in lists, as names. missing: the number of no label, or None."""
 
@@ -229,11 +244,7 @@ class Classes:
         highest, lowest = pc.max(found).as_py(), pc.min(found).as_py()
         if highest is not None and not 0 <= lowest <= highest < len(self.names):
             strange = highest if highest >= len(self.names) else lowest
-            raise InvalidInput.of(
-                "path",
-                f"a class column holds {strange}, and its features name {len(self.names)} classes "
-                "from 0 on; fix the features or the column",
-            )
+            raise _beyond(strange, self.names)
         texts = pa.array(self.names, pa.string()).take(found.cast(pa.int64()))
         return _in_lists(values, texts) if self._is_list else texts
 
@@ -311,7 +322,7 @@ class Objects:
     def see(self, values: pa.Array) -> None:
         """Learn names that the features lack."""
         for name in pc.unique(pc.struct_field(values.flatten(), "label")).to_pylist():
-            if self.names is not None and name is not None and name not in self.names:
+            if self.names is not None and name and name not in self.names:
                 self.names.append(name)
 
     def encode(self, values: pa.Array, kept: pa.Array | None) -> pa.Array:
@@ -345,9 +356,16 @@ class Objects:
         left, top, right, bottom = map(float, record[BBOX])
         if not self._is_corners:
             right, bottom = left + right, top + bottom
-        category = record[self.layout.category]
-        name = self.names[category] if self.names is not None else str(category)
-        return Box(name, left, top, right, bottom)
+        return Box(self._name(record[self.layout.category]), left, top, right, bottom)
+
+    def _name(self, category: Any) -> str:
+        if category is None or (self.names is not None and category == UNLABELLED):
+            return ""  # which is no class, so that the row is told as invalid
+        if self.names is None:
+            return str(category)
+        if not 0 <= category < len(self.names):
+            raise _beyond(category, self.names)
+        return str(self.names[category])
 
     def _record(self, paired: boxes.Paired, records: Sequence[Json]) -> Json:
         record = dict(records[paired.was]) if paired.was is not None else {}

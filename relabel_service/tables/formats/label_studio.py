@@ -7,6 +7,7 @@ The whole task is kept, so that ids, predictions and other controls come back.
 """
 
 import json
+import math
 import mimetypes
 import re
 from collections import Counter
@@ -45,6 +46,7 @@ WORDS = re.compile(r"\w+|[^\w\s]")
 CHOICES, LABELS, BOXED, WRITTEN = "choices", "labels", "rectanglelabels", "textarea"
 TYPES = {CHOICES: pa.string(), LABELS: TAGS, BOXED: BOXES, WRITTEN: pa.string()}
 NO_LABEL = "tasks have no label that a row can hold (none, several or overlapping): it is null"
+DIFFER = "tasks have annotations that differ: the ground truth counts, or else the first"
 Json = dict[str, Any]
 _dumps = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -231,6 +233,12 @@ def _row(
     label = _label(task, layout, values)
     if label is None:
         options.notes[NO_LABEL] += 1
+    given = {
+        _dumps([one["value"] for one in _of_control(annotation, layout)])
+        for annotation in _valid(task)
+    }
+    if len(given) > 1:
+        options.notes[DIFFER] += 1
     row = {"id": task.get("id") if layout.ids_are_whole else str(task.get("id")), **values}
     if layout.type == LABELS:
         tokens = [text for text, _, _ in _tokens(task, layout)]
@@ -257,16 +265,24 @@ def _value(value: Any, kind: str, options: ImportOptions) -> Any:
 
 def _annotation(task: Json) -> Json | None:
     """The annotation that counts."""
-    valid = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
+    valid = _valid(task)
     return next((one for one in valid if one.get("ground_truth")), valid[0] if valid else None)
+
+
+def _valid(task: Json) -> list[Json]:
+    """The annotations that nobody cancelled or skipped."""
+    return [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
 
 
 def _results(task: Json, layout: Layout) -> list[Json]:
     """The results of the control in the annotation that counts."""
-    found = (_annotation(task) or {}).get("result", ())
+    return _of_control(_annotation(task) or {}, layout)
+
+
+def _of_control(annotation: Json, layout: Layout) -> list[Json]:
     return [
         one
-        for one in found
+        for one in annotation.get("result", ())
         if str(one.get("from_name")) == layout.control and one.get("type") == layout.type
     ]
 
@@ -366,11 +382,19 @@ def _size(result: Json, values: Mapping[str, Any], layout: Layout) -> tuple[floa
 
 
 def _box(result: Json, size: tuple[float, float]) -> Box:
-    """A box of per cents in pixels; of a turned one, what is upright before it was turned."""
+    """A box of per cents in pixels; of a turned one, what it spans inside the picture."""
     value = result["value"]
     x, width = (value[key] / 100 * size[0] for key in ("x", "width"))
     y, height = (value[key] / 100 * size[1] for key in ("y", "height"))
-    return Box(value[BOXED][0], x, y, x + width, y + height)
+    if not value.get("rotation"):
+        return Box(value[BOXED][0], x, y, x + width, y + height)
+    turn = math.radians(value["rotation"])  # clockwise, around the corner that x and y name
+    corners = [(0.0, 0.0), (width, 0.0), (0.0, height), (width, height)]
+    xs = [x + a * math.cos(turn) - b * math.sin(turn) for a, b in corners]
+    ys = [y + a * math.sin(turn) + b * math.cos(turn) for a, b in corners]
+    x0, x1 = (min(max(side, 0.0), size[0]) for side in (min(xs), max(xs)))
+    y0, y1 = (min(max(side, 0.0), size[1]) for side in (min(ys), max(ys)))
+    return Box(value[BOXED][0], x0, y0, x1, y1)
 
 
 READERS: dict[str, Callable[[Json, Layout, Mapping[str, Any]], Any]] = {
@@ -456,7 +480,8 @@ def _box_results(
             result = _new_result(task, layout, {**sides, "rotation": 0}, f"box-{number}")
             result |= {"original_width": int(width), "original_height": int(height)}
         else:
-            result = {**like, "value": {**like["value"], **(sides if one.moved else {})}}
+            upright = {**sides, "rotation": 0}
+            result = {**like, "value": {**like["value"], **(upright if one.moved else {})}}
         results_class = {BOXED: [box.class_name]}
         written.append({**result, "value": {**result["value"], **results_class}})
     return written

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +21,6 @@ from relabel_service.tables import delta, files, preflight
 from relabel_service.tables.formats.base import BATCH_BYTES, BATCH_ROWS, origin_of
 from relabel_service.tables.parquet import parquet_dataset
 
-READING = {"batch_size": BATCH_ROWS, "batch_readahead": 1, "fragment_readahead": 1}
 MAX_BUCKETS = 256  # files open at once while a table is put in order
 
 
@@ -129,7 +129,9 @@ class StoredTable:
 
 def _scanner(uri: str, version: int | None) -> Callable[..., pads.Scanner]:
     """What scans some columns of a table, or all."""
+    reading: dict[str, Any] = {
+        "batch_size": BATCH_ROWS, "batch_readahead": 1, "fragment_readahead": 1
+    }  # fmt: skip
     if delta.is_delta(uri):
-        table = delta.open_table(uri, version)
-        return lambda columns=None: delta.scanner(table, columns, **READING)
-    return partial(parquet_dataset(uri).scanner, filter=None, **READING)
+        return partial(delta.scanner, delta.open_table(uri, version), **reading)
+    return partial(parquet_dataset(uri).scanner, **reading)
