@@ -26,9 +26,10 @@ demo: setup
 check: setup
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
-# PgBouncer is the one thing that tests need and PyPI has not.
+# What tests need and PyPI has not: PgBouncer, and a browser for the page.
+TOOLS := pgbouncer chromium
 tools:
-	command -v pgbouncer || (apt-get update && apt-get install -y --no-install-recommends pgbouncer)
+	which $(TOOLS) || (apt-get update && apt-get install -y --no-install-recommends $(TOOLS))
 
 test: check tools
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder

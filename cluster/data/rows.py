@@ -8,10 +8,10 @@ task's schema keeps its place and carries its fault.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,8 @@ from relabel_service.tables.delta import is_delta, open_table
 from relabel_service.tables.row_ids import check_id_type, row_ids
 from relabel_service.tasks import task_named
 from relabel_service.tasks.base import Task
+
+_Row = TypeVar("_Row", bound=Mapping[str, Any])
 
 ID_BYTES = 16
 MAX_ROW_TEXT = 2_000  # characters of a quarantined row kept for the person who mends it
@@ -65,6 +67,12 @@ class Source:
     version: int | None = None
     weight_column: str | None = None
     media_prefixes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Source":
+        """The source that `asdict` and JSON have made of one, of an earlier release too."""
+        many = ("content_columns", "media_prefixes")
+        return cls(**{**fields, **{name: tuple(fields.get(name, ())) for name in many}})
 
     @property
     def opened_under(self) -> tuple[str, ...]:
@@ -297,9 +305,17 @@ def _keep_one_of_each_id(copies: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(kept, schema=ROWS)
 
 
+def kept_of_copies(copies: Sequence[_Row]) -> _Row:
+    """The row that is kept of those that share an id, of which one at least is valid."""
+    return min(copies, key=_order)
+
+
+def _order(row: Mapping[str, Any]) -> list[str]:
+    return [row[name] or "" for name in ("fault", "label", "content")]
+
+
 def _with_faults(copies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    order = ("fault", "label", "content")
-    copies = sorted(copies, key=lambda row: [row[name] or "" for name in order])
+    copies = sorted(copies, key=_order)
     for row in copies[1:]:
         if not row["fault"]:
             row["fault"] = (

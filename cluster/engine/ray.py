@@ -17,7 +17,7 @@ from cluster.engine.loaded import Loaded
 from cluster.engine.local import LocalBatches, LocalEngine, rebatched
 from cluster.engine.ray_errors import own_errors
 from cluster.engine.workers import Workers
-from cluster.io.tables import num_bytes
+from cluster.io.tables import num_bytes, opened, read_opened
 
 if TYPE_CHECKING:
     from cluster.engine.ray_data import RayBatches
@@ -44,11 +44,12 @@ class RayEngine:
 
         Few bytes are read, and mapped without a model, here: Ray Data's workers would start first.
         """
-        if num_bytes(uri, version) <= self._max_bytes_here:
-            return FewBatches(self._here.read(uri, columns, version=version).__iter__)
+        table = opened(uri, version)
+        if num_bytes(uri, table) <= self._max_bytes_here:
+            return FewBatches(lambda: rebatched(read_opened(uri, table, columns), BATCH_ROWS))
         from cluster.engine.ray_data import read
 
-        return read(uri, columns, version=version)
+        return read(uri, columns, table=table)
 
     def from_table(self, table: pa.Table) -> "FewBatches":
         """Rows that are in memory already."""

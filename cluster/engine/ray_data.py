@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import ray.data
 import ray.train
+from deltalake import DeltaTable
 from ray.data import ActorPoolStrategy, Dataset, Datasink, Datasource, ReadTask
 from ray.data.block import BlockAccessor, BlockMetadata
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
@@ -23,21 +24,23 @@ from cluster.io.folder import Folder
 from cluster.io.shards import SHARD_ROWS, write_shard
 from cluster.io.tables import num_bytes, read_in_shards
 from relabel_service.tables import preflight
-from relabel_service.tables.delta import is_delta, open_table
 
 MIN_BLOCKS = 8  # for each worker that shares rows: few blocks cannot be shared evenly
 
 
-def read(uri: str, columns: Sequence[str], *, version: int | None) -> "RayBatches":
-    """Columns of a parquet file or folder, or of a version of a Delta table."""
-    table = (
-        ray.data.read_delta(uri, version=version, columns=list(columns))
-        if is_delta(uri) and not preflight.needs_delta_rs(open_table(uri, version))
-        else ray.data.read_datasource(_Table(uri, columns, version))
+def read(uri: str, columns: Sequence[str], *, table: DeltaTable | None) -> "RayBatches":
+    """Columns of a parquet file or folder, or of a version of a Delta table.
+
+    table: as tables.opened.
+    """
+    found = (
+        ray.data.read_delta(uri, version=table.version(), columns=list(columns))
+        if table is not None and not preflight.needs_delta_rs(table)
+        else ray.data.read_datasource(_Table(uri, columns, table))
     )
     # Ray's own blocks follow bytes (128 MiB): a million short texts would be one, and all
     # but one worker would have nothing to do.
-    return RayBatches(table.repartition(target_num_rows_per_block=BATCH_ROWS))
+    return RayBatches(found.repartition(target_num_rows_per_block=BATCH_ROWS))
 
 
 def from_table(table: pa.Table) -> "RayBatches":
@@ -122,12 +125,14 @@ class _Table(Datasource):
     """What Ray's own readers read otherwise than the local engine, or not at all (2.60): parquet
     files of differing schemas, Delta tables with deletion vectors or mapped columns."""
 
-    def __init__(self, uri: str, columns: Sequence[str], version: int | None) -> None:
+    def __init__(self, uri: str, columns: Sequence[str], table: DeltaTable | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._uri, self._columns, self._version = uri, list(columns), version
+        self._uri, self._columns = uri, list(columns)
+        self._version = None if table is None else table.version()
+        self._num_bytes = num_bytes(uri, table)
 
     def estimate_inmemory_data_size(self) -> int | None:
-        return num_bytes(self._uri, self._version)
+        return self._num_bytes
 
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None

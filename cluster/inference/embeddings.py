@@ -73,6 +73,7 @@ def _text(model: str | None) -> Network:
     from cluster.models.pretrained import give_padding, max_tokens  # as _loaded does
 
     tokenizer, network = _loaded("AutoTokenizer", model)
+    network = _reader(network, "text_model", reads="input_ids", model=model)
     give_padding(tokenizer)
 
     @torch.inference_mode()
@@ -99,6 +100,7 @@ def _image(model: str | None) -> Network:
 def _pictures(model: str) -> Network:
     """Mean of the last layer over a picture's patches or places."""
     processor, network = _loaded("AutoImageProcessor", model, backend=PILLOW)
+    network = _reader(network, "vision_model", reads="pixel_values", model=model)
 
     @torch.inference_mode()
     def embed(contents: Sequence[str]) -> Array:
@@ -123,16 +125,36 @@ def _loaded(reader: str, model: str | None, **settings: Any) -> tuple[Any, Any]:
     """What prepares inputs, and the network."""
     import transformers  # two seconds, only where asked for
 
+    from cluster.models.pretrained import LOADING_ERRORS
+
     assert model is not None  # check() has seen to it
     try:
         return (
             getattr(transformers, reader).from_pretrained(model, **settings),
             transformers.AutoModel.from_pretrained(model, dtype=torch.float32).to(device()).eval(),
         )
-    except (OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
         raise InvalidInput.of(
             "encoder", f"{model!r} is no encoder by hub id or local path: {error}"
         ) from None
+
+
+def _reader(network: Any, part: str, *, reads: str, model: str | None) -> Any:
+    """The part of a network that reads the contents: a text model's encoder where a decoder stands
+    behind it (T5, BART), one of the two where it reads texts and pictures (CLIP).
+
+    Raises InvalidInput where none reads them.
+    """
+    network = getattr(network, part, network)
+    if reads == "input_ids" and network.config.is_encoder_decoder:
+        network = network.get_encoder()
+    if network.main_input_name != reads:
+        raise InvalidInput.of(
+            "encoder",
+            f"{model!r} reads {network.main_input_name}, not {reads} as these contents need; name "
+            "an encoder of contents like these",
+        )
+    return network
 
 
 NETWORKS: dict[str, Callable[[str | None], Network]] = {"text": _text, "image": _image}

@@ -16,8 +16,11 @@ from cluster.interfaces import ModelTask
 from cluster.tasks import model_task
 from cluster.training.model_store import ModelStore
 from relabel_service.errors import InvalidInput
+from relabel_service.tables.fingerprint import content_fingerprint
 
 PICKLED = "pickled"  # column: one pickle a batch
+
+RowKey = tuple[str, str]  # id, and fingerprint of the content
 
 
 class _TestPredictor:
@@ -34,6 +37,7 @@ class _TestPredictor:
             valid["id"].to_pylist(),
             self._predictor.predict_labels(valid),
             valid["label"].to_pylist(),
+            [content_fingerprint(content) for content in valid["content"].to_pylist()],
         )
         others = batch.filter(batch["fault"].is_valid())
         faults = Counter(zip(others["test"].to_pylist(), others["fault"].to_pylist(), strict=True))
@@ -75,6 +79,7 @@ class PredictedRows:
     """One test's valid rows: ids, predictions as ModelTask.metrics takes them, true labels; [R].
 
     faults: how many of the other rows have each fault. tokenize: as in the training's Manifest.
+    fingerprints: content_fingerprint of each row, which tells rows of one id apart; [R].
     """
 
     ids: list[str] = field(default_factory=list)
@@ -82,14 +87,20 @@ class PredictedRows:
     labels: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     tokenize: str = ""
+    fingerprints: list[str] = field(default_factory=list)
+
+    @property
+    def keys(self) -> list[RowKey]:
+        return list(zip(self.ids, self.fingerprints, strict=True))
 
     def take(self, indices: Iterable[int]) -> "PredictedRows":
         """These rows, in this order; a row may come more than once."""
         rows = list(indices)
-        ids, predicted, labels = (
-            [column[row] for row in rows] for column in (self.ids, self.predicted, self.labels)
+        ids, predicted, labels, fingerprints = (
+            [column[row] for row in rows]
+            for column in (self.ids, self.predicted, self.labels, self.fingerprints)
         )
-        return replace(self, ids=ids, predicted=predicted, labels=labels)
+        return replace(self, ids=ids, predicted=predicted, labels=labels, fingerprints=fingerprints)
 
     def evaluation(self, task: ModelTask) -> Evaluation:
         [(commonest, _)] = self.faults.most_common(1) or [("", 0)]
@@ -136,10 +147,11 @@ def predict_tests(
             columns, faults = pickle.loads(pickled)
             for (name, fault), num_rows in faults.items():
                 predicted[name].faults[fault] += num_rows
-            for name, row_id, prediction, label in zip(*columns, strict=True):
+            for name, row_id, prediction, label, fingerprint in zip(*columns, strict=True):
                 predicted[name].ids.append(row_id)
                 predicted[name].predicted.append(prediction)
                 predicted[name].labels.append(label)
+                predicted[name].fingerprints.append(fingerprint)
     for name, test in predicted.items():
         if not test.ids:
             because = f": {test.faults.most_common(1)[0][0]}" if test.faults else ""
@@ -147,7 +159,7 @@ def predict_tests(
                 name, f"{tests[name].uri!r} has no valid row to evaluate on{because}"
             )
     return {
-        name: test.take(sorted(range(len(test.ids)), key=test.ids.__getitem__))
+        name: test.take(sorted(range(len(test.ids)), key=_labelled(test).__getitem__))
         for name, test in predicted.items()
     }
 
@@ -156,11 +168,14 @@ def on_same_rows(one: PredictedRows, other: PredictedRows) -> tuple[PredictedRow
     """Those rows of a test that both models were evaluated on: they may know different classes."""
 
     def also_in(rows: PredictedRows, others: PredictedRows) -> PredictedRows:
-        names = set(zip(others.ids, others.labels, strict=True))
-        pairs = enumerate(zip(rows.ids, rows.labels, strict=True))
-        return rows.take(index for index, pair in pairs if pair in names)
+        keys = set(_labelled(others))
+        return rows.take(index for index, key in enumerate(_labelled(rows)) if key in keys)
 
     return also_in(one, other), also_in(other, one)
+
+
+def _labelled(rows: PredictedRows) -> list[tuple[RowKey, str]]:
+    return list(zip(rows.keys, rows.labels, strict=True))
 
 
 def _named(batch: pa.Table, *, test: str) -> pa.Table:

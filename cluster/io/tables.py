@@ -6,11 +6,11 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
+from deltalake import DeltaTable
 
-from cluster.io.parquet import ParquetFiles, parquet_columns, parquet_dataset
-from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
 from relabel_service.tables.delta import is_delta
+from relabel_service.tables.parquet import ParquetFiles, parquet_columns, parquet_dataset
 
 # Rows of one table at most; batches of a file, and files, that Arrow reads ahead.
 READING = {"batch_size": 1_024, "batch_readahead": 2, "fragment_readahead": 2}
@@ -37,20 +37,30 @@ def count_rows(uri: str, version: int | None = None) -> int:
     return int(parquet_dataset(uri, ()).count_rows())
 
 
-def num_bytes(uri: str, version: int | None = None) -> int:
-    """Size of the table's files."""
-    if is_delta(uri):
-        return sum(delta.file_sizes(delta.open_table(uri, version)))
-    return ParquetFiles.at(uri).num_bytes
+def opened(uri: str, version: int | None = None) -> DeltaTable | None:
+    """The table where it is Delta, its log read once for all that is asked of it."""
+    return delta.open_table(uri, version) if is_delta(uri) else None
+
+
+def num_bytes(uri: str, table: DeltaTable | None) -> int:
+    """Size of the table's files. table: as opened."""
+    return ParquetFiles.at(uri).num_bytes if table is None else sum(delta.file_sizes(table))
 
 
 def read_table(
     uri: str, columns: Sequence[str] | None = None, *, version: int | None = None
 ) -> Iterator[pa.Table]:
     """The columns (all when left out) in tables of some rows, the first empty for its schema."""
+    return read_opened(uri, opened(uri, version), columns)
+
+
+def read_opened(
+    uri: str, table: DeltaTable | None, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """As read_table. table: as opened."""
     names = None if columns is None else list(columns)
-    if is_delta(uri):
-        return _tables(uri, delta.scanner(delta.open_table(uri, version), names, **READING))
+    if table is not None:
+        return _tables(uri, delta.scanner(table, names, **READING))
     return _read_files(uri, parquet_dataset(uri, names), names)
 
 
@@ -83,13 +93,6 @@ def _read_files(
 
 def _tables(uri: str, scanner: pads.Scanner) -> Iterator[pa.Table]:
     yield scanner.projected_schema.empty_table()
-    try:
+    with delta.readable(uri):
         for batch in scanner.to_batches():
             yield pa.Table.from_batches([batch])
-    except (pa.ArrowInvalid, FileNotFoundError) as error:
-        raise InvalidInput.of(
-            "dataset",
-            f"{uri!r} cannot be read to its end ({str(error).splitlines()[0]}); where a file is "
-            "gone, as after a vacuum, give a later version, and where types differ, write all "
-            "files with one type",
-        ) from None

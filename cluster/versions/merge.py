@@ -13,6 +13,7 @@ from cluster.versions.plan import WriteConfig
 from cluster.versions.write import require_versions, write
 from relabel_service.errors import NotFound
 from relabel_service.tables import delta
+from relabel_service.tables.fingerprint import content_fingerprint
 from relabel_service.tables.results import read_results
 from relabel_service.votes.majority import majority, results_on_rows
 
@@ -75,7 +76,7 @@ def merge(config: MergeConfig) -> MergeResult:
     written = write(
         WriteConfig(
             source=config.source,
-            decisions=_with_copies(decisions.to_pylist()),
+            decisions=_with_findings(decisions.to_pylist()),
             app_id=_app_id(config, results.slice(0, 1).to_pylist()[0]),
             lineage_uri=config.lineage_uri,
             skip_changed=config.skip_changed,
@@ -107,21 +108,31 @@ def decide(results: pa.Table, consensus: Consensus) -> tuple[pa.Table, list[dict
     return decisions, quality.to_pylist()
 
 
-def _with_copies(decisions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """With the ids of rows that are the same, as their findings name them; without, where the
-    findings are gone or of an earlier release."""
+def _with_findings(decisions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With what their findings say: the ids of rows that are the same, and what people saw where
+    results of an earlier release do not. As they are where the findings are gone."""
     if not decisions:
         return decisions
     uri, run_id = decisions[0]["findings_uri"], decisions[0]["run_id"]
-    if not delta.is_delta(uri) or "copies" not in column_names(uri):
+    if not delta.is_delta(uri):
         return decisions
+    is_old = any(row["fingerprint"] is None for row in decisions)
+    wanted = ["rank", "id", "unit", "copies", *(["content"] if is_old else [])]
+    present = set(column_names(uri))
     try:
-        findings = delta.read_run(uri, run_id, columns=["rank", "id", "unit", "copies"])
+        columns = [name for name in wanted if name in present]
+        findings = delta.read_run(uri, run_id, columns=columns).to_pylist()
     except NotFound:
         return decisions
-    found = findings.filter(findings["copies"].is_valid())
-    copies = {(row["id"], row["unit"] or ""): row["copies"] for row in found.to_pylist()}
-    return [{**row, "copies": copies.get((row["id"], row["unit"]))} for row in decisions]
+    found = {(row["id"], row["unit"] or ""): row for row in findings}
+    completed = []
+    for row in decisions:
+        of_row = found.get((row["id"], row["unit"]), {})
+        shown = row["fingerprint"]
+        if shown is None and of_row.get("content") is not None:
+            shown = content_fingerprint(of_row["content"])
+        completed.append({**row, "fingerprint": shown, "copies": of_row.get("copies")})
+    return completed
 
 
 def _app_id(config: MergeConfig, result: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ where asked, leaves those rows alone. Several rows may have one id: the shown on
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -17,15 +17,18 @@ import pyarrow.dataset as pads
 from deltalake import DeltaTable
 
 from cluster.data.rows import Source, check
-from cluster.versions.constraints import broken_by, constraints_of
-from relabel_service.errors import Conflict, InvalidInput
+from relabel_service.errors import Conflict, InvalidInput, NotFound
 from relabel_service.tables import delta
 from relabel_service.tables.fingerprint import content_fingerprint
 from relabel_service.tables.row_ids import row_ids
+from relabel_service.tables.row_rules import broken_by, rules_of
 from relabel_service.tasks import task_named
 from relabel_service.tasks.base import Task
 
+MADE_KEY = "relabel.made_by"  # commit metadata: the app_id of the write that made the version
 MAX_NAMED = 3  # rows that an error names
+KEEPING = ("OPTIMIZE", "DELETE", "VACUUM START", "VACUUM END")  # commits that replace no content
+MAX_EARLIER = 10  # versions that are read for contents of which no fingerprint was kept
 Refused = tuple[Mapping[str, Any], str]  # a decision, and why it is not written
 
 
@@ -72,18 +75,21 @@ def plan(config: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], Upd
     """The decisions that hold for a pinned source, and what to write.
 
     Raises Conflict, or InvalidInput when a new label is incompatible with its row's content or
-    with a constraint of the table.
+    with a rule of the table.
     """
     task, table = task_named(source.task), delta.open_table(source.uri, source.version)
-    schema, constraints = pa.schema(table.schema().to_arrow()), constraints_of(table)
+    schema, rules = pa.schema(table.schema().to_arrow()), rules_of(table)
     ids = {row_id for row in config.decisions for row_id in (row["id"], *(row.get("copies") or ()))}
-    columns = schema.names if constraints else source.columns
+    columns = schema.names if rules else source.columns
     present, repeated = _present(source, table, columns, ids)
+    earlier = _earlier_contents(source, table, config.decisions)
     kept: list[tuple[dict[str, Any], list[Row]]] = []
     changed_meanwhile: list[Refused] = []
     incompatible: list[Refused] = []
     for decision in config.decisions:
         rows = _shown_rows(decision, present.get(decision["id"], []), task)
+        if not isinstance(rows, str) and earlier.get(decision["id"], set()) - {rows[0].content}:
+            rows = "had another content in an earlier version, and which was shown is not known"
         if isinstance(rows, str):
             changed_meanwhile.append((decision, rows))
             continue
@@ -99,7 +105,7 @@ def plan(config: WriteConfig, source: Source) -> tuple[list[dict[str, Any]], Upd
         changed = config.action is not Action.SET or held["new_label"] != held["previous_label"]
         kept.append(({**held, "changed": changed, "num_rows": len(rows)}, rows))
     if config.action is Action.SET:
-        kept, broken = _within_constraints(source, schema, constraints, kept)
+        kept, broken = _within_rules(source, schema, rules, kept)
         incompatible += broken
     if changed_meanwhile and not config.skip_changed:
         raise Conflict(_changed_message(source, changed_meanwhile))
@@ -132,10 +138,10 @@ def _present(
     valid or not. columns: that are read of them."""
     wanted = None
     if source.id_column:
-        wanted = _is_one_of(table, source.id_column, ids)
+        wanted = _is_one_of(source, table, source.id_column, ids)
     rows: dict[str, list[Row]] = {}
     num_rows: Counter[str] = Counter()
-    for batch in delta.scanner(table, columns, where=wanted).to_batches():
+    for batch in _batches(source, table, columns, where=wanted):
         own = pa.Table.from_batches([batch])
         checked = check(own, source=source).to_pylist()
         for row, of_row in zip(checked, own.to_pylist(), strict=True):
@@ -148,7 +154,46 @@ def _present(
     return rows, any(number > 1 for number in num_rows.values())
 
 
-def _is_one_of(table: DeltaTable, column: str, ids: set[str]) -> pads.Expression:
+def _earlier_contents(
+    source: Source, table: DeltaTable, decisions: Sequence[Mapping[str, Any]]
+) -> dict[str, set[str]]:
+    """id -> contents it had, of decisions that do not say what was shown: those of an earlier
+    release whose findings are gone. Without an id column contents are the ids."""
+    ids = {row["id"] for row in decisions if row.get("fingerprint") is None}
+    found: dict[str, set[str]] = {}
+    if not ids or not source.id_column:
+        return found
+    replacing = [
+        int(commit["version"])
+        for commit in table.history()
+        if commit["version"] > 0
+        and MADE_KEY not in commit
+        and commit.get("operation") not in KEEPING
+        and commit.get("operationParameters", {}).get("mode") != "Append"
+    ]
+    for version in sorted(replacing, reverse=True)[:MAX_EARLIER]:
+        try:
+            before = delta.open_table(source.uri, version - 1)
+            rows, _ = _present(source, before, source.columns, ids)
+        except (NotFound, InvalidInput, KeyError, pa.ArrowInvalid):
+            continue  # cleaned up, vacuumed, or of other columns then
+        for row_id, copies in rows.items():
+            found.setdefault(row_id, set()).update(row.content for row in copies)
+    return found
+
+
+def _batches(
+    source: Source,
+    table: DeltaTable,
+    columns: Sequence[str],
+    *,
+    where: pads.Expression | None = None,
+) -> Iterator[pa.RecordBatch]:
+    with delta.readable(source.uri):
+        yield from delta.scanner(table, columns, where=where).to_batches()
+
+
+def _is_one_of(source: Source, table: DeltaTable, column: str, ids: set[str]) -> pads.Expression:
     """Rows whose id row_ids writes so, told by the values in the column's own type."""
     kind = pa.schema(table.schema().to_arrow()).field(column).type
     wanted = pa.array(sorted(ids), pa.string())
@@ -158,7 +203,7 @@ def _is_one_of(table: DeltaTable, column: str, ids: set[str]) -> pads.Expression
         batch[column].filter(
             pc.is_in(row_ids(pa.chunked_array([batch[column]])), wanted).combine_chunks()
         )
-        for batch in delta.scanner(table, [column]).to_batches()
+        for batch in _batches(source, table, [column])
     ]
     return pads.field(column).isin(pa.chunked_array(found, kind).unique())
 
@@ -225,7 +270,7 @@ def _set_label(
         value = task.write_label(label, row.content, row.own[source.label_column])
         if fault := task.incompatible_label(label, task.content_to_wire(row.content)):
             raise InvalidInput.of("label", fault)
-        if (held := _as_held(value, kind)) != value:
+        if (held := as_held(value, kind)) != value:
             value, label = held, task.read_label(held, row.content)
         found.append((row, label, value))
     for row, label, value in found:
@@ -233,15 +278,15 @@ def _set_label(
     return task.unit_label(found[0][1], unit)
 
 
-def _within_constraints(
+def _within_rules(
     source: Source,
     schema: pa.Schema,
-    constraints: Mapping[str, str],
+    rules: Mapping[str, str],
     decided: Sequence[tuple[dict[str, Any], list[Row]]],
 ) -> tuple[list[tuple[dict[str, Any], list[Row]]], list[Refused]]:
-    """The decisions whose rows keep the table's constraints; and the others, with the reason."""
+    """The decisions whose rows keep the table's rules; and the others, with the reason."""
     rows = {id(row): row for decision, of_it in decided if decision["changed"] for row in of_it}
-    if not constraints or not rows:
+    if not rules or not rows:
         return list(decided), []
     columns = {
         field.name: _column(
@@ -253,7 +298,7 @@ def _within_constraints(
         )
         for field in schema
     }
-    broken = broken_by(pa.table(columns), constraints)
+    broken = broken_by(pa.table(columns), rules)
     reasons = {row: broken[place] for place, row in enumerate(rows) if place in broken}
     kept: list[tuple[dict[str, Any], list[Row]]] = []
     left: list[Refused] = []
@@ -266,12 +311,26 @@ def _within_constraints(
     return kept, left
 
 
-def _as_held(value: Any, kind: pa.DataType) -> Any:
-    """The value as a column of this type holds it: numbers rounded where it holds whole ones."""
+def as_held(value: Any, kind: pa.DataType) -> Any:
+    """The value as a label column of this type holds it: numbers rounded where it holds whole ones.
+
+    Raises InvalidInput where it holds none such.
+    """
+    try:
+        return _column([_rounded(value, kind)], kind)[0].as_py()
+    except (pa.ArrowException, OverflowError, ValueError):
+        raise InvalidInput.of(
+            "label",
+            f"{value!r} cannot be held by a label column of {kind}; give a label that can, or copy "
+            "the rows into a table whose column holds texts",
+        ) from None
+
+
+def _rounded(value: Any, kind: pa.DataType) -> Any:
     if pa.types.is_struct(kind) and isinstance(value, Mapping):
-        return {field.name: _as_held(value.get(field.name), field.type) for field in kind}
+        return {field.name: _rounded(value.get(field.name), field.type) for field in kind}
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and isinstance(value, list):
-        return [_as_held(one, kind.value_type) for one in value]
+        return [_rounded(one, kind.value_type) for one in value]
     return round(value) if pa.types.is_integer(kind) and isinstance(value, float) else value
 
 
@@ -306,7 +365,14 @@ def _updates(
         field = schema.get_field_index(config.weight_column)
         kind = schema.field(field).type if field >= 0 else pa.float64()
         of_rows = pa.array([weights[id(row)] for row in distinct])
-        values[config.weight_column] = of_rows.cast(kind)
+        try:
+            values[config.weight_column] = of_rows.cast(kind)
+        except pa.ArrowException as error:
+            raise InvalidInput.of(
+                "weight_column",
+                f"column {config.weight_column!r} of {source.uri!r} is of {kind}, which cannot "
+                f"hold the weights ({error}); name another column, or one that is not there yet",
+            ) from None
     return Updates(pa.table(telling), pa.table(values))
 
 

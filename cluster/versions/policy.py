@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from cluster.data.rows import Source, check, read
 from cluster.engine.base import Engine
 from cluster.io.folder import Folder
-from cluster.versions.plan import Action, WriteConfig, was_shown
+from cluster.versions.plan import Action, WriteConfig, as_held, was_shown
 from cluster.versions.write import WriteResult, write
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
@@ -153,6 +153,7 @@ def changed_rows(
     labels = batch[source.label_column].to_pylist()
     weights = [row["weight"] for row in checked]
     kept = np.ones(batch.num_rows, np.bool_)
+    kind = batch.schema.field(source.label_column).type
     for index, row in enumerate(checked):
         of_row = [
             decision
@@ -168,12 +169,11 @@ def changed_rows(
             label = row["label"]
             for decision in of_row:
                 label = task.with_unit_label(label, decision["unit"], decision["new_label"])
-            labels[index] = task.write_label(label, row["content"], labels[index])
-    kind = batch.schema.field(source.label_column).type
+            labels[index] = as_held(task.write_label(label, row["content"], labels[index]), kind)
     names = [
         name for name in batch.column_names if name not in (source.label_column, weight_column)
     ]
-    table = batch.select(names).append_column(source.label_column, pa.array(labels).cast(kind))
+    table = batch.select(names).append_column(source.label_column, pa.array(labels, kind))
     return table.append_column(weight_column, pa.array(weights, pa.float64())).filter(kept)
 
 

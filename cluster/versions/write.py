@@ -10,15 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from cluster.data.rows import Source, latest
-from cluster.versions.plan import Action, Updates, WriteConfig, plan
+from cluster.versions.plan import MADE_KEY, Action, Updates, WriteConfig, plan
 from relabel_service.errors import Conflict, InvalidInput, NotFound
 from relabel_service.tables import delta, preflight, schemas
-
-MADE_KEY = "relabel.made_by"  # commit metadata: the app_id of the write that made the version
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,10 @@ def write(config: WriteConfig) -> WriteResult:
             if not delta.other_has_written(source.uri, before):
                 raise preflight.refusal(source.uri, error) from None
             continue
+        except Exception as error:
+            if not delta.is_table_error(error):
+                raise
+            raise preflight.refusal(source.uri, error) from None
         break
     else:
         raise Conflict(
@@ -89,7 +90,7 @@ def _commit(config: WriteConfig, source: Source, updates: Updates) -> int:
     assert source.version is not None
     if not updates.keys.num_rows:
         return source.version
-    table = DeltaTable(source.uri, version=source.version)
+    table = delta.open_table(source.uri, source.version)
     present = {field.name for field in table.schema().fields}
     missing = [name for name in updates.values.column_names if name not in present]
     if missing and preflight.is_mapped(table):  # deltalake 1.6 widens no such table

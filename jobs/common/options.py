@@ -16,7 +16,6 @@ from typing import Annotated, Any, get_type_hints
 
 import pyarrow as pa
 import typer
-from deltalake import write_deltalake
 
 from cluster.data.rows import Source, latest, require_mergeable
 from cluster.engine.workers import Workers
@@ -316,6 +315,8 @@ def versioned(dataset: str, out: str) -> str:
                 + ", ".join(f"{field.name!r} ({field.type})" for field in unknown)
                 + "; leave these columns out, or write them as texts or numbers",
             )
+        from relabel_service.tables.formats import store  # half a second, only where needed
+
         rows = (batch for table in batches for batch in table.to_batches())
-        write_deltalake(copy, pa.RecordBatchReader.from_batches(schema, rows))
+        store.write_table(pa.RecordBatchReader.from_batches(schema, rows), copy)
     return copy

@@ -95,9 +95,12 @@ def ray_session() -> Iterator[Engine]:
 
         from cluster.engine.ray import RayEngine
 
-        for name in ("ray.data", "ray.train"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        ray.data.DataContext.get_current().enable_progress_bars = False
+        settings = ray.data.DataContext.get_current()  # sets up its loggers, too
+        settings.enable_progress_bars = False
+        settings.raise_original_map_exception = True  # its own says nothing of what failed (2.60)
+        logging.getLogger("ray.train").setLevel(logging.ERROR)
+        # At ERROR it writes tracebacks of what is raised here anyway.
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         yield RayEngine()
 
 

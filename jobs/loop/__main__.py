@@ -19,11 +19,12 @@ from rich.console import Console
 
 from cluster.io.folder import Folder
 from jobs.common import options
-from jobs.common.progress import TerminalProgress
+from jobs.common.progress import progress_on
 from jobs.common.session import EngineName, run, session, warn
 from jobs.loop import report
 from jobs.loop.labelers import Labelers, simulated, wait_for_people
 from jobs.loop.options import LabelingOptions, LoopOptions, ServiceOptions, loop_config, of_demo
+from jobs.loop.report_items import decided_items
 from jobs.loop.rounds import LabelCampaign, Rounds
 from jobs.loop.service import serving
 from jobs.loop.stages import Stages
@@ -62,7 +63,7 @@ def main(
             http_port=service.http_port,
             on_ray=running.name == EngineName.RAY,
         ) as started,
-        TerminalProgress(console) as bars,
+        progress_on(console) as bars,
     ):
         progress = Stages(bars)
         rounds = Rounds(config, engine=running, service=started, label=label, progress=progress)
@@ -74,7 +75,8 @@ def main(
     for sentence in (*result.left_out, *result.about_labels):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     folder.write("report.json", json.dumps(report.as_json(result), indent=2).encode())
-    folder.write("report.html", report.html(result).encode())
+    items = decided_items(folder, results, config.source)
+    folder.write("report.html", report.html(result, items).encode())
     console.print(f"report: {folder.address('report.html')} (and report.json)", soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from jobs.loop.config import LoopConfig
-from jobs.loop.gold import gold_labels
+from jobs.loop.gold import agreed_gold_labels
 from jobs.loop.rounds import LabelCampaign
 from relabel_service.client import Client
 from relabel_service.simulated_labeler import label_all
@@ -23,7 +23,7 @@ class Labelers(StrEnum):
 def simulated(config: LoopConfig, address: str, *, error_rate: float, seed: int) -> LabelCampaign:
     """As many labelers as an item needs votes, each wrong at error_rate; gold_column is set."""
     assert config.gold_column is not None
-    gold = gold_labels(config.source, config.gold_column)
+    gold = agreed_gold_labels(config.source, config.gold_column)
 
     def label(client: Client, campaign: str, on_answers: Callable[[int], None]) -> None:
         for number in range(config.votes_required):

@@ -8,13 +8,14 @@ Tries each action at each budget, chooses on dev, and writes the table's next De
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
-import pyarrow as pa
 import typer
 
 from cluster.data.rows import Source, check
+from cluster.inference.evaluate import RowKey
 from cluster.inference.predict import InferenceConfig
 from cluster.io.tables import count_rows, read_table
 from cluster.mining.selection import Selection, parse_budget
@@ -22,12 +23,14 @@ from cluster.versions.plan import Action
 from cluster.versions.policy import Rule
 from cluster.versions.write import require_versions
 from jobs.common import options
-from jobs.common.session import run, session
+from jobs.common.session import run, session, warn
 from jobs.policy.search import PolicySearchConfig, search
+from relabel_service.tables.fingerprint import content_fingerprint
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 BUDGETS = ("1%", "2%", "5%")
+MAX_NAMED = 3  # rows that a warning names
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def main(
         dev=tests["dev"],
         test=tests.get("test"),
         disagreement=disagreement,
-        segments={name: _segments(table, segment_column or []) for name, table in tests.items()},
+        segments={name: segments_of(table, segment_column or []) for name, table in tests.items()},
     )
     with session(engine.engine, workers=workers, source=source) as running:
         result = search(config, running)
@@ -110,18 +113,32 @@ def _test(source: Source, uri: str, *, gold_column: str | None = None) -> Source
     )
 
 
-def _segments(test: Source, columns: list[str]) -> dict[str, dict[str, str]]:
-    """Segment column -> row id -> its value there."""
+def segments_of(test: Source, columns: Sequence[str]) -> dict[str, dict[RowKey, str]]:
+    """Segment column -> row -> its value there; without the rows that differ in nothing else."""
     if not columns:
         return {}
     names = list(dict.fromkeys([*test.columns, *columns]))
-    table = pa.concat_tables(read_table(test.uri, names, version=test.version))
-    ids = check(table, source=test)["id"].to_pylist()
+    found: dict[str, dict[RowKey, set[str]]] = {column: {} for column in columns}
+    for batch in read_table(test.uri, names, version=test.version):
+        valid = check(batch, source=test).select(["id", "content"])
+        for place, row in enumerate(valid.to_pylist()):
+            if row["content"] is not None:
+                key = row["id"], content_fingerprint(row["content"])
+                for column in columns:
+                    value = str(batch[column][place].as_py())
+                    found[column].setdefault(key, set()).add(value)
+    for column, values in found.items():
+        if several := sorted(row_id for (row_id, _), held in values.items() if len(held) > 1):
+            warn(
+                [
+                    f"{len(several)} rows of {test.uri!r} share id and content and differ in "
+                    f"{column!r}: {', '.join(map(repr, several[:MAX_NAMED]))}; they are in none of "
+                    "its segments"
+                ]
+            )
     return {
-        column: {
-            row_id: str(value) for row_id, value in zip(ids, table[column].to_pylist(), strict=True)
-        }
-        for column in columns
+        column: {key: held.pop() for key, held in values.items() if len(held) == 1}
+        for column, values in found.items()
     }
 
 

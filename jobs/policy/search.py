@@ -15,7 +15,7 @@ import numpy as np
 
 from cluster.data.rows import Source
 from cluster.engine.base import Engine
-from cluster.inference.evaluate import PredictedRows, on_same_rows, predict_tests
+from cluster.inference.evaluate import PredictedRows, RowKey, on_same_rows, predict_tests
 from cluster.inference.predict import InferenceConfig
 from cluster.interfaces import ModelTask
 from cluster.io.folder import Folder
@@ -36,7 +36,7 @@ MIN_SEGMENT_ROWS = 30  # a metric of fewer says nothing
 NUM_HURT = 10  # segments reported, the worst hurt
 
 Metrics = Mapping[str, float | str]  # and the rows that they are of, as Evaluation.to_dict
-Segments = Mapping[str, Mapping[str, str]]  # column -> id -> value
+Segments = Mapping[str, Mapping[RowKey, str]]  # column -> row -> value
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PolicySearchConfig:
 
     source: a Delta table. selection: which findings to keep, enough for every rule.
     dev: what to choose on. test: labels that decide nothing. segments: groups of their rows to
-    report on, `dev` or `test` -> column -> id -> value. disagreement: as in MineConfig.
+    report on, `dev` or `test` -> column -> row -> value. disagreement: as in MineConfig.
     """
 
     source: Source
@@ -167,8 +167,8 @@ def hurt_most(
     changes: list[dict[str, Any]] = []
     for column, values in segments.items():
         groups: dict[str, list[int]] = {}
-        for place, row_id in enumerate(before.ids):
-            groups.setdefault(values.get(row_id, ""), []).append(place)
+        for place, key in enumerate(before.keys):
+            groups.setdefault(values.get(key, ""), []).append(place)
         for value, places in groups.items():
             if len(places) < MIN_SEGMENT_ROWS:
                 continue

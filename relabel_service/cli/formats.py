@@ -55,7 +55,8 @@ def import_(
     ] = BoxFormat.XYWH,
 ) -> None:
     """Import labelled data as the table that the jobs read."""
-    from relabel_service.tables.formats import files, format_named, guess
+    from relabel_service.tables import files
+    from relabel_service.tables.formats import format_named, guess
     from relabel_service.tables.formats.base import ImportOptions
     from relabel_service.tables.formats.store import write_table
 
@@ -81,7 +82,8 @@ def export(
     ] = None,
 ) -> None:
     """Export a table in the format that it was imported from, or in another."""
-    from relabel_service.tables.formats import files, format_named
+    from relabel_service.tables import files
+    from relabel_service.tables.formats import format_named
     from relabel_service.tables.formats.base import origin_of
     from relabel_service.tables.formats.store import StoredTable
 

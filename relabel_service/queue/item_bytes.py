@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.lease import LargeItem, Lease
+from relabel_service.queue.lease import LargeItem, Lease, Vote
 from relabel_service.tables.fingerprint import content_fingerprint
 from relabel_service.tasks import task_named
 from relabel_service.v1 import items_pb2, leases_pb2
@@ -20,6 +20,7 @@ from relabel_service.wire.values import timestamp
 
 _TOKEN = leases_pb2.Lease.TOKEN_FIELD_NUMBER << 3 | 2  # 2: length-delimited
 _ITEM = leases_pb2.Lease.ITEM_FIELD_NUMBER << 3 | 2
+_VOTES = leases_pb2.Lease.VOTES_FIELD_NUMBER << 3 | 2
 _LEASES = rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER << 3 | 2
 for _response in (rpc.StreamLeasesResponse, rpc.ListLeasesResponse):
     assert _response.LEASES_FIELD_NUMBER == rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER
@@ -83,7 +84,12 @@ def _shown_id(campaign: Campaign, row_id: str) -> str:
 def serialize_leases(leases: Sequence[Lease], campaign: Campaign) -> bytes:
     """A serialized LeaseItemsResponse, which reads as a Stream- or ListLeasesResponse, too."""
     return b"".join(
-        _field(_LEASES, _head(lease, campaign) + _field(_ITEM, _item_bytes(lease.item, campaign)))
+        _field(
+            _LEASES,
+            _head(lease, campaign)
+            + _field(_ITEM, _item_bytes(lease.item, campaign))
+            + b"".join(_field(_VOTES, _vote_bytes(vote, campaign)) for vote in lease.votes),
+        )
         for lease in leases
     )
 
@@ -107,6 +113,13 @@ def _item_bytes(item: bytes | LargeItem, campaign: Campaign) -> bytes:
         unit=item.unit,
         num_bytes=item.num_bytes,
     ).SerializeToString()
+
+
+def _vote_bytes(vote: Vote, campaign: Campaign) -> bytes:
+    label = None if vote.label is None else task_named(campaign.task).label_to_wire(vote.label)
+    decision = f"DECISION_{vote.decision.upper()}"
+    shown = leases_pb2.Vote(decision=decision, label=label, comment=vote.comment)
+    return shown.SerializeToString()
 
 
 def _head(lease: Lease, campaign: Campaign) -> bytes:

@@ -64,6 +64,17 @@ class Lease:
     """What the labeler sees, as a serialized Item (item_bytes.py)."""
     expire_time: float
     num_earlier_attempts: int
+    votes: tuple["Vote", ...] = ()
+    """Of labelers, for adjudicators alone."""
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What one labeler decided. label: None for skips and escalations."""
+
+    decision: str
+    label: str | None
+    comment: str
 
 
 def take(
@@ -210,12 +221,14 @@ def _leases(
 ) -> list[Lease]:
     roles = dict.fromkeys((row.rank for row in rows), request.role)
     shown = shown_items(connection, campaign, rows, request, roles)
+    votes = shown_votes(connection, campaign, roles)
     return [
         Lease(
             lease_groups.token(lease.group_id, index),
             shown[row.rank],
             lease.expire_time,
             row.num_attempts,
+            votes.get(row.rank, ()),
         )
         for index, row in enumerate(rows)
     ]
@@ -241,6 +254,19 @@ def shown_items(
         for item in sql.LARGE_ITEMS(connection, values):
             shown[item.rank] = LargeItem(*item)
     return shown
+
+
+def shown_votes(
+    connection: Connection, campaign: Campaign, roles: Mapping[int, str]
+) -> dict[int, tuple[Vote, ...]]:
+    """Labelers' votes by rank, of the items that are leased to an adjudicator. roles: by rank."""
+    ranks = [rank for rank, role in roles.items() if role == ADJUDICATOR]
+    votes: dict[int, tuple[Vote, ...]] = {}
+    if ranks:
+        values = {"campaign": campaign.campaign, "ranks": ranks}
+        for rank, decision, label, comment in sql.VOTES(connection, values):
+            votes[rank] = (*votes.get(rank, ()), Vote(decision, label, comment))
+    return votes
 
 
 def _is_large(row: Any, request: LeaseRequest) -> bool:

@@ -13,6 +13,7 @@ from relabel_service.queue.lease import (
     LeaseRequest,
     is_blind,
     shown_items,
+    shown_votes,
     within_max_bytes,
 )
 
@@ -63,11 +64,17 @@ def leases_in_force(
     found.sort(key=lambda each: each[0])
     page = within_max_bytes([row for _, row, _ in found[: request.limit]], request)
     leases = found[: len(page)]
-    shown = shown_items(
-        connection, campaign, page, request, {row.rank: lease.role for _, row, lease in leases}
-    )
+    roles = {row.rank: lease.role for _, row, lease in leases}
+    shown = shown_items(connection, campaign, page, request, roles)
+    votes = shown_votes(connection, campaign, roles)
     return [
-        Lease(token, shown[row.rank], lease.expire_time, row.num_attempts - 1)
+        Lease(
+            token,
+            shown[row.rank],
+            lease.expire_time,
+            row.num_attempts - 1,
+            votes.get(row.rank, ()),
+        )
         for token, row, lease in leases
     ]
 

@@ -173,6 +173,13 @@ GIVEN_LABELS = Statement("""
     ORDER BY submit_time, labeler
 """)
 
+# What adjudicators see.
+VOTES = Statement("""
+    SELECT rank, decision, label, comment FROM results
+    WHERE campaign = :campaign AND rank IN :ranks AND role = 'labeler'
+    ORDER BY submit_time
+""")
+
 RESULTS_BY_TOKEN = Statement("""
     SELECT token, rank, role FROM results
     WHERE campaign = :campaign AND labeler = :labeler AND token IN :tokens

@@ -26,7 +26,7 @@ from relabel_service.server.regular_exports import NO_EXPORTS, ExportSettings, R
 from relabel_service.server.service import LeaseService
 from relabel_service.server.streams import Feeds, Slots, with_heartbeats
 from relabel_service.server.validation import campaign_of, check_message
-from relabel_service.v1 import campaigns_pb2
+from relabel_service.v1 import campaigns_pb2, items_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
 POLL_S = 0.25  # how often a waiting call looks for free items
@@ -127,18 +127,21 @@ class Calls:
                 async for response in stream:
                     yield response
 
+    async def item(self, name: str, identify: Identify) -> items_pb2.Item:
+        """An item, for who holds a lease on it. name: the item's."""
+        return items_pb2.Item.FromString(await self.on_thread(self._read, name, identify))
+
     async def media(self, name: str, identify: Identify) -> tuple[bytes, str]:
         """Bytes and media type of what an item shows, for who holds a lease on it.
 
         name: the item's. Raises NotFound for items without a picture or sound.
         """
+        return await self.on_thread(lambda: self._media.of(self._read(name, identify)))
+
+    def _read(self, name: str, identify: Identify) -> bytes:
         request = rpc.ReadItemRequest(name=name)
-
-        def read() -> tuple[bytes, str]:
-            caller = self._admitted("ReadItem", request, identify)
-            return self._media.of(self._service.read_item(request, caller))
-
-        return await self.on_thread(read)
+        caller = self._admitted("ReadItem", request, identify)
+        return self._service.read_item(request, caller)
 
     def _call(self, method: str, request: Any, identify: Identify) -> Message:
         caller = self._admitted(method, request, identify)

@@ -2,7 +2,9 @@
 
     POST /relabel_service.v1.RelabelService/{Method}     the Connect protocol (connect.py)
     GET  /campaigns/{campaign}/events                    server-sent events of WatchCampaign
-    GET  /campaigns/{campaign}/items/{item}/media        of an item that the caller holds; ranges
+    GET  /campaigns/{campaign}/items/{item}              an item that the caller holds, in JSON,
+                                                         without the bytes of picture or sound
+    GET  /campaigns/{campaign}/items/{item}/media        those; ranges
     GET  /                                               the page (page.py)
 
 Callers prove who they are by the header `authorization: Bearer ...`, as in gRPC's metadata; there
@@ -14,7 +16,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -39,7 +41,7 @@ from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.metadata import LABELER_KEY, TOKEN_KEY
 
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
-EVENTS = Codec(connect.JSON, is_stream=False)
+PLAIN = Codec(connect.JSON, is_stream=False)
 SENT_HEADERS = (
     TOKEN_KEY, LABELER_KEY, "content-type", "content-encoding", "connect-protocol-version",
     "connect-timeout-ms", "connect-content-encoding", "range",
@@ -67,6 +69,7 @@ def build(calls: Calls, *, cors_origins: Iterable[str]) -> ASGIApp:
         ),
         Route(f"/{SERVICE.full_name}/{{method}}", _unimplemented, methods=["POST"]),
         Route("/campaigns/{campaign}/events", _events(calls)),
+        Route("/campaigns/{campaign}/items/{item}", _item(calls)),
         Route("/campaigns/{campaign}/items/{item}/media", _media(calls)),
     ]
     origins = list(cors_origins)
@@ -147,8 +150,16 @@ def _identify(calls: Calls, request: Request) -> Identify:
     host = client.host if client else ""
     kind = "ipv6" if ":" in host else "ipv4"
     peer = f"{kind}:{f'[{host}]' if kind == 'ipv6' else host}:{client.port if client else 0}"
-    metadata: Mapping[str, str] = dict(request.headers)
+    # fetch and curl send names that are not ASCII as UTF-8; Starlette reads bytes of Latin-1.
+    metadata = {name.decode("latin-1"): _text(value) for name, value in request.headers.raw}
     return lambda: calls.identify(metadata, peer)
+
+
+def _text(header: bytes) -> str:
+    try:
+        return header.decode()
+    except UnicodeDecodeError:
+        return header.decode("latin-1")
 
 
 async def _body(request: Request, *, most_bytes: int) -> bytes:
@@ -231,7 +242,22 @@ async def _event_stream(
 def _event(response: Message) -> str:
     if response == HEARTBEATS["WatchCampaign"]:
         return ": still here\n\n"
-    return f"event: campaign\ndata: {EVENTS.encode(response).decode()}\n\n"
+    return f"event: campaign\ndata: {PLAIN.encode(response).decode()}\n\n"
+
+
+def _item(calls: Calls) -> Callable[[Request], Any]:
+    async def handle(request: Request) -> Response:
+        name = "campaigns/{campaign}/items/{item}".format(**request.path_params)
+        try:
+            item = await calls.item(name, _identify(calls, request))
+        except Exception as error:
+            return _refused("ReadItem", error)
+        kind = item.content.WhichOneof("payload")
+        if kind in ("image", "audio"):
+            getattr(item.content, kind).ClearField("data")
+        return _encoded(item, PLAIN, request)
+
+    return handle
 
 
 def _media(calls: Calls) -> Callable[[Request], Any]:

@@ -9,6 +9,7 @@ import json
 import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,23 @@ from relabel_service.tables import preflight
 # (deltalake 1.6.6), so it is asked first; one write, one version.
 FIRST_VERSION = 1
 MAX_ATTEMPTS = 10
+TABLE_ERRORS = (DeltaError, OSError, pa.ArrowException)
 
 
 def is_delta(uri: str) -> bool:
-    """Whether a Delta table lies at `uri`; a plain file is not one."""
+    """Whether a Delta table lies at `uri`; a plain file is not one.
+
+    Raises InvalidInput for an address that cannot be reached.
+    """
     if Path(uri).is_file():
         return False  # deltalake 1.6 would raise OSError
-    return DeltaTable.is_deltatable(uri)
+    try:
+        return DeltaTable.is_deltatable(uri)
+    except TABLE_ERRORS as error:
+        said = str(error).partition("\n")[0]
+        raise InvalidInput.of(
+            "dataset", f"{uri!r} cannot be reached ({said}); check the address and your access"
+        ) from None
 
 
 def open_table(uri: str, version: int | None = None) -> DeltaTable:
@@ -81,6 +92,26 @@ def scanner(
     used = wanted if where is None else schema
     rows = _query(table, used, batch_size=reading.get("batch_size"))
     return pads.Scanner.from_batches(rows, schema=used, columns=wanted.names, filter=where)
+
+
+def is_table_error(error: Exception) -> bool:
+    """Whether delta-rs or Arrow raised it, for a table or store that is not as it should be."""
+    # casts that fail as rows are written are of no class of their own (deltalake 1.6.6)
+    return isinstance(error, TABLE_ERRORS) or type(error) is Exception
+
+
+@contextmanager
+def readable(uri: str) -> Iterator[None]:
+    """Within it, rows that cannot be read raise InvalidInput with the table's address."""
+    try:
+        yield
+    except TABLE_ERRORS as error:
+        raise InvalidInput.of(
+            "dataset",
+            f"{uri!r} cannot be read to its end ({str(error).splitlines()[0]}); where a file is "
+            "gone, as after a vacuum, give a later version, and where types differ, write all "
+            "files with one type",
+        ) from None
 
 
 def count_rows(table: DeltaTable) -> int:
@@ -131,7 +162,7 @@ def other_has_written(uri: str, version: int | None) -> bool:
     delta-rs raises CommitFailedError for that and for features it cannot write (1.6.6). version:
     None where there was no table.
     """
-    return is_delta(uri) and (version is None or DeltaTable(uri).version() > version)
+    return is_delta(uri) and (version is None or open_table(uri).version() > version)
 
 
 def has_type(field: pa.Field) -> bool:
@@ -151,7 +182,7 @@ def file_sizes(table: DeltaTable) -> list[int]:
 
 def is_committed(uri: str, app_id: str) -> bool:
     """Whether the application's write is already in the table."""
-    return is_delta(uri) and DeltaTable(uri).transaction_version(app_id) == FIRST_VERSION
+    return is_delta(uri) and open_table(uri).transaction_version(app_id) == FIRST_VERSION
 
 
 def commit_once_properties(app_id: str, **metadata: str) -> CommitProperties:
@@ -167,7 +198,7 @@ def prepare(field: str, uri: str, schema: pa.Schema) -> None:
 
     Raises InvalidInput naming the field where a table of other columns lies.
     """
-    table = DeltaTable.create(uri, schema, mode="ignore")
+    table = _made(uri, schema)
     names = [column.name for column in table.schema().fields]
     num_common = min(len(names), len(schema.names))
     if not num_common or names[:num_common] != schema.names[:num_common]:
@@ -210,6 +241,10 @@ def append_once(
             if not other_has_written(uri, version):
                 raise preflight.refusal(uri, error) from None
             continue
+        except Exception as error:
+            if not is_table_error(error):
+                raise
+            raise preflight.refusal(uri, error) from None
         return True
     raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
 
@@ -251,6 +286,10 @@ def append_missing(
             if not other_has_written(uri, version):
                 raise preflight.refusal(uri, error) from None
             continue
+        except Exception as error:
+            if not is_table_error(error):
+                raise
+            raise preflight.refusal(uri, error) from None
         return sum(counts)
     raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
 
@@ -261,10 +300,20 @@ def _counted(batches: Iterable[pa.RecordBatch], counts: list[int]) -> Iterator[p
         yield batch
 
 
+def _made(uri: str, schema: pa.Schema) -> DeltaTable:
+    """The table, made where there is none."""
+    try:
+        return DeltaTable.create(uri, schema, mode="ignore")
+    except CommitFailedError:
+        if not is_delta(uri):
+            raise
+        return DeltaTable(uri)  # somebody else made it at the same moment
+
+
 def _with_columns(uri: str, schema: pa.Schema) -> DeltaTable:
     """The table, made where there is none, with the columns that this release writes beside those
     of an earlier one."""
-    table = DeltaTable.create(uri, schema, mode="ignore")
+    table = _made(uri, schema)
     present = {field.name for field in table.schema().fields}
     missing = [field for field in Schema.from_arrow(schema).fields if field.name not in present]
     if missing:
@@ -307,18 +356,27 @@ def commit_files_once(
             if not other_has_written(uri, version):
                 raise preflight.refusal(uri, error) from None
             continue
+        except Exception as error:
+            if not is_table_error(error):
+                raise
+            raise preflight.refusal(uri, error) from None
         return True
     raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
 
 
-def read_run(uri: str, run_id: str, *, columns: Sequence[str] | None = None) -> pa.Table:
-    """One mine run's findings, worst first. Raises NotFound when the run is not there."""
+def read_run(
+    uri: str, run_id: str, *, columns: Sequence[str] | None = None, num_rows: int | None = None
+) -> pa.Table:
+    """One mine run's findings, worst first, at most `num_rows`. Raises NotFound when the run is not
+    there."""
     if not is_committed(uri, run_id):
         raise NotFound(
             f"findings table {uri!r} has no run {run_id!r}; use the one that mine printed"
         )
-    rows = read_where(uri, {"run_id": run_id}, columns=columns)
-    return rows.sort_by("rank")
+    where = pads.field("run_id") == run_id
+    if num_rows is not None:
+        where &= pads.field("rank") < num_rows
+    return scanner(open_table(uri), columns, where=where).to_table().sort_by("rank")
 
 
 def audit_of(findings_uri: str) -> str:
@@ -332,4 +390,5 @@ def read_where(
     """Rows of a Delta table whose columns equal these values. Raises NotFound."""
     matches = [pads.field(name) == value for name, value in equals.items()]
     where = functools.reduce(operator.and_, matches) if matches else None
-    return scanner(open_table(uri), columns or None, where=where).to_table()
+    with readable(uri):
+        return scanner(open_table(uri), columns or None, where=where).to_table()

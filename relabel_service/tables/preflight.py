@@ -19,14 +19,14 @@ from deltalake.exceptions import DeltaError
 from deltalake.table import SUPPORTED_READER_FEATURES  # by to_pyarrow_dataset
 
 from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.tables import row_rules
 
 APPEND_ONLY = "delta.appendOnly"
-CONSTRAINT = "delta.constraints."
 GENERATED = "delta.generationExpression"
 MAPPING = "delta.columnMapping.mode"
 log = logging.getLogger(__name__)
 
-FEATURES_READER, FEATURES_WRITER = 3, 7  # protocol versions that list features by name
+FEATURES_READER = 3  # protocol version that lists features by name
 RUN_KEY, DATASET_KEY, LABEL_KEY = "relabel.run", "relabel.dataset", "relabel.label_column"
 MAX_NAMED = 3  # files that an error names
 
@@ -93,6 +93,13 @@ def require_writable(table: DeltaTable, uri: str, *, label_column: str | None = 
                     f"{uri!r} has {name}, {expression!r}, which cannot be computed here "
                     f"({error}); drop it, or copy the rows into a table without it",
                 )
+    for name, expression in row_rules.rules_of(table).items():
+        if num_rows := _num_broken(table, uri, expression):
+            raise InvalidInput.of(
+                "dataset",
+                f"{num_rows} rows of {uri!r} break its {name}, {expression!r}, as they are, and no "
+                "file that holds one can be written anew; repair those rows, or drop the rule",
+            )
     _require_free(table, uri, label_column)
 
 
@@ -129,10 +136,11 @@ def refusal(uri: str, error: Exception) -> InvalidInput:
         require_writable(table, uri)
     except InvalidInput as reason:
         return reason
-    except DeltaError:
+    except (DeltaError, OSError):
         pass  # what failed first says more
+    said = str(error).strip().partition("\n")[0]  # delta-rs shows rows behind
     return InvalidInput.of(
-        "dataset", f"{uri!r} cannot be written: {error}; remove that, or write to another table"
+        "dataset", f"{uri!r} cannot be written: {said}; remove that, or write to another table"
     )
 
 
@@ -195,11 +203,21 @@ def _unsupported(uri: str, verb: str, features: Sequence[str], error: str) -> st
     )
 
 
+def _num_broken(table: DeltaTable, uri: str, expression: str) -> int:
+    try:
+        return row_rules.count_broken(table, expression)
+    except (DeltaError, OSError) as error:
+        raise InvalidInput.of(
+            "dataset",
+            f"{uri!r} cannot be read to its end ({str(error).splitlines()[0]}); restore the file "
+            "that is gone, or copy the rows into another table",
+        ) from None
+
+
 def _expressions(table: DeltaTable) -> Iterator[tuple[str, str]]:
     """What each expression that a written row must satisfy is, and the expression."""
-    for key, expression in table.metadata().configuration.items():
-        if key.startswith(CONSTRAINT):
-            yield f"the constraint {key.removeprefix(CONSTRAINT)!r}", expression
+    for name, expression in row_rules.rules_of(table).items():
+        yield f"the {name}", expression
     for field in table.schema().fields:
         if GENERATED in field.metadata:
             yield f"the generated column {field.name!r}", str(field.metadata[GENERATED])
@@ -251,7 +269,7 @@ def _twin(
         "minReaderVersion": protocol.min_reader_version,
         "minWriterVersion": protocol.min_writer_version,
     }
-    if protocol.min_writer_version >= FEATURES_WRITER:
+    if protocol.min_writer_version >= row_rules.FEATURES_WRITER:
         versions["writerFeatures"] = list(writers or ())
     if protocol.min_reader_version >= FEATURES_READER:
         known = set(protocol.reader_features or ())

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 DECIMALS = 2  # decimals of a pixel that are kept
 
+ROUNDING = 0.0051  # pixels that a box may differ by from itself: a decided label keeps hundredths
+SAME_THING = 0.3  # IoU from which a box is one of its class that was moved
+SAME_PLACE = 0.5  # IoU from which it is one that was given another class, and perhaps moved
+
 # A box in a data set's own column, a list of structs.
 CLASS = "label"
 CORNERS = ("x0", "y0", "x1", "y1")
@@ -66,6 +70,40 @@ def iou(left: Box, right: Box) -> float:
     both = max(width, 0.0) * max(height, 0.0)
     either = left.area + right.area - both
     return both / either if either > 0 else 0.0
+
+
+def near(left: Box, right: Box) -> bool:
+    """Whether their corners are the same but for rounding; NaN is where anything is."""
+    return all(
+        abs(a - b) <= ROUNDING or a != a for a, b in zip(left.corners, right.corners, strict=True)
+    )
+
+
+def successors(old: Sequence[Box], new: Sequence[Box]) -> dict[int, int]:
+    """Index of each old box -> of the new one that it became.
+
+    First what is the same, then what was moved within its class, then what was named anew, best
+    overlap first. An old box that is missing was removed, and a new one was added.
+    """
+    found: dict[int, int] = {}
+    free = list(range(len(new)))
+    for index, box in enumerate(old):
+        for place in free:
+            if new[place].class_name == box.class_name and near(box, new[place]):
+                found[index] = place
+                free.remove(place)
+                break
+    for least, name in ((SAME_THING, lambda box: box), (SAME_PLACE, _unnamed)):
+        left = [index for index in range(len(old)) if index not in found]
+        free = [place for place in range(len(new)) if place not in found.values()]
+        for i, j, overlap in match([name(old[i]) for i in left], [name(new[j]) for j in free]):
+            if overlap >= least:
+                found[left[i]] = free[j]
+    return found
+
+
+def _unnamed(box: Box) -> Box:
+    return Box("", *box.corners)
 
 
 def match(left_boxes: Sequence[Box], right_boxes: Sequence[Box]) -> list[tuple[int, int, float]]:

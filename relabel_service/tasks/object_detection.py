@@ -11,11 +11,13 @@ from relabel_service.tasks.agreement import central
 from relabel_service.tasks.boxes import (
     CLASS,
     CORNERS,
+    SAME_PLACE,
     Box,
     column_fields,
     iou,
     match,
     read_boxes,
+    successors,
     write_boxes,
 )
 from relabel_service.tasks.shingles import whole
@@ -23,7 +25,6 @@ from relabel_service.v1 import items_pb2, labels_pb2
 
 # Two people's boxes of one thing. COCO's stricter threshold: one pixel of 20 on both axes is 0.82.
 DRAWN_ALIKE = 0.75
-SAME_PLACE = 0.5  # a box that was given another class, and perhaps better corners
 SLACK = 1.0  # pixels a box may stand out of its image: sources count from 0 or from 1
 
 
@@ -67,7 +68,7 @@ class ObjectDetection:
         boxes = read_boxes(label)
         given = [dict(box) for box in before or ()]
         old = [_rounded(_read_box(index, box)) for index, box in enumerate(given)]
-        of_old = _same_boxes(old, boxes)
+        of_old = successors(old, boxes)
         others = dict.fromkeys(name for box in given for name in box)
         kept = [
             own if old[index] == boxes[place] else {**own, **column_fields(boxes[place])}
@@ -158,30 +159,6 @@ class ObjectDetection:
 def _rounded(box: Box) -> Box:
     [rounded] = read_boxes(write_boxes([box]))
     return rounded
-
-
-def _same_boxes(old: Sequence[Box], new: Sequence[Box]) -> dict[int, int]:
-    """Which new box each old one became: the same one, else of its class, else in its place."""
-    found: dict[int, int] = {}
-    for index, box in enumerate(old):
-        same = (place for place, other in enumerate(new) if other == box)
-        if (
-            place := next((place for place in same if place not in found.values()), None)
-        ) is not None:
-            found[index] = place
-    for of_class in (True, False):
-        left = [index for index in range(len(old)) if index not in found]
-        free = [place for place in range(len(new)) if place not in found.values()]
-        names = (lambda box: box) if of_class else _unnamed
-        pairs = match([names(old[index]) for index in left], [names(new[place]) for place in free])
-        for i, j, overlap in pairs:
-            if of_class or overlap >= SAME_PLACE:
-                found[left[i]] = free[j]
-    return found
-
-
-def _unnamed(box: Box) -> Box:
-    return Box("", *box.corners)
 
 
 def _read_box(index: int, value: object) -> Box:

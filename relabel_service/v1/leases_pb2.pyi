@@ -3,10 +3,11 @@ import datetime
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from relabel_service.v1 import items_pb2 as _items_pb2
 from relabel_service.v1 import labels_pb2 as _labels_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -38,16 +39,28 @@ RESULT_STATUS_STALE: ResultStatus
 RESULT_STATUS_CLOSED: ResultStatus
 
 class Lease(_message.Message):
-    __slots__ = ("token", "item", "expire_time", "num_earlier_attempts")
+    __slots__ = ("token", "item", "expire_time", "num_earlier_attempts", "votes")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     ITEM_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     NUM_EARLIER_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    VOTES_FIELD_NUMBER: _ClassVar[int]
     token: str
     item: _items_pb2.Item
     expire_time: _timestamp_pb2.Timestamp
     num_earlier_attempts: int
-    def __init__(self, token: _Optional[str] = ..., item: _Optional[_Union[_items_pb2.Item, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., num_earlier_attempts: _Optional[int] = ...) -> None: ...
+    votes: _containers.RepeatedCompositeFieldContainer[Vote]
+    def __init__(self, token: _Optional[str] = ..., item: _Optional[_Union[_items_pb2.Item, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., num_earlier_attempts: _Optional[int] = ..., votes: _Optional[_Iterable[_Union[Vote, _Mapping]]] = ...) -> None: ...
+
+class Vote(_message.Message):
+    __slots__ = ("decision", "label", "comment")
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    decision: Decision
+    label: _labels_pb2.Label
+    comment: str
+    def __init__(self, decision: _Optional[_Union[Decision, str]] = ..., label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ..., comment: _Optional[str] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("token", "decision", "label", "comment", "replaces")

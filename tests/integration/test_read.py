@@ -1,13 +1,17 @@
 """Both engines read the same rows of tables that other tools wrote."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.engine.base import Engine
-from relabel_service.errors import InvalidInput
+from cluster.engine.base import BatchFunction, Engine
+from cluster.engine.workers import Workers
+from cluster.io.folder import Folder
+from relabel_service.errors import InvalidInput, NotFound, RelabelError
 from tests.support.handmade_delta import write_table
 
 NAMES = ["a", "b", "c"]
@@ -48,3 +52,42 @@ def test_a_value_too_wide_for_the_files_common_type(engine: Engine, tmp_path: Pa
     pq.write_table(pa.table({"x": [0.5]}), tmp_path / "b.parquet")
     with pytest.raises(InvalidInput, match="write all files with one type"):
         engine.read(str(tmp_path), ["x"]).to_table()
+
+
+class _Failing:
+    """Loads no model, as where one is not what it should be."""
+
+    def __init__(self, error: RelabelError) -> None:
+        self._error = error
+
+    def __call__(self) -> BatchFunction:
+        raise self._error
+
+
+def _failing(batch: pa.Table, *, error: RelabelError) -> pa.Table:
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InvalidInput.of("encoder", "'x' is no encoder; name another"), NotFound("no model; train")],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_a_worker_comes_out_as_itself(
+    error: RelabelError, engine: Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "a.parquet")
+    read = engine.read(str(tmp_path), ["x"])
+    ways: list[Callable[[], object]] = [
+        lambda: read.map_model(_Failing(error), workers=Workers()).to_table(),
+        lambda: read.map_model(_Failing(error), workers=Workers()).cache(),
+        lambda: read.map(partial(_failing, error=error)).to_table(),
+        lambda: read.map_all(partial(_failing, error=error)).write_shards(
+            Folder(str(tmp_path)), "shards", attempt="a"
+        ),
+    ]
+    for way in ways:
+        with pytest.raises(type(error)) as raised:
+            way()
+        assert (type(raised.value), str(raised.value)) == (type(error), str(error))
+    assert "Traceback" not in capfd.readouterr().err

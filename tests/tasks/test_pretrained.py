@@ -9,6 +9,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    AutoModel,
     AutoModelForAudioClassification,
     AutoModelForObjectDetection,
     AutoModelForSeq2SeqLM,
@@ -36,6 +37,7 @@ from transformers import (
     YolosImageProcessorPil,
 )
 
+from cluster.inference.embeddings import Embedder
 from cluster.tasks import model_task
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
@@ -73,6 +75,13 @@ BART = BartConfig(
     decoder_start_token_id=END, forced_eos_token_id=END,
 )  # fmt: skip
 BERT = BertConfig(**SMALL, max_position_embeddings=40)
+WHISPER = WhisperConfig(
+    d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=32,
+    decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=32, num_mel_bins=40,
+    max_source_positions=50, max_target_positions=20, vocab_size=SMALL["vocab_size"],
+    pad_token_id=PAD, decoder_start_token_id=START, suppress_tokens=None,
+    begin_suppress_tokens=None, **DECODER,
+)  # fmt: skip
 TEXT_MODELS: dict[str, Any] = {
     "bert": BERT,
     "roberta": RobertaConfig(**{**SMALL, "pad_token_id": 1}, max_position_embeddings=40),
@@ -198,14 +207,7 @@ def test_half_precision_checkpoints_are_trained_in_float32(
 
 
 def test_a_half_precision_whisper_hears_and_writes(tmp_path: Path) -> None:
-    config = WhisperConfig(
-        d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=32,
-        decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=32, num_mel_bins=40,
-        max_source_positions=50, max_target_positions=20, vocab_size=SMALL["vocab_size"],
-        pad_token_id=PAD, decoder_start_token_id=START, suppress_tokens=None,
-        begin_suppress_tokens=None, **DECODER,
-    )  # fmt: skip
-    model: Any = AutoModelForSpeechSeq2Seq.from_config(config)  # type: ignore[no-untyped-call]
+    model: Any = AutoModelForSpeechSeq2Seq.from_config(WHISPER)  # type: ignore[no-untyped-call]
     model.half().save_pretrained(tmp_path / "model")
     tokenizer("bart").save_pretrained(tmp_path / "model")
     WhisperFeatureExtractor(feature_size=40, chunk_length=1).save_pretrained(tmp_path / "model")  # type: ignore[no-untyped-call]
@@ -348,3 +350,30 @@ def test_bfloat16_generators_are_trained_in_float32(tmp_path: Path) -> None:
     contents, labels = ["the film was good", "bad"] * 2, ["good", "bad plot"] * 2
     learner = prepared("sequence_generation", tmp_path, model, contents, labels)
     assert {value.dtype for value in learner.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("kind", TEXT_MODELS)
+def test_any_text_model_gives_embeddings_of_its_encoder(kind: str, tmp_path: Path) -> None:
+    vectors = Embedder("text_classification", checkpoint(tmp_path, kind))(CONTENTS)
+    assert vectors.shape == (len(CONTENTS), SEQ2SEQ["d_model"])
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    assert not np.allclose(vectors[0], vectors[1])
+    alone = Embedder("text_classification", str(tmp_path / "model"))(CONTENTS[1:2])
+    assert np.allclose(alone[0], vectors[1], atol=1e-4) or kind == "funnel"  # pools by padding
+
+
+def test_embeddings_of_an_encoder_decoder_are_its_encoders(tmp_path: Path) -> None:
+    model = checkpoint(tmp_path, "bart")
+    network = AutoModel.from_pretrained(model).get_encoder().eval()
+    batch = tokenizer("bart")(CONTENTS[1:2], return_tensors="pt")
+    with torch.no_grad():
+        expected = network(batch.input_ids).last_hidden_state.mean(1)[0]
+    [found] = Embedder("text_classification", model)(CONTENTS[1:2])
+    assert np.allclose(found, (expected / expected.norm()).numpy(), atol=1e-5)
+
+
+def test_a_sound_model_given_as_encoder_of_texts_is_refused(tmp_path: Path) -> None:
+    AutoModelForSpeechSeq2Seq.from_config(WHISPER).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    tokenizer("bart").save_pretrained(tmp_path)
+    with pytest.raises(InvalidInput, match=r"encoder: .* reads input_features, not input_ids"):
+        Embedder("text_classification", str(tmp_path))(CONTENTS)

@@ -144,8 +144,14 @@ def test_self_refine_tells_it_too() -> None:
 
 
 def test_models_are_compared_on_the_rows_that_both_were_evaluated_on() -> None:
-    knows_more = PredictedRows(["a", "b", "c"], ["x", "y", "z"], ["x", "y", "z"])
-    knows_less = PredictedRows(["a", "c"], ["x", "x"], ["x", "z"])
+    knows_more = PredictedRows(["a", "b", "c"], [*"xyz"], [*"xyz"], fingerprints=["1"] * 3)
+    knows_less = PredictedRows(["a", "c"], ["x", "x"], ["x", "z"], fingerprints=["1"] * 2)
     one, other = on_same_rows(knows_more, knows_less)
     assert one.ids == other.ids == ["a", "c"]
     assert one.predicted == ["x", "z"]
+
+
+def test_rows_of_one_id_are_compared_each_with_itself() -> None:
+    one = PredictedRows(["a", "a"], ["x", "y"], ["x", "x"], fingerprints=["1", "2"])
+    other = PredictedRows(["a"], ["y"], ["x"], fingerprints=["2"])
+    assert on_same_rows(one, other)[0].predicted == ["y"]

@@ -11,7 +11,9 @@ import pytest
 
 from relabel_service.errors import InvalidInput
 from relabel_service.tables.formats import FORMATS, guess
+from relabel_service.tables.formats.store import StoredTable
 from relabel_service.tasks.boxes import Box, write_boxes
+from tests.support.handmade_delta import write_table
 from tests.support.imported import Imported, relabel
 
 # As datasets 4 writes them, and 2 and 3 (Sequence) beside.
@@ -258,3 +260,33 @@ def test_a_hub_that_cannot_be_reached_is_told(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InvalidInput, match=r"'hf://datasets/a/b' cannot be read \(.*check the add"):
         relabel("import", "hf://datasets/a/b", tmp_path / "t")
+
+
+def test_tables_with_mapped_columns_and_deletion_vectors_are_exported_as_they_are(
+    tmp_path: Path,
+) -> None:
+    rows = pa.table({"text": ["one", "two", "three"], "label": ["a", "b", "c"]})
+    uri = write_table(
+        tmp_path / "table",
+        rows,
+        features=["deletionVectors", "columnMapping"],
+        physical={"text": "label", "label": "text"},
+        deleted={0: [1]},
+    )
+    stored = StoredTable(uri)
+    assert stored.schema.names == ["text", "label"]
+    found = pa.Table.from_batches(stored.batches(), stored.schema)
+    assert found.to_pylist() == [rows.to_pylist()[0], rows.to_pylist()[2]]
+
+
+def test_a_folder_of_differing_files_and_others_is_exported_as_jobs_read_it(tmp_path: Path) -> None:
+    folder = tmp_path / "rows" / "split=train"
+    folder.mkdir(parents=True)
+    (tmp_path / "rows" / "README.md").write_text("about")
+    pq.write_table(pa.table({"text": ["one"]}), folder / "a.parquet")
+    pq.write_table(pa.table({"text": ["two"], "label": ["x"]}), folder / "b.parquet")
+    stored = StoredTable(str(tmp_path / "rows"))
+    assert pa.Table.from_batches(stored.batches(), stored.schema).to_pylist() == [
+        {"text": "one", "label": None, "split": "train"},
+        {"text": "two", "label": "x", "split": "train"},
+    ]

@@ -185,7 +185,7 @@ def test_parquet_has_no_versions(tmp_path: Path) -> None:
 def test_a_consensus_may_weigh_labelers_and_the_model(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     findings = str(tmp_path / "findings")
-    rows = [finding(rank, id=name) for rank, name in enumerate("abcd")]
+    rows = [finding(rank, id=name, content=f"text {name}") for rank, name in enumerate("abcd")]
     rows[3]["suggestions"] = [{"label": "ham", "probability": 0.6}]
     delta.append_once(findings, pa.Table.from_pylist(rows, schemas.FINDINGS), app_id="run")
     votes = [

@@ -29,7 +29,8 @@ FLAGS = {
     "--checkpoint-interval-s --test --gold-column",
     "mine": f"{SELECTION} {ENGINE} --dataset --training --findings --run-id --quarantine --version "
     "--unit --predictions --media-prefix --lineage --feedback --label-confidence --disagreement "
-    "--encoder --audit --batch-rows --keep-predictions --reuse-run --each-copy",
+    "--encoder --audit --batch-rows --keep-predictions --reuse-run --each-copy --show",
+    "report": "findings --run-id --out --top --json",
     "merge": f"{COLUMNS} --dataset --results --campaign --lineage --skip-changed --consensus "
     "--incarnation",
     "pattern": f"{COLUMNS} {SELECTION} {ENGINE} --dataset --findings --run-id --case --case-id "

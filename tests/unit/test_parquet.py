@@ -96,7 +96,9 @@ def test_other_files_and_hidden_ones_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "train/_SUCCESS").touch()
     (tmp_path / "train/.part-0.parquet.crc").write_bytes(b"x")
     assert sorted(read(uri)["x"]) == ["a", "b"]
-    assert num_bytes(uri) == sum(one.stat().st_size for one in (tmp_path / "train").glob("*[tT]"))
+    assert num_bytes(uri, None) == sum(
+        one.stat().st_size for one in (tmp_path / "train").glob("*[tT]")
+    )
 
 
 def test_files_without_a_suffix_are_parquet_where_none_has_one(tmp_path: Path) -> None:
@@ -167,3 +169,10 @@ def test_a_copy_of_types_that_delta_has_not_is_refused(tmp_path: Path) -> None:
     uri = written(tmp_path / "data", {"a.parquet": column(datetime.time(1))})
     with pytest.raises(InvalidInput, match=r"no type for 'x' \(time64\[us\]\); leave"):
         versioned(uri, str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("uri", ["nonesuch://bucket/rows", "gs:///"])
+def test_addresses_that_cannot_be_opened_are_told(uri: str) -> None:
+    told = "(is not an address that can be opened|cannot be reached) .*; check"
+    with pytest.raises(InvalidInput, match=told):
+        column_names(uri)

@@ -15,7 +15,7 @@ LABELS = ["x", "y"] * 200
 def answered(num_wrong: int) -> PredictedRows:
     """The first rows are answered wrongly."""
     answers = [("z" if place < num_wrong else label) for place, label in enumerate(LABELS)]
-    return PredictedRows(IDS, answers, LABELS)
+    return PredictedRows(IDS, answers, LABELS, fingerprints=IDS)
 
 
 def test_a_gain_is_told_with_how_sure_it_is() -> None:
@@ -37,8 +37,8 @@ def test_the_best_rule_is_chosen_of_those_that_surely_gain() -> None:
 
 
 def test_segments_that_fell_are_told_worst_first_and_small_ones_left_out() -> None:
-    quarters = {name: str(place // 100) for place, name in enumerate(IDS)}
-    few = {name: "few" if place < 10 else "many" for place, name in enumerate(IDS)}
+    quarters = {(name, name): str(place // 100) for place, name in enumerate(IDS)}
+    few = {(name, name): "few" if place < 10 else "many" for place, name in enumerate(IDS)}
     before, after = answered(0), answered(150)
     found = hurt_most(TASK, {"quarter": quarters, "few": few}, before, after)
     assert [(one["column"], one["value"]) for one in found] == [

@@ -6,7 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
+from cluster.engine.ray import RayEngine
 from relabel_service.errors import NotFound
 from relabel_service.tables import delta, schemas
 
@@ -62,3 +64,20 @@ def test_a_plain_file_or_nothing_is_no_table(tmp_path: Path) -> None:
     assert not delta.is_delta(str(tmp_path / "nothing"))
     with pytest.raises(NotFound, match="nothing"):
         delta.open_table(str(tmp_path / "nothing"))
+
+
+def test_a_log_is_read_once_for_size_and_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "table")
+    write_deltalake(uri, pa.table({"a": [1, 2, 3]}))
+    opened: list[str] = []
+    open_table = delta.open_table
+
+    def counted(uri: str, version: int | None = None) -> DeltaTable:
+        opened.append(uri)
+        return open_table(uri, version)
+
+    monkeypatch.setattr(delta, "open_table", counted)
+    assert RayEngine().read(uri, ["a"], version=0).to_table()["a"].to_pylist() == [1, 2, 3]
+    assert opened == [uri]

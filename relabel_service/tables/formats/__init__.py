@@ -4,7 +4,7 @@ Shared code looks a format up here and never branches on its name.
 """
 
 from relabel_service.errors import InvalidInput
-from relabel_service.tables.formats import files
+from relabel_service.tables import files
 from relabel_service.tables.formats.base import Format
 from relabel_service.tables.formats.coco import Coco
 from relabel_service.tables.formats.conll import Conll

@@ -8,10 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from relabel_service.errors import InvalidInput
-from relabel_service.tasks.boxes import CLASS, CORNERS, Box, column_fields, iou
-
-ROUNDING = 0.0051  # pixels: a decided label keeps hundredths
-SAME_THING = 0.3  # IoU from which a changed box is the box that it covers
+from relabel_service.tasks.boxes import CLASS, CORNERS, Box, column_fields, near, successors
 
 
 class Paired(NamedTuple):
@@ -42,43 +39,17 @@ def to_row(boxes: Iterable[Box]) -> list[dict[str, Any]]:
 def pair(originals: Sequence[Box], present: Sequence[Box]) -> list[Paired]:
     """Each present box with the one it was, in the originals' order and new ones last.
 
-    First what is the same, then what keeps its place or its class, best overlap first; a box of the
-    file with no counterpart was removed.
+    A box of the file with no counterpart was removed.
     """
-    paired: list[Paired] = []
-    free, left = list(range(len(originals))), []
-    for box in present:
-        same = next((i for i in free if _same(originals[i], box)), None)
-        if same is None:
-            left.append(box)
-        else:
-            free.remove(same)
-            paired.append(Paired(box, same, moved=False, renamed=False))
-    overlaps = sorted(
-        (
-            (iou(originals[i], box), originals[i].class_name == box.class_name, -i, -number)
-            for number, box in enumerate(left)
-            for i in free
-        ),
-        reverse=True,
-    )
-    for overlap, _, i, number in overlaps:
-        if overlap < SAME_THING or -i not in free or left[-number] is None:
-            continue
-        box, was = left[-number], originals[-i]
-        moved = not _near(was, box)
-        paired.append(Paired(box, -i, moved, renamed=box.class_name != was.class_name))
-        free.remove(-i)
-        left[-number] = None  # type: ignore[call-overload]
-    new = [Paired(box, None, moved=True, renamed=True) for box in left if box is not None]
-    return sorted(paired, key=lambda one: one.was or 0) + new
-
-
-def _same(left: Box, right: Box) -> bool:
-    return left.class_name == right.class_name and _near(left, right)
-
-
-def _near(left: Box, right: Box) -> bool:
-    return all(
-        abs(a - b) <= ROUNDING or a != a for a, b in zip(left.corners, right.corners, strict=True)
-    )
+    became = successors(originals, present)
+    paired = [
+        Paired(
+            present[place],
+            index,
+            moved=not near(originals[index], present[place]),
+            renamed=originals[index].class_name != present[place].class_name,
+        )
+        for index, place in sorted(became.items())
+    ]
+    new = sorted(set(range(len(present))) - set(became.values()))
+    return paired + [Paired(present[place], None, moved=True, renamed=True) for place in new]

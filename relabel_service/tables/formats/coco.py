@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from relabel_service.errors import InvalidInput
-from relabel_service.tables.formats import boxes, files, media
+from relabel_service.tables import files
+from relabel_service.tables.formats import boxes, media
 from relabel_service.tables.formats.base import (
     BOXES,
     MEDIA,

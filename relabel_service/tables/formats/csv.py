@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as pacsv
 
 from relabel_service.errors import InvalidInput
-from relabel_service.tables.formats import files
+from relabel_service.tables import files
 from relabel_service.tables.formats.base import (
     ROW_NUMBER,
     ImportOptions,

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from relabel_service.errors import InvalidInput
-from relabel_service.tables.formats import boxes, files, parquet
+from relabel_service.tables import files
+from relabel_service.tables.formats import boxes, parquet
 from relabel_service.tables.formats.base import (
     BOXES,
     ORIGINAL,

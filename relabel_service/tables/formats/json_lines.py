@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from relabel_service.errors import InvalidInput
-from relabel_service.tables.formats import files
+from relabel_service.tables import files
 from relabel_service.tables.formats.base import (
     BATCH_ROWS,
     ORIGINAL,

@@ -19,7 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow as pa
 
 from relabel_service.errors import InvalidInput
-from relabel_service.tables.formats import boxes, files, media
+from relabel_service.tables import files
+from relabel_service.tables.formats import boxes, media
 from relabel_service.tables.formats.base import (
     BOXES,
     MEDIA,

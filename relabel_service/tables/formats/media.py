@@ -6,7 +6,7 @@ from typing import Any
 
 from relabel_service.errors import InvalidInput
 from relabel_service.media import images
-from relabel_service.tables.formats import files
+from relabel_service.tables import files
 from relabel_service.tables.formats.base import ImportOptions
 
 

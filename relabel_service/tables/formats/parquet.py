@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from relabel_service.errors import InvalidInput, NotFound
-from relabel_service.tables.formats import files
+from relabel_service.tables import files
 from relabel_service.tables.formats.base import (
     BATCH_ROWS,
     ROW_NUMBER,

@@ -5,7 +5,8 @@ files on disk.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,13 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from deltalake import write_deltalake
-from deltalake.exceptions import DeltaError
 
-from relabel_service.errors import AlreadyExists, InvalidInput, NotFound
-from relabel_service.tables import delta, preflight
-from relabel_service.tables.formats import files
+from relabel_service.errors import AlreadyExists
+from relabel_service.tables import delta, files, preflight
 from relabel_service.tables.formats.base import BATCH_BYTES, BATCH_ROWS, origin_of
+from relabel_service.tables.parquet import parquet_dataset
 
+READING = {"batch_size": BATCH_ROWS, "batch_readahead": 1, "fragment_readahead": 1}
 MAX_BUCKETS = 256  # files open at once while a table is put in order
 
 
@@ -52,10 +53,12 @@ def write_table(rows: pa.RecordBatchReader, uri: str) -> int:
     try:
         stream = pa.RecordBatchReader.from_batches(rows.schema, batches())
         write_deltalake(uri, stream, mode="error")
-    except DeltaError:
+    except Exception as error:
         if fault is not None:  # deltalake 1.6 tells it as text among its own
             raise fault from None
-        raise
+        if not delta.is_table_error(error):
+            raise
+        raise preflight.refusal(uri, error) from None
     return counted
 
 
@@ -63,86 +66,69 @@ class StoredTable:
     """A parquet or Delta table to export. Raises NotFound where there is none."""
 
     def __init__(self, uri: str, version: int | None = None) -> None:
-        self._dataset = _dataset(uri, version)
-
-    @property
-    def schema(self) -> pa.Schema:
-        return self._dataset.schema
+        self._uri, self._scanner = uri, _scanner(uri, version)
+        self.schema = self._scanner().projected_schema
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Its rows: in the file's order where an import made it, else as they are stored."""
         origin = origin_of(self.schema)
-        if origin is None or _is_sorted(self._dataset, origin.row_number):
-            yield from _stream(self._dataset)
+        if origin is None or self._is_sorted(origin.row_number):
+            yield from self._stream()
         else:
-            yield from _in_order(self._dataset, origin.row_number)
+            yield from self._in_order(origin.row_number)
 
     def column(self, name: str) -> Iterator[pa.Array]:
-        for batch in _stream(self._dataset, [name]):
+        for batch in self._stream([name]):
             yield batch[name]
 
+    def _stream(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        with delta.readable(self._uri):
+            yield from self._scanner(columns).to_batches()
 
-def _dataset(uri: str, version: int | None) -> pads.Dataset:
-    if delta.is_delta(uri):
-        table = delta.open_table(uri, version)
-        if preflight.needs_delta_rs(table):
-            raise InvalidInput.of(
-                "table",
-                f"{uri!r} has mapped columns or deletion vectors, which export does not read yet; "
-                "write a copy without them and export that",
-            )
-        return table.to_pyarrow_dataset()
-    if not (files.is_file(uri) or files.names_under(uri, ".parquet")):
-        raise NotFound(f"there is no parquet or Delta table at {uri!r}; check the address")
-    system, path = files.filesystem(uri)
-    return pads.dataset(path, filesystem=system, format="parquet")
-
-
-def _stream(dataset: pads.Dataset, columns: list[str] | None = None) -> pa.RecordBatchReader:
-    return dataset.scanner(
-        columns=columns, batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1
-    ).to_reader()
-
-
-def _is_sorted(dataset: pads.Dataset, column: str) -> bool:
-    """Whether rows come in order of their numbers as they are scanned."""
-    last = -1
-    for batch in _stream(dataset, [column]):
-        numbers = batch[column].drop_null().to_numpy()
-        if batch[column].null_count or (numbers[1:] < numbers[:-1]).any():
-            return False
-        if len(numbers):
-            if numbers[0] < last:
+    def _is_sorted(self, column: str) -> bool:
+        """Whether rows come in order of their numbers as they are scanned."""
+        last = -1
+        for batch in self._stream([column]):
+            numbers = batch[column].drop_null().to_numpy()
+            if batch[column].null_count or (numbers[1:] < numbers[:-1]).any():
                 return False
-            last = int(numbers[-1])
-    return True
+            if len(numbers):
+                if numbers[0] < last:
+                    return False
+                last = int(numbers[-1])
+        return True
+
+    def _in_order(self, column: str) -> Iterator[pa.RecordBatch]:
+        """Rows by number; those without one, which others added, come last.
+
+        A bucket file takes each range of numbers, and each range is sorted in memory.
+        """
+        highest = max(pc.max(numbers).as_py() or 0 for numbers in self.column(column))
+        with tempfile.TemporaryDirectory() as folder:
+            size = self._bucket_size(highest + 1)
+            buckets: dict[int, pa.ipc.RecordBatchFileWriter] = {}
+            for batch in self._stream():
+                numbers = pc.fill_null(pc.divide(batch[column], size), MAX_BUCKETS)
+                for bucket in pc.unique(numbers).to_pylist():
+                    if bucket not in buckets:
+                        buckets[bucket] = pa.ipc.new_file(f"{folder}/{bucket}", self.schema)
+                    buckets[bucket].write_batch(batch.filter(pc.equal(numbers, bucket)))
+            for bucket in sorted(buckets):
+                buckets[bucket].close()
+                with pa.memory_map(f"{folder}/{bucket}") as file:
+                    rows = pa.ipc.open_file(file).read_all().sort_by(column)
+                    yield from rows.to_batches(BATCH_ROWS)
+                Path(f"{folder}/{bucket}").unlink()
+
+    def _bucket_size(self, num_rows: int) -> int:
+        """How many rows a bucket takes: about BATCH_BYTES of them, and not too many buckets."""
+        head = self._scanner().head(256)
+        bytes_a_row = max(head.nbytes // max(head.num_rows, 1), 1)
+        return int(max(BATCH_BYTES // bytes_a_row, -(-num_rows // MAX_BUCKETS), 1))
 
 
-def _in_order(dataset: pads.Dataset, column: str) -> Iterator[pa.RecordBatch]:
-    """Rows by number; those without one, which others added, come last.
-
-    A bucket file takes each range of numbers, and each range is sorted in memory.
-    """
-    numbers = (batch[column] for batch in _stream(dataset, [column]))
-    highest = max(pc.max(found).as_py() or 0 for found in numbers)
-    with tempfile.TemporaryDirectory() as folder:
-        size = _bucket_size(dataset, highest + 1)
-        buckets: dict[int, pa.ipc.RecordBatchFileWriter] = {}
-        for batch in _stream(dataset):
-            numbers = pc.fill_null(pc.divide(batch[column], size), MAX_BUCKETS)
-            for bucket in pc.unique(numbers).to_pylist():
-                if bucket not in buckets:
-                    buckets[bucket] = pa.ipc.new_file(f"{folder}/{bucket}", dataset.schema)
-                buckets[bucket].write_batch(batch.filter(pc.equal(numbers, bucket)))
-        for bucket in sorted(buckets):
-            buckets[bucket].close()
-            with pa.memory_map(f"{folder}/{bucket}") as file:
-                yield from pa.ipc.open_file(file).read_all().sort_by(column).to_batches(BATCH_ROWS)
-            Path(f"{folder}/{bucket}").unlink()
-
-
-def _bucket_size(dataset: pads.Dataset, num_rows: int) -> int:
-    """How many rows a bucket takes: about BATCH_BYTES of them, and not too many buckets."""
-    head = dataset.head(256)
-    bytes_a_row = max(head.nbytes // max(head.num_rows, 1), 1)
-    return int(max(BATCH_BYTES // bytes_a_row, -(-num_rows // MAX_BUCKETS), 1))
+def _scanner(uri: str, version: int | None) -> Callable[..., pads.Scanner]:
+    """What scans some columns of a table, or all."""
+    if delta.is_delta(uri):
+        return partial(delta.scanner, delta.open_table(uri, version), where=None, **READING)
+    return partial(parquet_dataset(uri).scanner, filter=None, **READING)

@@ -14,9 +14,10 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.tables import files
 
 SUFFIXES = ("parquet", "parq", "pq")
 MAX_NAMED = 3  # files that an error names
@@ -35,28 +36,30 @@ class ParquetFiles:
     @classmethod
     def at(cls, uri: str) -> "ParquetFiles":
         """Raises NotFound where nothing lies, InvalidInput where a folder holds no parquet."""
-        filesystem, path = FileSystem.from_uri(uri) if "://" in uri else (LocalFileSystem(), uri)
-        info = filesystem.get_file_info(path)
+        filesystem, path = files.filesystem(uri)
+        with files.reached(uri):
+            info = filesystem.get_file_info(path)
         if info.type == FileType.NotFound:
             raise NotFound(f"nothing at {uri!r}; give a parquet file, folder or Delta table")
         if info.type == FileType.File:
             return cls(filesystem, path.removesuffix(info.base_name).rstrip("/"), [info])
-        under = filesystem.get_file_info(FileSelector(path, recursive=True))
+        with files.reached(uri):
+            under = filesystem.get_file_info(FileSelector(path, recursive=True))
         base = path.rstrip("/")
         shown = sorted(
             (one for one in under if one.type == FileType.File and _is_shown(one.path, base)),
             key=lambda one: one.path,
         )
-        files = [one for one in shown if one.extension.lower() in SUFFIXES]
-        files = files or [one for one in shown if not one.extension]  # some writers name none
-        if not files:
+        named = [one for one in shown if one.extension.lower() in SUFFIXES]
+        named = named or [one for one in shown if not one.extension]  # some writers name none
+        if not named:
             raise InvalidInput.of(
                 "dataset",
                 f"{uri!r} is neither parquet nor Delta: it holds "
                 + (", ".join(one.base_name for one in shown[:MAX_NAMED]) or "no file")
                 + "; give a folder with files named .parquet",
             )
-        return cls(filesystem, base, files)
+        return cls(filesystem, base, named)
 
     @property
     def num_bytes(self) -> int:
