@@ -130,5 +130,6 @@ class StoredTable:
 def _scanner(uri: str, version: int | None) -> Callable[..., pads.Scanner]:
     """What scans some columns of a table, or all."""
     if delta.is_delta(uri):
-        return partial(delta.scanner, delta.open_table(uri, version), where=None, **READING)
+        table = delta.open_table(uri, version)
+        return lambda columns=None: delta.scanner(table, columns, **READING)
     return partial(parquet_dataset(uri).scanner, filter=None, **READING)
