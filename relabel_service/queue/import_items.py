@@ -7,6 +7,7 @@ table's version is fixed when the campaign is made, so every reader sees the sam
 
 import random
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -21,11 +22,13 @@ from relabel_service.queue.ordering import ALIKE_TOGETHER, Ordering, mixed_in
 from relabel_service.queue.ordering_cache import OrderingCache
 from relabel_service.queue.row_checks import (
     AGAIN,
+    NOT_OF_THE_TASK,
     Faults,
     InvalidRows,
     check_columns,
     check_ranks,
     row_fault,
+    value_fault,
 )
 from relabel_service.queue.store import Store
 from relabel_service.tables import delta, preflight
@@ -179,8 +182,22 @@ def _item(
     campaign: Campaign, row: dict[str, Any], kind: str, rank: int, sort_key: int
 ) -> dict[str, Any]:
     """Raises InvalidRows where the row cannot be an item."""
-    if fault := row_fault(row, campaign.task):
-        raise InvalidRows.of("campaign", f"{kind} row {row['id']!r} {fault}; {AGAIN}")
+    if fault := value_fault(row, campaign.task):
+        raise _invalid(row, kind, fault)
+    try:
+        return _checked_item(campaign, row, kind, rank, sort_key)
+    except NOT_OF_THE_TASK as error:
+        fault = row_fault(row, campaign.task) or f"is not of {campaign.task}: {str(error)[:200]}"
+        raise _invalid(row, kind, fault) from error
+
+
+def _invalid(row: Mapping[str, Any], kind: str, fault: str) -> InvalidInput:
+    return InvalidRows.of("campaign", f"{kind} row {row['id']!r} {fault}; {AGAIN}")
+
+
+def _checked_item(
+    campaign: Campaign, row: dict[str, Any], kind: str, rank: int, sort_key: int
+) -> dict[str, Any]:
     suggestions = [(s["label"], s["probability"]) for s in row["suggestions"] or ()]
     shown = {
         **row,

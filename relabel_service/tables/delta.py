@@ -286,6 +286,10 @@ def append_missing(
             if not other_has_written(uri, version):
                 raise preflight.refusal(uri, error) from None
             continue
+        except Exception as error:
+            if not is_table_error(error):
+                raise
+            raise preflight.refusal(uri, error) from None
         return sum(counts)
     raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
 

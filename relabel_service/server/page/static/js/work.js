@@ -20,6 +20,9 @@ const KEYS = [
   ["u", "undo: correct the last answer"],
 ];
 
+/** What an item is called: where gold items are mixed in, its row's id is hidden. */
+const nameOf = (item) => item.rowId || item.name.split("/").at(-1);
+
 /** Labels one campaign until `signal` is aborted. One tab a person: a second one asks to take over. */
 export async function label(session, campaign, { adjudicate, signal }) {
   const name = `relabel:${campaign.name}:${session.name}:${adjudicate}`;
@@ -220,8 +223,8 @@ class Work {
     this.answered.push(lease);
     if (this.answered.length > MAX_UNDO) this.answered.shift();
     this.numAnswered += result.replaces ? 0 : 1;
-    this.outbox.add(result, lease.item.rowId);
-    say(`${lease.item.rowId}: ${inWords(labelOf(result, lease.item), lease.item)}`);
+    this.outbox.add(result, nameOf(lease.item));
+    say(`${nameOf(lease.item)}: ${inWords(labelOf(result, lease.item), lease.item)}`);
     this.next();
   }
 
@@ -299,7 +302,7 @@ class Work {
       h(
         "section",
         { class: "item", "aria-label": "The item" },
-        h("h2", {}, item.unit ? `${item.unit} · ` : "", item.rowId ?? ""),
+        h("h2", {}, item.unit ? `${item.unit} · ` : "", nameOf(item)),
         lease.result ? h("p", { class: "note" }, "You correct your answer: ", inWords(labelOf(lease.result, item), item)) : null,
         editor.element,
       ),
@@ -332,7 +335,7 @@ class Work {
       const same = isSame(first.label, item.humanLabel, item.unit) ? " (as the human label)" : "";
       cards.push(
         card(
-          `The model, ${percent(first.probability ?? 0)} sure`,
+          first.probability ? `The model, ${percent(first.probability)} sure` : "The model",
           inWords(first.label, item) + same,
           keyButton("a", "is right", () => this.answer({ decision: "DECISION_ACCEPT" })),
           "model",
@@ -422,7 +425,8 @@ class Work {
     if (!bar) return;
     bar.max = Math.max(all, 1);
     bar.value = over;
-    $("counts").textContent = `${over.toLocaleString()} of ${all.toLocaleString()} over, ${Number(this.stats.numLeased ?? 0)} with people; you answered ${this.numAnswered} here`;
+    const own = `you answered ${this.numAnswered} here`;
+    $("counts").textContent = !all ? own : `${over.toLocaleString()} of ${all.toLocaleString()} over, ${Number(this.stats.numLeased ?? 0)} with people; ${own}`;
   }
 
   drawWaiting(error) {
