@@ -118,6 +118,13 @@ def _next_items(state: str) -> Statement:
 
 NEXT_ITEMS = {state: _next_items(state) for state in ("open", "escalated", "gold")}
 
+ANY_WAITING = {
+    state: Statement(f"""
+        SELECT 1 FROM queue WHERE campaign = :campaign AND state = '{state}' LIMIT 1
+    """)
+    for state in ("open", "escalated")
+}
+
 UPDATE_ITEMS = Statement("""
     UPDATE queue SET
         state = :state, leased_until = :leased_until, not_before = :not_before,
@@ -164,6 +171,18 @@ INSERT_RESULT = Statement("""
 COUNT_LEASED = Statement("""
     SELECT coalesce(sum(num_live), 0) FROM lease_groups
     WHERE campaign = :campaign AND labeler = :labeler AND expire_time > :now
+""")
+
+COUNT_LEASED_BY = Statement("""
+    SELECT labeler, sum(num_live) FROM lease_groups
+    WHERE campaign = :campaign AND labeler IN :labelers AND expire_time > :now
+    GROUP BY labeler
+""")
+
+NEXT_EXPIRY = Statement("""
+    SELECT expire_time FROM lease_groups
+    WHERE campaign = :campaign AND role = :role AND state = 'active'
+    ORDER BY expire_time LIMIT 1
 """)
 
 EXPIRED_GROUPS = Statement("""

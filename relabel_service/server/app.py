@@ -38,8 +38,17 @@ from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
 
 from relabel_service.errors import Exhausted, InvalidInput, RelabelError, Unavailable
-from relabel_service.queue.store import absolute_url, open_when_reachable, shown, wait_for_server
+from relabel_service.queue.stats import Report
+from relabel_service.queue.store import (
+    POOL_SIZE,
+    absolute_url,
+    open_when_reachable,
+    shown,
+    wait_for_server,
+)
+from relabel_service.queue.vacancies import Vacancies
 from relabel_service.server.auth import (
+    MAX_NAME,
     ONE_KEY_RULE,
     Authenticator,
     AuthSettings,
@@ -50,26 +59,32 @@ from relabel_service.server.auth import (
     check_allowed,
     is_loopback,
 )
-from relabel_service.server.campaign_rpcs import Look
+from relabel_service.server.campaign_rpcs import Look, stats_response
 from relabel_service.server.health import Health
 from relabel_service.server.item_stream import in_chunks
+from relabel_service.server.lease_rpcs import WAITS_FOR_ITEMS, Leased, role_of
 from relabel_service.server.rate_limits import Limits, Rate
 from relabel_service.server.service import LeaseService
 from relabel_service.server.servicers import SERVICERS
 from relabel_service.server.settings import LOCAL_ONLY, OPEN, STARTED, ServeSettings, settings_from
-from relabel_service.server.streams import Feeds, Slots
+from relabel_service.server.streams import Feeds, Shared, Slots
 from relabel_service.server.validation import campaign_of, check_message
+from relabel_service.server.waiting import TURNS_AT_ONCE, WaitingRooms
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.errors import DETAILS_KEY, to_wire
-from relabel_service.wire.metadata import APPLICATION
+from relabel_service.wire.metadata import APPLICATION, LABELER_KEY, TOKEN_KEY
 
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 ROUTED_WITHIN_S = 30.0
-POLL_S = 0.25  # how often a waiting call looks for free items
 WATCH_S = 1.0
 WATCH_SHARE = 0.05  # of one thread's time: counting a million results takes long
-NUM_THREADS = 32
+# Threads of their own, so that none keeps another waiting: for short calls (as many writers may
+# share a commit), for the turns of calls that wait, and for counting. One imports.
+KEPT_FROM_S, KEPT_MOST_S = 0.5, 60.0  # counts that took so long are given again for a while
+NUM_THREADS = POOL_SIZE - TURNS_AT_ONCE - 3
+NUM_LOOKING = 2
+MAX_CALLS = 1000  # short calls that run or wait for a thread, of all callers
 MAX_STREAMS = 4000  # calls that last, of all callers; watches of health apart
 MAX_HEALTH_WATCHES = 500
 # Of Serve's own queue, which would hold up the calls that last and the short ones alike.
@@ -88,21 +103,31 @@ class RelabelService:
         self._authenticator = _authenticator(auth)
         self._limits = limits
         self._rate = Rate(limits)
-        self._threads = ThreadPoolExecutor(NUM_THREADS)  # as many writers may share a commit
+        self._threads = ThreadPoolExecutor(NUM_THREADS, "calls")
+        self._turns = ThreadPoolExecutor(TURNS_AT_ONCE, "turns")
+        self._looking = ThreadPoolExecutor(NUM_LOOKING, "looking")
         store = open_when_reachable(queue_url, on_wait=logger.warning)
-        self._service = LeaseService(store, limits=limits)
+        self._rooms = WaitingRooms(self._look_for_items)
+        self._service = LeaseService(store, limits=limits, on_change=self._rooms.changed)
         self._health = Health(self._service.check_health)
-        self._streams = Slots(each=limits.max_streams, total=MAX_STREAMS)
-        self._health_watches = Slots(each=MAX_HEALTH_WATCHES, total=MAX_HEALTH_WATCHES)
+        self._calls = Slots(each=limits.max_calls, total=MAX_CALLS, what="short calls")
+        self._streams = Slots(
+            each=limits.max_streams, total=MAX_STREAMS, what="calls that wait or stream"
+        )
+        self._health_watches = Slots(
+            each=MAX_HEALTH_WATCHES, total=MAX_HEALTH_WATCHES, what="watches of health"
+        )
         self._looks: Feeds[Look] = Feeds(every_s=WATCH_S, share=WATCH_SHARE)
+        self._counts: Shared[Report] = Shared(
+            kept_from_s=KEPT_FROM_S, share=WATCH_SHARE, most_s=KEPT_MOST_S
+        )
 
     async def check_health(self) -> None:
         """Ray Serve's: a replica that cannot reach its database is replaced by another."""
         await self._health.check()
 
     async def _on_thread(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        bound = functools.partial(call, *arguments, **named)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, bound)
+        return await _on(self._threads, call, *arguments, **named)
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
@@ -144,20 +169,29 @@ class RelabelService:
     async def LeaseItems(
         self, request: rpc.LeaseItemsRequest, grpc_context: RayServegRPCContext
     ) -> rpc.LeaseItemsResponse:
-        """Asks again while nothing is free and the request would wait."""
+        """Waits for its turn where nothing is free and the request would wait."""
         try:
             began = time.monotonic()
-            caller, response = await self._on_thread(self._first_leases, request, grpc_context)
-            ends = began + _wait_s(request)
-            if response.leases or time.monotonic() >= ends:
+            with self._calls.take(_claimed_name(grpc_context)):
+                caller, response = await self._on_thread(self._first_leases, request, grpc_context)
+            left_s = began + _wait_s(request) - time.monotonic()
+            if response.leases or left_s <= 0:
                 return response
+            lease = functools.partial(_on, self._turns, self._service.LeaseItems, request, caller)
+
+            async def leases() -> rpc.LeaseItemsResponse | None:
+                response = await lease(may_wait=True)
+                return response if response.leases else None
+
             with self._streams.take(caller.name):
-                while not response.leases and (left_s := ends - time.monotonic()) > 0:
-                    await asyncio.sleep(min(left_s, POLL_S))
-                    is_last = time.monotonic() >= ends
-                    lease = self._service.LeaseItems
-                    response = await self._on_thread(lease, request, caller, may_wait=not is_last)
-            return response
+                found = await self._rooms.first(
+                    campaign_of(request),
+                    leases,
+                    role=role_of(request),
+                    labeler=caller.name,
+                    within_s=left_s,
+                )
+                return found or await lease()
         except Exception as error:
             _refuse("LeaseItems", error, grpc_context)
         return rpc.LeaseItemsResponse()
@@ -169,18 +203,36 @@ class RelabelService:
         may_wait = _wait_s(request) > 0
         return caller, self._service.LeaseItems(request, caller, may_wait=may_wait)
 
+    async def _look_for_items(self, campaign: str, labelers: frozenset[str]) -> Vacancies:
+        return await _on(self._turns, self._service.look_for_items, campaign, labelers)
+
     async def StreamLeases(
         self, request: rpc.StreamLeasesRequest, grpc_context: RayServegRPCContext
     ) -> AsyncIterator[rpc.StreamLeasesResponse]:
         try:
             caller = await self._on_thread(self._admitted, "StreamLeases", request, grpc_context)
-            next_leases = self._service.next_leases
+            step = functools.partial(_on, self._turns, self._service.next_leases, request, caller)
+
+            async def not_empty() -> Leased | None:
+                leased = await step()
+                return None if leased == WAITS_FOR_ITEMS else leased
+
+            wait = functools.partial(
+                self._rooms.first,
+                campaign_of(request),
+                role=role_of(request),
+                labeler=caller.name,
+            )
             with self._streams.take(caller.name):
-                while (response := await self._on_thread(next_leases, request, caller)) is not None:
-                    if response.leases:
-                        yield response
+                leased = await step()
+                while not leased.is_over:
+                    if leased.response is not None:
+                        yield leased.response
+                    if leased.is_full:
+                        waited = await wait(step, below=request.max_outstanding)
                     else:
-                        await asyncio.sleep(POLL_S)
+                        waited = await wait(not_empty)
+                    leased = waited or WAITS_FOR_ITEMS
         except Exception as error:
             _refuse("StreamLeases", error, grpc_context)
             yield rpc.StreamLeasesResponse()  # what carries the status (Ray 2.60)
@@ -190,13 +242,28 @@ class RelabelService:
     ) -> AsyncIterator[rpc.ReadItemResponse]:
         try:
             caller = await self._on_thread(self._admitted, "ReadItem", request, grpc_context)
-            encoded = await self._on_thread(self._service.read_item, request, caller)
             with self._streams.take(caller.name):
+                encoded = await self._on_thread(self._service.read_item, request, caller)
                 for chunk in in_chunks(encoded):
                     yield rpc.ReadItemResponse(chunk=chunk)
         except Exception as error:
             _refuse("ReadItem", error, grpc_context)
             yield rpc.ReadItemResponse()  # what carries the status (Ray 2.60)
+
+    async def GetCampaignStats(
+        self, request: rpc.GetCampaignStatsRequest, grpc_context: RayServegRPCContext
+    ) -> rpc.GetCampaignStatsResponse:
+        """Counted once for all who ask meanwhile, on threads of its own."""
+        try:
+            with self._calls.take(_claimed_name(grpc_context)):
+                admitted = functools.partial(self._admitted, "GetCampaignStats", request)
+                caller = await self._on_thread(admitted, grpc_context)
+                count = functools.partial(_on, self._looking, self._service.count, request.name)
+                counts = await self._counts.get(request.name, count)
+                return stats_response(counts, caller)
+        except Exception as error:
+            _refuse("GetCampaignStats", error, grpc_context)
+        return rpc.GetCampaignStatsResponse()
 
     async def WatchCampaign(
         self, request: rpc.WatchCampaignRequest, grpc_context: RayServegRPCContext
@@ -204,7 +271,7 @@ class RelabelService:
         last = None
         try:
             caller = await self._on_thread(self._admitted, "WatchCampaign", request, grpc_context)
-            look = functools.partial(self._on_thread, self._service.look, request.name)
+            look = functools.partial(_on, self._looking, self._service.look, request.name)
             with self._streams.take(caller.name):
                 async with aclosing(self._looks.follow(request.name, look)) as looks:
                     async for seen in looks:
@@ -227,7 +294,8 @@ class RelabelService:
         pids and addresses (Ray 2.60), so none does.
         """
         try:
-            return await self._on_thread(self._call, method, request, context)
+            with self._calls.take(_claimed_name(context)):
+                return await self._on_thread(self._call, method, request, context)
         except Exception as error:
             _refuse(method, error, context)
         return empty
@@ -243,6 +311,18 @@ class RelabelService:
         check_message(request, method, self._limits)
         check_allowed(caller, method, campaign_of(request))
         return caller
+
+
+async def _on(threads: ThreadPoolExecutor, call: Callable[..., T], *given: Any, **named: Any) -> T:
+    bound = functools.partial(call, *given, **named)
+    return await asyncio.get_running_loop().run_in_executor(threads, bound)
+
+
+def _claimed_name(context: RayServegRPCContext) -> str:
+    """Who calls, as far as that is known before it is verified: calls are capped by it."""
+    metadata = dict(context.invocation_metadata())
+    claimed = metadata.get(TOKEN_KEY) or metadata.get(LABELER_KEY) or context.peer()
+    return claimed if len(claimed) <= MAX_NAME else claimed[-MAX_NAME:]
 
 
 def _wait_s(request: rpc.LeaseItemsRequest) -> float:

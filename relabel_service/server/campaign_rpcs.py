@@ -4,6 +4,7 @@ Each validates its whole request, then reads or changes the queue. An import and
 publication are steps that may each be sent again, by anybody, after a crash.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ class CampaignRpcs:
     """Works on one queue database. Safe to call from several threads."""
 
     _store: Store
+    _on_change: Callable[[str], None]
 
     def CreateCampaign(
         self, request: rpc.CreateCampaignRequest, caller: Caller
@@ -107,8 +109,13 @@ class CampaignRpcs:
     def GetCampaignStats(
         self, request: rpc.GetCampaignStatsRequest, caller: Caller
     ) -> rpc.GetCampaignStatsResponse:
-        campaign_id = _campaign_id("name", request.name)
-        return rpc.GetCampaignStatsResponse(stats=self._stats(campaign_id, caller))
+        return stats_response(self.count(request.name), caller)
+
+    def count(self, name: str) -> Report:
+        """What GetCampaignStats tells, to whom it may concern."""
+        campaign_id = _campaign_id("name", name)
+        with self._store.read_transaction() as (connection, now):
+            return report(connection, campaign_id, now=now)
 
     def PauseCampaign(
         self, request: rpc.PauseCampaignRequest, caller: Caller
@@ -145,6 +152,7 @@ class CampaignRpcs:
         campaign = begin_publishing(
             self._store, campaign_id, results_uri=request.results_uri, revision=revision
         )
+        self._on_change(campaign_id)
         if campaign.state != "finalized":
             publish(self._store, campaign)
         return rpc.FinalizeCampaignResponse(campaign=self._imported(campaign_id, caller))
@@ -155,11 +163,6 @@ class CampaignRpcs:
         message = campaign_message(campaign, for_admin=ADMIN in caller.roles)
         return with_operation(message, operation)
 
-    def _stats(self, campaign_id: str, caller: Caller) -> campaigns_pb2.CampaignStats:
-        with self._store.read_transaction() as (connection, now):
-            counts = report(connection, campaign_id, now=now)
-        return stats_message(counts, for_admin=ADMIN in caller.roles, caller=caller.name)
-
     def _moved(self, request: Any, *, to: str, among: list[str]) -> campaigns_pb2.Campaign:
         check = Checks()
         campaign_id = check.campaign_name("name", request.name)
@@ -168,6 +171,7 @@ class CampaignRpcs:
         check.finish()
         with self._store.write_transaction(campaign=campaign_id, alone=True) as (connection, _):
             moved = campaigns.move(connection, campaign_id, to=to, among=among, revision=revision)
+        self._on_change(campaign_id)
         return campaign_message(moved, for_admin=True)
 
 
@@ -186,6 +190,13 @@ class Look:
             campaign=with_operation(message, self.operation),
             stats=stats_message(self.counts, for_admin=is_admin, caller=caller.name),
         )
+
+
+def stats_response(counts: Report, caller: Caller) -> rpc.GetCampaignStatsResponse:
+    """As the caller may see it."""
+    is_admin = ADMIN in caller.roles
+    stats = stats_message(counts, for_admin=is_admin, caller=caller.name)
+    return rpc.GetCampaignStatsResponse(stats=stats)
 
 
 def _campaign_id(field: str, name: str) -> str:

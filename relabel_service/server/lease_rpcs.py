@@ -3,16 +3,20 @@
 Each validates its whole request, then changes the queue in one transaction.
 """
 
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
 from sqlalchemy import Connection
 
 from relabel_service.errors import PermissionDenied
-from relabel_service.queue import campaigns, lease_groups
+from relabel_service.queue import campaigns, lease_groups, vacancies
 from relabel_service.queue import lease as leasing
 from relabel_service.queue import submit as submitting
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.item_bytes import serialize_leases
 from relabel_service.queue.item_leases import ADJUDICATOR, LABELER
 from relabel_service.queue.store import Store
+from relabel_service.queue.vacancies import Vacancies
 from relabel_service.server.auth import Caller
 from relabel_service.server.idempotency import idempotent
 from relabel_service.server.item_stream import named_item
@@ -31,11 +35,25 @@ STATUS = {
 }
 
 
+@dataclass(frozen=True)
+class Leased:
+    """One step of StreamLeases."""
+
+    response: rpc.StreamLeasesResponse | None = None
+    is_full: bool = False
+    """The caller has as many leases as it wants."""
+    is_over: bool = False
+
+
+WAITS_FOR_ITEMS = Leased()
+
+
 class LeaseRpcs:
     """Works on one queue database. Safe to call from several threads."""
 
     _store: Store
     _limits: Limits
+    _on_change: Callable[[str], None]
 
     def LeaseItems(
         self, request: rpc.LeaseItemsRequest, caller: Caller, *, may_wait: bool = False
@@ -57,12 +75,17 @@ class LeaseRpcs:
             return None if may_wait and not taken else serialize_leases(taken, campaign)
 
         response = idempotent(self._store, request, caller, campaign_id, lease)
+        if response:
+            self._on_change(campaign_id)  # they expire some day
         return rpc.LeaseItemsResponse.FromString(response)
 
-    def next_leases(
-        self, request: rpc.StreamLeasesRequest, caller: Caller
-    ) -> rpc.StreamLeasesResponse | None:
-        """One step of StreamLeases: more leases up to max_outstanding, or none; None at the end."""
+    def look_for_items(self, campaign: str, labelers: Collection[str]) -> Vacancies:
+        """For those who wait. labelers: whose leases are to be counted."""
+        with self._store.read_transaction() as (connection, now):
+            return vacancies.look(connection, campaign, labelers=labelers, now=now)
+
+    def next_leases(self, request: rpc.StreamLeasesRequest, caller: Caller) -> Leased:
+        """One step of StreamLeases: more leases up to max_outstanding, or none."""
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
         check.between("max_outstanding", request.max_outstanding, 1, Checks.MAX_BATCH)
@@ -75,16 +98,22 @@ class LeaseRpcs:
         ):
             campaign = campaigns.get(connection, campaign_id)
             if campaign.state not in ("active", "paused"):
-                return None
+                return Leased(is_over=True)
             num_leased = lease_groups.count_leased(
                 connection, campaign, labeler=caller.name, now=now
             )
             room = request.max_outstanding - num_leased
-            if room <= 0 or campaign.state == "paused":
-                return rpc.StreamLeasesResponse()
+            if room <= 0:
+                return Leased(is_full=True)
+            if campaign.state == "paused":
+                return WAITS_FOR_ITEMS
             wanted = self._lease_request(campaign, caller, role, room, duration_s)
             taken = leasing.take(connection, campaign, wanted, now=now)
-            return rpc.StreamLeasesResponse.FromString(serialize_leases(taken, campaign))
+        if not taken:
+            return WAITS_FOR_ITEMS
+        self._on_change(campaign_id)
+        response = rpc.StreamLeasesResponse.FromString(serialize_leases(taken, campaign))
+        return Leased(response, is_full=len(taken) == room)
 
     def read_item(self, request: rpc.ReadItemRequest, caller: Caller) -> bytes:
         """What ReadItem streams: an encoded Item.
@@ -129,6 +158,7 @@ class LeaseRpcs:
             ).SerializeToString()
 
         response = idempotent(self._store, request, caller, campaign_id, extend)
+        self._on_change(campaign_id)
         return rpc.ExtendLeasesResponse.FromString(response)
 
     def ReleaseLeases(
@@ -154,6 +184,7 @@ class LeaseRpcs:
             return rpc.ReleaseLeasesResponse(num_released=num_released).SerializeToString()
 
         response = idempotent(self._store, request, caller, campaign_id, release)
+        self._on_change(campaign_id)
         return rpc.ReleaseLeasesResponse.FromString(response)
 
     def SubmitResults(
@@ -180,6 +211,7 @@ class LeaseRpcs:
             ).SerializeToString()
 
         response = idempotent(self._store, request, caller, campaign_id, submit)
+        self._on_change(campaign_id)
         return rpc.SubmitResultsResponse.FromString(response)
 
     def _lease_request(
@@ -199,6 +231,11 @@ class LeaseRpcs:
             max_bytes=self._limits.max_response_bytes,
             max_item_bytes=self._limits.max_item_bytes,
         )
+
+
+def role_of(request: rpc.LeaseItemsRequest | rpc.StreamLeasesRequest) -> str:
+    """The role that the caller asks to lease items in."""
+    return ADJUDICATOR if request.adjudicate else LABELER
 
 
 def _role(caller: Caller, *, adjudicate: bool) -> str:

@@ -5,6 +5,8 @@ name and turns the errors it raises into gRPC codes. The methods are the RPCs of
 relabel_service.proto, one each.
 """
 
+from collections.abc import Callable
+
 from relabel_service.queue.store import Store
 from relabel_service.server.campaign_rpcs import CampaignRpcs
 from relabel_service.server.lease_rpcs import LeaseRpcs
@@ -14,9 +16,17 @@ from relabel_service.server.rate_limits import DEFAULT_LIMITS, Limits
 class LeaseService(CampaignRpcs, LeaseRpcs):
     """Every RPC, on one queue database. Safe to call from several threads."""
 
-    def __init__(self, store: Store, *, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        on_change: Callable[[str], None] = lambda campaign: None,
+    ) -> None:
+        """on_change: called with a campaign's id when whoever waits there should look."""
         self._store = store
         self._limits = limits
+        self._on_change = on_change
 
     def check_health(self) -> None:
         """Raises whatever the queue database raises when it does not answer."""
