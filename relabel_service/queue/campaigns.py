@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from relabel_service.errors import AlreadyExists, Conflict, NotFound, WrongState
@@ -111,9 +111,13 @@ def get(connection: Connection, campaign: str) -> Campaign:
 def page(
     connection: Connection, *, after: str, limit: int, among: Collection[str] | None = None
 ) -> list[Campaign]:
-    """Up to `limit` campaigns whose ids follow `after`, in the order of their ids."""
+    """Up to `limit` campaigns whose ids follow `after`, in the order of their ids.
+
+    Without their classes, of which there may be many.
+    """
+    columns = [column for column in db.campaigns.columns if column.name != "classes"]
     query = (
-        select(db.campaigns)
+        select(*columns, literal("[]").label("classes"))
         .where(db.campaigns.c.campaign > after)
         .order_by(db.campaigns.c.campaign)
         .limit(limit)
@@ -154,6 +158,8 @@ def begin_finalizing(
     present = get(connection, campaign)
     if present.state == "importing":
         raise WrongState(f"campaign {campaign!r} is importing; wait until it is active")
+    if present.state == "deleting":
+        raise WrongState(f"campaign {campaign!r} is deleting; it publishes nothing any more")
     if present.state in ("active", "paused", "closed"):
         _check_revision(present, revision)
         return _update(connection, present, state="finalizing", results_uri=results_uri)
@@ -167,7 +173,7 @@ def begin_finalizing(
 def mark_finalized(connection: Connection, campaign: str, *, now: float) -> Campaign:
     """Say that the results are published. Raises NotFound."""
     present = get(connection, campaign)
-    if present.state == "finalized":
+    if present.state != "finalizing":  # somebody else was first, or deletes it
         return present
     return _update(connection, present, state="finalized", finalize_time=now)
 

@@ -1,4 +1,7 @@
-"""Responses to earlier requests: a request that is sent again gets the stored one (AIP-155)."""
+"""Outcomes of earlier requests: a request that is sent again gets the same response (AIP-155).
+
+Contents of items are not kept here: a response is put together from its outcome and the queue.
+"""
 
 import zlib
 
@@ -8,13 +11,16 @@ from relabel_service.errors import InvalidInput
 from relabel_service.queue import statements as sql
 
 KEPT_S = 24 * 3600.0  # a request may be sent again for so long
-SWEEP_EVERY = 256  # of the requests, one deletes those that are too old
+MAX_BYTES = 4 * 2**20  # of one caller's requests: beyond, the oldest are forgotten
+ROW_BYTES = 200  # of one, about, without its outcome
+SWEEP_EVERY = 256  # of the requests, one forgets those that are too old or too many
+SWEPT = 1000  # rows that are deleted at once
 
 
-def cached_response(
+def stored_outcome(
     connection: Connection, *, labeler: str, request_id: str, fingerprint: str
 ) -> bytes | None:
-    """The stored response, or None. Raises InvalidInput when the content was another."""
+    """What was stored, or None. Raises InvalidInput when the content was another."""
     rows = sql.CACHED_RESPONSE(connection, {"labeler": labeler, "request_id": request_id})
     if not rows:
         return None
@@ -26,22 +32,32 @@ def cached_response(
     return zlib.decompress(row.cached_response)
 
 
-def store_response(
+def store_outcome(
     connection: Connection,
     *,
     labeler: str,
     request_id: str,
     fingerprint: str,
-    response: bytes,
+    outcome: bytes,
+    campaign: str,
     now: float,
 ) -> None:
     values = {
         "labeler": labeler,
         "request_id": request_id,
         "fingerprint": fingerprint,
-        "cached_response": zlib.compress(response, level=1),
+        "cached_response": zlib.compress(outcome, level=1),
         "create_time": now,
+        "campaign": campaign,
     }
     sql.STORE_RESPONSE(connection, values)
     if int(fingerprint[:8], 16) % SWEEP_EVERY == 0:
-        sql.DELETE_OLD_RESPONSES(connection, {"before": now - KEPT_S})
+        remove_old(connection, now=now, limit=SWEPT)
+        most = {"labeler": labeler, "max_bytes": MAX_BYTES, "row_bytes": ROW_BYTES}
+        sql.DELETE_RESPONSES_BEYOND(connection, most)
+
+
+def remove_old(connection: Connection, *, now: float, limit: int) -> int:
+    """Forget requests of long ago; how many."""
+    values = {"before": now - KEPT_S, "limit": limit}
+    return len(sql.DELETE_OLD_RESPONSES(connection, values))

@@ -1,7 +1,7 @@
 """Fills a campaign from its Delta tables: in a stream, in steps that may be repeated.
 
-Whoever waits for the campaign does the next steps, so there is no worker to die: a
-step is one transaction, and the campaign's num_imported says which is next. The
+A step is one transaction, and the campaign's num_imported says which is next, so whoever comes
+goes on where another was cut off (server/background.py). The
 table's version is fixed when the campaign is made, so every reader sees the same rows.
 """
 
@@ -85,7 +85,7 @@ def fill(store: Store, campaign: str, *, within_s: float) -> Campaign:
         # Steps of whoever was here before may have ended anywhere.
         while present.num_imported < end:
             present = _step(store, present, batch.slice(present.num_imported - start), ordering)
-            if time.monotonic() > ends:
+            if present.state != "importing" or time.monotonic() > ends:
                 return present
     present = _finish(store, present, ordering)
     _orderings.evict(present)
@@ -97,7 +97,7 @@ def _step(store: Store, present: Campaign, batch: pa.Table, ordering: Ordering) 
     items = [_item(present, row, FINDING, row["rank"], ordering(row)) for row in batch.to_pylist()]
     with store.write_transaction(campaign=present.campaign, alone=True) as (connection, _):
         stored = campaigns.get(connection, present.campaign)
-        if stored.num_imported != present.num_imported:
+        if stored.num_imported != present.num_imported or stored.state != "importing":
             return stored
         campaigns.add_items(connection, stored, items)
         return campaigns.add_imported(connection, stored, batch.num_rows)

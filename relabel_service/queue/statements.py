@@ -58,12 +58,47 @@ CACHED_RESPONSE = Statement("""
 """)
 
 STORE_RESPONSE = Statement("""
-    INSERT INTO idempotency_keys (labeler, request_id, fingerprint, cached_response, create_time)
-    VALUES (:labeler, :request_id, :fingerprint, :cached_response, :create_time)
+    INSERT INTO idempotency_keys (
+        labeler, request_id, fingerprint, cached_response, create_time, campaign
+    ) VALUES (
+        :labeler, :request_id, :fingerprint, :cached_response, :create_time, :campaign
+    )
 """)
 
 DELETE_OLD_RESPONSES = Statement("""
-    DELETE FROM idempotency_keys WHERE create_time < :before
+    DELETE FROM idempotency_keys WHERE (labeler, request_id) IN (
+        SELECT labeler, request_id FROM idempotency_keys
+        WHERE create_time < :before ORDER BY create_time LIMIT :limit
+    ) RETURNING 1
+""")
+
+# The newest that together have max_bytes stay.
+DELETE_RESPONSES_BEYOND = Statement("""
+    DELETE FROM idempotency_keys WHERE labeler = :labeler AND create_time < (
+        SELECT min(create_time) FROM (
+            SELECT create_time, sum(length(cached_response) + :row_bytes)
+                OVER (ORDER BY create_time DESC, request_id) AS num_bytes
+            FROM idempotency_keys WHERE labeler = :labeler
+        ) AS newest WHERE num_bytes <= :max_bytes
+    )
+""")
+
+# Background work.
+
+TAKE_BACKGROUND_LEASE = Statement("""
+    INSERT INTO background_leases (campaign, worker, expire_time)
+    VALUES (:campaign, :worker, :expire_time)
+    ON CONFLICT (campaign) DO UPDATE
+    SET worker = excluded.worker, expire_time = excluded.expire_time
+    WHERE background_leases.expire_time <= :now
+    RETURNING campaign
+""")
+
+DELETE_EXPIRED_GROUPS = Statement("""
+    DELETE FROM lease_groups WHERE (group_id, expire_time) IN (
+        SELECT group_id, expire_time FROM lease_groups
+        WHERE state = 'expired' AND expire_time < :before LIMIT :limit
+    ) RETURNING 1
 """)
 
 # Campaigns.
@@ -136,6 +171,11 @@ UPDATE_ITEMS = Statement("""
 
 ITEM_LEASES = Statement("""
     SELECT rank, leases, expired_leases FROM queue WHERE campaign = :campaign AND rank IN :ranks
+""")
+
+ALL_LEASES = Statement("""
+    SELECT rank, leases, expired_leases FROM queue
+    WHERE campaign = :campaign AND (leases <> '' OR expired_leases <> '')
 """)
 
 ITEM_BYTES = Statement("""

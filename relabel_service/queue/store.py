@@ -8,6 +8,8 @@ be sent again with the same request_id.
 
 import fcntl
 import hashlib
+import logging
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -46,6 +48,11 @@ SET_TIMEOUTS = ", ".join(
     f"set_config('{name}', '{value}', true)" for name, value in TIMEOUTS.items()
 )
 
+INCREMENTAL = 2  # SQLite's auto_vacuum: free pages go back when asked for
+VACUUM_PAGES = 2000  # of one transaction: 8 MB
+
+logger = logging.getLogger("ray.serve")
+
 IS_PROBE = db.idempotency_keys.c.labeler == ""
 PROBE = db.idempotency_keys.insert().values(
     labeler="", request_id="", fingerprint="", cached_response=bytes(1 << 14), create_time=0.0
@@ -79,6 +86,9 @@ class Store(Protocol):
 
     def analyze(self) -> None:
         """Tell the query planner about the tables, as after a bulk load."""
+
+    def give_back(self) -> bool:
+        """Give free room back to the file system, a step at a time; whether there is more."""
 
     def close(self) -> None:
         """Close the connections that no transaction uses."""
@@ -126,6 +136,23 @@ class SqliteStore:
         self._reader = self._engine.execution_options(sqlite_reads=True)
         self._writers = GroupCommit(self._engine)  # SQLite's own waiting sleeps in steps
         _migrate(self)
+        self._make_shrinkable()
+
+    def _make_shrinkable(self) -> None:
+        """Files of earlier releases keep their free pages: such a one is written anew, once."""
+        with database_errors("sqlite"), self._engine.connect() as connection:
+            raw: Any = connection.connection.dbapi_connection
+            if raw.execute("PRAGMA auto_vacuum").fetchone()[0] == INCREMENTAL:
+                return
+            raw.execute(f"PRAGMA auto_vacuum={INCREMENTAL}")
+            try:
+                raw.execute("VACUUM")
+            except sqlite3.OperationalError as error:
+                logger.warning(
+                    "the queue's file does not shrink when campaigns are deleted (%s): it takes "
+                    "as much free disk as the file has; make room, and start again",
+                    error,
+                )
 
     @contextmanager
     def read_transaction(self) -> Iterator[Moment]:
@@ -150,6 +177,22 @@ class SqliteStore:
     def analyze(self) -> None:
         with self.write_transaction() as (connection, _):
             connection.execute(text("PRAGMA optimize"))
+
+    def give_back(self) -> bool:
+        with self.read_transaction() as (connection, _):
+            num_free = int(connection.execute(text("PRAGMA freelist_count")).scalar_one())
+        if not num_free:
+            return False
+        with self.write_transaction() as (connection, _):
+            raw: Any = connection.connection.dbapi_connection
+            for _ in range(min(num_free, VACUUM_PAGES)):
+                raw.execute("PRAGMA incremental_vacuum(1)")  # one step, whatever number it is given
+        if num_free > VACUUM_PAGES:
+            return True
+        with self._engine.connect() as connection:  # the file shrinks when the log is in it
+            raw = connection.connection.dbapi_connection
+            raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return False
 
     def close(self) -> None:
         self._engine.dispose()
@@ -221,6 +264,9 @@ class PostgresStore:
         with self.write_transaction() as (connection, _):
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("ANALYZE queue, items"))
+
+    def give_back(self) -> bool:
+        return False  # autovacuum does
 
     def close(self) -> None:
         self._engine.dispose()
@@ -364,7 +410,12 @@ def _key(kind: str, name: str) -> int:
 
 def _durable(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver's own BEGIN would come late and shared
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+    for pragma in (
+        f"auto_vacuum={INCREMENTAL}",  # of a new file; before WAL, which writes its first page
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "busy_timeout=30000",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -99,7 +99,9 @@ logger = logging.getLogger("ray.serve")
 class RelabelService:
     """Each RPC of relabel_service.proto, and grpc.health.v1's, on a thread."""
 
-    def __init__(self, queue_url: str, auth: AuthSettings | str, limits: Limits) -> None:
+    def __init__(
+        self, queue_url: str, auth: AuthSettings | str, limits: Limits, retention_days: float
+    ) -> None:
         self._authenticator = _authenticator(auth)
         self._limits = limits
         self._rate = Rate(limits)
@@ -108,7 +110,11 @@ class RelabelService:
         self._looking = ThreadPoolExecutor(NUM_LOOKING, "looking")
         store = open_when_reachable(queue_url, on_wait=logger.warning)
         self._rooms = WaitingRooms(self._look_for_items)
-        self._service = LeaseService(store, limits=limits, on_change=self._rooms.changed)
+        self._service = LeaseService(
+            store, limits=limits, on_change=self._rooms.changed, retention_days=retention_days
+        )
+        background = self._service.background
+        threading.Thread(target=background.run, name="background", daemon=True).start()
         self._health = Health(self._service.check_health)
         self._calls = Slots(each=limits.max_calls, total=MAX_CALLS, what="short calls")
         self._streams = Slots(
@@ -375,7 +381,9 @@ def application(settings: ServeSettings) -> Application:
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         graceful_shutdown_timeout_s=10,
     )
-    return deployment(RelabelService).bind(settings.queue_url, settings.auth, settings.limits)
+    return deployment(RelabelService).bind(
+        settings.queue_url, settings.auth, settings.limits, settings.retention_days
+    )
 
 
 def _check_callers_are_seen(settings: ServeSettings) -> None:

@@ -54,6 +54,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "ResumeCampaign": frozenset({ADMIN}),
     "CloseCampaign": frozenset({ADMIN}),
     "FinalizeCampaign": frozenset({ADMIN}),
+    "DeleteCampaign": frozenset({ADMIN}),
+    "ForceRelease": frozenset({ADMIN}),
 }
 
 

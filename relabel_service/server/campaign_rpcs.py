@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from relabel_service.queue import campaigns, progress
+from relabel_service.queue import campaigns, deletion, forced_release, progress
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.control_items import check_samples
 from relabel_service.queue.import_items import describe
@@ -18,16 +18,20 @@ from relabel_service.queue.progress import Operation
 from relabel_service.queue.stats import Report, report
 from relabel_service.queue.store import Store
 from relabel_service.server.auth import ADMIN, Caller
+from relabel_service.server.background import IMPORTING, Background
 from relabel_service.server.idempotency import idempotent
-from relabel_service.server.import_export import begin_publishing, import_further, publish
+from relabel_service.server.import_export import begin_publishing, publish
+from relabel_service.server.item_stream import ranks_of
 from relabel_service.server.messages import campaign_message, stats_message, with_operation
 from relabel_service.server.results_stream import readable
 from relabel_service.server.validation import Checks, campaign_settings
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
-IMPORT_S = 10.0  # how long one call continues an import
+IMPORT_S = 5.0  # how long CreateCampaign imports, so that most campaigns are ready at once
+DELETE_S = 1.0
 DEFAULT_PAGE_SIZE = 50
+PAGE_BYTES = 2 * 2**20  # about: a gRPC client takes 4 MiB by default
 
 
 class CampaignRpcs:
@@ -35,6 +39,7 @@ class CampaignRpcs:
 
     _store: Store
     _on_change: Callable[[str], None]
+    background: Background
 
     def CreateCampaign(
         self, request: rpc.CreateCampaignRequest, caller: Caller
@@ -64,17 +69,18 @@ class CampaignRpcs:
                 **described,
             )
             campaigns.create(connection, campaign)
-            made = campaign_message(campaign, for_admin=True)
-            return rpc.CreateCampaignResponse(campaign=made).SerializeToString()
+            return b""
 
-        idempotent(self._store, request, caller, request.campaign_id, create)
-        return rpc.CreateCampaignResponse(campaign=self._imported(request.campaign_id, caller))
+        idempotent(self._store, request, caller, request.campaign_id, create, _nothing_more)
+        if self.background.turn(request.campaign_id, IMPORTING, turn_s=IMPORT_S):
+            self.background.wake()
+        return rpc.CreateCampaignResponse(campaign=self._campaign(request.campaign_id, caller))
 
     def GetCampaign(
         self, request: rpc.GetCampaignRequest, caller: Caller
     ) -> rpc.GetCampaignResponse:
         campaign_id = _campaign_id("name", request.name)
-        return rpc.GetCampaignResponse(campaign=self._imported(campaign_id, caller))
+        return rpc.GetCampaignResponse(campaign=self._campaign(campaign_id, caller))
 
     def ListCampaigns(
         self, request: rpc.ListCampaignsRequest, caller: Caller
@@ -87,23 +93,26 @@ class CampaignRpcs:
         with self._store.read_transaction() as (connection, _):
             page = campaigns.page(connection, after=after, limit=size + 1, among=caller.campaigns)
             operations = progress.operations(connection, [campaign.campaign for campaign in page])
-        has_more = len(page) > size
-        return rpc.ListCampaignsResponse(
-            campaigns=[
-                with_operation(
-                    campaign_message(campaign, for_admin=ADMIN in caller.roles),
-                    operations.get(campaign.campaign),
-                )
-                for campaign in page[:size]
-            ],
-            next_page_token=Checks.token_after(page[size - 1].campaign) if has_more else "",
-        )
+        response = rpc.ListCampaignsResponse()
+        num_bytes = 0
+        for campaign in page[:size]:
+            message = campaign_message(campaign, for_admin=ADMIN in caller.roles)
+            message = with_operation(message, operations.get(campaign.campaign))
+            num_bytes += message.ByteSize()
+            if response.campaigns and num_bytes > PAGE_BYTES:
+                break
+            response.campaigns.append(message)
+        if len(page) > len(response.campaigns):
+            last = page[len(response.campaigns) - 1]
+            response.next_page_token = Checks.token_after(last.campaign)
+        return response
 
     def look(self, name: str) -> "Look":
         """What WatchCampaign shows of a campaign at this moment, to whom it may concern."""
         campaign_id = _campaign_id("name", name)
-        campaign, operation = import_further(self._store, campaign_id, within_s=IMPORT_S)
         with self._store.read_transaction() as (connection, now):
+            campaign = campaigns.get(connection, campaign_id)
+            operation = progress.operations(connection, [campaign_id]).get(campaign_id)
             return Look(campaign, operation, report(connection, campaign_id, now=now))
 
     def GetCampaignStats(
@@ -155,11 +164,65 @@ class CampaignRpcs:
         self._on_change(campaign_id)
         if campaign.state != "finalized":
             publish(self._store, campaign)
-        return rpc.FinalizeCampaignResponse(campaign=self._imported(campaign_id, caller))
+        return rpc.FinalizeCampaignResponse(campaign=self._campaign(campaign_id, caller))
 
-    def _imported(self, campaign_id: str, caller: Caller) -> campaigns_pb2.Campaign:
-        """The campaign, after continuing its import for a while where that is not finished."""
-        campaign, operation = import_further(self._store, campaign_id, within_s=IMPORT_S)
+    def DeleteCampaign(
+        self, request: rpc.DeleteCampaignRequest, caller: Caller
+    ) -> rpc.DeleteCampaignResponse:
+        """Returns when it is begun; what is not removed by then goes in the background."""
+        check = Checks()
+        campaign_id = check.campaign_name("name", request.name)
+        revision = check.etag(request.etag)
+        check.request_id(request.request_id)
+        check.finish()
+
+        def begin(connection: Connection, now: float) -> bytes:
+            deletion.begin(connection, campaign_id, force=request.force, revision=revision)
+            return b""
+
+        # It may be sent again when the campaign is gone.
+        idempotent(
+            self._store, request, caller, campaign_id, begin, _nothing_more,
+            alone=True, outlives_campaign=True,
+        )  # fmt: skip
+        self._on_change(campaign_id)
+        self.background.turn(campaign_id, deletion.DELETING, turn_s=DELETE_S)
+        self.background.wake()
+        return rpc.DeleteCampaignResponse()
+
+    def ForceRelease(
+        self, request: rpc.ForceReleaseRequest, caller: Caller
+    ) -> rpc.ForceReleaseResponse:
+        check = Checks()
+        campaign_id = check.campaign_name("parent", request.parent)
+        check.text("labeler", request.labeler)
+        if bool(request.labeler) == bool(request.items):
+            check.broken("labeler", "is set together with items, or neither is; send one of them")
+        check.between("items", len(request.items), 0, Checks.MAX_BATCH)
+        for index, name in enumerate(request.items):
+            check.item_name(f"items[{index}]", name)
+        check.request_id(request.request_id)
+        check.finish()
+        with self._store.read_transaction() as (connection, _):
+            campaign = campaigns.get(connection, campaign_id)
+            ranks = ranks_of(connection, campaign, request.items)
+            labelers = forced_release.labelers(connection, campaign, ranks)
+        num_released = 0
+        for labeler in [request.labeler] if request.labeler else labelers:
+            with self._store.write_transaction(caller=labeler, campaign=campaign_id) as (
+                connection,
+                now,
+            ):
+                num_released += forced_release.release(
+                    connection, campaign, labeler=labeler, among=ranks or None, now=now
+                )
+        self._on_change(campaign_id)
+        return rpc.ForceReleaseResponse(num_released=num_released)
+
+    def _campaign(self, campaign_id: str, caller: Caller) -> campaigns_pb2.Campaign:
+        with self._store.read_transaction() as (connection, _):
+            campaign = campaigns.get(connection, campaign_id)
+            operation = progress.operations(connection, [campaign_id]).get(campaign_id)
         message = campaign_message(campaign, for_admin=ADMIN in caller.roles)
         return with_operation(message, operation)
 
@@ -190,6 +253,10 @@ class Look:
             campaign=with_operation(message, self.operation),
             stats=stats_message(self.counts, for_admin=is_admin, caller=caller.name),
         )
+
+
+def _nothing_more(connection: Connection, outcome: bytes) -> None:
+    """The response is made of the campaign as it is now."""
 
 
 def stats_response(counts: Report, caller: Caller) -> rpc.GetCampaignStatsResponse:

@@ -3,8 +3,9 @@
 Each validates its whole request, then changes the queue in one transaction.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -33,6 +34,9 @@ STATUS = {
     "stale": leases_pb2.RESULT_STATUS_STALE,
     "closed": leases_pb2.RESULT_STATUS_CLOSED,
 }
+
+
+R = TypeVar("R", rpc.ExtendLeasesResponse, rpc.SubmitResultsResponse)
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,22 @@ class LeaseRpcs:
             campaign = campaigns.get(connection, campaign_id)
             wanted = self._lease_request(campaign, caller, role, request.max_items or 1, duration_s)
             taken = leasing.take(connection, campaign, wanted, now=now)
-            return None if may_wait and not taken else serialize_leases(taken, campaign)
+            if taken is None:
+                return None if may_wait else b""
+            return taken.to_bytes()
 
-        response = idempotent(self._store, request, caller, campaign_id, lease)
+        def leases(connection: Connection, outcome: bytes) -> bytes:
+            if not outcome.startswith(b"{"):
+                return outcome  # of an earlier release, which stored the response; or no lease
+            taken = leasing.Taken.from_bytes(outcome)
+            campaign = campaigns.get(connection, campaign_id)
+            found = leasing.leases_of(connection, campaign, taken, labeler=caller.name)
+            return serialize_leases(found, campaign)
+
+        response = idempotent(self._store, request, caller, campaign_id, lease, leases)
         if response:
             self._on_change(campaign_id)  # they expire some day
-        return rpc.LeaseItemsResponse.FromString(response)
+        return rpc.LeaseItemsResponse.FromString(response or b"")
 
     def look_for_items(self, campaign: str, labelers: Collection[str]) -> Vacancies:
         """For those who wait. labelers: whose leases are to be counted."""
@@ -109,11 +123,12 @@ class LeaseRpcs:
                 return WAITS_FOR_ITEMS
             wanted = self._lease_request(campaign, caller, role, room, duration_s)
             taken = leasing.take(connection, campaign, wanted, now=now)
-        if not taken:
-            return WAITS_FOR_ITEMS
+            if taken is None:
+                return WAITS_FOR_ITEMS
+            found = leasing.leases_of(connection, campaign, taken, labeler=caller.name)
         self._on_change(campaign_id)
-        response = rpc.StreamLeasesResponse.FromString(serialize_leases(taken, campaign))
-        return Leased(response, is_full=len(taken) == room)
+        response = rpc.StreamLeasesResponse.FromString(serialize_leases(found, campaign))
+        return Leased(response, is_full=len(found) == room)
 
     def read_item(self, request: rpc.ReadItemRequest, caller: Caller) -> bytes:
         """What ReadItem streams: an encoded Item.
@@ -150,16 +165,16 @@ class LeaseRpcs:
             return rpc.ExtendLeasesResponse(
                 outcomes=[
                     leases_pb2.ExtendOutcome(
-                        token=token,
-                        expire_time=timestamp(extended[token]) if token in extended else None,
+                        expire_time=timestamp(extended[token]) if token in extended else None
                     )
                     for token in request.tokens
                 ]
             ).SerializeToString()
 
-        response = idempotent(self._store, request, caller, campaign_id, extend)
+        outcome = idempotent(self._store, request, caller, campaign_id, extend, _as_stored)
         self._on_change(campaign_id)
-        return rpc.ExtendLeasesResponse.FromString(response)
+        response = rpc.ExtendLeasesResponse.FromString(outcome or b"")
+        return _with_tokens(response, request.tokens)
 
     def ReleaseLeases(
         self, request: rpc.ReleaseLeasesRequest, caller: Caller
@@ -183,9 +198,9 @@ class LeaseRpcs:
             )
             return rpc.ReleaseLeasesResponse(num_released=num_released).SerializeToString()
 
-        response = idempotent(self._store, request, caller, campaign_id, release)
+        outcome = idempotent(self._store, request, caller, campaign_id, release, _as_stored)
         self._on_change(campaign_id)
-        return rpc.ReleaseLeasesResponse.FromString(response)
+        return rpc.ReleaseLeasesResponse.FromString(outcome or b"")
 
     def SubmitResults(
         self, request: rpc.SubmitResultsRequest, caller: Caller
@@ -204,15 +219,13 @@ class LeaseRpcs:
                 connection, campaign, results, labeler=caller.name, now=now
             )
             return rpc.SubmitResultsResponse(
-                outcomes=[
-                    leases_pb2.ResultOutcome(token=result.token, status=STATUS[status])
-                    for result, status in zip(results, statuses, strict=True)
-                ]
+                outcomes=[leases_pb2.ResultOutcome(status=STATUS[status]) for status in statuses]
             ).SerializeToString()
 
-        response = idempotent(self._store, request, caller, campaign_id, submit)
+        outcome = idempotent(self._store, request, caller, campaign_id, submit, _as_stored)
         self._on_change(campaign_id)
-        return rpc.SubmitResultsResponse.FromString(response)
+        response = rpc.SubmitResultsResponse.FromString(outcome or b"")
+        return _with_tokens(response, [result.token for result in request.results])
 
     def _lease_request(
         self,
@@ -228,9 +241,21 @@ class LeaseRpcs:
             limit=limit,
             duration_s=duration_s or campaign.settings.lease_duration_s,
             max_leases=self._limits.max_leases,
+            max_share=self._limits.max_share,
             max_bytes=self._limits.max_response_bytes,
             max_item_bytes=self._limits.max_item_bytes,
         )
+
+
+def _as_stored(connection: Connection, outcome: bytes) -> bytes:
+    return outcome
+
+
+def _with_tokens(response: R, tokens: Sequence[str]) -> R:
+    """Outcomes are stored without them, since the request has them."""
+    for outcome, token in zip(response.outcomes, tokens, strict=True):
+        outcome.token = token
+    return response
 
 
 def role_of(request: rpc.LeaseItemsRequest | rpc.StreamLeasesRequest) -> str:

@@ -19,6 +19,8 @@ class Limits:
     burst: int = 2000
     max_leases: int = 2000
     """Leases in force in one campaign."""
+    max_share: float = 0.25
+    """Of a campaign's items, that a caller may have leased at once; 20 items in any case."""
     max_request_bytes: int = 4 * 2**20
     max_response_bytes: int = 3 * 2**20
     """Of the leases in one response; a gRPC client refuses more than 4 MiB by default."""

@@ -23,8 +23,14 @@ class ServeSettings:
     num_replicas: int = 1
     auth: AuthSettings | str = LOCAL_ONLY
     limits: Limits = DEFAULT_LIMITS
+    retention_days: float = 0.0
+    """After these a finalized campaign is deleted from the queue; 0: never."""
 
     def __post_init__(self) -> None:
+        if not self.retention_days >= 0:
+            raise InvalidInput.of(
+                "retention_days", f"{self.retention_days} is below 0; use 0 to keep campaigns"
+            )
         check_replicas(self.queue_url, self.num_replicas)
         if isinstance(self.auth, str) and self.auth not in (LOCAL_ONLY, OPEN):
             raise InvalidInput.of("auth", f"{self.auth!r} is not known; use {LOCAL_ONLY} or {OPEN}")
@@ -35,10 +41,10 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
 
     queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
     this machine, the default), or "open" (a gateway authenticates); limits: fields of
-    rate_limits.Limits. Raises InvalidInput, among others where several replicas would share an
-    SQLite queue: it has one writer, and OK must mean one durable truth.
+    rate_limits.Limits; retention_days (0: keep). Raises InvalidInput, among others where several
+    replicas would share an SQLite queue: it has one writer, and OK must mean one durable truth.
     """
-    names = {"queue_url", "replicas", "auth", "limits"}
+    names = {"queue_url", "replicas", "auth", "limits", "retention_days"}
     if unknown := sorted(set(args) - names):
         raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(names))}")
     if not args.get("queue_url"):
@@ -49,6 +55,7 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
         num_replicas=int(args.get("replicas", 1)),
         auth=auth if isinstance(auth, str) else _built(AuthSettings, "args.auth", auth),
         limits=_built(Limits, "args.limits", args.get("limits", {})),
+        retention_days=float(args.get("retention_days", 0.0)),
     )
 
 

@@ -42,8 +42,8 @@ class Queue:
         return "item"
 
     def wait(self, **named: Any) -> Awaitable[str | None]:
-        named = {"role": LABELER, "labeler": "ann", "within_s": 60.0} | named
-        return self.rooms.first("test", named.pop("attempt", self.take), **named)
+        waits: dict[str, Any] = {"role": LABELER, "labeler": "ann", "within_s": 60.0} | named
+        return self.rooms.first("test", waits.pop("attempt", self.take), **waits)
 
     async def settled(self) -> None:
         """Return when the first attempts and looks are over."""
