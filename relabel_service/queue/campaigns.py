@@ -105,7 +105,7 @@ def get(connection: Connection, campaign: str) -> Campaign:
     rows = sql.CAMPAIGN(connection, {"campaign": campaign})
     if not rows:
         raise NotFound(f"no campaign {campaign!r}; list them with ListCampaigns")
-    return _campaign(dict(rows[0]._mapping))
+    return _campaign(rows[0]._asdict())
 
 
 def page(

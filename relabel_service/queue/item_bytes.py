@@ -18,9 +18,10 @@ from relabel_service.v1 import items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.values import timestamp
 
-_TOKEN = leases_pb2.Lease.TOKEN_FIELD_NUMBER << 3 | 2  # 2: length-delimited
-_ITEM = leases_pb2.Lease.ITEM_FIELD_NUMBER << 3 | 2
-_LEASES = rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER << 3 | 2
+# 2: length-delimited
+_TOKEN_TAG = bytes((leases_pb2.Lease.TOKEN_FIELD_NUMBER << 3 | 2,))
+_ITEM_TAG = bytes((leases_pb2.Lease.ITEM_FIELD_NUMBER << 3 | 2,))
+_LEASES_TAG = bytes((rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER << 3 | 2,))
 assert rpc.StreamLeasesResponse.LEASES_FIELD_NUMBER == rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER
 
 
@@ -56,10 +57,16 @@ def serialize_item(campaign: Campaign, row: Mapping[str, Any]) -> tuple[bytes, b
 
 def serialize_leases(leases: Sequence[Lease], campaign: Campaign) -> bytes:
     """A serialized LeaseItemsResponse, which reads as a StreamLeasesResponse, too."""
-    return b"".join(
-        _field(_LEASES, _head(lease) + _field(_ITEM, _item_bytes(lease.item, campaign)))
-        for lease in leases
-    )
+    response = bytearray()
+    for lease in leases:
+        token, item = lease.token.encode(), _item_bytes(lease.item, campaign)
+        tail = _tail(lease.expire_time, lease.num_earlier_attempts)
+        head = b"".join((_TOKEN_TAG, _varint(len(token)), token, tail, _ITEM_TAG))
+        size = _varint(len(item))
+        response += _LEASES_TAG + _varint(len(head) + len(size) + len(item))
+        response += head + size
+        response += item
+    return bytes(response)
 
 
 def item_name(campaign: Campaign, rank: int) -> str:
@@ -83,12 +90,6 @@ def _item_bytes(item: bytes | LargeItem, campaign: Campaign) -> bytes:
     ).SerializeToString()
 
 
-def _head(lease: Lease) -> bytes:
-    """A Lease without its item."""
-    token = _field(_TOKEN, lease.token.encode())
-    return token + _tail(lease.expire_time, lease.num_earlier_attempts)
-
-
 @lru_cache(maxsize=1024)
 def _tail(expire_time: float, num_earlier_attempts: int) -> bytes:
     """The same for most leases of a response."""
@@ -97,10 +98,7 @@ def _tail(expire_time: float, num_earlier_attempts: int) -> bytes:
     ).SerializeToString()
 
 
-def _field(tag: int, message: bytes) -> bytes:
-    return bytes((tag,)) + _varint(len(message)) + message
-
-
+@lru_cache(maxsize=4096)
 def _varint(number: int) -> bytes:
     if number < 0x80:
         return bytes((number,))

@@ -103,14 +103,21 @@ def take(
     """
     if campaign.state != "active":
         raise WrongState(f"campaign {campaign.campaign!r} is {campaign.state}; it leases nothing")
-    num_leased = lease_groups.count_leased(connection, campaign, labeler=request.labeler, now=now)
+    asked = {
+        "campaign": campaign.campaign,
+        "labeler": request.labeler,
+        "role": request.role,
+        "now": now,
+    }
+    [(num_leased, has_expired)] = sql.LEASING(connection, asked)
     most = _max_leases(campaign, request)
     if num_leased >= most:
         raise Exhausted(
             f"{request.labeler!r} has {num_leased} leases in campaign {campaign.campaign!r}, which "
             f"has {campaign.num_items} items; submit or release some: {most} are allowed"
         )
-    _free_expired(connection, campaign, request.role, now=now)
+    if has_expired:
+        _free_expired(connection, campaign, request.role, now=now)
     limit = min(request.limit, most - num_leased)
     rows = _within_max_bytes(_next_rows(connection, campaign, request, limit, now=now), request)
     if not rows:
@@ -190,7 +197,7 @@ def _free_expired(connection: Connection, campaign: Campaign, role: str, *, now:
             key = {"group_id": expired.group_id, "expire_time": expired.expire_time}
             sql.MARK_EXPIRED(connection, key)
             if expired.labeler == lease_groups.NOBODY:
-                sql.DELETE_EMPTY_GROUPS(connection, {"group_ids": [expired.group_id]})
+                sql.DELETE_LAST(connection, {**key, "num": 0})
 
 
 def _is_lost(row: Any, expired: Any, *, now: float) -> bool:

@@ -106,11 +106,10 @@ def extend(connection: Connection, leases: Iterable[ItemLease], *, expire_time: 
 
 def remove(connection: Connection, leases: Iterable[ItemLease]) -> None:
     """Count leases no longer; a group without any is deleted, and its tokens are unknown."""
-    counts = _counts(leases)
-    for (group_id, expire_time), num in counts.items():
+    for (group_id, expire_time), num in _counts(leases).items():
         values = {"group_id": group_id, "expire_time": expire_time, "num": num}
-        sql.SHRINK_GROUP(connection, values)
-    sql.DELETE_EMPTY_GROUPS(connection, {"group_ids": list({group_id for group_id, _ in counts})})
+        if not sql.DELETE_LAST(connection, values):
+            sql.SHRINK_GROUP(connection, values)
 
 
 def _split(lease_token: str) -> tuple[str, int]:

@@ -6,30 +6,64 @@ build and bind a statement than SQLite to run it. A list is one parameter, howev
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 
 class Statement:
-    """One statement on either kind of database. `:name` is a parameter, `IN :name` a list."""
+    """One statement on either kind of database. `:name` is a parameter, `IN :name` a list.
+
+    Run on the driver's own cursor, which takes a third of the time that SQLAlchemy's takes.
+    Errors come out as SQLAlchemy's all the same.
+    """
 
     def __init__(self, template: str) -> None:
         self._sqlite, self._postgresql = _for_sqlite(template), _for_postgresql(template)
+        self._returns_rows = bool(re.search(r"^\s*SELECT|RETURNING", template))
+        self._row: Callable[[Iterable[Any]], Any] | None = None
 
     def __call__(self, connection: Connection, values: Mapping[str, Any]) -> list[Any]:
-        """The rows that the statement returns; empty for one that returns none."""
-        if connection.dialect.name == "sqlite":
-            cursor = connection.exec_driver_sql(self._sqlite, _lists_as_json(values))
-        else:
-            cursor = connection.exec_driver_sql(self._postgresql, dict(values))
-        return list(cursor.fetchall()) if cursor.returns_rows else []
+        """The rows that the statement returns, as named tuples; empty where it returns none."""
+        with _cursor(connection) as (cursor, is_sqlite):
+            if is_sqlite:
+                cursor.execute(self._sqlite, _lists_as_json(values))
+            else:
+                cursor.execute(self._postgresql, values)
+            if not self._returns_rows:
+                return []
+            if self._row is None:
+                names = [column[0] for column in cursor.description]
+                self._row = namedtuple("Row", names, rename=True)._make  # type: ignore[misc]
+            return list(map(self._row, cursor.fetchall()))
 
     def each(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Run once for each row; for statements that return no rows and take no lists."""
-        text = self._sqlite if connection.dialect.name == "sqlite" else self._postgresql
-        connection.exec_driver_sql(text, rows)
+        with _cursor(connection) as (cursor, is_sqlite):
+            cursor.executemany(self._sqlite if is_sqlite else self._postgresql, rows)
+
+
+@contextmanager
+def _cursor(connection: Connection) -> Iterator[tuple[Any, bool]]:
+    """The driver's, and whether that is SQLite's."""
+    driver, dialect = connection.connection, connection.dialect
+    cursor = driver.cursor()
+    try:
+        yield cursor, dialect.name == "sqlite"
+    except dialect.loaded_dbapi.Error as error:
+        is_gone = dialect.is_disconnect(error, driver, cursor)  # type: ignore[arg-type]
+        if is_gone:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            None, None, error, dialect.loaded_dbapi.Error,
+            hide_parameters=True, connection_invalidated=is_gone, dialect=dialect,
+        ) from error  # fmt: skip
+    finally:
+        cursor.close()
 
 
 def _lists_as_json(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,7 +240,43 @@ INSERT_RESULT = Statement("""
     )
 """)
 
+# The same for many at once: PostgreSQL plans each of executemany's anew.
+INSERT_RESULTS = Statement("""
+    INSERT INTO results (
+        campaign, rank, labeler, token, role, blind, decision, label, agreed_label, comment,
+        submit_time
+    )
+    SELECT campaign, rank, labeler, token, role, blind, decision, label, agreed_label, comment,
+        submit_time
+    FROM json_to_recordset(CAST(:rows AS json)) AS row(
+        campaign text, rank integer, labeler text, token text, role text, blind boolean,
+        decision text, label text, agreed_label text, comment text, submit_time double precision
+    )
+""")
+
+
+def insert_results(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """rows: columns of `results` by name."""
+    if connection.dialect.name == "sqlite":
+        INSERT_RESULT.each(connection, rows)
+    else:
+        INSERT_RESULTS(connection, {"rows": json.dumps(rows)})
+
+
 # Lease groups.
+
+LEASING = Statement("""
+    SELECT
+        (
+            SELECT coalesce(sum(num_live), 0) FROM lease_groups
+            WHERE campaign = :campaign AND labeler = :labeler AND expire_time > :now
+        ) AS num_leased,
+        EXISTS (
+            SELECT 1 FROM lease_groups
+            WHERE campaign = :campaign AND role = :role AND state = 'active'
+            AND expire_time <= :now
+        ) AS has_expired
+""")
 
 COUNT_LEASED = Statement("""
     SELECT coalesce(sum(num_live), 0) FROM lease_groups
@@ -266,8 +336,10 @@ SHRINK_GROUP = Statement("""
     WHERE group_id = :group_id AND expire_time = :expire_time
 """)
 
-DELETE_EMPTY_GROUPS = Statement("""
-    DELETE FROM lease_groups WHERE group_id IN :group_ids AND num_live <= 0
+DELETE_LAST = Statement("""
+    DELETE FROM lease_groups
+    WHERE group_id = :group_id AND expire_time = :expire_time AND num_live <= :num
+    RETURNING 1
 """)
 
 MARK_EXPIRED = Statement("""

@@ -17,13 +17,20 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
 
 from relabel_service.errors import InvalidInput, Unavailable, WrongState
 from relabel_service.queue import schema as db
 from relabel_service.queue.database_errors import database_errors
 from relabel_service.queue.group_commit import GroupCommit
 from relabel_service.queue.migrations import migrate
+from relabel_service.queue.probing import Probing
+from relabel_service.queue.statements import Statement
 
 POOL_SIZE = 32
 POOL_WAIT_S = 10.0
@@ -47,6 +54,16 @@ TIMEOUTS = {
 SET_TIMEOUTS = ", ".join(
     f"set_config('{name}', '{value}', true)" for name, value in TIMEOUTS.items()
 )
+
+BEGIN_READING = Statement(f"SELECT {SET_TIMEOUTS}, extract(epoch FROM clock_timestamp())")
+BEGIN_WRITING = {
+    alone: Statement(
+        f"SELECT {SET_TIMEOUTS}, pg_advisory_xact_lock(:caller), "
+        f"pg_advisory_xact_lock{'' if alone else '_shared'}(:campaign), "
+        "extract(epoch FROM clock_timestamp())"
+    )
+    for alone in (False, True)
+}
 
 INCREMENTAL = 2  # SQLite's auto_vacuum: free pages go back when asked for
 VACUUM_PAGES = 2000  # of one transaction: 8 MB
@@ -217,10 +234,10 @@ class PostgresStore:
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=POOL_WAIT_S,
-            pool_pre_ping=True,
             hide_parameters=True,
             connect_args=connect_args,
         )
+        Probing(self._engine)
         # Health is asked on a connection of its own, however busy the others are.
         self._pinger = create_engine(url, pool_size=1, max_overflow=0, connect_args=connect_args)
         self._reader = self._engine.execution_options(
@@ -231,10 +248,8 @@ class PostgresStore:
     @contextmanager
     def read_transaction(self) -> Iterator[Moment]:
         with database_errors("postgresql"), self._reader.begin() as connection:
-            begun = connection.execute(
-                text(f"SELECT extract(epoch FROM clock_timestamp()), {SET_TIMEOUTS}")
-            )
-            yield connection, self._time(begun.one()[0])
+            [[*_, time]] = BEGIN_READING(connection, {})
+            yield connection, self._time(time)
 
     @contextmanager
     def write_transaction(
@@ -242,17 +257,13 @@ class PostgresStore:
     ) -> Iterator[Moment]:
         # READ COMMITTED on purpose: each statement after the locks sees what was committed
         # before they were granted. The database's clock, since hosts' clocks differ.
-        campaign_lock = "pg_advisory_xact_lock" + ("" if alone else "_shared")
-        locks = text(
-            f"SELECT {SET_TIMEOUTS}, pg_advisory_xact_lock(:caller), {campaign_lock}(:campaign), "
-            "extract(epoch FROM clock_timestamp())"
-        )
         names = {"caller": _key("caller", caller), "campaign": _key("campaign", campaign)}
         with (
             database_errors("postgresql", self._room.on_full),
             self._engine.begin() as connection,
         ):
-            yield connection, self._time(connection.execute(locks, names).one()[-1])
+            [[*_, time]] = BEGIN_WRITING[alone](connection, names)
+            yield connection, self._time(time)
 
     def ping(self) -> None:
         with database_errors("postgresql"), self._pinger.begin() as connection:

@@ -127,7 +127,7 @@ def submit(
             for row in accepted
         }
         groups = group_items(connection, campaign, locked.rows.values(), added=added)
-        sql.INSERT_RESULT.each(connection, accepted)
+        sql.insert_results(connection, accepted)
         for group in groups:
             del group.leases[labeler]
             update(connection, campaign, group, now=now)
