@@ -17,7 +17,8 @@ import os
 import statistics
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -139,20 +140,33 @@ async def _label(address: str, name: str, ends: float, batch: int) -> list[float
 async def _open(address: str, num: int, *, stream: bool) -> AsyncIterator[None]:
     """So many calls that last and have nothing to do, until the block ends."""
     async with _channel(address) as stub:
+        ended: Counter[str] = Counter()
+        open_one = _idle if stream else _wait
         calls = [
-            asyncio.ensure_future(_idle(stub, number) if stream else _wait(stub, number))
+            asyncio.ensure_future(_kept_open(open_one, stub, number, ended))
             for number in range(num)
         ]
-        await asyncio.sleep(num / 300)  # until they are all there
-        failed = [call for call in calls if call.done()]
-        if failed:
-            raise RuntimeError(f"{len(failed)} calls ended: {failed[0].exception()}")
+        await asyncio.sleep(num / 200)  # until they are all there
         try:
             yield
         finally:
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
+            print(f"{num} calls were open; ended and opened again: {dict(ended)}", flush=True)
+
+
+async def _kept_open(
+    open_one: Callable[[Any, int], Awaitable[None]], stub: Any, number: int, ended: Counter[str]
+) -> None:
+    """Open it again when it ends, as a frontend does."""
+    while True:
+        try:
+            await open_one(stub, number)
+            ended["OK"] += 1
+        except grpc.aio.AioRpcError as error:
+            ended[error.code().name] += 1
+            await asyncio.sleep(1)
 
 
 async def _idle(stub: Any, number: int) -> None:
@@ -167,14 +181,13 @@ async def _idle(stub: Any, number: int) -> None:
 
 
 async def _wait(stub: Any, number: int) -> None:
-    while True:
-        request = rpc.LeaseItemsRequest(
-            parent=MEASURED,
-            adjudicate=True,
-            wait={"seconds": WAIT_S},
-            request_id=str(uuid.uuid4()),
-        )
-        await stub.LeaseItems(request, metadata=_who(f"waiting-{number}"))
+    request = rpc.LeaseItemsRequest(
+        parent=MEASURED,
+        adjudicate=True,
+        wait={"seconds": WAIT_S},
+        request_id=str(uuid.uuid4()),
+    )
+    await stub.LeaseItems(request, metadata=_who(f"waiting-{number}"))
 
 
 @asynccontextmanager

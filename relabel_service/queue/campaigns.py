@@ -59,6 +59,12 @@ class Campaign:
     results_uri: str | None = None
 
 
+_COLUMNS = (
+    "campaign", "task", "findings_uri", "run_id", "classes", "settings", "state", "create_time",
+    "finalize_time", "results_uri", "revision", "num_items", "num_imported", "findings_version",
+)  # fmt: skip
+
+
 def create(connection: Connection, campaign: Campaign) -> Campaign:
     """Store a campaign without its items. Raises AlreadyExists."""
     row = asdict(campaign)
@@ -103,9 +109,19 @@ def start(connection: Connection, campaign: Campaign, *, num_items: int) -> Camp
 def get(connection: Connection, campaign: str) -> Campaign:
     """Raises NotFound."""
     rows = sql.CAMPAIGN(connection, {"campaign": campaign})
-    if not rows:
+    return existing(from_row(rows[0]) if rows else None, campaign)
+
+
+def existing(present: Campaign | None, campaign: str) -> Campaign:
+    """Raises NotFound where there is none."""
+    if present is None:
         raise NotFound(f"no campaign {campaign!r}; list them with ListCampaigns")
-    return _campaign(rows[0]._asdict())
+    return present
+
+
+def from_row(row: Sequence[Any]) -> Campaign:
+    """row: as the statements CAMPAIGN and OPENING give it."""
+    return _campaign(dict(zip(_COLUMNS, row, strict=True)))
 
 
 def page(

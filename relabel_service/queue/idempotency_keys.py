@@ -4,11 +4,14 @@ Contents of items are not kept here: a response is put together from its outcome
 """
 
 import zlib
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from relabel_service.errors import InvalidInput
+from relabel_service.queue import campaigns
 from relabel_service.queue import statements as sql
+from relabel_service.queue.campaigns import Campaign
 
 KEPT_S = 24 * 3600.0  # a request may be sent again for so long
 MAX_BYTES = 4 * 2**20  # of one caller's requests: beyond, the oldest are forgotten
@@ -17,19 +20,26 @@ SWEEP_EVERY = 256  # of the requests, one forgets those that are too old or too 
 SWEPT = 1000  # rows that are deleted at once
 
 
-def stored_outcome(
-    connection: Connection, *, labeler: str, request_id: str, fingerprint: str
-) -> bytes | None:
-    """What was stored, or None. Raises InvalidInput when the content was another."""
-    rows = sql.CACHED_RESPONSE(connection, {"labeler": labeler, "request_id": request_id})
-    if not rows:
-        return None
-    [row] = rows
-    if row.fingerprint != fingerprint:
+@dataclass(frozen=True)
+class Opened:
+    """What a request finds: its outcome, where it was sent before, and its campaign."""
+
+    outcome: bytes | None
+    campaign: Campaign | None
+
+
+def open_request(
+    connection: Connection, *, labeler: str, request_id: str, fingerprint: str, campaign: str
+) -> Opened:
+    """Raises InvalidInput when the request sent before was another one."""
+    values = {"labeler": labeler, "request_id": request_id, "campaign": campaign}
+    [(stored_fingerprint, stored, *row)] = sql.OPENING(connection, values)
+    if stored is not None and stored_fingerprint != fingerprint:
         raise InvalidInput.of(
             "request_id", f"{request_id!r} was used for another request; make a new UUID"
         )
-    return zlib.decompress(row.cached_response)
+    outcome = None if stored is None else zlib.decompress(stored)
+    return Opened(outcome, campaigns.from_row(row) if row[0] is not None else None)
 
 
 def store_outcome(
@@ -50,7 +60,7 @@ def store_outcome(
         "create_time": now,
         "campaign": campaign,
     }
-    sql.STORE_RESPONSE(connection, values)
+    sql.STORE_RESPONSE.later(connection, values)
     if int(fingerprint[:8], 16) % SWEEP_EVERY == 0:
         remove_old(connection, now=now, limit=SWEPT)
         most = {"labeler": labeler, "max_bytes": MAX_BYTES, "row_bytes": ROW_BYTES}

@@ -126,7 +126,7 @@ def take(
     for group in group_items(connection, campaign, rows):
         _supersede_expired(group, request, now=now)
         group.leases[request.labeler] = lease
-        update(connection, campaign, group, now=now, num_new_attempts=1)
+        update(connection, campaign, group, now=now, num_new_attempts=1, later=True)
     ranks = [row.rank for row in rows]
     lease_groups.add(
         connection, campaign, ranks, labeler=request.labeler, lease=lease, num_live=len(ranks)

@@ -9,10 +9,13 @@ import re
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+
+LATER = "run later"  # of a connection's info: statements and their values
 
 
 class Statement:
@@ -38,13 +41,49 @@ class Statement:
                 return []
             if self._row is None:
                 names = [column[0] for column in cursor.description]
-                self._row = namedtuple("Row", names, rename=True)._make  # type: ignore[misc]
+                row: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]
+                self._row = row._make
             return list(map(self._row, cursor.fetchall()))
+
+    def later(self, connection: Connection, values: Mapping[str, Any]) -> None:
+        """Run it before the transaction ends, together with others: flush() does. At once on
+        SQLite, where a statement costs no round trip."""
+        if connection.dialect.name == "sqlite":
+            self(connection, values)
+        else:
+            connection.info.setdefault(LATER, []).append((self, values))
 
     def each(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Run once for each row; for statements that return no rows and take no lists."""
         with _cursor(connection) as (cursor, is_sqlite):
             cursor.executemany(self._sqlite if is_sqlite else self._postgresql, rows)
+
+
+def begin_later(connection: Connection) -> None:
+    """Nothing is to be run later, whatever the transaction before this one left."""
+    connection.info[LATER] = []
+
+
+def flush(connection: Connection) -> None:
+    """Run what was to be run later. On PostgreSQL in one statement, of which each part sees the
+    rows as they were before: two parts must not write the same row."""
+    pending = connection.info.pop(LATER, [])
+    if pending:
+        values = {
+            f"{name}_{number}": value
+            for number, (_, given) in enumerate(pending)
+            for name, value in given.items()
+        }
+        together = _together(tuple(statement._postgresql for statement, _ in pending))
+        with _cursor(connection) as (cursor, _):
+            cursor.execute(together, values)
+
+
+@lru_cache(maxsize=256)
+def _together(texts: Sequence[str]) -> str:
+    numbered = (re.sub(r"%\((\w+)\)s", rf"%(\1_{n})s", text) for n, text in enumerate(texts))
+    parts = (f"part_{number} AS ({text})" for number, text in enumerate(numbered))
+    return f"WITH {', '.join(parts)} SELECT 1"
 
 
 @contextmanager
@@ -55,7 +94,7 @@ def _cursor(connection: Connection) -> Iterator[tuple[Any, bool]]:
     try:
         yield cursor, dialect.name == "sqlite"
     except dialect.loaded_dbapi.Error as error:
-        is_gone = dialect.is_disconnect(error, driver, cursor)  # type: ignore[arg-type]
+        is_gone = dialect.is_disconnect(error, driver, cursor)
         if is_gone:
             connection.invalidate(error)
         raise DBAPIError.instance(
@@ -86,9 +125,15 @@ def _for_postgresql(template: str) -> str:
 
 # Idempotency keys.
 
-CACHED_RESPONSE = Statement("""
-    SELECT fingerprint, cached_response FROM idempotency_keys
-    WHERE labeler = :labeler AND request_id = :request_id
+# With the campaign that the request is about: one row, whose columns are null where there is none.
+OPENING = Statement("""
+    SELECT idempotency_keys.fingerprint, cached_response,
+        campaigns.campaign, task, findings_uri, run_id, classes, settings, state,
+        campaigns.create_time, finalize_time, results_uri, revision, num_items, num_imported,
+        findings_version
+    FROM (SELECT 1) AS one
+    LEFT JOIN idempotency_keys ON labeler = :labeler AND request_id = :request_id
+    LEFT JOIN campaigns ON campaigns.campaign = :campaign
 """)
 
 STORE_RESPONSE = Statement("""
@@ -260,7 +305,7 @@ def insert_results(connection: Connection, rows: Sequence[dict[str, Any]]) -> No
     if connection.dialect.name == "sqlite":
         INSERT_RESULT.each(connection, rows)
     else:
-        INSERT_RESULTS(connection, {"rows": json.dumps(rows)})
+        INSERT_RESULTS.later(connection, {"rows": json.dumps(rows)})
 
 
 # Lease groups.
@@ -333,7 +378,7 @@ EXTEND_GROUP = Statement("""
 
 SHRINK_GROUP = Statement("""
     UPDATE lease_groups SET num_live = num_live - :num
-    WHERE group_id = :group_id AND expire_time = :expire_time
+    WHERE group_id = :group_id AND expire_time = :expire_time AND num_live > :num
 """)
 
 DELETE_LAST = Statement("""

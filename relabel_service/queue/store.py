@@ -30,7 +30,7 @@ from relabel_service.queue.database_errors import database_errors
 from relabel_service.queue.group_commit import GroupCommit
 from relabel_service.queue.migrations import migrate
 from relabel_service.queue.probing import Probing
-from relabel_service.queue.statements import Statement
+from relabel_service.queue.statements import Statement, begin_later, flush
 
 POOL_SIZE = 32
 POOL_WAIT_S = 10.0
@@ -263,7 +263,9 @@ class PostgresStore:
             self._engine.begin() as connection,
         ):
             [[*_, time]] = BEGIN_WRITING[alone](connection, names)
+            begin_later(connection)
             yield connection, self._time(time)
+            flush(connection)
 
     def ping(self) -> None:
         with database_errors("postgresql"), self._pinger.begin() as connection:

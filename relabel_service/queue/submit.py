@@ -130,8 +130,8 @@ def submit(
         sql.insert_results(connection, accepted)
         for group in groups:
             del group.leases[labeler]
-            update(connection, campaign, group, now=now)
-        lease_groups.remove(connection, locked.leases.values())
+            update(connection, campaign, group, now=now, later=True)
+        lease_groups.remove(connection, locked.leases.values(), later=True)
     return ["accepted" if result.token in locked.ranks else "stale" for result in results]
 
 

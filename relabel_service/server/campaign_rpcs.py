@@ -57,7 +57,7 @@ class CampaignRpcs:
         with readable("campaign", "gold or audit"):
             check_samples(settings, task=described["task"], classes=described["classes"])
 
-        def create(connection: Connection, now: float) -> bytes:
+        def create(connection: Connection, present: Campaign | None, now: float) -> bytes:
             campaign = Campaign(
                 campaign=request.campaign_id,
                 findings_uri=asked.findings_uri,
@@ -176,7 +176,7 @@ class CampaignRpcs:
         check.request_id(request.request_id)
         check.finish()
 
-        def begin(connection: Connection, now: float) -> bytes:
+        def begin(connection: Connection, present: Campaign | None, now: float) -> bytes:
             deletion.begin(connection, campaign_id, force=request.force, revision=revision)
             return b""
 
@@ -255,7 +255,7 @@ class Look:
         )
 
 
-def _nothing_more(connection: Connection, outcome: bytes) -> None:
+def _nothing_more(connection: Connection, present: Campaign | None, outcome: bytes) -> None:
     """The response is made of the campaign as it is now."""
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from relabel_service.queue import idempotency_keys
+from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.store import Store
 from relabel_service.server.auth import Caller
 
@@ -18,8 +19,8 @@ def idempotent(
     request: Any,
     caller: Caller,
     campaign: str,
-    act: Callable[[Connection, float], bytes | None],
-    respond: Callable[[Connection, bytes], M],
+    act: Callable[[Connection, Campaign | None, float], bytes | None],
+    respond: Callable[[Connection, Campaign | None, bytes], M],
     *,
     alone: bool = False,
     outlives_campaign: bool = False,
@@ -42,12 +43,13 @@ def idempotent(
         connection,
         now,
     ):
-        outcome = idempotency_keys.stored_outcome(connection, **key)
+        opened = idempotency_keys.open_request(connection, **key, campaign=campaign)
+        outcome = opened.outcome
         if outcome is None:
-            outcome = act(connection, now)
+            outcome = act(connection, opened.campaign, now)
             if outcome is None:
                 return None
             idempotency_keys.store_outcome(
                 connection, **key, outcome=outcome, campaign=kept_with, now=now
             )
-        return respond(connection, outcome)
+        return respond(connection, opened.campaign, outcome)

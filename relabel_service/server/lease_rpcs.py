@@ -72,19 +72,19 @@ class LeaseRpcs:
         check.finish()
         role = _role(caller, adjudicate=request.adjudicate)
 
-        def lease(connection: Connection, now: float) -> bytes | None:
-            campaign = campaigns.get(connection, campaign_id)
+        def lease(connection: Connection, present: Campaign | None, now: float) -> bytes | None:
+            campaign = campaigns.existing(present, campaign_id)
             wanted = self._lease_request(campaign, caller, role, request.max_items or 1, duration_s)
             taken = leasing.take(connection, campaign, wanted, now=now)
             if taken is None:
                 return None if may_wait else b""
             return taken.to_bytes()
 
-        def leases(connection: Connection, outcome: bytes) -> bytes:
+        def leases(connection: Connection, present: Campaign | None, outcome: bytes) -> bytes:
             if not outcome.startswith(b"{"):
                 return outcome  # of an earlier release, which stored the response; or no lease
             taken = leasing.Taken.from_bytes(outcome)
-            campaign = campaigns.get(connection, campaign_id)
+            campaign = campaigns.existing(present, campaign_id)
             found = leasing.leases_of(connection, campaign, taken, labeler=caller.name)
             return serialize_leases(found, campaign)
 
@@ -152,8 +152,8 @@ class LeaseRpcs:
         check.request_id(request.request_id)
         check.finish()
 
-        def extend(connection: Connection, now: float) -> bytes:
-            campaign = campaigns.get(connection, campaign_id)
+        def extend(connection: Connection, present: Campaign | None, now: float) -> bytes:
+            campaign = campaigns.existing(present, campaign_id)
             extended = submitting.extend(
                 connection,
                 campaign,
@@ -186,8 +186,8 @@ class LeaseRpcs:
         check.request_id(request.request_id)
         check.finish()
 
-        def release(connection: Connection, now: float) -> bytes:
-            campaign = campaigns.get(connection, campaign_id)
+        def release(connection: Connection, present: Campaign | None, now: float) -> bytes:
+            campaign = campaigns.existing(present, campaign_id)
             num_released = submitting.release(
                 connection,
                 campaign,
@@ -211,8 +211,8 @@ class LeaseRpcs:
         check.request_id(request.request_id)
         check.finish()
 
-        def submit(connection: Connection, now: float) -> bytes:
-            campaign = campaigns.get(connection, campaign_id)
+        def submit(connection: Connection, present: Campaign | None, now: float) -> bytes:
+            campaign = campaigns.existing(present, campaign_id)
             results = _results(request, campaign)
             check_labels(connection, campaign, results, labeler=caller.name)
             statuses = submitting.submit(
@@ -247,7 +247,7 @@ class LeaseRpcs:
         )
 
 
-def _as_stored(connection: Connection, outcome: bytes) -> bytes:
+def _as_stored(connection: Connection, present: Campaign | None, outcome: bytes) -> bytes:
     return outcome
 
 

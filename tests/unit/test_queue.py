@@ -199,7 +199,8 @@ def test_pages_are_cut_by_bytes_and_leave_classes_out(
         request.campaign_id = f"c-{number}"
         assert service.CreateCampaign(request, ADMIN).campaign.classes
     monkeypatch.setattr(campaign_rpcs, "PAGE_BYTES", 1)
-    token, names = "", []
+    token = ""
+    names: list[str] = []
     while token or not names:
         page = service.ListCampaigns(rpc.ListCampaignsRequest(page_token=token), ADMIN)
         [campaign] = page.campaigns
