@@ -40,6 +40,8 @@ from tests.support.servers import ServerProcess
 MEASURED, EMPTY = "campaigns/measured", "campaigns/empty"
 EACH = 50  # streams of one caller
 WAIT_S = 60
+SETTLE_S = 3.0
+BATCH = 50
 ALONE, IDLE, WAITING = "alone", "idle streams", "waiting labelers"
 
 
@@ -48,7 +50,7 @@ def main(
     waiting: Annotated[int, typer.Option(help="labelers who wait")] = 1000,
     rounds: Annotated[int, typer.Option(help="of the three measurements")] = 3,
     seconds: Annotated[float, typer.Option(help="of each measurement")] = 10.0,
-    batch: Annotated[int, typer.Option(help="items a lease")] = 50,
+    batch: Annotated[int, typer.Option(help="items a lease")] = BATCH,
     items: Annotated[int, typer.Option(help="of the measured campaign")] = 300_000,
     queue: Annotated[Queue, typer.Option(help="kind of database")] = Queue.SQLITE,
 ) -> None:
@@ -146,7 +148,8 @@ async def _open(address: str, num: int, *, stream: bool) -> AsyncIterator[None]:
             asyncio.ensure_future(_kept_open(open_one, stub, number, ended))
             for number in range(num)
         ]
-        await asyncio.sleep(num / 200)  # until they are all there
+        await asyncio.sleep(num / 200)
+        await _label(address, "cyd", time.monotonic() + SETTLE_S, BATCH)  # behind their first tries
         try:
             yield
         finally:
