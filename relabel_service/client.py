@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -28,6 +28,7 @@ from relabel_service.wire.names import campaign_id, campaign_name
 
 DEFAULT_DEADLINE_S = 30.0
 MAX_ATTEMPTS = 8
+POLL_S = 0.2  # while a campaign is imported or deleted
 FINALIZE_S = 600.0  # publishing a million results takes longer than other calls
 READ_S = 600.0  # and so does a large item over a slow line
 
@@ -86,7 +87,7 @@ class Client:
     ) -> campaigns_pb2.Campaign:
         """Return when its items can be leased. settings: other fields of Campaign.
 
-        Raises what stopped the import; get_campaign goes on with it when that is repaired.
+        Raises what stopped the import, which the service tries again by itself.
         """
         message = campaigns_pb2.Campaign(
             findings_uri=findings_uri,
@@ -102,7 +103,8 @@ class Client:
         created = response.campaign
         importing = campaigns_pb2.CAMPAIGN_STATE_IMPORTING
         while created.state == importing and not created.HasField("failure"):
-            created = self.get_campaign(created.name)  # which continues the import
+            time.sleep(POLL_S)
+            created = self.get_campaign(created.name)
         if created.HasField("failure"):
             raise error_of(created.failure.reason, created.failure.message)
         return created
@@ -287,6 +289,26 @@ class Client:
             "ExportAnswers", request, extra_s=FINALIZE_S
         )
         return response
+
+    def delete_campaign(self, campaign: str, *, force: bool = False, etag: str = "") -> None:
+        """Return when the queue keeps nothing of it. force: even if answers are unpublished."""
+        name = campaign_name(campaign)
+        request = rpc.DeleteCampaignRequest(
+            name=name, force=force, etag=etag, request_id=_request_id()
+        )
+        self._channel.call("DeleteCampaign", request)
+        with suppress(NotFound):
+            while True:
+                self.get_campaign(name)
+                time.sleep(POLL_S)
+
+    def force_release(self, campaign: str, *, labeler: str = "", items: Sequence[str] = ()) -> int:
+        """Take away a labeler's leases, or those on items, by name; how many there were."""
+        request = rpc.ForceReleaseRequest(
+            parent=campaign_name(campaign), labeler=labeler, items=items, request_id=_request_id()
+        )
+        response: rpc.ForceReleaseResponse = self._channel.call("ForceRelease", request)
+        return response.num_released
 
     @contextmanager
     def leases(

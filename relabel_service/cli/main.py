@@ -143,6 +143,9 @@ def serve(
         str, typer.Option(help="results table to which answers are exported", show_default=False)
     ] = "",
     export_every: Annotated[float, typer.Option(help="minutes between two exports")] = 10.0,
+    retention_days: Annotated[
+        float, typer.Option(help="delete campaigns so long after they were finalized; 0: never")
+    ] = 0.0,
     until_input_ends: Annotated[
         bool,
         typer.Option("--until-input-ends", help="stop when standard input ends, too"),
@@ -172,6 +175,7 @@ def serve(
         media_prefixes=tuple(media_prefix or ()),
         cors_origins=tuple(cors_origin or ()),
         exports=ExportSettings(export_to, 60 * export_every),
+        retention_days=retention_days,
     )
     serve_until_stopped(
         settings,
@@ -304,6 +308,38 @@ def close(context: typer.Context, campaign: CampaignName, address: Address = LOC
     """Take no more results, for good, without publishing them yet."""
     with _client(context, address) as client:
         client.close_campaign(campaign)
+
+
+@app.command("force-release")
+def force_release(
+    context: typer.Context,
+    campaign: CampaignName,
+    of: Annotated[str, typer.Option(help="whose leases, all of them", show_default=False)] = "",
+    item: Annotated[
+        list[str] | None,
+        typer.Option(help="name of an item that somebody has leased; again for more"),
+    ] = None,
+    address: Address = LOCAL,
+) -> None:
+    """Take leases away from a labeler, or from whoever has an item; others may have the items."""
+    with _client(context, address) as client:
+        num = client.force_release(campaign, labeler=of, items=item or ())
+    print(f"{num} leases released")
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    campaign: CampaignName,
+    force: Annotated[
+        bool, typer.Option("--force", help="even if answers are not published: they are lost")
+    ] = False,
+    address: Address = LOCAL,
+) -> None:
+    """Delete a campaign with its items, answers and leases from the queue, for good."""
+    with _client(context, address) as client:
+        client.delete_campaign(campaign, force=force)
+    print(f"{campaign}: deleted")
 
 
 @app.command()

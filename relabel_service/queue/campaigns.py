@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from relabel_service.errors import AlreadyExists, Conflict, NotFound, WrongState
@@ -76,6 +76,13 @@ def new_incarnation() -> str:
     return secrets.token_hex(8)
 
 
+_COLUMNS = (
+    "campaign", "task", "findings_uri", "run_id", "classes", "settings", "state", "create_time",
+    "finalize_time", "results_uri", "revision", "num_items", "num_imported", "findings_version",
+    "incarnation", "hides_suggestions",
+)  # fmt: skip
+
+
 def create(connection: Connection, campaign: Campaign) -> Campaign:
     """Store a campaign without its items. Raises AlreadyExists."""
     row = asdict(campaign)
@@ -120,17 +127,31 @@ def start(connection: Connection, campaign: Campaign, *, num_items: int) -> Camp
 def get(connection: Connection, campaign: str) -> Campaign:
     """Raises NotFound."""
     rows = sql.CAMPAIGN(connection, {"campaign": campaign})
-    if not rows:
+    return existing(from_columns(rows[0]) if rows else None, campaign)
+
+
+def existing(present: Campaign | None, campaign: str) -> Campaign:
+    """Raises NotFound where there is none."""
+    if present is None:
         raise NotFound(f"no campaign {campaign!r}; list them with ListCampaigns")
-    return from_row(dict(rows[0]._mapping))
+    return present
+
+
+def from_columns(row: Sequence[Any]) -> Campaign:
+    """row: as the statements CAMPAIGN and OPENING give it."""
+    return from_row(dict(zip(_COLUMNS, row, strict=True)))
 
 
 def page(
     connection: Connection, *, after: str, limit: int, among: Collection[str] | None = None
 ) -> list[Campaign]:
-    """Up to `limit` campaigns whose ids follow `after`, in the order of their ids."""
+    """Up to `limit` campaigns whose ids follow `after`, in the order of their ids.
+
+    Without their classes, of which there may be many.
+    """
+    columns = [column for column in db.campaigns.columns if column.name != "classes"]
     query = (
-        select(db.campaigns)
+        select(*columns, literal("[]").label("classes"))
         .where(db.campaigns.c.campaign > after)
         .order_by(db.campaigns.c.campaign)
         .limit(limit)
@@ -173,6 +194,8 @@ def begin_finalizing(
         raise WrongState(
             f"campaign {campaign!r} is importing; wait until it is active, or close it"
         )
+    if present.state == "deleting":
+        raise WrongState(f"campaign {campaign!r} is deleting; it publishes nothing any more")
     if present.state in ("active", "paused", "closed"):
         _check_revision(present, revision)
         return _update(connection, present, state="finalizing", results_uri=results_uri)
@@ -186,7 +209,7 @@ def begin_finalizing(
 def mark_finalized(connection: Connection, campaign: str, *, now: float) -> Campaign:
     """Say that the results are published. Raises NotFound."""
     present = get(connection, campaign)
-    if present.state == "finalized":
+    if present.state != "finalizing":  # somebody else was first, or deletes it
         return present
     return _update(connection, present, state="finalized", finalize_time=now)
 

@@ -1,7 +1,7 @@
 """Fills a campaign from its Delta tables: in a stream, in steps that may be repeated.
 
-Whoever waits for the campaign does the next steps, so there is no worker to die: a
-step is one transaction, and the campaign's num_imported says which is next. The
+A step is one transaction, and the campaign's num_imported says which is next, so whoever comes
+goes on where another was cut off (server/background.py). The
 table's version is fixed when the campaign is made, so every reader sees the same rows.
 """
 
@@ -150,7 +150,7 @@ def _step(store: Store, present: Campaign, batch: pa.Table, ordering: Ordering) 
     items = [_item(present, row, FINDING, row["rank"], ordering(row)) for row in batch.to_pylist()]
     with store.write_transaction(campaign=present.campaign, alone=True) as (connection, _):
         stored = campaigns.get(connection, present.campaign)
-        if (stored.num_imported, stored.state) != (present.num_imported, "importing"):
+        if stored.num_imported != present.num_imported or stored.state != "importing":
             return stored
         campaigns.add_items(connection, stored, items)
         return campaigns.add_imported(connection, stored, batch.num_rows)

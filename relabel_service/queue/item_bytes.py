@@ -11,17 +11,18 @@ from functools import lru_cache
 from typing import Any
 
 from relabel_service.queue.campaigns import Campaign
-from relabel_service.queue.lease import LargeItem, Lease, Vote
+from relabel_service.queue.lease import LargeItem, Lease
 from relabel_service.tables.fingerprint import content_fingerprint
 from relabel_service.tasks import task_named
 from relabel_service.v1 import items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.values import timestamp
 
-_TOKEN = leases_pb2.Lease.TOKEN_FIELD_NUMBER << 3 | 2  # 2: length-delimited
-_ITEM = leases_pb2.Lease.ITEM_FIELD_NUMBER << 3 | 2
-_VOTES = leases_pb2.Lease.VOTES_FIELD_NUMBER << 3 | 2
-_LEASES = rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER << 3 | 2
+# 2: length-delimited
+_TOKEN_TAG = bytes((leases_pb2.Lease.TOKEN_FIELD_NUMBER << 3 | 2,))
+_ITEM_TAG = bytes((leases_pb2.Lease.ITEM_FIELD_NUMBER << 3 | 2,))
+_VOTES_TAG = bytes((leases_pb2.Lease.VOTES_FIELD_NUMBER << 3 | 2,))
+_LEASES_TAG = bytes((rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER << 3 | 2,))
 for _response in (rpc.StreamLeasesResponse, rpc.ListLeasesResponse):
     assert _response.LEASES_FIELD_NUMBER == rpc.LeaseItemsResponse.LEASES_FIELD_NUMBER
 
@@ -82,16 +83,21 @@ def _shown_id(campaign: Campaign, row_id: str) -> str:
 
 
 def serialize_leases(leases: Sequence[Lease], campaign: Campaign) -> bytes:
-    """A serialized LeaseItemsResponse, which reads as a Stream- or ListLeasesResponse, too."""
-    return b"".join(
-        _field(
-            _LEASES,
-            _head(lease, campaign)
-            + _field(_ITEM, _item_bytes(lease.item, campaign))
-            + b"".join(_field(_VOTES, _vote_bytes(vote, campaign)) for vote in lease.votes),
-        )
-        for lease in leases
-    )
+    """A serialized LeaseItemsResponse, which reads as a Stream- or ListLeasesResponse, too.
+
+    Gold items are leased again and again, so where they are mixed in none says how often.
+    """
+    response = bytearray()
+    for lease in leases:
+        token, item = lease.token.encode(), _item_bytes(lease.item, campaign)
+        num_attempts = 0 if campaign.settings.mixes else lease.num_earlier_attempts
+        tail = _tail(lease.expire_time, num_attempts) + _votes(lease, campaign)
+        head = b"".join((_TOKEN_TAG, _varint(len(token)), token, tail, _ITEM_TAG))
+        size = _varint(len(item))
+        response += _LEASES_TAG + _varint(len(head) + len(size) + len(item))
+        response += head + size
+        response += item
+    return bytes(response)
 
 
 def item_name(campaign: Campaign, rank: int) -> str:
@@ -115,18 +121,17 @@ def _item_bytes(item: bytes | LargeItem, campaign: Campaign) -> bytes:
     ).SerializeToString()
 
 
-def _vote_bytes(vote: Vote, campaign: Campaign) -> bytes:
-    label = None if vote.label is None else task_named(campaign.task).label_to_wire(vote.label)
-    decision = f"DECISION_{vote.decision.upper()}"
-    shown = leases_pb2.Vote(decision=decision, label=label, comment=vote.comment)
-    return shown.SerializeToString()
-
-
-def _head(lease: Lease, campaign: Campaign) -> bytes:
-    """A Lease without its item. Gold items are leased again and again, so none says how often."""
-    token = _field(_TOKEN, lease.token.encode())
-    num_attempts = 0 if campaign.settings.mixes else lease.num_earlier_attempts
-    return token + _tail(lease.expire_time, num_attempts)
+def _votes(lease: Lease, campaign: Campaign) -> bytes:
+    task = task_named(campaign.task)
+    votes = bytearray()
+    for vote in lease.votes:
+        shown = leases_pb2.Vote(
+            decision=f"DECISION_{vote.decision.upper()}",
+            label=None if vote.label is None else task.label_to_wire(vote.label),
+            comment=vote.comment,
+        ).SerializeToString()
+        votes += _VOTES_TAG + _varint(len(shown)) + shown
+    return bytes(votes)
 
 
 @lru_cache(maxsize=1024)
@@ -137,10 +142,7 @@ def _tail(expire_time: float, num_earlier_attempts: int) -> bytes:
     ).SerializeToString()
 
 
-def _field(tag: int, message: bytes) -> bytes:
-    return bytes((tag,)) + _varint(len(message)) + message
-
-
+@lru_cache(maxsize=4096)
 def _varint(number: int) -> bytes:
     if number < 0x80:
         return bytes((number,))

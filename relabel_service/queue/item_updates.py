@@ -70,8 +70,12 @@ def update(
     now: float,
     num_new_attempts: int = 0,
     setback: int = 0,
+    later: bool = False,
 ) -> None:
-    """Store the items' state at `now`. setback: what is added to their sort keys."""
+    """Store the items' state at `now`. setback: what is added to their sort keys.
+
+    later: with what else the transaction writes in the end; nothing in it reads the rows again.
+    """
     state = item_state(_facts(group, now=now), campaign.settings, now=now)
     leases, expired_leases = item_leases.write(group.leases, now=now)
     values = {
@@ -84,7 +88,7 @@ def update(
         "leases": leases,
         "expired_leases": expired_leases,
     }
-    sql.UPDATE_ITEMS(connection, values)
+    (sql.UPDATE_ITEMS.later if later else sql.UPDATE_ITEMS)(connection, values)
 
 
 def _results(

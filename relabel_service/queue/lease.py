@@ -7,6 +7,7 @@ that leases the slot anew.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ LEASED = {LABELER: "leased", ADJUDICATOR: "adjudicating"}
 MAX_FREED = 1000  # about so many expired items are freed by one call; later calls do the others
 
 LEASE_BYTES = 400  # of a lease without its item, or with what it takes to read it
+ALWAYS_ALLOWED = 20  # leases, however small the campaign is
 MAX_GROUPS = 100  # expired groups that one call looks at
 
 
@@ -40,6 +42,8 @@ class LeaseRequest:
     duration_s: float
     role: str = LABELER
     max_leases: int = 2000
+    max_share: float = 1.0
+    """Of the campaign's items, that the labeler may have leased; ALWAYS_ALLOWED in any case."""
     max_bytes: int = 3 * 2**20
     max_item_bytes: int = 2**20
     """Of an item that travels with its lease; a larger one is read by itself."""
@@ -77,39 +81,103 @@ class Vote:
     comment: str
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Leases that one call gave, without what is shown of their items."""
+
+    group_id: str
+    role: str
+    expire_time: float
+    ranks: list[int]
+    num_attempts: list[int]
+    """Of each item, before this lease."""
+    large: list[int]
+    """Ranks of the items that are too large to travel with their leases."""
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(vars(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> "Taken":
+        return cls(**json.loads(stored))
+
+
 def take(
     connection: Connection, campaign: Campaign, request: LeaseRequest, *, now: float
-) -> list[Lease]:
+) -> Taken | None:
     """Lease up to request.limit items with a free slot, in the campaign's order.
 
-    Leaves out items that the labeler has a lease on or has decided on. Gives fewer where the
-    labeler would have more than max_leases, or what is shown of the items would
+    None where there is none. Leaves out items that the labeler has a lease on or has decided on.
+    Gives fewer where the labeler would have more than it may, or what is shown of the items would
     have more than max_bytes, not counting items above max_item_bytes. Raises WrongState when the
     campaign leases nothing, Exhausted when the labeler has max_leases.
     """
     if campaign.state != "active":
         raise WrongState(f"campaign {campaign.campaign!r} is {campaign.state}; it leases nothing")
-    num_leased = lease_groups.count_leased(connection, campaign, labeler=request.labeler, now=now)
-    if num_leased >= request.max_leases:
+    asked = {
+        "campaign": campaign.campaign,
+        "labeler": request.labeler,
+        "role": request.role,
+        "now": now,
+    }
+    [(num_leased, has_expired)] = sql.LEASING(connection, asked)
+    most = _max_leases(campaign, request)
+    if num_leased >= most:
         raise Exhausted(
-            f"{request.labeler!r} has {num_leased} leases in campaign {campaign.campaign!r}; "
-            f"submit or release some: {request.max_leases} are allowed"
+            f"{request.labeler!r} has {num_leased} leases in campaign {campaign.campaign!r}, which "
+            f"has {campaign.num_items} items; submit or release some: {most} are allowed"
         )
-    _free_expired(connection, campaign, request.role, now=now)
-    limit = min(request.limit, request.max_leases - num_leased)
+    if has_expired:
+        _free_expired(connection, campaign, request.role, now=now)
+    limit = min(request.limit, most - num_leased)
     rows = within_max_bytes(_next_rows(connection, campaign, request, limit, now=now), request)
     if not rows:
-        return []
+        return None
     lease = ItemLease(lease_groups.new_group_id(), request.role, now + request.duration_s)
     for group in group_items(connection, campaign, rows):
         _supersede_expired(group, request, now=now)
         group.leases[request.labeler] = lease
-        update(connection, campaign, group, now=now, num_new_attempts=1)
+        update(connection, campaign, group, now=now, num_new_attempts=1, later=True)
     ranks = [row.rank for row in rows]
     lease_groups.add(
         connection, campaign, ranks, labeler=request.labeler, lease=lease, num_live=len(ranks)
     )
-    return _leases(connection, campaign, rows, request, lease)
+    return Taken(
+        lease.group_id,
+        lease.role,
+        lease.expire_time,
+        ranks,
+        [row.num_attempts for row in rows],
+        [row.rank for row in rows if is_large(row, request)],
+    )
+
+
+def leases_of(
+    connection: Connection, campaign: Campaign, taken: Taken, *, labeler: str
+) -> list[Lease]:
+    """The leases with what the labeler sees of their items."""
+    roles = dict.fromkeys(taken.ranks, taken.role)
+    shown = shown_items(
+        connection,
+        campaign,
+        small=sorted({*taken.ranks} - {*taken.large}),
+        large=taken.large,
+        labeler=labeler,
+        roles=roles,
+    )
+    votes = shown_votes(connection, campaign, roles)
+    return [
+        Lease(
+            lease_groups.token(taken.group_id, index),
+            shown[rank],
+            taken.expire_time,
+            num_attempts,
+            votes.get(rank, ()),
+        )
+        for index, (rank, num_attempts) in enumerate(
+            zip(taken.ranks, taken.num_attempts, strict=True)
+        )
+    ]
 
 
 def is_blind(campaign: Campaign, rank: int, *, labeler: str, role: str) -> bool:
@@ -119,6 +187,11 @@ def is_blind(campaign: Campaign, rank: int, *, labeler: str, role: str) -> bool:
     draw = f"{campaign.campaign}/{campaign.create_time}/{rank}/{labeler}".encode()
     number = int.from_bytes(hashlib.blake2b(draw, digest_size=8).digest())
     return number < campaign.settings.blind_share * 2**64
+
+
+def _max_leases(campaign: Campaign, request: LeaseRequest) -> int:
+    share = math.ceil(request.max_share * campaign.num_items)
+    return min(request.max_leases, max(share, ALWAYS_ALLOWED))
 
 
 def _free_expired(connection: Connection, campaign: Campaign, role: str, *, now: float) -> None:
@@ -139,7 +212,7 @@ def _free_expired(connection: Connection, campaign: Campaign, role: str, *, now:
             key = {"group_id": expired.group_id, "expire_time": expired.expire_time}
             sql.MARK_EXPIRED(connection, key)
             if expired.labeler == lease_groups.NOBODY:
-                sql.DELETE_EMPTY_GROUPS(connection, {"group_ids": [expired.group_id]})
+                sql.DELETE_LAST(connection, {**key, "num": 0})
 
 
 def _is_lost(row: Any, expired: Any, *, now: float) -> bool:
@@ -191,7 +264,7 @@ def within_max_bytes(rows: Sequence[Any], request: LeaseRequest) -> list[Any]:
     kept: list[Any] = []
     num_bytes = 0
     for row in rows:
-        num_bytes += LEASE_BYTES + (0 if _is_large(row, request) else row.num_bytes)
+        num_bytes += LEASE_BYTES + (0 if is_large(row, request) else row.num_bytes)
         if kept and num_bytes > request.max_bytes:
             break
         kept.append(row)
@@ -212,45 +285,23 @@ def _supersede_expired(group: ItemGroup, request: LeaseRequest, *, now: float) -
         del group.leases[labeler]
 
 
-def _leases(
-    connection: Connection,
-    campaign: Campaign,
-    rows: Sequence[Any],
-    request: LeaseRequest,
-    lease: ItemLease,
-) -> list[Lease]:
-    roles = dict.fromkeys((row.rank for row in rows), request.role)
-    shown = shown_items(connection, campaign, rows, request, roles)
-    votes = shown_votes(connection, campaign, roles)
-    return [
-        Lease(
-            lease_groups.token(lease.group_id, index),
-            shown[row.rank],
-            lease.expire_time,
-            row.num_attempts,
-            votes.get(row.rank, ()),
-        )
-        for index, row in enumerate(rows)
-    ]
-
-
 def shown_items(
     connection: Connection,
     campaign: Campaign,
-    rows: Sequence[Any],
-    request: LeaseRequest,
+    *,
+    small: Sequence[int],
+    large: Sequence[int],
+    labeler: str,
     roles: Mapping[int, str],
 ) -> dict[int, bytes | LargeItem]:
-    """What the labeler sees of items by rank. rows: with rank and num_bytes. roles: by rank."""
-    large = [row.rank for row in rows if _is_large(row, request)]
-    small = [row.rank for row in rows if not _is_large(row, request)]
+    """What the labeler sees of items by rank. small, large: ranks. roles: by rank."""
     shown: dict[int, bytes | LargeItem] = {}
-    values = {"campaign": campaign.campaign, "ranks": small}
+    values = {"campaign": campaign.campaign, "ranks": list(small)}
     for rank, item_bytes, hint_bytes in sql.ITEM_BYTES(connection, values):
-        blind = is_blind(campaign, rank, labeler=request.labeler, role=roles[rank])
+        blind = is_blind(campaign, rank, labeler=labeler, role=roles[rank])
         shown[rank] = item_bytes if blind else item_bytes + hint_bytes
     if large:
-        values = {"campaign": campaign.campaign, "ranks": large}
+        values = {"campaign": campaign.campaign, "ranks": list(large)}
         for item in sql.LARGE_ITEMS(connection, values):
             shown[item.rank] = LargeItem(*item)
     return shown
@@ -269,5 +320,5 @@ def shown_votes(
     return votes
 
 
-def _is_large(row: Any, request: LeaseRequest) -> bool:
+def is_large(row: Any, request: LeaseRequest) -> bool:
     return int(row.num_bytes) > min(request.max_item_bytes, request.max_bytes)

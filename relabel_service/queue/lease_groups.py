@@ -53,7 +53,7 @@ def add(
         "ranks": json.dumps(ranks),
         "num_live": num_live,
     }
-    sql.INSERT_GROUP(connection, values)
+    sql.INSERT_GROUP.later(connection, values)
 
 
 def add_delay(
@@ -104,13 +104,18 @@ def extend(connection: Connection, leases: Iterable[ItemLease], *, expire_time: 
     remove(connection, extended)
 
 
-def remove(connection: Connection, leases: Iterable[ItemLease]) -> None:
-    """Count leases no longer; a group without any is deleted, and its tokens are unknown."""
-    counts = _counts(leases)
-    for (group_id, expire_time), num in counts.items():
+def remove(connection: Connection, leases: Iterable[ItemLease], *, later: bool = False) -> None:
+    """Count leases no longer; a group without any is deleted, and its tokens are unknown.
+
+    later: as item_updates.update's.
+    """
+    for (group_id, expire_time), num in _counts(leases).items():
         values = {"group_id": group_id, "expire_time": expire_time, "num": num}
-        sql.SHRINK_GROUP(connection, values)
-    sql.DELETE_EMPTY_GROUPS(connection, {"group_ids": list({group_id for group_id, _ in counts})})
+        if later:  # one of them finds a row
+            sql.DELETE_LAST.later(connection, values)
+            sql.SHRINK_GROUP.later(connection, values)
+        elif not sql.DELETE_LAST(connection, values):
+            sql.SHRINK_GROUP(connection, values)
 
 
 def _split(lease_token: str) -> tuple[str, int]:

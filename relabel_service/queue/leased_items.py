@@ -12,6 +12,7 @@ from relabel_service.queue.lease import (
     Lease,
     LeaseRequest,
     is_blind,
+    is_large,
     shown_items,
     shown_votes,
     within_max_bytes,
@@ -65,7 +66,14 @@ def leases_in_force(
     page = within_max_bytes([row for _, row, _ in found[: request.limit]], request)
     leases = found[: len(page)]
     roles = {row.rank: lease.role for _, row, lease in leases}
-    shown = shown_items(connection, campaign, page, request, roles)
+    shown = shown_items(
+        connection,
+        campaign,
+        small=[row.rank for row in page if not is_large(row, request)],
+        large=[row.rank for row in page if is_large(row, request)],
+        labeler=request.labeler,
+        roles=roles,
+    )
     votes = shown_votes(connection, campaign, roles)
     return [
         Lease(

@@ -30,7 +30,7 @@ campaigns = Table(
     Column("run_id", Text, nullable=False),
     Column("classes", Text, nullable=False),  # JSON list
     Column("settings", Text, nullable=False),  # JSON of campaigns.Settings
-    # importing, active, paused, closed, finalizing, finalized
+    # importing, active, paused, closed, finalizing, finalized, deleting
     Column("state", Text, nullable=False),
     Column("create_time", Float, nullable=False),
     Column("finalize_time", Float),
@@ -171,6 +171,7 @@ idempotency_keys = Table(
     Column("fingerprint", Text, nullable=False),
     Column("cached_response", LargeBinary, nullable=False),  # zlib
     Column("create_time", Float, nullable=False),
+    Column("campaign", Text),  # null in rows of an earlier release
     PrimaryKeyConstraint("labeler", "request_id"),
     Index("idempotency_keys_by_time", "create_time"),
 )
@@ -188,4 +189,13 @@ operations = Table(
     Column("reason", Text, nullable=False),  # as ErrorInfo's; empty while all is well
     Column("message", Text, nullable=False),
     Column("update_time", Float, nullable=False),
+)
+
+# Who imports or deletes a campaign in the background, until when (background_leases.py).
+background_leases = Table(
+    "background_leases",
+    metadata,
+    Column("campaign", Text, primary_key=True),
+    Column("worker", Text, nullable=False),  # random; another one for each time
+    Column("expire_time", Float, nullable=False),
 )

@@ -6,30 +6,103 @@ build and bind a statement than SQLite to run it. A list is one parameter, howev
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+LATER = "run later"  # of a connection's info: statements and their values
 
 
 class Statement:
-    """One statement on either kind of database. `:name` is a parameter, `IN :name` a list."""
+    """One statement on either kind of database. `:name` is a parameter, `IN :name` a list.
+
+    Run on the driver's own cursor, which takes a third of the time that SQLAlchemy's takes.
+    Errors come out as SQLAlchemy's all the same.
+    """
 
     def __init__(self, template: str) -> None:
         self._sqlite, self._postgresql = _for_sqlite(template), _for_postgresql(template)
+        self._returns_rows = bool(re.search(r"^\s*SELECT|RETURNING", template))
+        self._row: Callable[[Iterable[Any]], Any] | None = None
 
     def __call__(self, connection: Connection, values: Mapping[str, Any]) -> list[Any]:
-        """The rows that the statement returns; empty for one that returns none."""
+        """The rows that the statement returns, as named tuples; empty where it returns none."""
+        with _cursor(connection) as (cursor, is_sqlite):
+            if is_sqlite:
+                cursor.execute(self._sqlite, _lists_as_json(values))
+            else:
+                cursor.execute(self._postgresql, values)
+            if not self._returns_rows:
+                return []
+            if self._row is None:
+                names = [column[0] for column in cursor.description]
+                row: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]
+                self._row = row._make
+            return list(map(self._row, cursor.fetchall()))
+
+    def later(self, connection: Connection, values: Mapping[str, Any]) -> None:
+        """Run it before the transaction ends, together with others: flush() does. At once on
+        SQLite, where a statement costs no round trip."""
         if connection.dialect.name == "sqlite":
-            cursor = connection.exec_driver_sql(self._sqlite, _lists_as_json(values))
+            self(connection, values)
         else:
-            cursor = connection.exec_driver_sql(self._postgresql, dict(values))
-        return list(cursor.fetchall()) if cursor.returns_rows else []
+            connection.info.setdefault(LATER, []).append((self, values))
 
     def each(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Run once for each row; for statements that return no rows and take no lists."""
-        text = self._sqlite if connection.dialect.name == "sqlite" else self._postgresql
-        connection.exec_driver_sql(text, rows)
+        with _cursor(connection) as (cursor, is_sqlite):
+            cursor.executemany(self._sqlite if is_sqlite else self._postgresql, rows)
+
+
+def begin_later(connection: Connection) -> None:
+    """Nothing is to be run later, whatever the transaction before this one left."""
+    connection.info[LATER] = []
+
+
+def flush(connection: Connection) -> None:
+    """Run what was to be run later. On PostgreSQL in one statement, of which each part sees the
+    rows as they were before: two parts must not write the same row."""
+    pending = connection.info.pop(LATER, [])
+    if pending:
+        values = {
+            f"{name}_{number}": value
+            for number, (_, given) in enumerate(pending)
+            for name, value in given.items()
+        }
+        together = _together(tuple(statement._postgresql for statement, _ in pending))
+        with _cursor(connection) as (cursor, _):
+            cursor.execute(together, values)
+
+
+@lru_cache(maxsize=256)
+def _together(texts: Sequence[str]) -> str:
+    numbered = (re.sub(r"%\((\w+)\)s", rf"%(\1_{n})s", text) for n, text in enumerate(texts))
+    parts = (f"part_{number} AS ({text})" for number, text in enumerate(numbered))
+    return f"WITH {', '.join(parts)} SELECT 1"
+
+
+@contextmanager
+def _cursor(connection: Connection) -> Iterator[tuple[Any, bool]]:
+    """The driver's, and whether that is SQLite's."""
+    driver, dialect = connection.connection, connection.dialect
+    cursor = driver.cursor()
+    try:
+        yield cursor, dialect.name == "sqlite"
+    except dialect.loaded_dbapi.Error as error:
+        is_gone = dialect.is_disconnect(error, driver, cursor)
+        if is_gone:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            None, None, error, dialect.loaded_dbapi.Error,
+            hide_parameters=True, connection_invalidated=is_gone, dialect=dialect,
+        ) from error  # fmt: skip
+    finally:
+        cursor.close()
 
 
 def _lists_as_json(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,18 +125,59 @@ def _for_postgresql(template: str) -> str:
 
 # Idempotency keys.
 
-CACHED_RESPONSE = Statement("""
-    SELECT fingerprint, cached_response FROM idempotency_keys
-    WHERE labeler = :labeler AND request_id = :request_id
+# With the campaign that the request is about: one row, whose columns are null where there is none.
+OPENING = Statement("""
+    SELECT idempotency_keys.fingerprint, cached_response,
+        campaigns.campaign, task, findings_uri, run_id, classes, settings, state,
+        campaigns.create_time, finalize_time, results_uri, revision, num_items, num_imported,
+        findings_version, incarnation, hides_suggestions
+    FROM (SELECT 1) AS one
+    LEFT JOIN idempotency_keys ON labeler = :labeler AND request_id = :request_id
+    LEFT JOIN campaigns ON campaigns.campaign = :campaign
 """)
 
 STORE_RESPONSE = Statement("""
-    INSERT INTO idempotency_keys (labeler, request_id, fingerprint, cached_response, create_time)
-    VALUES (:labeler, :request_id, :fingerprint, :cached_response, :create_time)
+    INSERT INTO idempotency_keys (
+        labeler, request_id, fingerprint, cached_response, create_time, campaign
+    ) VALUES (
+        :labeler, :request_id, :fingerprint, :cached_response, :create_time, :campaign
+    )
 """)
 
 DELETE_OLD_RESPONSES = Statement("""
-    DELETE FROM idempotency_keys WHERE create_time < :before
+    DELETE FROM idempotency_keys WHERE (labeler, request_id) IN (
+        SELECT labeler, request_id FROM idempotency_keys
+        WHERE create_time < :before ORDER BY create_time LIMIT :limit
+    ) RETURNING 1
+""")
+
+# The newest that together have max_bytes stay.
+DELETE_RESPONSES_BEYOND = Statement("""
+    DELETE FROM idempotency_keys WHERE labeler = :labeler AND create_time < (
+        SELECT min(create_time) FROM (
+            SELECT create_time, sum(length(cached_response) + :row_bytes)
+                OVER (ORDER BY create_time DESC, request_id) AS num_bytes
+            FROM idempotency_keys WHERE labeler = :labeler
+        ) AS newest WHERE num_bytes <= :max_bytes
+    )
+""")
+
+# Background work.
+
+TAKE_BACKGROUND_LEASE = Statement("""
+    INSERT INTO background_leases (campaign, worker, expire_time)
+    VALUES (:campaign, :worker, :expire_time)
+    ON CONFLICT (campaign) DO UPDATE
+    SET worker = excluded.worker, expire_time = excluded.expire_time
+    WHERE background_leases.expire_time <= :now
+    RETURNING campaign
+""")
+
+DELETE_EXPIRED_GROUPS = Statement("""
+    DELETE FROM lease_groups WHERE (group_id, expire_time) IN (
+        SELECT group_id, expire_time FROM lease_groups
+        WHERE state = 'expired' AND expire_time < :before LIMIT :limit
+    ) RETURNING 1
 """)
 
 # Campaigns.
@@ -134,6 +248,13 @@ GOLD_ITEMS = Statement(f"""
     FOR UPDATE OF queue SKIP LOCKED
 """)
 
+ANY_WAITING = {
+    state: Statement(f"""
+        SELECT 1 FROM queue WHERE campaign = :campaign AND state = '{state}' LIMIT 1
+    """)
+    for state in ("open", "escalated")
+}
+
 UPDATE_ITEMS = Statement("""
     UPDATE queue SET
         state = :state, leased_until = :leased_until, not_before = :not_before,
@@ -146,6 +267,11 @@ UPDATE_ITEMS = Statement("""
 ITEM_LEASES = Statement("""
     SELECT rank, num_bytes, num_attempts, leases, expired_leases FROM queue
     WHERE campaign = :campaign AND rank IN :ranks
+""")
+
+ALL_LEASES = Statement("""
+    SELECT rank, leases, expired_leases FROM queue
+    WHERE campaign = :campaign AND (leases <> '' OR expired_leases <> '')
 """)
 
 ITEM_BYTES = Statement("""
@@ -206,11 +332,59 @@ INSERT_RESULT = Statement("""
     )
 """)
 
+# The same for many at once: PostgreSQL plans each of executemany's anew.
+INSERT_RESULTS = Statement("""
+    INSERT INTO results (
+        campaign, rank, labeler, token, role, blind, decision, label, agreed_label, comment,
+        submit_time
+    )
+    SELECT campaign, rank, labeler, token, role, blind, decision, label, agreed_label, comment,
+        submit_time
+    FROM json_to_recordset(CAST(:rows AS json)) AS row(
+        campaign text, rank integer, labeler text, token text, role text, blind boolean,
+        decision text, label text, agreed_label text, comment text, submit_time double precision
+    )
+""")
+
+
+def insert_results(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """rows: columns of `results` by name."""
+    if connection.dialect.name == "sqlite":
+        INSERT_RESULT.each(connection, rows)
+    else:
+        INSERT_RESULTS.later(connection, {"rows": json.dumps(rows)})
+
+
 # Lease groups.
+
+LEASING = Statement("""
+    SELECT
+        (
+            SELECT coalesce(sum(num_live), 0) FROM lease_groups
+            WHERE campaign = :campaign AND labeler = :labeler AND expire_time > :now
+        ) AS num_leased,
+        EXISTS (
+            SELECT 1 FROM lease_groups
+            WHERE campaign = :campaign AND role = :role AND state = 'active'
+            AND expire_time <= :now
+        ) AS has_expired
+""")
 
 COUNT_LEASED = Statement("""
     SELECT coalesce(sum(num_live), 0) FROM lease_groups
     WHERE campaign = :campaign AND labeler = :labeler AND expire_time > :now
+""")
+
+COUNT_LEASED_BY = Statement("""
+    SELECT labeler, sum(num_live) FROM lease_groups
+    WHERE campaign = :campaign AND labeler IN :labelers AND expire_time > :now
+    GROUP BY labeler
+""")
+
+NEXT_EXPIRY = Statement("""
+    SELECT expire_time FROM lease_groups
+    WHERE campaign = :campaign AND role = :role AND state = 'active'
+    ORDER BY expire_time LIMIT 1
 """)
 
 EXPIRED_GROUPS = Statement("""
@@ -256,11 +430,13 @@ EXTEND_GROUP = Statement("""
 
 SHRINK_GROUP = Statement("""
     UPDATE lease_groups SET num_live = num_live - :num
-    WHERE group_id = :group_id AND expire_time = :expire_time
+    WHERE group_id = :group_id AND expire_time = :expire_time AND num_live > :num
 """)
 
-DELETE_EMPTY_GROUPS = Statement("""
-    DELETE FROM lease_groups WHERE group_id IN :group_ids AND num_live <= 0
+DELETE_LAST = Statement("""
+    DELETE FROM lease_groups
+    WHERE group_id = :group_id AND expire_time = :expire_time AND num_live <= :num
+    RETURNING 1
 """)
 
 MARK_EXPIRED = Statement("""

@@ -8,6 +8,8 @@ be sent again with the same request_id.
 
 import fcntl
 import hashlib
+import logging
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,13 +17,20 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
 
 from relabel_service.errors import InvalidInput, Unavailable, WrongState
 from relabel_service.queue import schema as db
 from relabel_service.queue.database_errors import database_errors
 from relabel_service.queue.group_commit import GroupCommit
 from relabel_service.queue.migrations import migrate
+from relabel_service.queue.probing import Probing
+from relabel_service.queue.statements import Statement, begin_later, flush
 
 POOL_SIZE = 32
 POOL_WAIT_S = 10.0
@@ -45,6 +54,21 @@ TIMEOUTS = {
 SET_TIMEOUTS = ", ".join(
     f"set_config('{name}', '{value}', true)" for name, value in TIMEOUTS.items()
 )
+
+BEGIN_READING = Statement(f"SELECT {SET_TIMEOUTS}, extract(epoch FROM clock_timestamp())")
+BEGIN_WRITING = {
+    alone: Statement(
+        f"SELECT {SET_TIMEOUTS}, pg_advisory_xact_lock(:caller), "
+        f"pg_advisory_xact_lock{'' if alone else '_shared'}(:campaign), "
+        "extract(epoch FROM clock_timestamp())"
+    )
+    for alone in (False, True)
+}
+
+INCREMENTAL = 2  # SQLite's auto_vacuum: free pages go back when asked for
+VACUUM_PAGES = 2000  # of one transaction: 8 MB
+
+logger = logging.getLogger("ray.serve")
 
 IS_PROBE = db.idempotency_keys.c.labeler == ""
 PROBE = db.idempotency_keys.insert().values(
@@ -79,6 +103,9 @@ class Store(Protocol):
 
     def analyze(self) -> None:
         """Tell the query planner about the tables, as after a bulk load."""
+
+    def give_back(self) -> bool:
+        """Give free room back to the file system, a step at a time; whether there is more."""
 
     def close(self) -> None:
         """Close the connections that no transaction uses."""
@@ -126,6 +153,23 @@ class SqliteStore:
         self._reader = self._engine.execution_options(sqlite_reads=True)
         self._writers = GroupCommit(self._engine)  # SQLite's own waiting sleeps in steps
         _migrate(self)
+        self._make_shrinkable()
+
+    def _make_shrinkable(self) -> None:
+        """Files of earlier releases keep their free pages: such a one is written anew, once."""
+        with database_errors("sqlite"), self._engine.connect() as connection:
+            raw: Any = connection.connection.dbapi_connection
+            if raw.execute("PRAGMA auto_vacuum").fetchone()[0] == INCREMENTAL:
+                return
+            raw.execute(f"PRAGMA auto_vacuum={INCREMENTAL}")
+            try:
+                raw.execute("VACUUM")
+            except sqlite3.OperationalError as error:
+                logger.warning(
+                    "the queue's file does not shrink when campaigns are deleted (%s): it takes "
+                    "as much free disk as the file has; make room, and start again",
+                    error,
+                )
 
     @contextmanager
     def read_transaction(self) -> Iterator[Moment]:
@@ -151,6 +195,22 @@ class SqliteStore:
         with self.write_transaction() as (connection, _):
             connection.execute(text("PRAGMA optimize"))
 
+    def give_back(self) -> bool:
+        with self.read_transaction() as (connection, _):
+            num_free = int(connection.execute(text("PRAGMA freelist_count")).scalar_one())
+        if not num_free:
+            return False
+        with self.write_transaction() as (connection, _):
+            raw: Any = connection.connection.dbapi_connection
+            for _ in range(min(num_free, VACUUM_PAGES)):
+                raw.execute("PRAGMA incremental_vacuum(1)")  # one step, whatever number it is given
+        if num_free > VACUUM_PAGES:
+            return True
+        with self._engine.connect() as connection:  # the file shrinks when the log is in it
+            raw = connection.connection.dbapi_connection
+            raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return False
+
     def close(self) -> None:
         self._engine.dispose()
         self._lock.close()
@@ -170,10 +230,10 @@ class PostgresStore:
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=POOL_WAIT_S,
-            pool_pre_ping=True,
             hide_parameters=True,
             connect_args=connect_args(url),
         )
+        Probing(self._engine)
         # Health is asked on a connection of its own, however busy the others are.
         self._pinger = create_engine(
             url, pool_size=1, max_overflow=0, connect_args=connect_args(url)
@@ -186,10 +246,8 @@ class PostgresStore:
     @contextmanager
     def read_transaction(self) -> Iterator[Moment]:
         with database_errors("postgresql"), self._reader.begin() as connection:
-            begun = connection.execute(
-                text(f"SELECT extract(epoch FROM clock_timestamp()), {SET_TIMEOUTS}")
-            )
-            yield connection, self._time(begun.one()[0])
+            [[*_, time]] = BEGIN_READING(connection, {})
+            yield connection, self._time(time)
 
     @contextmanager
     def write_transaction(
@@ -197,17 +255,15 @@ class PostgresStore:
     ) -> Iterator[Moment]:
         # READ COMMITTED on purpose: each statement after the locks sees what was committed
         # before they were granted. The database's clock, since hosts' clocks differ.
-        campaign_lock = "pg_advisory_xact_lock" + ("" if alone else "_shared")
-        locks = text(
-            f"SELECT {SET_TIMEOUTS}, pg_advisory_xact_lock(:caller), {campaign_lock}(:campaign), "
-            "extract(epoch FROM clock_timestamp())"
-        )
         names = {"caller": _key("caller", caller), "campaign": _key("campaign", campaign)}
         with (
             database_errors("postgresql", self._room.on_full),
             self._engine.begin() as connection,
         ):
-            yield connection, self._time(connection.execute(locks, names).one()[-1])
+            [[*_, time]] = BEGIN_WRITING[alone](connection, names)
+            begin_later(connection)
+            yield connection, self._time(time)
+            flush(connection)
 
     def ping(self) -> None:
         with database_errors("postgresql"), self._pinger.begin() as connection:
@@ -219,6 +275,9 @@ class PostgresStore:
         with self.write_transaction() as (connection, _):
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("ANALYZE queue, items"))
+
+    def give_back(self) -> bool:
+        return False  # autovacuum does
 
     def close(self) -> None:
         self._engine.dispose()
@@ -371,7 +430,12 @@ def _key(kind: str, name: str) -> int:
 
 def _durable(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver's own BEGIN would come late and shared
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+    for pragma in (
+        f"auto_vacuum={INCREMENTAL}",  # of a new file; before WAL, which writes its first page
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "busy_timeout=30000",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 

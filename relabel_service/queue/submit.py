@@ -142,11 +142,11 @@ def submit(
         }
         leased = [locked.rows[rank] for rank in locked.leases]
         groups = group_items(connection, campaign, leased, added=added)
-        sql.INSERT_RESULT.each(connection, accepted)
+        sql.insert_results(connection, accepted)
         for group in groups:
             del group.leases[labeler]
-            update(connection, campaign, group, now=now)
-        lease_groups.remove(connection, locked.leases.values())
+            update(connection, campaign, group, now=now, later=True)
+        lease_groups.remove(connection, locked.leases.values(), later=True)
     replaced, answered = set(locked.answered), set(locked.ranks)
     return [
         "accepted" if result.token in (replaced if result.replaces else answered) else "stale"

@@ -48,8 +48,7 @@ from relabel_service.server.auth import (
     TokenAuthenticator,
     is_loopback,
 )
-from relabel_service.server.calls import MAX_HEALTH_WATCHES, MAX_STREAMS, Calls, Identify
-from relabel_service.server.item_media import Media
+from relabel_service.server.calls import MAX_HEALTH_WATCHES, MAX_STREAMS, Calling, Calls
 from relabel_service.server.servicers import SERVICERS
 from relabel_service.server.settings import LOCAL_ONLY, OPEN, STARTED, ServeSettings, settings_from
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -68,13 +67,7 @@ class RelabelService:
     """Each RPC of relabel_service.proto and grpc.health.v1's; HTTP beside them (http.py)."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        self._calls = Calls(
-            settings.queue_url,
-            _authenticator(settings.auth),
-            settings.limits,
-            Media(settings.media_prefixes),
-            settings.exports,
-        )
+        self._calls = Calls(settings, _authenticator(settings.auth))
         self._cors_origins = settings.cors_origins
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -112,8 +105,8 @@ class RelabelService:
             _refuse("Watch", error, grpc_context)
             yield health_pb2.HealthCheckResponse()  # what carries the status (Ray 2.60)
 
-    def _identify(self, context: RayServegRPCContext) -> Identify:
-        return lambda: self._calls.identify(dict(context.invocation_metadata()), context.peer())
+    def _calling(self, context: RayServegRPCContext) -> Calling:
+        return self._calls.calling(dict(context.invocation_metadata()), context.peer())
 
     async def _respond(
         self, method: str, request: Message, context: RayServegRPCContext, empty: Message
@@ -124,7 +117,7 @@ class RelabelService:
         pids and addresses (Ray 2.60), so none does.
         """
         try:
-            return await self._calls.unary(method, request, self._identify(context))
+            return await self._calls.unary(method, request, self._calling(context))
         except Exception as error:
             _refuse(method, error, context)
         return empty
@@ -134,7 +127,7 @@ class RelabelService:
     ) -> AsyncGenerator[Message, None]:
         """The same of a call that streams."""
         try:
-            responses = self._calls.stream(method, request, self._identify(context))
+            responses = self._calls.stream(method, request, self._calling(context))
             async with aclosing(responses) as stream:
                 async for response in stream:
                     yield response

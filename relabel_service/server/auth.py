@@ -60,6 +60,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "CloseCampaign": frozenset({ADMIN}),
     "FinalizeCampaign": frozenset({ADMIN}),
     "ExportAnswers": frozenset({ADMIN}),
+    "DeleteCampaign": frozenset({ADMIN}),
+    "ForceRelease": frozenset({ADMIN}),
 }
 
 

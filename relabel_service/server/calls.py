@@ -7,32 +7,44 @@ codes nor headers: what is wrong is raised as RelabelError's family.
 import asyncio
 import functools
 import logging
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from relabel_service.queue.store import open_when_reachable
-from relabel_service.server.auth import Authenticator, Caller, check_allowed
-from relabel_service.server.campaign_rpcs import Look
+from relabel_service.queue.stats import Report
+from relabel_service.queue.store import POOL_SIZE, open_when_reachable
+from relabel_service.queue.vacancies import Vacancies
+from relabel_service.server.auth import MAX_NAME, Authenticator, Caller, check_allowed
+from relabel_service.server.campaign_rpcs import Look, stats_response
 from relabel_service.server.health import Health
 from relabel_service.server.item_media import Media
 from relabel_service.server.item_stream import in_chunks
-from relabel_service.server.rate_limits import Limits, Rate
-from relabel_service.server.regular_exports import NO_EXPORTS, ExportSettings, RegularExports
+from relabel_service.server.lease_rpcs import WAITS_FOR_ITEMS, Leased, role_of
+from relabel_service.server.rate_limits import Rate
+from relabel_service.server.regular_exports import RegularExports
 from relabel_service.server.service import LeaseService
-from relabel_service.server.streams import Feeds, Slots, with_heartbeats
+from relabel_service.server.settings import ServeSettings
+from relabel_service.server.streams import Feeds, Shared, Slots, with_heartbeats
 from relabel_service.server.validation import campaign_of, check_message
+from relabel_service.server.waiting import TURNS_AT_ONCE, WaitingRooms
 from relabel_service.v1 import campaigns_pb2, items_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
+from relabel_service.wire.metadata import LABELER_KEY, TOKEN_KEY
 
-POLL_S = 0.25  # how often a waiting call looks for free items
 WATCH_S = 1.0
 WATCH_SHARE = 0.05  # of one thread's time: counting a million results takes long
-NUM_THREADS = 32
+KEPT_FROM_S, KEPT_MOST_S = 0.5, 60.0  # counts that took so long are given again for a while
+# Threads of their own, so that none keeps another waiting: for short calls (as many writers may
+# share a commit), for the turns of calls that wait, and for counting. One imports.
+NUM_THREADS = POOL_SIZE - TURNS_AT_ONCE - 3
+NUM_LOOKING = 2
+MAX_CALLS = 1000  # short calls that run or wait for a thread, of all callers
 MAX_STREAMS = 4000  # calls that last, of all callers; watches of health apart
 MAX_HEALTH_WATCHES = 500
 HEARTBEAT_S = 20.0  # gateways end what is silent for 60 s by default (nginx)
@@ -41,52 +53,83 @@ HEARTBEATS: dict[str, Message] = {
     "WatchCampaign": rpc.WatchCampaignResponse(heartbeat=True),
 }
 
-Identify = Callable[[], Caller]
-"""Who calls. Raises Unauthenticated, or Exhausted for who calls too often. May block."""
-
 T = TypeVar("T")
 
 logger = logging.getLogger("ray.serve")
 
 
+@dataclass(frozen=True)
+class Calling:
+    """Who calls.
+
+    claimed: as far as that is known before it is verified; calls are capped by it. identify:
+    verifies it, and counts the call; raises Unauthenticated, or Exhausted for who calls too often.
+    It may block.
+    """
+
+    claimed: str
+    identify: Callable[[], Caller]
+
+    def known(self, caller: Caller) -> "Calling":
+        """The same, identified."""
+        return Calling(self.claimed, lambda: caller)
+
+
 class Calls:
     """Each call on a thread; made and used within one event loop."""
 
-    def __init__(
-        self,
-        queue_url: str,
-        authenticator: Authenticator,
-        limits: Limits,
-        media: Media,
-        exports: ExportSettings = NO_EXPORTS,
-    ) -> None:
+    def __init__(self, settings: ServeSettings, authenticator: Authenticator) -> None:
+        limits = settings.limits
         self.limits = limits
-        self._media = media
+        self._media = Media(settings.media_prefixes)
         self._authenticator = authenticator
         self._rate = Rate(limits)
-        self._threads = ThreadPoolExecutor(NUM_THREADS)  # as many writers may share a commit
-        store = open_when_reachable(queue_url, on_wait=logger.warning)
-        self._service = LeaseService(store, limits=limits)
-        RegularExports(store, exports).start()
+        self._threads = ThreadPoolExecutor(NUM_THREADS, "calls")
+        self._turns = ThreadPoolExecutor(TURNS_AT_ONCE, "turns")
+        self._looking = ThreadPoolExecutor(NUM_LOOKING, "looking")
+        store = open_when_reachable(settings.queue_url, on_wait=logger.warning)
+        RegularExports(store, settings.exports).start()
+        self._rooms = WaitingRooms(self._look_for_items)
+        self._service = LeaseService(
+            store,
+            limits=limits,
+            on_change=self._rooms.changed,
+            retention_days=settings.retention_days,
+        )
+        background = self._service.background
+        threading.Thread(target=background.run, name="background", daemon=True).start()
         self._health = Health(self._service.check_health)
-        self._streams = Slots(each=limits.max_streams, total=MAX_STREAMS)
-        self._health_watches = Slots(each=MAX_HEALTH_WATCHES, total=MAX_HEALTH_WATCHES)
+        self._short = Slots(each=limits.max_calls, total=MAX_CALLS, what="short calls")
+        self._streams = Slots(
+            each=limits.max_streams, total=MAX_STREAMS, what="calls that wait or stream"
+        )
+        self._health_watches = Slots(
+            each=MAX_HEALTH_WATCHES, total=MAX_HEALTH_WATCHES, what="watches of health"
+        )
         self._looks: Feeds[Look] = Feeds(every_s=WATCH_S, share=WATCH_SHARE)
+        self._counts: Shared[Report] = Shared(
+            kept_from_s=KEPT_FROM_S, share=WATCH_SHARE, most_s=KEPT_MOST_S
+        )
         self._lasting: dict[str, Callable[[Any, Caller], AsyncGenerator[Message, None]]] = {
             "StreamLeases": self._stream_leases,
             "ReadItem": self._read_item,
             "WatchCampaign": self._watch_campaign,
         }
 
-    def identify(self, metadata: Mapping[str, str], peer: str) -> Caller:
+    def calling(self, metadata: Mapping[str, str], peer: str) -> Calling:
         """metadata: keys in lower case. peer: as gRPC writes it, `ipv4:127.0.0.1:5000`."""
+        claimed = (metadata.get(TOKEN_KEY) or metadata.get(LABELER_KEY) or peer)[-MAX_NAME:]
+        return Calling(claimed, functools.partial(self._identify, metadata, peer))
+
+    def _identify(self, metadata: Mapping[str, str], peer: str) -> Caller:
         caller = self._authenticator.caller(metadata, peer)
         self._rate.spend(caller.name)
         return caller
 
-    async def on_thread(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        bound = functools.partial(call, *arguments, **named)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, bound)
+    async def identified(self, calling: Calling) -> Calling:
+        """The same, once it is verified: before anything more of a request is read."""
+        with self._short.take(calling.claimed):
+            return calling.known(await _on(self._threads, calling.identify))
 
     async def check_health(self) -> None:
         """Raises Unavailable when the queue database does not answer."""
@@ -107,17 +150,21 @@ class Calls:
             return False
         return True
 
-    async def unary(self, method: str, request: Any, identify: Identify) -> Message:
+    async def unary(self, method: str, request: Any, calling: Calling) -> Message:
         """The response of a call that does not stream."""
         if method == "LeaseItems":
-            return await self._lease_items(request, identify)
-        return await self.on_thread(self._call, method, request, identify)
+            return await self._lease_items(request, calling)
+        with self._short.take(calling.claimed):
+            if method == "GetCampaignStats":
+                return await self._count(request, calling)
+            return await _on(self._threads, self._call, method, request, calling)
 
     async def stream(
-        self, method: str, request: Any, identify: Identify
+        self, method: str, request: Any, calling: Calling
     ) -> AsyncGenerator[Message, None]:
         """The responses of a call that streams."""
-        caller = await self.on_thread(self._admitted, method, request, identify)
+        with self._short.take(calling.claimed):
+            caller = await _on(self._threads, self._admitted, method, request, calling)
         responses = self._lasting[method](request, caller)
         if method in HEARTBEATS:
             heartbeat = HEARTBEATS[method]
@@ -127,71 +174,105 @@ class Calls:
                 async for response in stream:
                     yield response
 
-    async def item(self, name: str, identify: Identify) -> items_pb2.Item:
+    async def item(self, name: str, calling: Calling) -> items_pb2.Item:
         """An item, for who holds a lease on it. name: the item's."""
-        return items_pb2.Item.FromString(await self.on_thread(self._read, name, identify))
+        with self._short.take(calling.claimed):
+            encoded = await _on(self._threads, self._read, name, calling)
+        return items_pb2.Item.FromString(encoded)
 
-    async def media(self, name: str, identify: Identify) -> tuple[bytes, str]:
+    async def media(self, name: str, calling: Calling) -> tuple[bytes, str]:
         """Bytes and media type of what an item shows, for who holds a lease on it.
 
         name: the item's. Raises NotFound for items without a picture or sound.
         """
-        return await self.on_thread(lambda: self._media.of(self._read(name, identify)))
+        with self._short.take(calling.claimed):
+            return await _on(self._threads, lambda: self._media.of(self._read(name, calling)))
 
-    def _read(self, name: str, identify: Identify) -> bytes:
+    def _read(self, name: str, calling: Calling) -> bytes:
         request = rpc.ReadItemRequest(name=name)
-        caller = self._admitted("ReadItem", request, identify)
+        caller = self._admitted("ReadItem", request, calling)
         return self._service.read_item(request, caller)
 
-    def _call(self, method: str, request: Any, identify: Identify) -> Message:
-        caller = self._admitted(method, request, identify)
+    def _call(self, method: str, request: Any, calling: Calling) -> Message:
+        caller = self._admitted(method, request, calling)
         response: Message = getattr(self._service, method)(request, caller)
         return response
 
-    def _admitted(self, method: str, request: Any, identify: Identify) -> Caller:
-        caller = identify()
+    def _admitted(self, method: str, request: Any, calling: Calling) -> Caller:
+        caller = calling.identify()
         check_message(request, method, self.limits)
         check_allowed(caller, method, campaign_of(request))
         return caller
 
+    async def _count(self, request: rpc.GetCampaignStatsRequest, calling: Calling) -> Message:
+        """Counted once for all who ask meanwhile, on threads of its own."""
+        admitted = functools.partial(self._admitted, "GetCampaignStats", request, calling)
+        caller = await _on(self._threads, admitted)
+        count = functools.partial(_on, self._looking, self._service.count, request.name)
+        return stats_response(await self._counts.get(request.name, count), caller)
+
     async def _lease_items(
-        self, request: rpc.LeaseItemsRequest, identify: Identify
+        self, request: rpc.LeaseItemsRequest, calling: Calling
     ) -> rpc.LeaseItemsResponse:
-        """Asks again while nothing is free and the request would wait."""
+        """Waits for its turn where nothing is free and the request would wait."""
         began = time.monotonic()
-        caller, response = await self.on_thread(self._first_leases, request, identify)
-        ends = began + _wait_s(request)
-        if response.leases or time.monotonic() >= ends:
+        with self._short.take(calling.claimed):
+            caller, response = await _on(self._threads, self._first_leases, request, calling)
+        left_s = began + _wait_s(request) - time.monotonic()
+        if response.leases or left_s <= 0:
             return response
+        lease = functools.partial(_on, self._turns, self._service.LeaseItems, request, caller)
+
+        async def leases() -> rpc.LeaseItemsResponse | None:
+            response = await lease(may_wait=True)
+            return response if response.leases else None
+
         with self._streams.take(caller.name):
-            while not response.leases and (left_s := ends - time.monotonic()) > 0:
-                await asyncio.sleep(min(left_s, POLL_S))
-                is_last = time.monotonic() >= ends
-                lease = self._service.LeaseItems
-                response = await self.on_thread(lease, request, caller, may_wait=not is_last)
-        return response
+            found = await self._rooms.first(
+                campaign_of(request),
+                leases,
+                role=role_of(request),
+                labeler=caller.name,
+                within_s=left_s,
+            )
+            return found or await lease()
 
     def _first_leases(
-        self, request: rpc.LeaseItemsRequest, identify: Identify
+        self, request: rpc.LeaseItemsRequest, calling: Calling
     ) -> tuple[Caller, rpc.LeaseItemsResponse]:
-        caller = self._admitted("LeaseItems", request, identify)
+        caller = self._admitted("LeaseItems", request, calling)
         may_wait = _wait_s(request) > 0
         return caller, self._service.LeaseItems(request, caller, may_wait=may_wait)
+
+    async def _look_for_items(self, campaign: str, labelers: frozenset[str]) -> Vacancies:
+        return await _on(self._turns, self._service.look_for_items, campaign, labelers)
 
     async def _stream_leases(
         self, request: rpc.StreamLeasesRequest, caller: Caller
     ) -> AsyncGenerator[Message, None]:
-        next_leases = self._service.next_leases
-        while (response := await self.on_thread(next_leases, request, caller)) is not None:
-            if response.leases:
-                yield response
+        step = functools.partial(_on, self._turns, self._service.next_leases, request, caller)
+
+        async def not_empty() -> Leased | None:
+            leased = await step()
+            return None if leased == WAITS_FOR_ITEMS else leased
+
+        wait = functools.partial(
+            self._rooms.first, campaign_of(request), role=role_of(request), labeler=caller.name
+        )
+        leased = await step()
+        while not leased.is_over:
+            if leased.response is not None:
+                yield leased.response
+            if leased.is_full:
+                waited = await wait(step, below=request.max_outstanding)
             else:
-                await asyncio.sleep(POLL_S)
+                waited = await wait(not_empty)
+            leased = waited or WAITS_FOR_ITEMS
 
     async def _read_item(
         self, request: rpc.ReadItemRequest, caller: Caller
     ) -> AsyncGenerator[Message, None]:
-        encoded = await self.on_thread(self._service.read_item, request, caller)
+        encoded = await _on(self._threads, self._service.read_item, request, caller)
         for chunk in in_chunks(encoded):
             yield rpc.ReadItemResponse(chunk=chunk)
 
@@ -199,7 +280,7 @@ class Calls:
         self, request: rpc.WatchCampaignRequest, caller: Caller
     ) -> AsyncGenerator[Message, None]:
         last = None
-        look = functools.partial(self.on_thread, self._service.look, request.name)
+        look = functools.partial(_on, self._looking, self._service.look, request.name)
         async with aclosing(self._looks.follow(request.name, look)) as looks:
             async for seen in looks:
                 response = seen.shown_to(caller)
@@ -208,6 +289,11 @@ class Calls:
                 last = response
                 if response.campaign.state == campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
                     return
+
+
+async def _on(threads: ThreadPoolExecutor, call: Callable[..., T], *given: Any, **named: Any) -> T:
+    bound = functools.partial(call, *given, **named)
+    return await asyncio.get_running_loop().run_in_executor(threads, bound)
 
 
 def _wait_s(request: rpc.LeaseItemsRequest) -> float:

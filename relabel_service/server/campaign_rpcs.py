@@ -4,12 +4,13 @@ Each validates its whole request, then reads or changes the queue. An import and
 publication are steps that may each be sent again, by anybody, after a crash.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
-from relabel_service.queue import campaigns, progress
+from relabel_service.queue import campaigns, deletion, forced_release, progress
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.control_items import check_samples, check_units, hides_suggestions
 from relabel_service.queue.import_items import describe
@@ -17,26 +18,27 @@ from relabel_service.queue.progress import Operation
 from relabel_service.queue.stats import Report, report
 from relabel_service.queue.store import Store
 from relabel_service.server.auth import ADMIN, Caller
+from relabel_service.server.background import IMPORTING, Background
 from relabel_service.server.idempotency import idempotent
-from relabel_service.server.import_export import (
-    begin_publishing,
-    export_answers,
-    import_further,
-    publish,
-)
+from relabel_service.server.import_export import begin_publishing, export_answers, publish
+from relabel_service.server.item_stream import ranks_of
 from relabel_service.server.messages import campaign_message, stats_message, with_operation
 from relabel_service.server.results_stream import readable
 from relabel_service.server.validation import DEFAULT_PAGE_SIZE, Checks, campaign_settings
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
-IMPORT_S = 10.0  # how long one call continues an import
+IMPORT_S = 5.0  # how long CreateCampaign imports, so that most campaigns are ready at once
+DELETE_S = 1.0
+PAGE_BYTES = 2 * 2**20  # about: a gRPC client takes 4 MiB by default
 
 
 class CampaignRpcs:
     """Works on one queue database. Safe to call from several threads."""
 
     _store: Store
+    _on_change: Callable[[str], None]
+    background: Background
 
     def CreateCampaign(
         self, request: rpc.CreateCampaignRequest, caller: Caller
@@ -56,7 +58,7 @@ class CampaignRpcs:
             check_units(asked.findings_uri, asked.run_id, described, settings)
             hides = hides_suggestions(asked.findings_uri, asked.run_id, described, settings)
 
-        def create(connection: Connection, now: float) -> bytes:
+        def create(connection: Connection, present: Campaign | None, now: float) -> bytes:
             campaign = Campaign(
                 campaign=request.campaign_id,
                 findings_uri=asked.findings_uri,
@@ -70,17 +72,18 @@ class CampaignRpcs:
                 **described,
             )
             campaigns.create(connection, campaign)
-            made = campaign_message(campaign, for_admin=True)
-            return rpc.CreateCampaignResponse(campaign=made).SerializeToString()
+            return b""
 
-        idempotent(self._store, request, caller, request.campaign_id, create)
-        return rpc.CreateCampaignResponse(campaign=self._imported(request.campaign_id, caller))
+        idempotent(self._store, request, caller, request.campaign_id, create, _nothing_more)
+        if self.background.turn(request.campaign_id, IMPORTING, turn_s=IMPORT_S):
+            self.background.wake()
+        return rpc.CreateCampaignResponse(campaign=self._campaign(request.campaign_id, caller))
 
     def GetCampaign(
         self, request: rpc.GetCampaignRequest, caller: Caller
     ) -> rpc.GetCampaignResponse:
         campaign_id = _campaign_id("name", request.name)
-        return rpc.GetCampaignResponse(campaign=self._imported(campaign_id, caller))
+        return rpc.GetCampaignResponse(campaign=self._campaign(campaign_id, caller))
 
     def ListCampaigns(
         self, request: rpc.ListCampaignsRequest, caller: Caller
@@ -93,31 +96,40 @@ class CampaignRpcs:
         with self._store.read_transaction() as (connection, _):
             page = campaigns.page(connection, after=after, limit=size + 1, among=caller.campaigns)
             operations = progress.operations(connection, [campaign.campaign for campaign in page])
-        has_more = len(page) > size
-        return rpc.ListCampaignsResponse(
-            campaigns=[
-                with_operation(
-                    campaign_message(campaign, for_admin=ADMIN in caller.roles),
-                    operations.get(campaign.campaign),
-                    for_admin=ADMIN in caller.roles,
-                )
-                for campaign in page[:size]
-            ],
-            next_page_token=Checks.token_after(page[size - 1].campaign) if has_more else "",
-        )
+        response = rpc.ListCampaignsResponse()
+        num_bytes = 0
+        for campaign in page[:size]:
+            for_admin = ADMIN in caller.roles
+            message = campaign_message(campaign, for_admin=for_admin)
+            operation = operations.get(campaign.campaign)
+            message = with_operation(message, operation, for_admin=for_admin)
+            num_bytes += message.ByteSize()
+            if response.campaigns and num_bytes > PAGE_BYTES:
+                break
+            response.campaigns.append(message)
+        if len(page) > len(response.campaigns):
+            last = page[len(response.campaigns) - 1]
+            response.next_page_token = Checks.token_after(last.campaign)
+        return response
 
     def look(self, name: str) -> "Look":
         """What WatchCampaign shows of a campaign at this moment, to whom it may concern."""
         campaign_id = _campaign_id("name", name)
-        campaign, operation = import_further(self._store, campaign_id, within_s=IMPORT_S)
         with self._store.read_transaction() as (connection, now):
+            campaign = campaigns.get(connection, campaign_id)
+            operation = progress.operations(connection, [campaign_id]).get(campaign_id)
             return Look(campaign, operation, report(connection, campaign_id, now=now))
 
     def GetCampaignStats(
         self, request: rpc.GetCampaignStatsRequest, caller: Caller
     ) -> rpc.GetCampaignStatsResponse:
-        campaign_id = _campaign_id("name", request.name)
-        return rpc.GetCampaignStatsResponse(stats=self._stats(campaign_id, caller))
+        return stats_response(self.count(request.name), caller)
+
+    def count(self, name: str) -> Report:
+        """What GetCampaignStats tells, to whom it may concern."""
+        campaign_id = _campaign_id("name", name)
+        with self._store.read_transaction() as (connection, now):
+            return report(connection, campaign_id, now=now)
 
     def PauseCampaign(
         self, request: rpc.PauseCampaignRequest, caller: Caller
@@ -154,8 +166,9 @@ class CampaignRpcs:
         campaign = begin_publishing(
             self._store, campaign_id, results_uri=request.results_uri, revision=revision
         )
+        self._on_change(campaign_id)
         publish(self._store, campaign)  # where it is finalized, too: the queue may be restored
-        return rpc.FinalizeCampaignResponse(campaign=self._imported(campaign_id, caller))
+        return rpc.FinalizeCampaignResponse(campaign=self._campaign(campaign_id, caller))
 
     def ExportAnswers(
         self, request: rpc.ExportAnswersRequest, caller: Caller
@@ -168,16 +181,65 @@ class CampaignRpcs:
         written = export_answers(self._store, campaign_id, results_uri=request.results_uri)
         return rpc.ExportAnswersResponse(**vars(written))
 
-    def _imported(self, campaign_id: str, caller: Caller) -> campaigns_pb2.Campaign:
-        """The campaign, after continuing its import for a while where that is not finished."""
-        campaign, operation = import_further(self._store, campaign_id, within_s=IMPORT_S)
+    def DeleteCampaign(
+        self, request: rpc.DeleteCampaignRequest, caller: Caller
+    ) -> rpc.DeleteCampaignResponse:
+        """Returns when it is begun; what is not removed by then goes in the background."""
+        check = Checks()
+        campaign_id = check.campaign_name("name", request.name)
+        revision = check.etag(request.etag)
+        check.request_id(request.request_id)
+        check.finish()
+
+        def begin(connection: Connection, present: Campaign | None, now: float) -> bytes:
+            deletion.begin(connection, campaign_id, force=request.force, revision=revision)
+            return b""
+
+        # It may be sent again when the campaign is gone.
+        idempotent(
+            self._store, request, caller, campaign_id, begin, _nothing_more,
+            alone=True, outlives_campaign=True,
+        )  # fmt: skip
+        self._on_change(campaign_id)
+        self.background.turn(campaign_id, deletion.DELETING, turn_s=DELETE_S)
+        self.background.wake()
+        return rpc.DeleteCampaignResponse()
+
+    def ForceRelease(
+        self, request: rpc.ForceReleaseRequest, caller: Caller
+    ) -> rpc.ForceReleaseResponse:
+        check = Checks()
+        campaign_id = check.campaign_name("parent", request.parent)
+        check.text("labeler", request.labeler)
+        if bool(request.labeler) == bool(request.items):
+            check.broken("labeler", "is set together with items, or neither is; send one of them")
+        check.between("items", len(request.items), 0, Checks.MAX_BATCH)
+        for index, name in enumerate(request.items):
+            check.item_name(f"items[{index}]", name)
+        check.request_id(request.request_id)
+        check.finish()
+        with self._store.read_transaction() as (connection, _):
+            campaign = campaigns.get(connection, campaign_id)
+            ranks = ranks_of(connection, campaign, request.items)
+            labelers = forced_release.labelers(connection, campaign, ranks)
+        num_released = 0
+        for labeler in [request.labeler] if request.labeler else labelers:
+            with self._store.write_transaction(caller=labeler, campaign=campaign_id) as (
+                connection,
+                now,
+            ):
+                num_released += forced_release.release(
+                    connection, campaign, labeler=labeler, among=ranks or None, now=now
+                )
+        self._on_change(campaign_id)
+        return rpc.ForceReleaseResponse(num_released=num_released)
+
+    def _campaign(self, campaign_id: str, caller: Caller) -> campaigns_pb2.Campaign:
+        with self._store.read_transaction() as (connection, _):
+            campaign = campaigns.get(connection, campaign_id)
+            operation = progress.operations(connection, [campaign_id]).get(campaign_id)
         message = campaign_message(campaign, for_admin=ADMIN in caller.roles)
         return with_operation(message, operation, for_admin=ADMIN in caller.roles)
-
-    def _stats(self, campaign_id: str, caller: Caller) -> campaigns_pb2.CampaignStats:
-        with self._store.read_transaction() as (connection, now):
-            counts = report(connection, campaign_id, now=now)
-        return stats_message(counts, for_admin=ADMIN in caller.roles, caller=caller.name)
 
     def _moved(self, request: Any, *, to: str, among: list[str]) -> campaigns_pb2.Campaign:
         check = Checks()
@@ -187,6 +249,7 @@ class CampaignRpcs:
         check.finish()
         with self._store.write_transaction(campaign=campaign_id, alone=True) as (connection, _):
             moved = campaigns.move(connection, campaign_id, to=to, among=among, revision=revision)
+        self._on_change(campaign_id)
         return campaign_message(moved, for_admin=True)
 
 
@@ -205,6 +268,17 @@ class Look:
             campaign=with_operation(message, self.operation, for_admin=is_admin),
             stats=stats_message(self.counts, for_admin=is_admin, caller=caller.name),
         )
+
+
+def _nothing_more(connection: Connection, present: Campaign | None, outcome: bytes) -> None:
+    """The response is made of the campaign as it is now."""
+
+
+def stats_response(counts: Report, caller: Caller) -> rpc.GetCampaignStatsResponse:
+    """As the caller may see it."""
+    is_admin = ADMIN in caller.roles
+    stats = stats_message(counts, for_admin=is_admin, caller=caller.name)
+    return rpc.GetCampaignStatsResponse(stats=stats)
 
 
 def _campaign_id(field: str, name: str) -> str:

@@ -34,8 +34,7 @@ from starlette.types import Message as Event
 
 from relabel_service.errors import RelabelError
 from relabel_service.server import connect, page
-from relabel_service.server.auth import Caller
-from relabel_service.server.calls import HEARTBEATS, Calls, Identify
+from relabel_service.server.calls import HEARTBEATS, Calling, Calls
 from relabel_service.server.connect import Codec, Failure
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.metadata import LABELER_KEY, TOKEN_KEY
@@ -114,7 +113,8 @@ def _handler(calls: Calls, method: MethodDescriptor) -> Callable[[Request], Any]
             )
         try:
             timeout_s = connect.timeout_s(request.headers.get("connect-timeout-ms"))
-            caller = await _identified(calls, request)
+            # Before anything of the body is read: nobody is listened to who may not speak.
+            calling = await calls.identified(_calling(calls, request))
             body = await _body(request, most_bytes=calls.limits.max_request_bytes)
             if method.server_streaming:
                 body = connect.opened(
@@ -124,12 +124,12 @@ def _handler(calls: Calls, method: MethodDescriptor) -> Callable[[Request], Any]
                 )
             message = codec.decode(body, request_type)
             if method.server_streaming:
-                responses = calls.stream(method.name, message, lambda: caller)
+                responses = calls.stream(method.name, message, calling)
                 return StreamingResponse(
                     _enveloped(method.name, responses, codec, timeout_s),
                     media_type=codec.content_type,
                 )
-            response = await _within(timeout_s, calls.unary(method.name, message, lambda: caller))
+            response = await _within(timeout_s, calls.unary(method.name, message, calling))
             return _encoded(response, codec, request)
         except Exception as error:
             if not method.server_streaming:
@@ -140,19 +140,14 @@ def _handler(calls: Calls, method: MethodDescriptor) -> Callable[[Request], Any]
     return handle
 
 
-async def _identified(calls: Calls, request: Request) -> Caller:
-    """Before anything of the body is read: nobody is listened to who may not speak."""
-    return await calls.on_thread(_identify(calls, request))
-
-
-def _identify(calls: Calls, request: Request) -> Identify:
+def _calling(calls: Calls, request: Request) -> Calling:
     client = request.client
     host = client.host if client else ""
     kind = "ipv6" if ":" in host else "ipv4"
     peer = f"{kind}:{f'[{host}]' if kind == 'ipv6' else host}:{client.port if client else 0}"
     # fetch and curl send names that are not ASCII as UTF-8; Starlette reads bytes of Latin-1.
     metadata = {name.decode("latin-1"): _text(value) for name, value in request.headers.raw}
-    return lambda: calls.identify(metadata, peer)
+    return calls.calling(metadata, peer)
 
 
 def _text(header: bytes) -> str:
@@ -214,7 +209,7 @@ def _events(calls: Calls) -> Callable[[Request], Any]:
 
     async def handle(request: Request) -> Response:
         watch = rpc.WatchCampaignRequest(name=f"campaigns/{request.path_params['campaign']}")
-        responses = calls.stream("WatchCampaign", watch, _identify(calls, request))
+        responses = calls.stream("WatchCampaign", watch, _calling(calls, request))
         try:
             # The first, so that a refusal is a status, as of any other request.
             first = await anext(responses)
@@ -249,7 +244,7 @@ def _item(calls: Calls) -> Callable[[Request], Any]:
     async def handle(request: Request) -> Response:
         name = "campaigns/{campaign}/items/{item}".format(**request.path_params)
         try:
-            item = await calls.item(name, _identify(calls, request))
+            item = await calls.item(name, _calling(calls, request))
         except Exception as error:
             return _refused("ReadItem", error)
         kind = item.content.WhichOneof("payload")
@@ -264,7 +259,7 @@ def _media(calls: Calls) -> Callable[[Request], Any]:
     async def handle(request: Request) -> Response:
         name = "campaigns/{campaign}/items/{item}".format(**request.path_params)
         try:
-            data, media_type = await calls.media(name, _identify(calls, request))
+            data, media_type = await calls.media(name, _calling(calls, request))
         except Exception as error:
             return _refused("ReadItem", error)
         return _ranged(data, media_type, request.headers.get("range", ""))

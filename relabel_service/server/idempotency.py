@@ -2,13 +2,16 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from relabel_service.queue import idempotency_keys
+from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.store import Store
 from relabel_service.server.auth import Caller
+
+M = TypeVar("M")
 
 
 def idempotent(
@@ -16,11 +19,16 @@ def idempotent(
     request: Any,
     caller: Caller,
     campaign: str,
-    respond: Callable[[Connection, float], bytes | None],
-) -> bytes:
-    """A serialized response: computed within a transaction, or the one stored earlier.
+    act: Callable[[Connection, Campaign | None, float], bytes | None],
+    respond: Callable[[Connection, Campaign | None, bytes], M],
+    *,
+    alone: bool = False,
+    outlives_campaign: bool = False,
+) -> M | None:
+    """The response to what `act` did now, within a transaction, or did earlier.
 
-    None from `respond` is an empty response that is not stored.
+    act: changes the queue; what of it the response cannot be made without, as bytes. None: nothing
+    was done, and nothing is stored or responded. alone: as Store.write_transaction's.
     """
     fingerprint = hashlib.sha256(
         f"{type(request).__name__}:".encode() + request.SerializeToString(deterministic=True)
@@ -30,12 +38,18 @@ def idempotent(
         "request_id": request.request_id,
         "fingerprint": fingerprint,
     }
-    with store.write_transaction(caller=caller.name, campaign=campaign) as (connection, now):
-        stored = idempotency_keys.cached_response(connection, **key)
-        if stored is not None:
-            return stored
-        response = respond(connection, now)
-        if response is None:
-            return b""
-        idempotency_keys.store_response(connection, **key, response=response, now=now)
-        return response
+    kept_with = "" if outlives_campaign else campaign
+    with store.write_transaction(caller=caller.name, campaign=campaign, alone=alone) as (
+        connection,
+        now,
+    ):
+        opened = idempotency_keys.open_request(connection, **key, campaign=campaign)
+        outcome = opened.outcome
+        if outcome is None:
+            outcome = act(connection, opened.campaign, now)
+            if outcome is None:
+                return None
+            idempotency_keys.store_outcome(
+                connection, **key, outcome=outcome, campaign=kept_with, now=now
+            )
+        return respond(connection, opened.campaign, outcome)

@@ -1,10 +1,11 @@
 """Items too large to travel with their leases, read by name and cut into chunks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection
 
 from relabel_service.errors import NotFound
+from relabel_service.queue import forced_release
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.item_bytes import item_name
 from relabel_service.queue.leased_items import leased_item, leased_ranks
@@ -24,6 +25,15 @@ def named_item(connection: Connection, campaign: Campaign, name: str, *, labeler
             if item is not None:
                 return item
     raise NotFound(f"{labeler!r} has no lease on {name}; lease items, and read those")
+
+
+def ranks_of(connection: Connection, campaign: Campaign, names: Sequence[str]) -> list[int]:
+    """The ranks of leased items by name; names of items that nobody has leased are left out."""
+    wanted = set(names)
+    if not wanted:
+        return []
+    ranks = forced_release.leased_ranks(connection, campaign)
+    return [rank for rank in ranks if item_name(campaign, rank) in wanted]
 
 
 def in_chunks(encoded: bytes) -> Iterator[bytes]:

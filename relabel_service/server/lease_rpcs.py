@@ -3,12 +3,14 @@
 Each validates its whole request, then changes the queue in one transaction.
 """
 
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from relabel_service.errors import PermissionDenied
-from relabel_service.queue import campaigns, lease_groups
+from relabel_service.queue import campaigns, lease_groups, vacancies
 from relabel_service.queue import lease as leasing
 from relabel_service.queue import submit as submitting
 from relabel_service.queue.campaigns import Campaign
@@ -16,6 +18,7 @@ from relabel_service.queue.item_bytes import serialize_leases
 from relabel_service.queue.item_leases import ADJUDICATOR, LABELER
 from relabel_service.queue.leased_items import leases_in_force
 from relabel_service.queue.store import Store
+from relabel_service.queue.vacancies import Vacancies
 from relabel_service.server.auth import Caller
 from relabel_service.server.idempotency import idempotent
 from relabel_service.server.item_stream import named_item
@@ -39,11 +42,28 @@ STATUS = {
 }
 
 
+R = TypeVar("R", rpc.ExtendLeasesResponse, rpc.SubmitResultsResponse)
+
+
+@dataclass(frozen=True)
+class Leased:
+    """One step of StreamLeases."""
+
+    response: rpc.StreamLeasesResponse | None = None
+    is_full: bool = False
+    """The caller has as many leases as it wants."""
+    is_over: bool = False
+
+
+WAITS_FOR_ITEMS = Leased()
+
+
 class LeaseRpcs:
     """Works on one queue database. Safe to call from several threads."""
 
     _store: Store
     _limits: Limits
+    _on_change: Callable[[str], None]
 
     def LeaseItems(
         self, request: rpc.LeaseItemsRequest, caller: Caller, *, may_wait: bool = False
@@ -58,19 +78,34 @@ class LeaseRpcs:
         check.finish()
         role = _role(caller, adjudicate=request.adjudicate)
 
-        def lease(connection: Connection, now: float) -> bytes | None:
-            campaign = campaigns.get(connection, campaign_id)
+        def lease(connection: Connection, present: Campaign | None, now: float) -> bytes | None:
+            campaign = campaigns.existing(present, campaign_id)
             wanted = self._lease_request(campaign, caller, role, request.max_items or 1, duration_s)
             taken = leasing.take(connection, campaign, wanted, now=now)
-            return None if may_wait and not taken else serialize_leases(taken, campaign)
+            if taken is None:
+                return None if may_wait else b""
+            return taken.to_bytes()
 
-        response = idempotent(self._store, request, caller, campaign_id, lease)
-        return rpc.LeaseItemsResponse.FromString(response)
+        def leases(connection: Connection, present: Campaign | None, outcome: bytes) -> bytes:
+            if not outcome.startswith(b"{"):
+                return outcome  # of an earlier release, which stored the response; or no lease
+            taken = leasing.Taken.from_bytes(outcome)
+            campaign = campaigns.existing(present, campaign_id)
+            found = leasing.leases_of(connection, campaign, taken, labeler=caller.name)
+            return serialize_leases(found, campaign)
 
-    def next_leases(
-        self, request: rpc.StreamLeasesRequest, caller: Caller
-    ) -> rpc.StreamLeasesResponse | None:
-        """One step of StreamLeases: more leases up to max_outstanding, or none; None at the end."""
+        response = idempotent(self._store, request, caller, campaign_id, lease, leases)
+        if response:
+            self._on_change(campaign_id)  # they expire some day
+        return rpc.LeaseItemsResponse.FromString(response or b"")
+
+    def look_for_items(self, campaign: str, labelers: Collection[str]) -> Vacancies:
+        """For those who wait. labelers: whose leases are to be counted."""
+        with self._store.read_transaction() as (connection, now):
+            return vacancies.look(connection, campaign, labelers=labelers, now=now)
+
+    def next_leases(self, request: rpc.StreamLeasesRequest, caller: Caller) -> Leased:
+        """One step of StreamLeases: more leases up to max_outstanding, or none."""
         check = Checks()
         campaign_id = check.campaign_name("parent", request.parent)
         check.between("max_outstanding", request.max_outstanding, 1, Checks.MAX_BATCH)
@@ -83,16 +118,23 @@ class LeaseRpcs:
         ):
             campaign = campaigns.get(connection, campaign_id)
             if campaign.state not in ("active", "paused"):
-                return None
+                return Leased(is_over=True)
             num_leased = lease_groups.count_leased(
                 connection, campaign, labeler=caller.name, now=now
             )
             room = request.max_outstanding - num_leased
-            if room <= 0 or campaign.state == "paused":
-                return rpc.StreamLeasesResponse()
+            if room <= 0:
+                return Leased(is_full=True)
+            if campaign.state == "paused":
+                return WAITS_FOR_ITEMS
             wanted = self._lease_request(campaign, caller, role, room, duration_s)
             taken = leasing.take(connection, campaign, wanted, now=now)
-            return rpc.StreamLeasesResponse.FromString(serialize_leases(taken, campaign))
+            if taken is None:
+                return WAITS_FOR_ITEMS
+            found = leasing.leases_of(connection, campaign, taken, labeler=caller.name)
+        self._on_change(campaign_id)
+        response = rpc.StreamLeasesResponse.FromString(serialize_leases(found, campaign))
+        return Leased(response, is_full=len(found) == room)
 
     def read_item(self, request: rpc.ReadItemRequest, caller: Caller) -> bytes:
         """What ReadItem streams: an encoded Item.
@@ -137,8 +179,8 @@ class LeaseRpcs:
         check.request_id(request.request_id)
         check.finish()
 
-        def extend(connection: Connection, now: float) -> bytes:
-            campaign = campaigns.get(connection, campaign_id)
+        def extend(connection: Connection, present: Campaign | None, now: float) -> bytes:
+            campaign = campaigns.existing(present, campaign_id)
             extended = submitting.extend(
                 connection,
                 campaign,
@@ -150,15 +192,16 @@ class LeaseRpcs:
             return rpc.ExtendLeasesResponse(
                 outcomes=[
                     leases_pb2.ExtendOutcome(
-                        token=token,
-                        expire_time=timestamp(extended[token]) if token in extended else None,
+                        expire_time=timestamp(extended[token]) if token in extended else None
                     )
                     for token in request.tokens
                 ]
             ).SerializeToString()
 
-        response = idempotent(self._store, request, caller, campaign_id, extend)
-        return rpc.ExtendLeasesResponse.FromString(response)
+        outcome = idempotent(self._store, request, caller, campaign_id, extend, _as_stored)
+        self._on_change(campaign_id)
+        response = rpc.ExtendLeasesResponse.FromString(outcome or b"")
+        return _with_tokens(response, request.tokens)
 
     def ReleaseLeases(
         self, request: rpc.ReleaseLeasesRequest, caller: Caller
@@ -170,8 +213,8 @@ class LeaseRpcs:
         check.request_id(request.request_id)
         check.finish()
 
-        def release(connection: Connection, now: float) -> bytes:
-            campaign = campaigns.get(connection, campaign_id)
+        def release(connection: Connection, present: Campaign | None, now: float) -> bytes:
+            campaign = campaigns.existing(present, campaign_id)
             num_released = submitting.release(
                 connection,
                 campaign,
@@ -182,8 +225,9 @@ class LeaseRpcs:
             )
             return rpc.ReleaseLeasesResponse(num_released=num_released).SerializeToString()
 
-        response = idempotent(self._store, request, caller, campaign_id, release)
-        return rpc.ReleaseLeasesResponse.FromString(response)
+        outcome = idempotent(self._store, request, caller, campaign_id, release, _as_stored)
+        self._on_change(campaign_id)
+        return rpc.ReleaseLeasesResponse.FromString(outcome or b"")
 
     def SubmitResults(
         self, request: rpc.SubmitResultsRequest, caller: Caller
@@ -194,22 +238,21 @@ class LeaseRpcs:
         check.request_id(request.request_id)
         check.finish()
 
-        def submit(connection: Connection, now: float) -> bytes:
-            campaign = campaigns.get(connection, campaign_id)
+        def submit(connection: Connection, present: Campaign | None, now: float) -> bytes:
+            campaign = campaigns.existing(present, campaign_id)
             results = _results(request, campaign)
             check_labels(connection, campaign, results, labeler=caller.name)
             statuses = submitting.submit(
                 connection, campaign, results, labeler=caller.name, now=now
             )
             return rpc.SubmitResultsResponse(
-                outcomes=[
-                    leases_pb2.ResultOutcome(token=result.token, status=STATUS[status])
-                    for result, status in zip(results, statuses, strict=True)
-                ]
+                outcomes=[leases_pb2.ResultOutcome(status=STATUS[status]) for status in statuses]
             ).SerializeToString()
 
-        response = idempotent(self._store, request, caller, campaign_id, submit)
-        return rpc.SubmitResultsResponse.FromString(response)
+        outcome = idempotent(self._store, request, caller, campaign_id, submit, _as_stored)
+        self._on_change(campaign_id)
+        response = rpc.SubmitResultsResponse.FromString(outcome or b"")
+        return _with_tokens(response, [result.token for result in request.results])
 
     def _lease_request(
         self,
@@ -225,9 +268,26 @@ class LeaseRpcs:
             limit=limit,
             duration_s=duration_s or campaign.settings.lease_duration_s,
             max_leases=self._limits.max_leases,
+            max_share=self._limits.max_share,
             max_bytes=self._limits.max_response_bytes,
             max_item_bytes=self._limits.max_item_bytes,
         )
+
+
+def _as_stored(connection: Connection, present: Campaign | None, outcome: bytes) -> bytes:
+    return outcome
+
+
+def _with_tokens(response: R, tokens: Sequence[str]) -> R:
+    """Outcomes are stored without them, since the request has them."""
+    for outcome, token in zip(response.outcomes, tokens, strict=True):
+        outcome.token = token
+    return response
+
+
+def role_of(request: rpc.LeaseItemsRequest | rpc.StreamLeasesRequest) -> str:
+    """The role that the caller asks to lease items in."""
+    return ADJUDICATOR if request.adjudicate else LABELER
 
 
 def _role(caller: Caller, *, adjudicate: bool) -> str:

@@ -19,9 +19,13 @@ class Limits:
     burst: int = 2000
     max_leases: int = 2000
     """Leases in force in one campaign."""
+    max_share: float = 0.25
+    """Of a campaign's items, that a caller may have leased at once; 20 items in any case."""
     max_request_bytes: int = 4 * 2**20
     max_response_bytes: int = 3 * 2**20
     """Of the leases in one response; a gRPC client refuses more than 4 MiB by default."""
+    max_calls: int = 250
+    """Short calls that run or wait for a thread. Of each replica."""
     max_streams: int = 50
     """Calls that last: streams, and LeaseItems with wait. Of each replica."""
     max_item_bytes: int = 2**20

@@ -34,8 +34,14 @@ class ServeSettings:
     media_prefixes: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     exports: ExportSettings = NO_EXPORTS
+    retention_days: float = 0.0
+    """After these a finalized campaign is deleted from the queue; 0: never."""
 
     def __post_init__(self) -> None:
+        if not self.retention_days >= 0:
+            raise InvalidInput.of(
+                "retention_days", f"{self.retention_days} is below 0; use 0 to keep campaigns"
+            )
         check_replicas(self.queue_url, self.num_replicas)
         prefixes.checked(self.media_prefixes)
         for origin in self.cors_origins:
@@ -55,11 +61,13 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
     queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
     this machine, the default), or "open" (a gateway authenticates); limits: fields of
     rate_limits.Limits; media_prefixes and cors_origins: lists; exports: of
-    regular_exports.ExportSettings. Raises InvalidInput, among others where several replicas would
-    share an SQLite queue: it has one writer, and OK must mean one durable truth.
+    regular_exports.ExportSettings; retention_days (0: keep). Raises InvalidInput, among others
+    where several replicas would share an SQLite queue: it has one writer, and OK must mean one
+    durable truth.
     """
     names = {
         "queue_url", "replicas", "auth", "limits", "media_prefixes", "cors_origins", "exports",
+        "retention_days",
     }  # fmt: skip
     if unknown := sorted(set(args) - names):
         raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(names))}")
@@ -74,6 +82,7 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
         media_prefixes=tuple(args.get("media_prefixes", ())),
         cors_origins=tuple(args.get("cors_origins", ())),
         exports=_built(ExportSettings, "args.exports", args.get("exports", {})),
+        retention_days=float(args.get("retention_days", 0.0)),
     )
 
 

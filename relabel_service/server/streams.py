@@ -1,4 +1,4 @@
-"""Calls that last: how many may be open, and one look at the queue for all that watch the same."""
+"""How many calls may be open, and one look at the queue for all that want to see the same."""
 
 import asyncio
 import time
@@ -15,25 +15,25 @@ T = TypeVar("T")
 
 
 class Slots:
-    """Places for calls that last, of one event loop. Beyond them a call is refused, not queued:
-    those that wait would keep short calls waiting, too."""
+    """Places for calls, of one event loop. Beyond them a call is refused, not queued: those that
+    wait would keep others waiting, too."""
 
-    def __init__(self, *, each: int, total: int) -> None:
-        """each: of one caller; total: of all."""
-        self._each, self._total = each, total
+    def __init__(self, *, each: int, total: int, what: str) -> None:
+        """each: of one caller; total: of all; what: the calls, in the plural."""
+        self._each, self._total, self._what = each, total, what
         self._taken: Counter[str] = Counter()
 
     @contextmanager
     def take(self, caller: str) -> Iterator[None]:
-        """Within it, one more call lasts. Raises Exhausted, saying when to ask again."""
+        """Within it, one more is open. Raises Exhausted, saying when to ask again."""
         if self._taken[caller] >= self._each:
             raise Exhausted(
-                f"{caller!r} has {self._each} calls open that wait or stream; end one first",
+                f"{self._each} {self._what} are open from this caller; end one, or ask again later",
                 retry_after_s=RETRY_AFTER_S,
             )
         if self._taken.total() >= self._total:
             raise Exhausted(
-                f"{self._total} calls that wait or stream are open; ask again later",
+                f"{self._total} {self._what} are open; ask again later",
                 retry_after_s=RETRY_AFTER_S,
             )
         self._taken[caller] += 1
@@ -64,6 +64,46 @@ async def with_heartbeats(
             following.cancel()
             await asyncio.wait({following})  # a generator that still runs cannot be closed
         await items.aclose()
+
+
+class Shared(Generic[T]):
+    """What is long in counting, by key, counted once for all who ask meanwhile."""
+
+    def __init__(self, *, kept_from_s: float, share: float, most_s: float) -> None:
+        """kept_from_s: a result that took as long is kept; so long that counting takes `share` of
+        the time, and most_s at most."""
+        self._kept_from_s, self._share, self._most_s = kept_from_s, share, most_s
+        self._counts: dict[str, _Counted[T]] = {}
+
+    async def get(self, key: str, count: Callable[[], Awaitable[T]]) -> T:
+        """One that was begun after this call, or that is kept. Raises what counting raises."""
+        asked_at = time.monotonic()
+        counted = self._counts.setdefault(key, _Counted())
+        counted.num_asking += 1
+        try:
+            async with counted.lock:
+                now = time.monotonic()
+                for value in counted.values:
+                    if counted.begun_at >= asked_at or now < counted.kept_until:
+                        return value
+                value = await count()
+                took_s = time.monotonic() - now
+                kept_s = took_s / self._share if took_s >= self._kept_from_s else 0.0
+                counted.begun_at, counted.values = now, [value]
+                counted.kept_until = now + took_s + min(kept_s, self._most_s)
+                return value
+        finally:
+            counted.num_asking -= 1
+            if not counted.num_asking and time.monotonic() >= counted.kept_until:
+                self._counts.pop(key, None)
+
+
+class _Counted(Generic[T]):
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.num_asking = 0
+        self.begun_at = self.kept_until = float("-inf")
+        self.values: list[T] = []  # the last one
 
 
 class Feeds(Generic[T]):

@@ -104,30 +104,30 @@ class Checks:
 
     def required(self, field: str, value: str) -> None:
         if not value:
-            self._broken(field, "is empty; it is required")
+            self.broken(field, "is empty; it is required")
         self.text(field, value)
 
     def text(self, field: str, value: str) -> None:
         """Storable, and not too long."""
         if len(value) > MAX_TEXT:
-            self._broken(field, f"has {len(value)} characters; send at most {MAX_TEXT}")
+            self.broken(field, f"has {len(value)} characters; send at most {MAX_TEXT}")
         if "\x00" in value:
-            self._broken(field, "contains NUL; leave it out")
+            self.broken(field, "contains NUL; leave it out")
 
     def between(self, field: str, value: int, low: int, high: int | None) -> None:
         if value < low or (high is not None and value > high):
             rule = f"from {low} to {high}" if high is not None else f"{low} or more"
-            self._broken(field, f"{value} is out of range; use {rule}")
+            self.broken(field, f"{value} is out of range; use {rule}")
 
     def campaign_id(self, field: str, value: str) -> None:
         if not re.fullmatch(CAMPAIGN_ID, value):
-            self._broken(field, f"{value!r} does not match {CAMPAIGN_ID}")
+            self.broken(field, f"{value!r} does not match {CAMPAIGN_ID}")
 
     def campaign_name(self, field: str, value: str) -> str:
         """The campaign's id within its resource name."""
         match = re.fullmatch(f"campaigns/(?P<id>{CAMPAIGN_ID})", value)
         if match is None:
-            self._broken(field, f"{value!r} is not a campaign's name; use campaigns/{{campaign}}")
+            self.broken(field, f"{value!r} is not a campaign's name; use campaigns/{{campaign}}")
             return ""
         return match["id"]
 
@@ -135,7 +135,7 @@ class Checks:
         """The id of the campaign that the item's resource name names."""
         match = re.fullmatch(f"campaigns/(?P<id>{CAMPAIGN_ID})/items/{ITEM_ID}", value)
         if match is None:
-            self._broken(field, f"{value[:80]!r} is not an item's name; send the name in a lease")
+            self.broken(field, f"{value[:80]!r} is not an item's name; send the name in a lease")
             return ""
         return match["id"]
 
@@ -143,16 +143,16 @@ class Checks:
         try:
             uuid.UUID(value)
         except ValueError:
-            self._broken("request_id", f"{value!r} is not a UUID; make one for each request")
+            self.broken("request_id", f"{value!r} is not a UUID; make one for each request")
 
     def share(self, field: str, value: float) -> None:
         if not 0 <= value <= 1:  # refuses NaN, too
-            self._broken(field, f"{value} is out of range; use 0 to 1")
+            self.broken(field, f"{value} is out of range; use 0 to 1")
 
     def enum_value(self, field: str, value: int, kind: Any) -> str:
         """An enum's value in the queue's words; the first named value when unset."""
         if value not in kind.values():
-            self._broken(field, f"{value} is none of {', '.join(kind.keys()[1:])}")
+            self.broken(field, f"{value} is none of {', '.join(kind.keys()[1:])}")
             return ""
         prefix = kind.DESCRIPTOR.values_by_number[0].name.removesuffix("UNSPECIFIED")
         return str(kind.Name(value or 1).removeprefix(prefix).lower())
@@ -162,7 +162,7 @@ class Checks:
         duration = getattr(message, name)
         duration_s = float(duration.seconds + duration.nanos / 1e9)
         if not 0 <= duration_s <= most_s:
-            self._broken(field, f"{duration_s:g} s is out of range; use 0 to {most_s:g} s")
+            self.broken(field, f"{duration_s:g} s is out of range; use 0 to {most_s:g} s")
         return duration_s
 
     def lease_duration(self, field: str, message: Any, name: str) -> float | None:
@@ -172,34 +172,34 @@ class Checks:
         duration = getattr(message, name)
         duration_s = float(duration.seconds + duration.nanos / 1e9)
         if not MIN_LEASE_DURATION_S <= duration_s <= MAX_LEASE_DURATION_S:
-            self._broken(field, f"{duration_s:g} s is out of range; use 1 s to 24 h")
+            self.broken(field, f"{duration_s:g} s is out of range; use 1 s to 24 h")
         return duration_s
 
     def tokens(self, field: str, tokens: Sequence[str], *, subfield: str = "") -> None:
         """From 1 to MAX_BATCH tokens, none empty, none repeated."""
         if not 1 <= len(tokens) <= self.MAX_BATCH:
-            self._broken(field, f"has {len(tokens)} tokens; send from 1 to {self.MAX_BATCH}")
+            self.broken(field, f"has {len(tokens)} tokens; send from 1 to {self.MAX_BATCH}")
         first: dict[str, int] = {}
         for index, token in enumerate(tokens):
             if first.setdefault(token, index) == index and _TOKEN.fullmatch(token):
                 continue
             path = f"{field}[{index}]" + (f".{subfield}" if subfield else "")
             if not token:
-                self._broken(path, "is empty; it is required")
+                self.broken(path, "is empty; it is required")
             elif not _TOKEN.fullmatch(token):
-                self._broken(path, f"{token[:80]!r} is not a lease's token; send that")
+                self.broken(path, f"{token[:80]!r} is not a lease's token; send that")
             if first[token] != index:
-                self._broken(path, f"repeats {field}[{first[token]}]; send each token once")
+                self.broken(path, f"repeats {field}[{first[token]}]; send each token once")
 
     def token(self, field: str, value: str) -> None:
         if not _TOKEN.fullmatch(value):
-            self._broken(field, f"{value[:80]!r} is not a page token; send next_page_token")
+            self.broken(field, f"{value[:80]!r} is not a page token; send next_page_token")
 
     def etag(self, value: str) -> int | None:
         if not value:
             return None
         if not re.fullmatch("[0-9]{1,9}", value):
-            self._broken("etag", f"{value!r} is not an etag; send GetCampaign's")
+            self.broken("etag", f"{value!r} is not an etag; send GetCampaign's")
             return None
         return int(value)
 
@@ -210,7 +210,7 @@ class Checks:
         except ValueError:
             after = "?"
         if after and not re.fullmatch(CAMPAIGN_ID, after):
-            self._broken("page_token", f"{value!r} is not a page token; send next_page_token")
+            self.broken("page_token", f"{value!r} is not a page token; send next_page_token")
             return ""
         return after
 
@@ -224,7 +224,7 @@ class Checks:
         """One result in the queue's words."""
         decision, comment = _DECISIONS.get(result.decision), result.comment
         if decision is None:
-            self._broken(
+            self.broken(
                 f"results[{index}].decision", f"{result.decision} is not a decision; set one"
             )
             return Result(result.token, "", None, "")
@@ -234,7 +234,7 @@ class Checks:
         if decision == "relabel":
             label = self._label(f"results[{index}].label", result, task, classes)
         elif result.HasField("label"):
-            self._broken(
+            self.broken(
                 f"results[{index}].label", f"goes with DECISION_RELABEL, not with {decision}"
             )
         return Result(result.token, decision, label, comment, result.replaces)
@@ -245,16 +245,16 @@ class Checks:
         try:
             label = task.label_from_wire(result.label)
         except InvalidInput as error:
-            self._broken(field, error.violations[0].description)
+            self.broken(field, error.violations[0].description)
             return None
         if "\x00" in label:
-            self._broken(field, "contains NUL; leave it out")
+            self.broken(field, "contains NUL; leave it out")
         if len(label) > MAX_LABEL:
-            self._broken(field, f"has {len(label)} characters; send at most {MAX_LABEL}")
+            self.broken(field, f"has {len(label)} characters; send at most {MAX_LABEL}")
         fault = task.label_fault(label, classes)
         if fault:
-            self._broken(field, fault)
+            self.broken(field, fault)
         return label
 
-    def _broken(self, field: str, description: str) -> None:
+    def broken(self, field: str, description: str) -> None:
         self._violations.append(Violation(field, description))

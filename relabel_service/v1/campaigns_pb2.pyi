@@ -34,6 +34,7 @@ class CampaignState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CAMPAIGN_STATE_PAUSED: _ClassVar[CampaignState]
     CAMPAIGN_STATE_CLOSED: _ClassVar[CampaignState]
     CAMPAIGN_STATE_IMPORTING: _ClassVar[CampaignState]
+    CAMPAIGN_STATE_DELETING: _ClassVar[CampaignState]
 SKIP_POLICY_UNSPECIFIED: SkipPolicy
 SKIP_POLICY_OTHERS: SkipPolicy
 SKIP_POLICY_NEVER_AGAIN: SkipPolicy
@@ -48,6 +49,7 @@ CAMPAIGN_STATE_FINALIZING: CampaignState
 CAMPAIGN_STATE_PAUSED: CampaignState
 CAMPAIGN_STATE_CLOSED: CampaignState
 CAMPAIGN_STATE_IMPORTING: CampaignState
+CAMPAIGN_STATE_DELETING: CampaignState
 
 class Campaign(_message.Message):
     __slots__ = ("name", "task_kind", "findings_uri", "run_id", "classes", "votes_required", "lease_duration", "state", "create_time", "finalize_time", "results_uri", "etag", "num_items", "max_votes", "min_agreement", "skip_policy", "item_order", "blind_share", "gold", "audit", "num_imported", "failure", "num_answers", "num_published", "incarnation")

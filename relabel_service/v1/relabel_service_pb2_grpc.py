@@ -126,6 +126,16 @@ class RelabelServiceStub:
                 request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ExportAnswersRequest.SerializeToString,
                 response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ExportAnswersResponse.FromString,
                 _registered_method=True)
+        self.DeleteCampaign = channel.unary_unary(
+                '/relabel_service.v1.RelabelService/DeleteCampaign',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.DeleteCampaignRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.DeleteCampaignResponse.FromString,
+                _registered_method=True)
+        self.ForceRelease = channel.unary_unary(
+                '/relabel_service.v1.RelabelService/ForceRelease',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ForceReleaseRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ForceReleaseResponse.FromString,
+                _registered_method=True)
 
 
 class RelabelServiceServicer:
@@ -146,14 +156,14 @@ class RelabelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCampaign(self, request, context):
-        """Returns one campaign. While it is importing, the call takes part in the import.
+        """Returns one campaign.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCampaigns(self, request, context):
-        """Returns the campaigns that the caller may see, page by page.
+        """Returns the campaigns that the caller may see, page by page, without their classes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -259,6 +269,21 @@ class RelabelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteCampaign(self, request, context):
+        """Removes the campaign and all that the queue keeps of it, in the background.
+        FAILED_PRECONDITION where answers are unpublished, unless forced.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForceRelease(self, request, context):
+        """Takes leases away from whoever has them: of one labeler, or on some items.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RelabelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -346,6 +371,16 @@ def add_RelabelServiceServicer_to_server(servicer, server):
                     servicer.ExportAnswers,
                     request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ExportAnswersRequest.FromString,
                     response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ExportAnswersResponse.SerializeToString,
+            ),
+            'DeleteCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCampaign,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.DeleteCampaignRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.DeleteCampaignResponse.SerializeToString,
+            ),
+            'ForceRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForceRelease,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ForceReleaseRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ForceReleaseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -814,6 +849,60 @@ class RelabelService:
             '/relabel_service.v1.RelabelService/ExportAnswers',
             relabel__service_dot_v1_dot_relabel__service__pb2.ExportAnswersRequest.SerializeToString,
             relabel__service_dot_v1_dot_relabel__service__pb2.ExportAnswersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/DeleteCampaign',
+            relabel__service_dot_v1_dot_relabel__service__pb2.DeleteCampaignRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.DeleteCampaignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForceRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/ForceRelease',
+            relabel__service_dot_v1_dot_relabel__service__pb2.ForceReleaseRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.ForceReleaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

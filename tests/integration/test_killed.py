@@ -73,6 +73,7 @@ def test_whatever_was_half_done_is_completed_once(
     assert call([point, queue_url, results_uri]) == -signal.SIGKILL
     with opened(queue_url) as service:
         if point.startswith("import"):
+            service.background.round(turn_s=60.0)
             campaign = service.GetCampaign(rpc.GetCampaignRequest(name=CAMPAIGN), ADMIN).campaign
             assert campaign.state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE
             assert stats(service).num_open == NUM_ITEMS

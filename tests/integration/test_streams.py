@@ -49,6 +49,24 @@ def test_a_call_that_waits_gets_what_is_given_back_meanwhile(
     assert lease.item.rank == 1
 
 
+def test_a_call_that_waits_gets_what_an_admin_takes_away(
+    ann: Client, bob: Client, campaign: str
+) -> None:
+    ann.lease(campaign, max_items=3, duration_s=24 * 3600.0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(bob.lease, campaign, max_items=3, wait_s=30)
+        assert ann.force_release(campaign, labeler="ann") == 3
+        assert waiting.result()
+
+
+def test_a_deleted_campaign_is_gone(ann: Client, campaign: str) -> None:
+    ann.lease(campaign)
+    ann.delete_campaign(campaign)
+    assert campaign not in {one.name for one in ann.list_campaigns()}
+    with pytest.raises(NotFound):
+        ann.get_campaign(campaign)
+
+
 def test_a_call_that_waits_in_vain_ends_empty(ann: Client, bob: Client, campaign: str) -> None:
     ann.lease(campaign, max_items=3)
     assert bob.lease(campaign, wait_s=1) == []

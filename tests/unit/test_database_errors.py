@@ -40,7 +40,7 @@ def on_postgresql(tmp_path: Path) -> Iterator[Store]:
 def add_row(store: Store, name: str) -> None:
     with store.write_transaction(caller=name) as (connection, _):
         connection.execute(
-            text("INSERT INTO idempotency_keys VALUES (:name, 'r', '', :bytes, 0)"),
+            text("INSERT INTO idempotency_keys VALUES (:name, 'r', '', :bytes, 0, NULL)"),
             {"name": name, "bytes": bytes(100_000)},
         )
 

@@ -11,7 +11,7 @@ from deltalake import DeltaTable, write_deltalake
 from relabel_service import errors
 from relabel_service.errors import InvalidInput, NotFound, Unavailable, WrongState
 from relabel_service.queue import findings_reader
-from relabel_service.server import campaign_rpcs, results_stream
+from relabel_service.server import background, campaign_rpcs, results_stream
 from relabel_service.server.service import LeaseService
 from relabel_service.tables import delta, schemas
 from relabel_service.v1 import campaigns_pb2
@@ -35,9 +35,10 @@ ACTIVE, IMPORTING, CLOSED, FINALIZED = (
 
 @pytest.fixture
 def slow(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LeaseService:
-    """A service of whose import each call does one step of 4 rows; 10 rows in all."""
+    """A service of whose import each round does one step of 4 rows; 10 rows in all."""
     monkeypatch.setattr(findings_reader, "STEP", 4)
     monkeypatch.setattr(campaign_rpcs, "IMPORT_S", 0.0)
+    monkeypatch.setattr(background, "AGAIN_S", 0.0)
     service = LeaseService(start.store)
     service.CreateCampaign(create_request(write_findings(tmp_path, 10)), ADMIN)
     return service
@@ -45,6 +46,12 @@ def slow(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lease
 
 def get(service: LeaseService) -> campaigns_pb2.Campaign:
     return service.GetCampaign(rpc.GetCampaignRequest(name=CAMPAIGN), ADMIN).campaign
+
+
+def go_on(service: LeaseService) -> campaigns_pb2.Campaign:
+    """The campaign after one more round of the background's."""
+    service.background.round(turn_s=campaign_rpcs.IMPORT_S)
+    return get(service)
 
 
 def finalize(service: LeaseService, uri: object) -> campaigns_pb2.Campaign:
@@ -58,6 +65,7 @@ def test_what_stops_an_import_is_told_until_it_is_mended(
     slow: LeaseService, tmp_path: Path
 ) -> None:
     shutil.move(tmp_path / "findings", tmp_path / "moved")
+    go_on(slow)
     for _ in range(2):  # shown to everybody who looks, more than once
         stopped = get(slow)
         assert (stopped.state, stopped.num_imported) == (IMPORTING, 4)
@@ -69,9 +77,9 @@ def test_what_stops_an_import_is_told_until_it_is_mended(
     watched = slow.look(CAMPAIGN).shown_to(ADMIN).campaign
     assert watched.failure.reason == "NOT_FOUND"
     shutil.move(tmp_path / "moved", tmp_path / "findings")
-    again = get(slow)
+    again = go_on(slow)
     assert (again.num_imported, again.HasField("failure")) == (8, False)
-    while (campaign := get(slow)).state == IMPORTING:
+    while (campaign := go_on(slow)).state == IMPORTING:
         pass
     assert (campaign.state, stats(slow).num_open) == (ACTIVE, 10)
 
@@ -81,9 +89,9 @@ def test_an_import_goes_on_in_steps_of_another_size(
 ) -> None:
     for step in (3, 5, 2):  # a new release, or another machine, may take others
         monkeypatch.setattr(findings_reader, "STEP", step)
-        campaign = get(slow)
+        campaign = go_on(slow)
     while campaign.state == IMPORTING:
-        campaign = get(slow)
+        campaign = go_on(slow)
     assert [lease.item.rank for lease in Person(slow, "ann").lease(100)] == list(range(10))
 
 
@@ -100,9 +108,9 @@ def test_an_import_goes_on_when_the_log_lists_the_files_in_another_order(
         )
     service = LeaseService(start.store)
     service.CreateCampaign(create_request(uri), ADMIN)
-    assert get(service).num_imported == 2
+    assert go_on(service).num_imported == 2
     DeltaTable(uri).create_checkpoint()  # the log is read from elsewhere now
-    while get(service).state == IMPORTING:
+    while go_on(service).state == IMPORTING:
         pass
     assert [lease.item.rank for lease in Person(service, "ann").lease(100)] == list(range(4))
 

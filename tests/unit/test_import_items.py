@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 
 from relabel_service.errors import InvalidInput, NotFound, Unavailable, WrongState
 from relabel_service.queue import findings_reader
-from relabel_service.server import campaign_rpcs
+from relabel_service.server import background, campaign_rpcs
 from relabel_service.server.service import LeaseService
 from relabel_service.tables import delta, schemas
 from relabel_service.v1 import campaigns_pb2
@@ -23,9 +23,10 @@ ACTIVE = campaigns_pb2.CAMPAIGN_STATE_ACTIVE
 
 @pytest.fixture
 def slow(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LeaseService:
-    """A service of whose import each call does one step of 4 rows; 10 rows in all."""
+    """A service of whose import each round does one step of 4 rows; 10 rows in all."""
     monkeypatch.setattr(findings_reader, "STEP", 4)
     monkeypatch.setattr(campaign_rpcs, "IMPORT_S", 0.0)
+    monkeypatch.setattr(background, "AGAIN_S", 0.0)
     service = LeaseService(start.store)
     made = service.CreateCampaign(create_request(write_findings(tmp_path, 10)), ADMIN).campaign
     assert (made.state, made.num_imported, made.num_items) == (IMPORTING, 4, 10)
@@ -36,12 +37,19 @@ def get(service: LeaseService) -> campaigns_pb2.Campaign:
     return service.GetCampaign(rpc.GetCampaignRequest(name=CAMPAIGN), ADMIN).campaign
 
 
-def test_whoever_waits_takes_the_next_step(slow: LeaseService) -> None:
+def go_on(service: LeaseService) -> campaigns_pb2.Campaign:
+    """The campaign after one more round of the background's."""
+    service.background.round(turn_s=campaign_rpcs.IMPORT_S)
+    return get(service)
+
+
+def test_each_round_takes_the_next_step_and_looking_takes_none(slow: LeaseService) -> None:
     with pytest.raises(WrongState, match="importing"):
         Person(slow, "ann").lease()
-    assert get(slow).num_imported == 8
-    assert get(slow).num_imported == 10
-    assert get(slow).state == ACTIVE
+    assert get(slow).num_imported == 4
+    assert go_on(slow).num_imported == 8
+    assert go_on(slow).num_imported == 10
+    assert go_on(slow).state == ACTIVE
     assert [lease.item.rank for lease in Person(slow, "ann").lease(100)] == list(range(10))
 
 
@@ -56,21 +64,21 @@ def test_an_import_goes_on_after_a_crash_in_a_step(
             "relabel_service.queue.campaigns.add_imported", crash
         )  # after the items were inserted
         with pytest.raises(Unavailable):
-            get(slow)
+            go_on(slow)
     monkeypatch.setattr(campaign_rpcs, "IMPORT_S", 10.0)
-    assert get(slow).state == ACTIVE
+    assert go_on(slow).state == ACTIVE
     assert stats(slow).num_open == 10
 
 
 def test_rows_written_later_are_not_imported(slow: LeaseService, tmp_path: Path) -> None:
     more = delta.read_run(str(tmp_path / "findings"), "run")
     delta.append_once(str(tmp_path / "findings"), more, app_id="again")
-    while (campaign := get(slow)).state == IMPORTING:
+    while (campaign := go_on(slow)).state == IMPORTING:
         pass
     assert (campaign.num_items, stats(slow).num_open) == (10, 10)
 
 
-def test_a_request_sent_again_takes_part_in_the_import(start: Start, tmp_path: Path) -> None:
+def test_a_request_to_create_may_be_sent_again(start: Start, tmp_path: Path) -> None:
     service = LeaseService(start.store)
     request = create_request(write_findings(tmp_path, 3))
     first = service.CreateCampaign(request, ADMIN)

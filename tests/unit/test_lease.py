@@ -33,9 +33,9 @@ def test_a_stream_keeps_its_caller_supplied(start: Start) -> None:
     request = rpc.StreamLeasesRequest(parent=CAMPAIGN, max_outstanding=2)
 
     def more() -> list[leases_pb2.Lease]:
-        response = service.next_leases(request, ann.caller)
-        assert response is not None
-        return list(response.leases)
+        leased = service.next_leases(request, ann.caller)
+        assert not leased.is_over
+        return list(leased.response.leases) if leased.response else []
 
     first, second = more()
     assert more() == []
@@ -48,7 +48,7 @@ def test_a_stream_keeps_its_caller_supplied(start: Start) -> None:
     move(service, "Resume")
     assert len(more()) == 1
     move(service, "Close")
-    assert service.next_leases(request, ann.caller) is None
+    assert service.next_leases(request, ann.caller).is_over
 
 
 def test_an_item_given_back_with_delay_comes_again_when_it_has_passed(start: Start) -> None:

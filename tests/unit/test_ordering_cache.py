@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from relabel_service.queue.ordering import ORDERINGS, Ordering, by_class
-from relabel_service.server import campaign_rpcs
+from relabel_service.server import background, campaign_rpcs
 from relabel_service.server.service import LeaseService
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -23,7 +23,7 @@ def get(service: LeaseService) -> campaigns_pb2.Campaign:
     return service.GetCampaign(rpc.GetCampaignRequest(name=CAMPAIGN), ADMIN).campaign
 
 
-def test_a_call_that_cannot_wait_for_the_ordering_comes_again(
+def test_a_round_that_cannot_wait_for_the_ordering_comes_again(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_end, num_computed = threading.Event(), []
@@ -42,7 +42,7 @@ def test_a_call_that_cannot_wait_for_the_ordering_comes_again(
     assert get(service) == created
     assert (created.state, created.num_imported) == (campaigns_pb2.CAMPAIGN_STATE_IMPORTING, 0)
     may_end.set()
-    monkeypatch.setattr(campaign_rpcs, "IMPORT_S", 60.0)
+    service.background.round(turn_s=60.0)
     assert get(service).state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE
     assert [lease.item.rank for lease in Person(service, "ann").lease(9)] == [0, 1, 2]
     assert len(num_computed) == 1
@@ -54,10 +54,12 @@ def test_an_ordering_that_fails_is_reported_and_tried_again(
     def broken(rows: Iterable[Any]) -> Ordering:
         raise OSError("the disk is gone")
 
+    monkeypatch.setattr(background, "AGAIN_S", 0.0)
     service = LeaseService(start.store)
     request = create_request(write_findings(tmp_path, 3), item_order=BY_CLASS)
     with monkeypatch.context() as patched:
         patched.setitem(ORDERINGS, "by_class", broken)
         created = service.CreateCampaign(request, ADMIN).campaign
         assert "the disk is gone" in created.failure.message
+    service.background.round(turn_s=60.0)
     assert get(service).state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE

@@ -7,7 +7,9 @@ import pytest
 from deltalake import DeltaTable
 
 from relabel_service.errors import AlreadyExists, Conflict, InvalidInput, NotFound, WrongState
+from relabel_service.server import campaign_rpcs
 from relabel_service.server.auth import Caller
+from relabel_service.server.rate_limits import Limits
 from relabel_service.server.service import LeaseService
 from relabel_service.v1 import campaigns_pb2, labels_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -187,6 +189,27 @@ def test_campaigns_are_listed_page_by_page(tmp_path: Path, start: Start) -> None
     assert names == ["campaigns/a", "campaigns/b", "campaigns/c", "campaigns/test"]
 
 
+def test_pages_are_cut_by_bytes_and_leave_classes_out(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = LeaseService(start.store)
+    uri = write_findings(tmp_path, 1)
+    for number in range(3):
+        request = create_request(uri)
+        request.campaign_id = f"c-{number}"
+        assert service.CreateCampaign(request, ADMIN).campaign.classes
+    monkeypatch.setattr(campaign_rpcs, "PAGE_BYTES", 1)
+    token = ""
+    names: list[str] = []
+    while token or not names:
+        page = service.ListCampaigns(rpc.ListCampaignsRequest(page_token=token), ADMIN)
+        [campaign] = page.campaigns
+        assert not campaign.classes
+        names.append(campaign.name)
+        token = page.next_page_token
+    assert names == ["campaigns/c-0", "campaigns/c-1", "campaigns/c-2"]
+
+
 def test_a_name_is_taken_once(tmp_path: Path, start: Start) -> None:
     service = start()
     with pytest.raises(AlreadyExists, match="'test'"):
@@ -274,6 +297,11 @@ MALFORMED: list[tuple[Any, list[str]]] = [
         ["name", "results_uri", "etag", "request_id"],
     ),
     (rpc.ExportAnswersRequest(name="x"), ["name", "results_uri", "request_id"]),
+    (rpc.DeleteCampaignRequest(name="x", etag="y"), ["name", "etag", "request_id"]),
+    (
+        rpc.ForceReleaseRequest(parent="x", items=["y"], labeler="z"),
+        ["parent", "labeler", "items[0]", "request_id"],
+    ),
 ]
 
 
@@ -320,4 +348,5 @@ def test_an_item_that_is_lost_again_and_again_does_not_keep_the_others_waiting(
         first_seen.append(lease.item.rank)
         start.clock.now += 301
     assert first_seen == [0, 1, 2]
-    assert lease_items(service, "bob", 1000)[997].item.rank == 0
+    everything = LeaseService(start.store, limits=Limits(max_share=1.0))
+    assert lease_items(everything, "bob", 1000)[997].item.rank == 0

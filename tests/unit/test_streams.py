@@ -10,17 +10,17 @@ from relabel_service.server.streams import Feeds, Slots
 
 
 def test_places_are_capped_by_caller_and_in_all_and_come_free() -> None:
-    slots = Slots(each=2, total=3)
+    slots = Slots(each=2, total=3, what="streams")
     with ExitStack() as stack:
         for caller in ("ann", "ann", "bob"):
             stack.enter_context(slots.take(caller))
         with (
-            pytest.raises(Exhausted, match=r"'ann' has 2 calls open") as refused,
+            pytest.raises(Exhausted, match="2 streams are open from this caller") as refused,
             slots.take("ann"),
         ):
             pass
         assert refused.value.retry_after_s
-        with pytest.raises(Exhausted, match="3 calls that wait or stream"), slots.take("cat"):
+        with pytest.raises(Exhausted, match="3 streams are open;"), slots.take("cat"):
             pass
     with slots.take("ann"), slots.take("ann"), slots.take("cat"):
         pass
