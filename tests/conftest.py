@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from relabel_service.queue.store import Store, open_store
+from relabel_service.server import campaign_rpcs
 from relabel_service.server.service import LeaseService
 from tests.support.campaigns import ADMIN, Clock, create_request, write_findings
 from tests.support.stores import KINDS, new_queue_url
@@ -15,6 +16,7 @@ from tests.support.stores import KINDS, new_queue_url
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+campaign_rpcs.IMPORT_S = 600.0  # so that a campaign that a test makes is there when it goes on
 
 
 class Start:

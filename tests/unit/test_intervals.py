@@ -11,12 +11,16 @@ from scipy.stats import binomtest, hypergeom
 from relabel_service import accept
 from relabel_service.errors import InvalidInput
 from relabel_service.server.auth import Caller
+from relabel_service.server.rate_limits import Limits
+from relabel_service.server.service import LeaseService
 from relabel_service.tables import delta, schemas
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.votes import intervals
 from tests.conftest import Start
 from tests.support.campaigns import finding
 from tests.support.people import Person, stats
+
+EVERYTHING = Limits(max_share=1.0)  # one labeler may have all items leased
 
 
 @pytest.mark.parametrize(("num", "total"), [(0, 1), (1, 1), (3, 10), (50, 50), (417, 1000)])
@@ -93,7 +97,8 @@ def gold(folder: Path, num: int) -> campaigns_pb2.Gold:
 
 
 def test_gold_items_are_mixed_in_and_measure_labelers(start: Start, tmp_path: Path) -> None:
-    service = start(num_items=40, gold=gold(tmp_path, 10))
+    start(num_items=40, gold=gold(tmp_path, 10))
+    service = LeaseService(start.store, limits=EVERYTHING)
     ann, bob = Person(service, "ann"), Person(service, "bob")
     mixed = ann.lease(40)
     controls = [lease for lease in mixed if lease.item.content.text.text.startswith("gold")]
@@ -123,7 +128,8 @@ def test_labelers_are_not_told_what_measures_them(start: Start, tmp_path: Path) 
 
 
 def test_the_pull_of_suggestions_is_measured_on_blind_answers(start: Start) -> None:
-    service = start(num_items=60, blind_share=0.5)
+    start(num_items=60, blind_share=0.5)
+    service = LeaseService(start.store, limits=EVERYTHING)
     ann = Person(service, "ann")
     leases = ann.lease(60)
     blind = [lease for lease in leases if not lease.item.suggestions]
