@@ -20,7 +20,7 @@ def labelers(connection: Connection, campaign: Campaign, ranks: Collection[int])
     """Those who have leases on the items."""
     values = {"campaign": campaign.campaign, "ranks": sorted(ranks)}
     rows = sql.ITEM_LEASES(connection, values) if ranks else []
-    found = {name for _, leases, expired in rows for name in item_leases.read(leases, expired)}
+    found = {name for row in rows for name in item_leases.read(row.leases, row.expired_leases)}
     return sorted(found)
 
 

@@ -1,6 +1,6 @@
 """Imports and publishing: work that outlasts a call, so that its progress and failures are kept.
 
-Whoever asks for the campaign continues its import, and whoever finalizes it publishes. A
+A worker in the background continues imports, and whoever finalizes a campaign publishes it. A
 failure is shown to everybody who looks at the campaign, until the work goes on.
 """
 
@@ -19,7 +19,7 @@ from relabel_service.server import results_stream
 from relabel_service.server.answer_table import Written, write_answers
 from relabel_service.tables import delta, schemas
 
-FAILED = "the service failed to import it, and its log says why; close the campaign, or look again"
+FAILED = "the service failed to import it, and its log says why; it tries again until it is closed"
 
 logger = logging.getLogger("ray.serve")
 

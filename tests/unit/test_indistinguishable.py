@@ -65,7 +65,7 @@ def begun(
     mixed = {
         kind: {"uri": write(folder, kind), "run_id": "run", **IN_MIXED[kind]} for kind in kinds
     }
-    service = LeaseService(start.store)
+    service = LeaseService(start.store, limits=Limits(max_share=1.0))
     request = create_request(write(folder, "finding"), **{**mixed, **settings})
     with pytest.MonkeyPatch.context() as patched:  # the same draws in each run
         patched.setattr("secrets.token_hex", lambda num_bytes: "5a" * num_bytes)
@@ -148,7 +148,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> tuple[Any, ...]:
 def test_no_field_that_a_labeler_reads_tells_the_kind(start: Start, tmp_path: Path) -> None:
     service, seen = begun(start, tmp_path), Seen()
     ann, bob = Person(service, "ann"), Person(service, "bob")
-    labelled = LeaseService(start.store, limits=Limits(max_item_bytes=1))
+    labelled = LeaseService(start.store, limits=Limits(max_item_bytes=1, max_share=1.0))
     for lease in bob.lease(20):  # so that some were leased before, and come again
         seen.add(kind_of(lease.item), "lease", lease)
     start.clock.now += 301
@@ -169,7 +169,10 @@ def test_no_field_that_a_labeler_reads_tells_the_kind(start: Start, tmp_path: Pa
 
 def test_large_items_do_not_tell_the_kind_either(start: Start, tmp_path: Path) -> None:
     begun(start, tmp_path)
-    service, seen = LeaseService(start.store, limits=Limits(max_item_bytes=1)), Seen()
+    service, seen = (
+        LeaseService(start.store, limits=Limits(max_item_bytes=1, max_share=1.0)),
+        Seen(),
+    )
     ann = Person(service, "ann")
     for lease in ann.lease(50):
         whole = service.read_item(rpc.ReadItemRequest(name=lease.item.name), ann.caller)
@@ -286,7 +289,7 @@ def test_where_some_item_has_no_other_suggestion_none_shows_one(
         name: write(tmp_path, name, **({"suggestions": rows} if name == kind else {}))
         for name in NUM
     }
-    service = LeaseService(start.store)
+    service = LeaseService(start.store, limits=Limits(max_share=1.0))
     request = create_request(
         uris["finding"],
         **{name: {"uri": uris[name], "run_id": "run", **IN_MIXED[name]} for name in IN_MIXED},
