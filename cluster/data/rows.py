@@ -66,6 +66,12 @@ class Source:
     weight_column: str | None = None
     media_prefixes: tuple[str, ...] = ()
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Source":
+        """The source that `asdict` and JSON have made of one, of an earlier release too."""
+        many = ("content_columns", "media_prefixes")
+        return cls(**{**fields, **{name: tuple(fields.get(name, ())) for name in many}})
+
     @property
     def opened_under(self) -> tuple[str, ...]:
         """Where addresses in rows are opened: near the table, and under the stated prefixes."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -118,6 +119,7 @@ class MineResult:
     suspicion in bins of equal width over [0, 1].
     noise_matrix: P(label | true class) by the model, rows sum to 1, for tasks that have one.
     warnings: what looks odd in the table's labels (TableProfile).
+    label_counts: rows that name each class. source, training: what was mined, and by which models.
     """
 
     run_id: str
@@ -136,3 +138,6 @@ class MineResult:
     classes: Sequence[str] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    label_counts: Mapping[str, int] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    training: str = ""

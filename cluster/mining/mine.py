@@ -115,6 +115,9 @@ def mine(config: MineConfig, engine: Engine) -> MineResult:
         noise_matrix=_noise_matrix(config.source.task, stats),
         classes=list(manifest.classes),
         warnings=list(profile.warnings),
+        label_counts=dict(profile.classes),
+        source=json.loads(json.dumps(asdict(config.source))),  # as a repeated run reads it
+        training=config.store_uri,
         seconds={
             name: end - start
             for name, start, end in zip(

@@ -98,13 +98,7 @@ class ModelStore:
         return Manifest(
             **{
                 **fields,
-                "source": Source(
-                    **{
-                        **source,
-                        "content_columns": tuple(source["content_columns"]),
-                        "media_prefixes": tuple(source.get("media_prefixes", ())),
-                    }
-                ),
+                "source": Source.from_dict(source),
                 "classes": tuple(fields["classes"]),
                 "warnings": tuple(fields.get("warnings", ())),
                 "near_duplicates": tuple((row, group) for row, group in fields["near_duplicates"]),

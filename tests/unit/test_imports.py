@@ -27,8 +27,8 @@ FORBIDDEN = {
 ORDER = {
     "jobs": ("train", "mine", "merge", "pattern", "policy", "self_refine", "loop", "common"),
     "cluster": (
-        "similar", "mining", "versions", "inference", "training", "data", "engine", "tasks",
-        "models", "scores", "io", "interfaces",
+        "report", "similar", "mining", "versions", "inference", "training", "data", "engine",
+        "tasks", "models", "scores", "io", "interfaces",
     ),
     "relabel_service": (
         "simulated_labeler", "cli", "client", "server", "queue", "votes", "tables", "decisions",
