@@ -17,6 +17,9 @@ if _missing := next((name for name in NEEDED if find_spec(name) is None), None):
     )
 
 if TYPE_CHECKING:
+    from cluster.auditing.audit import Audit as Audit
+    from cluster.auditing.audit import AuditConfig as AuditConfig
+    from cluster.auditing.audit import audit as audit
     from cluster.data.rows import Source as Source
     from cluster.data.rows import latest as latest
     from cluster.engine.local import LocalEngine as LocalEngine
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from cluster.versions.merge import merge as merge
 
 EXPORTS = {
+    "auditing.audit": ("Audit", "AuditConfig", "audit"),
     "data.rows": ("Source", "latest"),
     "engine.local": ("LocalEngine",),
     "mining.config": ("MineConfig", "MineResult"),

@@ -109,9 +109,9 @@ def _id_column(table: pa.Table, names: Sequence[str]) -> str | None:
         column = table[name]
         is_key = pa.types.is_integer(column.type) or _is_text(column.type)
         is_named = name.lower() in IDS or name.lower().endswith("_id")
-        if is_named and is_key and not column.null_count:
-            if pc.count_distinct(column).as_py() == len(column):
-                return name
+        is_possible = is_named and is_key and not column.null_count
+        if is_possible and pc.count_distinct(column).as_py() == len(column):
+            return name
     return None
 
 
@@ -151,7 +151,7 @@ def _content_column(
     by_lower = {name.lower(): name for name in kinds}
     for kind in wanted:
         own = [by_lower[usual] for usual in USUAL[kind] if usual in by_lower]
-        own += [name for name in sorted(kinds, key=lambda name: -_length(table[name]))]
+        own += sorted(kinds, key=lambda name: -_length(table[name]))
         for name in own:
             if kinds[name] is kind:
                 return name, kind
@@ -190,9 +190,9 @@ def _task(label: pa.ChunkedArray, name: str, kind: Kind | None) -> str:
         return "image_classification"
     texts = columns.strings(label).drop_null()
     num_texts = pc.count_distinct(texts).as_py()
-    if len(texts) and (num_texts > MAX_CLASSES or LEAST_COPIES * num_texts > len(texts)):
-        if len(texts) > LEAST_COPIES**2:
-            return "sequence_generation"
+    is_many = num_texts > MAX_CLASSES or LEAST_COPIES * num_texts > len(texts)
+    if is_many and len(texts) > LEAST_COPIES**2:
+        return "sequence_generation"
     if kind is Kind.AUDIO:
         return "audio_classification"
     if kind is Kind.TEXT:

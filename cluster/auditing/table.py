@@ -37,9 +37,9 @@ def source_of(
     given = str(data) if isinstance(data, str | Path) else _written(data, folder / GIVEN)
     uri = given
     found = None
-    if _is_read_in_place(given, format_name):
+    if is_read_in_place(given, format_name):
         found = guess(_head(given), columns)
-    if found is None or found.id is None and not is_delta(given):
+    if found is None or (found.id is None and not is_delta(given)):
         uri = str(folder / IMPORTED)
         reader = format_named(format_name) if format_name else guess_format(given)
         files.require(given)
@@ -52,20 +52,22 @@ def source_of(
     return latest(source), found
 
 
-def _is_read_in_place(uri: str, format_name: str) -> bool:
+def is_read_in_place(uri: str, format_name: str) -> bool:
     if is_delta(uri):
         return True
     return (format_name or guess_format(uri).name) == "parquet"
 
 
 def _head(uri: str) -> pa.Table:
-    """Some rows of a table."""
+    """Some rows of a table. Raises InvalidInput where it has none."""
     batches, num_rows, num_bytes = [], 0, 0
     for batch in read_table(uri):
         batches.append(batch)
         num_rows, num_bytes = num_rows + batch.num_rows, num_bytes + batch.nbytes
         if num_rows >= LOOKED_AT_ROWS or num_bytes >= LOOKED_AT_BYTES:
             break
+    if not num_rows:
+        raise InvalidInput.of("data", f"{uri!r} holds no rows; give labelled ones")
     return pa.concat_tables(batches, promote_options="permissive")
 
 

@@ -4,6 +4,7 @@ The numbers are those that mining ranks by, without files, ids or training. R ro
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from cluster.scores.suspicion import FLAG, average_with_base, suspicion
 from relabel_service.errors import InvalidInput
 
 TINY = 1e-12
+MATRIX = 2  # dimensions
 ROUNDING = 1e-2  # by which a row's probabilities may miss 1: float16, or rounded to two digits
 
 Doubles = npt.NDArray[np.float64]
@@ -83,13 +85,12 @@ def _suspicion(base_scores: Sequence[Floats], labels: Ints) -> Doubles:
 
 def _matrices(pred_probs: npt.ArrayLike | Sequence[npt.ArrayLike]) -> list[Floats]:
     """One matrix of probabilities a model, all of one shape."""
-    is_several = isinstance(pred_probs, Sequence) and np.ndim(pred_probs[0] if pred_probs else 0)
-    if is_several and np.ndim(pred_probs[0]) == 2:
-        matrices = [np.asarray(one) for one in pred_probs]
-    else:
-        matrices = [np.asarray(pred_probs)]
+    given: list[Any] = [pred_probs]
+    if isinstance(pred_probs, list | tuple) and pred_probs and np.ndim(pred_probs[0]) == MATRIX:
+        given = list(pred_probs)
+    matrices = [np.asarray(one) for one in given]
     for matrix in matrices:
-        if matrix.ndim != 2 or matrix.shape != matrices[0].shape:
+        if matrix.ndim != MATRIX or matrix.shape != matrices[0].shape:
             shapes = ", ".join(str(one.shape) for one in matrices)
             raise InvalidInput.of(
                 "pred_probs", f"shapes {shapes}; give one row an item and one column a class"
