@@ -26,9 +26,10 @@ demo: setup
 check: setup
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
-# PgBouncer is the one thing that tests need and PyPI has not.
+# PgBouncer and Chromium are what tests need and PyPI has not.
 tools:
-	command -v pgbouncer || (apt-get update && apt-get install -y --no-install-recommends pgbouncer)
+	command -v pgbouncer && command -v chromium || (apt-get update && \
+		apt-get install -y --no-install-recommends pgbouncer chromium)
 
 test: check tools
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder

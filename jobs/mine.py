@@ -20,10 +20,12 @@ from cluster.mining.mine import delete_predictions, mine
 from cluster.scores.feedback import Feedback
 from cluster.training.model_store import ModelStore
 from jobs.common import options
+from jobs.common.findings_page import show_findings
 from jobs.common.session import run, session, warn
 from relabel_service.tables.lineage import decided_by_people
 
-LONG = ("unasked_histogram", "noise_matrix")  # for result.json and the loop's report
+# Of a result, for result.json and the reports.
+LONG = ("unasked_histogram", "noise_matrix", "label_counts", "source")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -66,6 +68,10 @@ def main(
         typer.Option("--keep-predictions", help="keep the scored rows, for a later --reuse-run"),
     ] = False,
     each_copy: options.EachCopy = False,
+    show: Annotated[
+        bool,
+        typer.Option(help="show the worst findings, and write a page of them beside the table"),
+    ] = True,
     reuse_run: Annotated[
         str | None,
         typer.Option(
@@ -74,7 +80,7 @@ def main(
         ),
     ] = None,
 ) -> None:
-    """Mine; prints JSON."""
+    """Mine; prints JSON, and on standard error the worst findings."""
     workers = engine.workers()
     source = require_mergeable(
         options.like_trained(
@@ -109,7 +115,9 @@ def main(
                 delete_predictions(findings, run_id)
     warn(mined.warnings)
     result = {name: value for name, value in asdict(mined).items() if name not in LONG}
-    print(json.dumps(result, indent=2))
+    print(json.dumps(result, indent=2), flush=True)
+    if show:
+        show_findings(findings, run_id)
 
 
 if __name__ == "__main__":

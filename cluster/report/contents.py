@@ -64,8 +64,8 @@ def labels_html(item: Item, allowance: Allowance) -> Html:
         if payload == "sequence" and suggestion is best:
             shown = _differences(item.label.sequence.text, suggestion.label.sequence.text)
         likely = tag("small", f" {suggestion.probability:.0%}")
-        name = "model" if number == 0 else "or"
-        entries.append(_entry(name, "model", join(tag("bdi", shown), likely)))
+        name, kind = ("model", "model") if number == 0 else ("or", "other")
+        entries.append(_entry(name, kind, join(tag("bdi", shown), likely)))
     if item.decided is not None:
         state = "confirmed" if item.decided == item.label else "changed"
         words = join(tag("bdi", cut(item.decided_words, MAX_LABEL)), tag("small", f" {state}"))
@@ -100,6 +100,7 @@ def _image(item: Item, rows: TableRows, allowance: Allowance) -> Html:
             picture,
             *drawn,
             viewBox=f"0 0 {small.width} {small.height}",
+            preserveAspectRatio="xMinYMin",
             role="img",
             aria_label=about,
             class_="tiny" if max(small.width, small.height) <= media.LOSSLESS_SIDE else None,

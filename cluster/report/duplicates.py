@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cluster.data.folds import id_keys
-from cluster.data.rows import Source, rows
+from cluster.data.rows import Source, check, read
 from cluster.engine.base import Engine
 from relabel_service.tables.fingerprint import content_fingerprint
+from relabel_service.tables.row_ids import row_ids
 
 MAX_GROUPS = 40
 MAX_MEMBERS = 6  # of a group that are shown
@@ -78,9 +79,11 @@ def find_duplicates(
     """The rows of each group, read in one pass. near_duplicates: as TableProfile has them."""
     groups: dict[int, DuplicateGroup] = {}
     if len(near_duplicates):
-        keep = partial(_grouped, keys=np.sort(near_duplicates[:, 0]))
-        leaders = dict(near_duplicates.tolist())
-        _collect(rows(engine, source).map(keep), leaders, groups)
+        # Members alone are checked: to check a picture is to decode it.
+        grouped = read(engine, source).map(
+            partial(_grouped, source=source, keys=near_duplicates[:, 0])
+        )
+        _collect(grouped, dict(near_duplicates.tolist()), groups)
     found = [group for group in groups.values() if group.num_rows > 1]
     found.sort(key=lambda group: (-group.is_conflicting, -group.is_exact, -group.num_rows))
     return Duplicates(
@@ -91,10 +94,14 @@ def find_duplicates(
     )
 
 
-def _grouped(batch: pa.Table, *, keys: npt.NDArray[np.uint64]) -> pa.Table:
-    """The valid rows that belong to a group."""
-    is_member = pa.array(np.isin(id_keys(batch["id"]), keys))
-    return batch.filter(pc.and_(batch["fault"].is_null(), is_member))
+def _grouped(batch: pa.Table, *, source: Source, keys: npt.NDArray[np.uint64]) -> pa.Table:
+    """ROWS of the valid rows that belong to a group."""
+    if source.id_column:
+        ids = pc.fill_null(row_ids(batch[source.id_column]), "")
+        batch = batch.filter(pa.array(np.isin(id_keys(ids), keys)))
+    checked = check(batch, source=source)
+    is_member = pa.array(np.isin(id_keys(checked["id"]), keys))
+    return checked.filter(pc.and_(checked["fault"].is_null(), is_member))
 
 
 def _collect(

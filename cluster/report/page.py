@@ -45,9 +45,10 @@ def page(
     overview = (
         sections.overview(table_facts(rows), findings["task"][0].as_py(), rows) if num_shown else []
     )
+    num_findings = findings.num_rows if rows.mined is None else rows.mined.num_findings
     body = join(
         tag("h1", title),
-        sections.summary(rows, num_findings=findings.num_rows, num_shown=len(entries)),
+        sections.summary(rows, num_findings=num_findings, num_shown=len(entries)),
         sections.next_step(command),
         tag(
             "nav",
@@ -117,9 +118,12 @@ def item_html(item: Item, rows: TableRows, allowance: Allowance, filters: Filter
             tag("span", f"suspicion {item.suspicion:.2f}", class_="soft"),
             tag("span", copies, class_="soft") if item.num_copies else None,
         ),
-        content_html(item, rows, allowance),
-        labels_html(item, allowance),
-        tag("p", cut(item.reason, MAX_REASON), class_="reason") if item.reason else None,
+        tag("div", content_html(item, rows, allowance)),
+        tag(
+            "div",
+            labels_html(item, allowance),
+            tag("p", cut(item.reason, MAX_REASON), class_="reason") if item.reason else None,
+        ),
         tabindex="-1",
         **filters.add(item),
     )

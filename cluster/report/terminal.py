@@ -1,9 +1,12 @@
 """The worst items for a terminal: plain text of a width, what stands in a row made harmless."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
 
 from cluster.report.items import Item, read_items
 from cluster.report.markup import visible
@@ -15,7 +18,11 @@ from relabel_service.v1 import items_pb2, labels_pb2
 INDENT = 4
 MAX_TEXT = 2_000  # characters of a text that are looked at
 CONTEXT = 3  # tokens shown before the first and after the last that a labelling names
+MAX_REASON = 300  # characters
 MIN_WIDTH = 40
+# Labels whose own line says what a reason would: which class, and how sure the model is.
+SAYS_WHY = frozenset({"class_label", "click"})
+_PLAIN = Console(no_color=True, file=io.StringIO())
 
 
 def worst(findings: pa.Table, rows: TableRows, *, num_items: int, width: int) -> str:
@@ -38,13 +45,17 @@ def _heading(item: Item, number: int) -> str:
 
 
 def _lines(item: Item, rows: TableRows, width: int) -> list[str]:
-    """Content, both labels and the reason, indented and cut."""
+    """Content and both labels, indented and cut; the reason may take some lines more."""
     payload = item.content.WhichOneof("payload") or ""
     content = CONTENT[payload](item, rows) if payload in CONTENT else ["(nothing to show)"]
     label_payload = item.label.WhichOneof("payload") or ""
     labels = LABELS.get(label_payload, _both_labels)(item)
     inside = width - INDENT
-    return [" " * INDENT + _fitted(line, inside) for line in [*content, *labels]]
+    lines = [_fitted(line, inside) for line in [*content, *labels]]
+    if item.reason and label_payload not in SAYS_WHY:
+        why = f"why: {' '.join(visible(item.reason[:MAX_REASON]).split())}"
+        lines += [line.plain.rstrip() for line in Text(why).wrap(_PLAIN, inside)]
+    return [" " * INDENT + line for line in lines]
 
 
 def _text(item: Item, rows: TableRows) -> list[str]:
@@ -97,13 +108,13 @@ CONTENT: Mapping[str, Callable[[Item, TableRows], list[str]]] = {
 
 
 def _both_labels(item: Item) -> list[str]:
-    return [f"label: {item.label_words}", *_model(item), *_reason(item)]
+    return [f"label: {item.label_words}", *_model(item)]
 
 
 def _class_pair(item: Item) -> list[str]:
-    """On one line; the reason would say it again."""
+    """On one line."""
     if not item.suggestions:
-        return [f"label {item.label_words}", *_reason(item)]
+        return [f"label {item.label_words}"]
     best = item.suggestions[0]
     return [f"label {item.label_words} → model {best.words} ({best.probability:.0%})"]
 
@@ -116,7 +127,7 @@ def _spans(item: Item) -> list[str]:
     lines = [f"label: {_bracketed(item, item.label, start)}"]
     if best is not None:
         lines.append(f"model: {_bracketed(item, best, start)}")
-    return [*lines, *_reason(item)]
+    return lines
 
 
 def _bracketed(item: Item, label: labels_pb2.Label, start: int) -> str:
@@ -131,10 +142,6 @@ def _bracketed(item: Item, label: labels_pb2.Label, start: int) -> str:
 
 def _model(item: Item) -> list[str]:
     return [f"model: {one.words} ({one.probability:.0%})" for one in item.suggestions[:1]]
-
-
-def _reason(item: Item) -> list[str]:
-    return [f"why: {item.reason}"] if item.reason else []
 
 
 LABELS: Mapping[str, Callable[[Item], Sequence[str]]] = {

@@ -261,14 +261,19 @@ def commit_files_once(
     raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
 
 
-def read_run(uri: str, run_id: str, *, columns: Sequence[str] | None = None) -> pa.Table:
-    """One mine run's findings, worst first. Raises NotFound when the run is not there."""
+def read_run(
+    uri: str, run_id: str, *, columns: Sequence[str] | None = None, num_rows: int | None = None
+) -> pa.Table:
+    """One mine run's findings, worst first, at most `num_rows`. Raises NotFound when the run is not
+    there."""
     if not is_committed(uri, run_id):
         raise NotFound(
             f"findings table {uri!r} has no run {run_id!r}; use the one that mine printed"
         )
-    rows = read_where(uri, {"run_id": run_id}, columns=columns)
-    return rows.sort_by("rank")
+    where = pads.field("run_id") == run_id
+    if num_rows is not None:
+        where &= pads.field("rank") < num_rows
+    return scanner(open_table(uri), columns, where=where).to_table().sort_by("rank")
 
 
 def audit_of(findings_uri: str) -> str:

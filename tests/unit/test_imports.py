@@ -26,7 +26,8 @@ FORBIDDEN = {
 # Folders and files of each top-level folder: one may import those that stand after it.
 ORDER = {
     "jobs": (
-        "audit", "train", "mine", "merge", "pattern", "policy", "self_refine", "loop", "common",
+        "audit", "train", "mine", "report", "merge", "pattern", "policy", "self_refine", "loop",
+        "common",
     ),
     "cluster": (
         "auditing", "report", "similar", "mining", "versions", "predictions", "inference",

@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ def sound_uri() -> str:
     return data_uri(file.getvalue(), "audio/wav")
 
 
-EXAMPLES = {
+EXAMPLES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "text_classification": (
         {"content": "buy now"},
         ["1. row-0 · suspicion 0.90", "    buy now", "    label ham → model spam (90%)"],
@@ -91,7 +92,7 @@ EXAMPLES = {
 }
 
 
-def table(*rows: dict[str, object]) -> pa.Table:
+def table(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schemas.FINDINGS)
 
 
