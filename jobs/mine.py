@@ -13,16 +13,20 @@ import typer
 from cluster.data.rows import require_mergeable
 from cluster.engine.base import BATCH_ROWS
 from cluster.inference.predict import InferenceConfig, Sampling
+from cluster.io.tables import count_rows
 from cluster.mining.config import MineConfig
 from cluster.mining.feedback_data import learn_from_lineage
 from cluster.mining.label_confidence import write_label_confidence
 from cluster.mining.mine import delete_predictions, mine
+from cluster.mining.scored_shards import ScoredRows
 from cluster.scores.feedback import Feedback
 from cluster.training.model_store import ModelStore
 from jobs.common import options
 from jobs.common.findings_page import show_findings
+from jobs.common.progress import counted
 from jobs.common.session import run, session, warn
 from relabel_service.tables.lineage import decided_by_people
+from relabel_service.tasks import task_named
 
 # Of a result, for result.json and the reports.
 LONG = ("unasked_histogram", "noise_matrix", "label_counts", "source")
@@ -82,10 +86,9 @@ def main(
 ) -> None:
     """Mine; prints JSON, and on standard error the worst findings."""
     workers = engine.workers()
+    manifest = ModelStore(training).manifest()
     source = require_mergeable(
-        options.like_trained(
-            ModelStore(training).manifest(), dataset, version=version, media_prefix=media_prefix
-        )
+        options.like_trained(manifest, dataset, version=version, media_prefix=media_prefix)
     )
     config = MineConfig(
         source=source,
@@ -107,8 +110,11 @@ def main(
         predictions=tuple(predictions or ()),
         predictions_only=predictions_only,
     )
+    num_units = len(task_named(source.task).units(manifest.classes))
+    scored = ScoredRows(config.folder, num_units)
     with session(engine.engine, workers=workers, source=source) as running:
-        mined = mine(config, running)
+        with counted("mine: rows", count_rows(source.uri, source.version), scored):
+            mined = mine(config, running)
         if label_confidence is not None:
             write_label_confidence(config, running, label_confidence)
             if not keep_predictions:

@@ -37,6 +37,7 @@ from jobs.common import options
 from jobs.common.session import run, session
 from jobs.loop.gold import gold_labels
 from jobs.loop.resume import pin_version
+from relabel_service.cli import output
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
 
@@ -146,10 +147,9 @@ def _num_wrong(source: Source, gold_column: str | None) -> int | None:
 
 def table(rounds: list[Round]) -> Table:
     """One row a version: what the loop made of its own labels beside what is true."""
-    shown = Table(title="Self-refine")
     tests = list(rounds[0].metrics)
-    for heading in ("version", "rows", "changed", "wrong", "refined labels", *tests):
-        shown.add_column(heading, justify="right")
+    headings = ("version", "rows", "changed", "wrong", "refined labels", *tests)
+    shown = output.table(headings, title="Self-refine", right=True)
     for one in rounds:
         shown.add_row(
             str(one.version),

@@ -12,8 +12,10 @@ import typer
 
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
+from cluster.training.model_store import ModelStore
 from cluster.training.train import train
 from jobs.common import options
+from jobs.common.progress import counted
 from jobs.common.session import run, session, warn
 from relabel_service.errors import InvalidInput
 
@@ -59,8 +61,10 @@ def main(
         checkpoint_interval_s=checkpoint_interval_s,
     )
     source = columns.source(dataset, version=version, weight_column=weight_column)
+    store = ModelStore(out)
     with session(engine.engine, workers=workers, source=source) as running:
-        manifest = train(source, config, out, running)
+        with counted("train: models", config.num_folds + 1, lambda: len(store.finished_runs())):
+            manifest = train(source, config, out, running)
         result: dict[str, Any] = {
             "out": out,
             "dataset_version": source.version,

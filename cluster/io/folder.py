@@ -6,6 +6,7 @@ again replaces it. Knows nothing of what the files mean.
 
 from pathlib import Path
 
+from pyarrow import NativeFile
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
 
@@ -37,6 +38,10 @@ class Folder:
     def read(self, name: str) -> bytes:
         with self._files.open_input_stream(self._at(name)) as stream:
             return bytes(stream.read())
+
+    def open(self, name: str) -> NativeFile:
+        """To read parts of a file; close it."""
+        return self._files.open_input_file(self._at(name))
 
     def write(self, name: str, data: bytes) -> None:
         path = self._at(name)

@@ -38,6 +38,12 @@ def read_shard(
     return file.read(columns=list(wanted))
 
 
+def num_shard_rows(folder: Folder, name: str) -> int:
+    """A shard's rows, by its footer."""
+    with folder.open(name) as file:
+        return int(pq.ParquetFile(file).metadata.num_rows)
+
+
 def shard_names(folder: Folder, name: str) -> list[str]:
     """The shards in the folder's sub-folder `name`, sorted."""
     return folder.names(name, ".parquet")

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from cluster.engine.base import Engine
 from cluster.interfaces import EMBEDDING
 from cluster.io.folder import Folder
-from cluster.io.shards import read_shard, shard_names, write_shard
+from cluster.io.shards import num_shard_rows, read_shard, shard_names, write_shard
 from cluster.mining.scoring import Scoring
 
 SCORED, ENSEMBLE = "scored", "ensemble"
@@ -38,6 +38,24 @@ class ScoredTable:
     def for_each(self, function: Callable[..., T], *shared: Any) -> list[T]:
         """function(shard, run, scoring, *shared) of each shard, in the shards' order."""
         return self.engine.for_each(function, self.shards, self.run, self.scoring, *shared)
+
+
+class ScoredRows:
+    """Counts the rows in a run's shards while they are written: each shard's footer is read once.
+
+    num_units: scored rows of each row of the table.
+    """
+
+    def __init__(self, run: Folder, num_units: int) -> None:
+        self._run, self._num_units = run, num_units
+        self._counts: dict[str, int] = {}
+
+    def __call__(self) -> int:
+        """Rows of the table that are scored."""
+        for name in scored_shards(self._run):
+            if name not in self._counts:
+                self._counts[name] = num_shard_rows(self._run, name)
+        return sum(self._counts.values()) // self._num_units
 
 
 def scored_shards(run: Folder) -> list[str]:

@@ -19,6 +19,7 @@ from relabel_service.errors import InvalidInput
 from relabel_service.tasks.scripts import words
 from relabel_service.v1 import items_pb2, labels_pb2
 
+LEAST_MEDIUM_BYTES = 1_000  # where less is left of a page, nothing is decoded for it
 MAX_LABEL = 600  # characters of a label in words
 MAX_TOKENS = 400
 MAX_FIELDS = 60
@@ -29,7 +30,8 @@ NO_ROOM = "left out: the page would become too large"
 
 
 class Allowance:
-    """What contents may still take of a page, in bytes: fair shares, the worst items first.
+    """What contents may still take of a page, in bytes: fair shares, or the least that a picture or
+    sound takes, until all is taken, the worst items first.
 
     num_bytes: of all pictures and sounds. num_items: that share them. max_text: characters of one
     content's text.
@@ -42,9 +44,19 @@ class Allowance:
         """Bytes that the next picture or sound may take; what earlier ones left goes to later."""
         return max(self._num_bytes // max(self._num_items, 1), 0)
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether not even another small picture or sound would find room."""
+        return self._num_bytes < LEAST_MEDIUM_BYTES
+
+    def has(self, num_bytes: int) -> bool:
+        """Whether so much is left."""
+        return num_bytes <= self._num_bytes
+
     def take(self, num_bytes: int) -> None:
-        self._num_bytes -= num_bytes
+        """Count what one picture or sound took, as far as there was room for it."""
         self._num_items -= 1
+        self._num_bytes -= num_bytes if self.has(num_bytes) else 0
 
 
 def content_html(item: Item, rows: TableRows, allowance: Allowance) -> Html:
@@ -85,10 +97,8 @@ def _text(item: Item, rows: TableRows, allowance: Allowance) -> Html:
 def _image(item: Item, rows: TableRows, allowance: Allowance) -> Html:
     best = item.suggestions[0].label if item.suggestions else None
 
-    def show(data: bytes, max_bytes: int) -> tuple[Html, int] | None:
+    def show(data: bytes, max_bytes: int) -> tuple[Html, int]:
         small = media.thumbnail(data, max_bytes=max_bytes)
-        if small is None:
-            return None
         drawn = [*_rects(item.label, "given"), *(_rects(best, "model") if best else ())]
         picture = tag("image", href=small.uri, width=small.width, height=small.height)
         about = f"picture of {item.id}, {small.width} by {small.height} pixels"
@@ -128,14 +138,12 @@ def _rects(label: labels_pb2.Label, kind: str) -> Iterator[Html]:
 
 
 def _audio(item: Item, rows: TableRows, allowance: Allowance) -> Html:
-    def show(data: bytes, max_bytes: int) -> tuple[Html, int] | None:
+    def show(data: bytes, max_bytes: int) -> tuple[Html, int]:
         sound = media.clip(data, max_bytes=max_bytes)
-        if sound is None:
-            return None
         player = tag("audio", controls=True, src=sound.uri, aria_label=f"sound of {item.id}")
         length = f"{sound.duration_s:.1f} s"
-        if sound.is_cut:
-            length += f", of which the first {media.MAX_SOUND_S:.0f} are here"
+        if sound.clip_s < sound.duration_s:
+            length += f", of which the first {sound.clip_s:.0f} are here"
         return join(player, tag("small", length)), sound.num_bytes
 
     return _medium(item.content.audio, rows, allowance, show)
@@ -145,19 +153,19 @@ def _medium(
     content: items_pb2.MediaContent,
     rows: TableRows,
     allowance: Allowance,
-    show: Callable[[bytes, int], tuple[Html, int] | None],
+    show: Callable[[bytes, int], tuple[Html, int]],
 ) -> Html:
     """What `show` makes of the bytes, or why it is not shown."""
     address = tag("p", cut(content.uri, MAX_LABEL), class_="address") if content.uri else None
-    taken = 0
+    figure, taken = tag("p", NO_ROOM, class_="fault"), 0
     try:
-        shown = show(rows.media(content), allowance.share())
+        if not allowance.is_spent:
+            shown, taken = show(rows.media(content), allowance.share())
+            figure = shown if allowance.has(taken) else figure
     except ImportError:
         figure = tag("p", NEEDS_MEDIA, class_="fault")
     except InvalidInput as error:
         figure = tag("p", f"not shown: {error}", class_="fault")
-    else:
-        figure, taken = (tag("p", NO_ROOM, class_="fault"), 0) if shown is None else shown
     allowance.take(taken)
     return tag("figure", figure, address)
 

@@ -67,6 +67,17 @@ def page(
     return document(title, body)
 
 
+def items_html(
+    findings: pa.Table, rows: TableRows, *, num_items: int, media_bytes: int = MEDIA_BYTES
+) -> Html:
+    """The worst items as a list without filters, for other pages; `style` is theirs to include."""
+    num_shown = min(num_items, findings.num_rows)
+    allowance = Allowance(num_bytes=media_bytes, num_items=num_shown, max_text=LEAST_TEXT)
+    items = read_items(findings, num_items=num_shown)
+    entries = [item_html(item, rows, allowance, Filters()) for item in items]
+    return join(sections.legend(), tag("ol", *entries, class_="items"))
+
+
 class Filters:
     """What items can be filtered by: the values of each filter, and how many items have each."""
 
@@ -166,20 +177,25 @@ def _select(name: str, heading: str, counts: Counter[str], numbers: Mapping[str,
 
 def document(title: str, body: Html) -> str:
     """A whole page; its policy allows its own script and style alone."""
-    style, script = (Html(_asset(name)) for name in ("page.css", "page.js"))
+    sheet, script = style(), Html(_asset("page.js"))
     policy = (
         "default-src 'none'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
+        f"style-src '{_digest(sheet)}'; script-src '{_digest(script)}'"
     )
     head = join(
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("title", title),
-        Html(f"<style>{style}</style>"),
+        Html(f"<style>{sheet}</style>"),
     )
     main = join(tag("main", body), Html(f"<script>{script}</script>"))
     return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', main), lang='en')}\n"
+
+
+def style() -> Html:
+    """The style sheet of pages of items."""
+    return Html(_asset("page.css"))
 
 
 def _asset(name: str) -> str:

@@ -19,14 +19,16 @@ from rich.console import Console
 
 from cluster.io.folder import Folder
 from jobs.common import options
-from jobs.common.progress import TerminalProgress
+from jobs.common.progress import progress_on
 from jobs.common.session import EngineName, run, session, warn
 from jobs.loop import report
 from jobs.loop.labelers import Labelers, simulated, wait_for_people
 from jobs.loop.options import LabelingOptions, LoopOptions, ServiceOptions, loop_config, of_demo
+from jobs.loop.report_items import decided_items
 from jobs.loop.rounds import LabelCampaign, Rounds
 from jobs.loop.service import serving
 from jobs.loop.stages import Stages
+from relabel_service.cli import output
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -41,6 +43,7 @@ def main(
     engine: options.EngineOptions,
     labeling: LabelingOptions,
     service: ServiceOptions,
+    as_json: output.Json = False,
 ) -> None:
     """Run the loop; prints a table, writes OUT/report.json and OUT/report.html."""
     if loop.demo:
@@ -51,7 +54,7 @@ def main(
     if labeling.labelers is Labelers.GOLD:
         simulate = partial(simulated, error_rate=labeling.error_rate, seed=training.seed)
         label = simulate(config, service.address)
-    console = Console()
+    console = Console(stderr=as_json)
     with (
         session(
             engine.engine, workers=engine.workers(), source=config.source, serves=True
@@ -62,7 +65,7 @@ def main(
             http_port=service.http_port,
             on_ray=running.name == EngineName.RAY,
         ) as started,
-        TerminalProgress(console) as bars,
+        progress_on(console) as bars,
     ):
         progress = Stages(bars)
         rounds = Rounds(config, engine=running, service=started, label=label, progress=progress)
@@ -70,11 +73,15 @@ def main(
     folder = Folder(loop.out)
     warn(dict.fromkeys(one for each in results if each.mined for one in each.mined.warnings))
     result = report.Report(results, ceiling, report.stages_so_far(folder, progress.stages))
+    folder.write("report.json", json.dumps(report.as_json(result), indent=2).encode())
+    items = decided_items(folder, results, config.source)
+    folder.write("report.html", report.html(result, items).encode())
+    if as_json:
+        print(json.dumps(report.as_json(result)))
+        return
     console.print(report.table(result))
     for sentence in (*result.left_out, *result.about_labels):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
-    folder.write("report.json", json.dumps(report.as_json(result), indent=2).encode())
-    folder.write("report.html", report.html(result).encode())
     console.print(f"report: {folder.address('report.html')} (and report.json)", soft_wrap=True)
 
 

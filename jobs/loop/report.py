@@ -8,14 +8,16 @@ from typing import Any
 
 import plotly.graph_objects as plot
 from plotly.subplots import make_subplots
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from cluster.io.folder import Folder
+from cluster.report.markup import Html
+from cluster.report.page import style
 from jobs.loop import report_quality
 from jobs.loop.quality import Quality
 from jobs.loop.rounds import Metrics, Round
 from jobs.loop.stages import Stage
+from relabel_service.cli import output
 
 STAGES = "stages.json"
 
@@ -77,9 +79,7 @@ class Report:
 
 def table(report: Report) -> Table:
     """One row a version, and the ceiling; of each test the headline metric."""
-    shown = Table(title="What the loop brought", box=SIMPLE_HEAD, pad_edge=False)
-    for heading in _headings(report.headlines):
-        shown.add_column(heading, justify="left" if heading == "version" else "right")
+    shown = output.table(_headings(report.headlines), title="What the loop brought", right=True)
     for cells in _rows(report, report.headlines):
         shown.add_row(*cells)
     return shown
@@ -104,8 +104,8 @@ def stages_so_far(folder: Folder, done: Sequence[Stage]) -> list[Stage]:
     return list(stages.values())
 
 
-def html(report: Report) -> str:
-    """A page that needs no network: the plot library is within."""
+def html(report: Report, items: Html | None = None) -> str:
+    """A page that needs no network: the plot library is within. items: of report_items.py."""
     head = "".join(f"<th>{markup.escape(name)}</th>" for name in _headings(report.curves))
     body = "".join(
         "<tr>" + "".join(f"<td>{markup.escape(cell)}</td>" for cell in cells) + "</tr>"
@@ -115,11 +115,11 @@ def html(report: Report) -> str:
     left_out = "".join(f"<p>{markup.escape(one)}</p>" for one in report.left_out)
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>What the loop brought</title>"
-        "<style>body{font:16px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem}"
-        "table{border-collapse:collapse}td,th{padding:.3rem .8rem;border-bottom:1px solid #ddd;"
-        "text-align:right}td:first-child,th:first-child{text-align:left}</style>"
-        f"<h1>What the loop brought</h1><table><tr>{head}</tr>{body}</table>{left_out}{plots}"
-        f"{_quality(report)}<h2>What it took</h2>{_stages(report.stages)}</html>"
+        "<meta name=viewport content='width=device-width, initial-scale=1'>"
+        f"<style>{style()}</style>"
+        f"<h1>What the loop brought</h1><div class=wide><table><tr>{head}</tr>{body}</table></div>"
+        f"{left_out}{plots}{_quality(report)}{items or ''}"
+        f"<h2>What it took</h2>{_stages(report.stages)}</html>"
     )
 
 

@@ -20,12 +20,12 @@ from cluster.scores.feedback import Feedback
 from cluster.training.config import TrainConfig
 from cluster.training.train import TrainRequest, train, train_all
 from cluster.versions.merge import MergeConfig, MergeResult, decide, merge
+from jobs.common.progress import StepProgress
 from jobs.loop.config import LoopConfig
 from jobs.loop.gold import gold_labels, wrong_keys
 from jobs.loop.quality import DecidedRows, Quality, quality
 from jobs.loop.resume import pin_version
 from jobs.loop.service import Service
-from jobs.loop.stages import Progress
 from relabel_service.client import Client
 from relabel_service.errors import NotFound
 from relabel_service.tables import delta
@@ -82,7 +82,7 @@ class Rounds:
         engine: Engine,
         service: Service,
         label: LabelCampaign,
-        progress: Progress,
+        progress: StepProgress,
     ) -> None:
         self._config, self._engine, self._service = config, engine, service
         self._label_campaign, self._progress = label, progress

@@ -3,20 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import psutil
 
+from jobs.common.progress import StepProgress
+
 SAMPLE_S = 0.5
-
-
-class Progress(Protocol):
-    """Shows how far a step is."""
-
-    def step(self, name: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
-        """Within it, calls of the value add to what is done."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +28,14 @@ class Stage:
 
 
 class Stages:
-    """A Progress that hands on to another and measures each step.
+    """A StepProgress that hands on to another and measures each step.
 
     Memory is that of this process and all it started: with a Ray started here that is all of
     it, in a cluster joined it is the driver alone. Shared pages count once (PSS where the
     system has it, as Linux does; else RSS).
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: StepProgress) -> None:
         self._progress = progress
         self.stages: list[Stage] = []
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from relabel_service.cli import output
 from relabel_service.errors import InvalidInput
 
 # As tables.formats.FORMATS, which this module does not load for the sake of other commands.
@@ -53,6 +54,7 @@ def import_(
     boxes: Annotated[
         BoxFormat, typer.Option(help="a bbox in huggingface data: width and height, or corners")
     ] = BoxFormat.XYWH,
+    as_json: output.Json = False,
 ) -> None:
     """Import labelled data as the table that the jobs read."""
     from relabel_service.tables.formats import files, format_named, guess
@@ -63,9 +65,15 @@ def import_(
     files.require(path)
     options = ImportOptions(media or None, not link, boxes.value, control or None)
     num_rows = write_table(reader.read(path, options), table)
-    print(f"{table}: {num_rows:,} rows of {reader.name}")
-    for note, count in options.notes.items():
-        print(f"{count:,} {note}")
+    notes = [f"{count:,} {note}" for note, count in options.notes.items()]
+    output.print_result(
+        "\n".join([f"{table}: {num_rows:,} rows of {reader.name}", *notes]),
+        as_json=as_json,
+        table=table,
+        format=reader.name,
+        num_rows=num_rows,
+        notes=options.notes,
+    )
 
 
 def export(
@@ -79,6 +87,7 @@ def export(
     version: Annotated[
         int | None, typer.Option(help="Delta version; the latest without it", show_default=False)
     ] = None,
+    as_json: output.Json = False,
 ) -> None:
     """Export a table in the format that it was imported from, or in another."""
     from relabel_service.tables.formats import files, format_named
@@ -95,7 +104,13 @@ def export(
     writer = format_named(format_name or (origin.format if origin else ""))
     files.refuse_existing(path)
     writer.write(stored, path)
-    print(f"{path}: {writer.name} of {table}")
+    output.print_result(
+        f"{path}: {writer.name} of {table}",
+        as_json=as_json,
+        path=path,
+        format=writer.name,
+        table=table,
+    )
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -26,6 +26,7 @@ lease and submit speak JSON lines (the protos' JSON form), for scripts:
 
 import sys
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,9 +34,8 @@ import typer
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from relabel_service.cli import formats
+from relabel_service.cli import formats, output
 from relabel_service.cli.installed import Commands
 from relabel_service.cli.label import label_in_terminal
 from relabel_service.client import Client
@@ -53,9 +53,7 @@ from relabel_service.server.auth import (
 from relabel_service.v1 import campaigns_pb2, leases_pb2
 from relabel_service.wire.names import campaign_id
 
-app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Address = Annotated[
     str, typer.Option("--address", envvar="RELABEL_ADDRESS", help="host:port of the service")
@@ -88,6 +86,12 @@ LOCAL = "localhost:9000"
 OPERATOR = "operator"  # who calls, where nobody labels
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"relabel-service {version('relabel-service')}")
+        raise typer.Exit
+
+
 @app.callback()
 def connect(
     context: typer.Context,
@@ -95,6 +99,12 @@ def connect(
         str, typer.Option(envvar="RELABEL_TOKEN", help="proves who asks", show_default=False)
     ] = "",
     tls: Annotated[bool, typer.Option("--tls", help="encrypt, as a gateway expects")] = False,
+    version_: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="print the version and end", is_eager=True, callback=_print_version
+        ),
+    ] = False,
 ) -> None:
     """Hand suspicious labels to people and take their decisions."""
     context.obj = {"token": token, "tls": tls}
@@ -182,12 +192,17 @@ def token(
 
 
 @app.command()
-def campaigns(context: typer.Context, address: Address = LOCAL) -> None:
-    """List the campaigns."""
-    table = Table("campaign", "state", "items", "votes", "findings", "run")
+def campaigns(
+    context: typer.Context, as_json: output.Json = False, address: Address = LOCAL
+) -> None:
+    """List the campaigns; with --json, each as a line."""
+    shown = output.table(("campaign", "state", "items", "votes", "findings", "run"))
     with _client(context, address) as client:
         for campaign in client.list_campaigns():
-            table.add_row(
+            if as_json:
+                print(MessageToJson(campaign, indent=None))
+                continue
+            shown.add_row(
                 campaign.name,
                 _state(campaign),
                 str(campaign.num_items),
@@ -195,7 +210,8 @@ def campaigns(context: typer.Context, address: Address = LOCAL) -> None:
                 campaign.findings_uri,
                 campaign.run_id,
             )
-    Console().print(table)
+    if not as_json:
+        Console().print(shown)
 
 
 @app.command()
@@ -219,6 +235,7 @@ def create(
     audit: Annotated[str, typer.Option(help="address of a sample of unsuspicious rows")] = "",
     audit_run_id: Annotated[str, typer.Option(help="the run within it")] = "",
     audit_population: Annotated[int, typer.Option(help="rows it was drawn from")] = 0,
+    as_json: output.Json = False,
     address: Address = LOCAL,
 ) -> None:
     """Create a campaign from a mine run's findings."""
@@ -244,7 +261,10 @@ def create(
             lease_duration_s=lease_duration,
             **settings,
         )
-    print(f"{created.name}: {created.num_items} items")
+    if as_json:
+        print(MessageToJson(created, indent=None))
+    else:
+        print(f"{created.name}: {created.num_items} items")
 
 
 @app.command()
@@ -326,6 +346,7 @@ def label(
             show_default=False,
         ),
     ] = None,
+    as_json: output.Json = False,
     address: Address = LOCAL,
 ) -> None:
     """Label in this terminal, from the keyboard."""
@@ -334,7 +355,7 @@ def label(
         num = label_in_terminal(
             client, campaign, max_items=max_items, console=Console(), adjudicate=adjudicate
         )
-    print(f"{num} results accepted")
+    output.print_result(f"{num} results accepted", as_json=as_json, num_accepted=num)
 
 
 @app.command()
@@ -342,12 +363,16 @@ def finalize(
     context: typer.Context,
     campaign: CampaignName,
     results: Annotated[str, typer.Option(help="where to write the results table")],
+    as_json: output.Json = False,
     address: Address = LOCAL,
 ) -> None:
     """Close a campaign and publish its results as a Delta table."""
     with _client(context, address) as client:
         done = client.finalize(campaign, results_uri=results)
-    print(f"{done.name}: results in {done.results_uri}")
+    if as_json:
+        print(MessageToJson(done, indent=None))
+    else:
+        print(f"{done.name}: results in {done.results_uri}")
 
 
 formats.add_commands(app)

@@ -46,6 +46,8 @@ def test_a_campaign_from_creation_to_its_results(server: ServerProcess, tmp_path
     [line] = relabel("watch", name, *at)
     assert json.loads(line)["campaign"]["state"] == "CAMPAIGN_STATE_FINALIZED"
     assert any(name in line for line in relabel("campaigns", *at))
+    told = [json.loads(line) for line in relabel("campaigns", "--json", *at)]
+    assert [one["numItems"] for one in told if one["name"] == name] == ["3"]
 
 
 def test_what_one_escalates_another_decides_at_the_keyboard(

@@ -114,6 +114,8 @@ def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: 
     page = out.read("report.html").decode()
     assert "What the loop brought" in page
     assert 'src="http' not in page  # the plot library is within
+    assert page.count("<dt>decided</dt>") == 30 + 30  # of each round the worst
+    assert "<small> changed</small>" in page
 
     # The versions, by time travel, and the lineage of what differs.
     dataset = out.address("dataset")

@@ -45,7 +45,7 @@ FLAGS = {
     "loop": f"{COLUMNS} {SELECTION} {TRAINING} {ENGINE} --out --dataset --demo --gold-column --dev "
     "--test --rounds --train-every --encoder --audit --feedback --reviewed-weight "
     "--label-confidence --seconds-per-label --stop-below --labelers --error-rate --votes-required "
-    "--consensus --queue --port --http-port --each-copy",
+    "--consensus --queue --port --http-port --each-copy --json",
 }
 
 
