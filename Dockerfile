@@ -14,6 +14,8 @@ FROM ${PYTHON_IMAGE} AS wheel
 WORKDIR /src
 COPY pyproject.toml README.md ./
 COPY relabel_service ./relabel_service
+COPY cluster ./cluster
+COPY jobs ./jobs
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM ${PYTHON_IMAGE} AS serve-packages
@@ -50,7 +52,7 @@ CMD ["relabel", "serve", "--host", "0.0.0.0", "--queue", "sqlite:////data/queue.
 
 FROM runtime AS cluster
 COPY --from=cluster-packages /usr/local /usr/local
-# Not in the wheel: Ray workers and drivers import these from here, whatever their folder.
+# Ray workers and drivers import these from here, whatever their folder: the demo lies beside them.
 COPY cluster /app/cluster
 COPY jobs /app/jobs
 # For jobs.loop --demo, which looks for it beside jobs

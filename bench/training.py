@@ -95,7 +95,7 @@ def folds_of(rows: Rows, num_folds: int) -> Ints:
     features = [task_named(rows.task).shingles(content) for content in rows.contents]
     if any(one is None for one in features):
         return Folds(num_folds).of(rows.ids)
-    bands = [band_keys(one) for one in features if one is not None]
+    bands = list(band_keys([one for one in features if one is not None]))
     alike = groups(id_keys(rows.ids), np.array(bands).reshape(-1, NUM_BANDS))
     return Folds(num_folds, alike).of(rows.ids)
 

@@ -21,6 +21,9 @@ Tensors: TypeAlias = "dict[str, torch.Tensor]"
 
 # Columns that mining adds to the scored rows of tasks that have an Ensemble.
 FOLD, EMBEDDING = "fold", "embedding"  # int64; list<float32>, where the run has an encoder
+# Beginning of the columns of predictions that others made, list<float64>: base scores of each
+# class, as scores/stacking.py takes them; null for rows without one.
+VIEW = "view_"
 # Beginning of the columns of training dynamics, float64; NaN where no run trained on the row.
 DYNAMICS = "dynamics_"
 
@@ -110,6 +113,51 @@ class Ensemble(Protocol):
         """The scored rows with more columns: predictions of each model and of their average."""
 
 
+class PredictionForm(Protocol):
+    """How predictions of a task that others made are read from a table, and pooled with ours.
+
+    A prediction is what the task's Learner.predict gives of a row. views: of each model, a
+    prediction a row, or None where it has none.
+    """
+
+    def layout(self, table: pa.Table, classes: Sequence[str]) -> tuple[Any, list[str]]:
+        """Which columns hold what, to be passed to read, and what the user should know of it.
+
+        table: the predictions without their ids. Raises InvalidInput where they are not of the
+        classes, with counts both ways, or are no numbers.
+        """
+
+    def read(self, table: pa.Table, layout: Any, classes: Sequence[str]) -> list[Any]:
+        """The prediction of each row of the table."""
+
+    def require_suits(self, predictions: Sequence[Any], contents: Sequence[str]) -> None:
+        """Raises InvalidInput, with how many, where predictions are of other contents."""
+
+    def score(
+        self,
+        predictions: Sequence[Any],
+        labels: Sequence[str],
+        contents: Sequence[str],
+        classes: Sequence[str],
+    ) -> pa.Table:
+        """As Learner.score, without a learner."""
+
+    def columns(self, views: Sequence[Sequence[Any]]) -> dict[str, pa.Array]:
+        """VIEW columns for tasks with an Ensemble; none for others."""
+
+    def learn(
+        self,
+        views: Sequence[Sequence[Any]],
+        labels: Sequence[str],
+        contents: Sequence[str],
+        classes: Sequence[str],
+    ) -> tuple[dict[str, Array], list[float]]:
+        """Weights for pool, and the log-loss of each view alone, calibrated on these rows."""
+
+    def pool(self, views: Sequence[Any], weights: Mapping[str, Array]) -> Any:
+        """One row's predictions of each model as one; None where no model has any."""
+
+
 class ModelTask(Protocol):
     """What a task can do with models."""
 
@@ -118,6 +166,8 @@ class ModelTask(Protocol):
     """Signals that rows may be ranked by in place of suspicion: in [0, 1], higher is worse."""
     ensemble: Ensemble | None
     """None where suspicion is by the trained model alone."""
+    predictions: PredictionForm | None
+    """None where predictions of others have no use."""
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

@@ -52,9 +52,9 @@ def main(
     unit: Annotated[
         list[str] | None, typer.Option(help="class to ask about; again for more; all if left out")
     ] = None,
-    predictions: Annotated[
-        Sampling, typer.Option(help="by models that did or did not see the row")
-    ] = Sampling.OUT_OF_SAMPLE,
+    sampling: options.SamplingOption = Sampling.OUT_OF_SAMPLE,
+    predictions: options.Predictions = None,
+    predictions_only: options.PredictionsOnly = False,
     lineage: Annotated[
         str | None,
         typer.Option(
@@ -97,7 +97,7 @@ def main(
         quarantine_uri=quarantine or f"{findings.rstrip('/')}-quarantine",
         run_id=run_id,
         selection=selection.selection(),
-        inference=InferenceConfig(predictions, batch_rows, workers),
+        inference=InferenceConfig(sampling, batch_rows, workers),
         decided=decided_by_people(lineage),
         units=tuple(unit or ()),
         disagreement=disagreement,
@@ -107,6 +107,8 @@ def main(
         keep_predictions=keep_predictions or label_confidence is not None,
         reuse_run=reuse_run,
         each_copy=each_copy,
+        predictions=tuple(predictions or ()),
+        predictions_only=predictions_only,
     )
     num_units = len(task_named(source.task).units(manifest.classes))
     scored = ScoredRows(config.folder, num_units)

@@ -182,9 +182,7 @@ def main(
     gold_column: Annotated[
         str | None, typer.Option(help="column of true labels in TEST, and DATASET if it has one")
     ] = None,
-    predictions: Annotated[
-        Sampling, typer.Option(help="by models that did or did not see the row")
-    ] = Sampling.OUT_OF_SAMPLE,
+    sampling: options.SamplingOption = Sampling.OUT_OF_SAMPLE,
 ) -> None:
     """Refine; prints a table to stderr and JSON to stdout."""
     if action not in REFINING:
@@ -199,7 +197,7 @@ def main(
         num_rounds=rounds,
         rule=Rule(action, outside_top=top_k),
         training=training.config(workers),
-        inference=InferenceConfig(predictions, workers=workers),
+        inference=InferenceConfig(sampling, workers=workers),
         tests={
             name: options.with_labels(replace(source, uri=uri, version=None), gold_columns[name])
             for name, uri in (("dev", dev), ("gold", test))

@@ -155,7 +155,7 @@ def _bands(
 
     shingles = [task_named(task).shingles(content) for content in contents]
     has_shingles = np.array([some is not None for some in shingles], np.bool_)
-    return has_shingles, [band_keys(some) for some in shingles if some is not None]
+    return has_shingles, list(band_keys([some for some in shingles if some is not None]))
 
 
 def _groups(keys: npt.NDArray[np.uint64], bands: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

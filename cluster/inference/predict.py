@@ -81,25 +81,14 @@ class Predictor:
         return found
 
     def score(self, batch: pa.Table) -> pa.Table:
-        """ROWS -> one row for each row and unit, as Learner.score gives it, with its columns.
+        """ROWS -> one row for each row and unit; as score_batch."""
+        return score_batch(batch, self.predict, self.score_predictions)
 
-        All columns of the batch but label and weight come along. Unfit rows follow with the
-        judgement's columns null.
-        """
-        fit = batch.filter(batch["fault"].is_null())
-        kept = batch.drop_columns(["label", "weight"])
-        unfit = kept.filter(kept["fault"].is_valid())
-        ids, contents = fit["id"].to_pylist(), fit["content"].to_pylist()
-        labels = fit["label"].to_pylist()
-        predictions = self.predict(ids, contents, labels)
-        if not predictions:
-            return unfit
-        scored = self._learners[0].score(predictions, labels, contents)
-        own = kept.filter(kept["fault"].is_null()).take(scored["row"])
-        for name in scored.column_names:
-            if name != "row":
-                own = own.append_column(name, scored[name])
-        return pa.concat_tables([own, unfit], promote_options="default")
+    def score_predictions(
+        self, predictions: Sequence[Any], labels: Sequence[str], contents: Sequence[str]
+    ) -> pa.Table:
+        """Labels against predictions of their rows, as Learner.score."""
+        return self._learners[0].score(predictions, labels, contents)
 
     def predict_labels(self, batch: pa.Table) -> list[Any]:
         """ROWS, all fit -> plain predictions for ModelTask.metrics."""
@@ -110,6 +99,32 @@ class Predictor:
         if len(self._learners) == 1:
             return np.zeros(len(ids), np.int64)
         return self.manifest.folds.of(ids)
+
+
+def score_batch(
+    batch: pa.Table,
+    predict: Callable[[list[str], list[str], list[str]], list[Any]],
+    score: Callable[[Sequence[Any], Sequence[str], Sequence[str]], pa.Table],
+) -> pa.Table:
+    """ROWS -> one row for each row and unit, as Learner.score gives it, with its columns.
+
+    All columns of the batch but label and weight come along. Invalid rows follow with the
+    score's columns null. predict: of ids, contents and labels. score: as Learner.score.
+    """
+    valid = batch.filter(batch["fault"].is_null())
+    kept = batch.drop_columns(["label", "weight"])
+    invalid = kept.filter(kept["fault"].is_valid())
+    ids, contents = valid["id"].to_pylist(), valid["content"].to_pylist()
+    labels = valid["label"].to_pylist()
+    predictions = predict(ids, contents, labels)
+    if not predictions:
+        return invalid
+    scored = score(predictions, labels, contents)
+    own = kept.filter(kept["fault"].is_null()).take(scored["row"])
+    for name in scored.column_names:
+        if name != "row":
+            own = own.append_column(name, scored[name])
+    return pa.concat_tables([own, invalid], promote_options="default")
 
 
 def predict_rows(

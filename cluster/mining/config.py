@@ -35,6 +35,8 @@ class MineConfig:
     keep_predictions: leave the scored rows for later runs. reuse_run: an earlier run of the same
     training into the same table that left them; only rows that are new or changed since then are
     predicted.
+    predictions: addresses of tables of predictions that others made, pooled with our models'.
+    predictions_only: use those instead of our models, of which the training then needs none.
     each_copy: ask about each of several rows that are the same in content and label, rather than
     once about all of them.
     """
@@ -55,11 +57,23 @@ class MineConfig:
     keep_predictions: bool = False
     reuse_run: str | None = None
     each_copy: bool = False
+    predictions: tuple[str, ...] = ()
+    predictions_only: bool = False
 
     def __post_init__(self) -> None:
         if self.num_audit < 0:
             raise InvalidInput.of("audit", f"{self.num_audit} rows; give 0 or more")
         require_name(self.run_id)
+        if self.predictions_only and not self.predictions:
+            raise InvalidInput.of(
+                "predictions_only", "is given without predictions; name a table by --predictions"
+            )
+        if self.predictions and self.reuse_run is not None:
+            raise InvalidInput.of(
+                "reuse_run",
+                f"{self.reuse_run!r} is given with predictions of others, which are read anew; "
+                "leave one out",
+            )
         if self.reuse_run == self.run_id:
             raise InvalidInput.of(
                 "reuse_run", f"{self.reuse_run!r} is this run; name an earlier one"
@@ -87,12 +101,14 @@ class MineConfig:
 
     def scoring(self, manifest: Manifest) -> Scoring:
         """How rows are scored. Raises InvalidInput when the task lacks the disagreement."""
-        out_of_sample = self.inference.sampling is Sampling.OUT_OF_SAMPLE
+        num_folds = manifest.num_folds
+        if self.inference.sampling is Sampling.IN_SAMPLE:
+            num_folds = 0
         return Scoring(
             task=self.source.task,
             classes=manifest.classes,
             disagreement=self.disagreement,
-            num_folds=manifest.num_folds if out_of_sample else 0,
+            num_folds=max(num_folds, 1) if self.predictions else num_folds,
             feedback=self.feedback,
         )
 

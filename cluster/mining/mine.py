@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from cluster.data.profile import TableProfile, profile_table
 from cluster.engine.base import Engine
+from cluster.interfaces import VIEW
 from cluster.io.folder import Folder
 from cluster.io.run_folder import run_folder
 from cluster.mining.config import MineConfig, MineResult
 from cluster.mining.findings import ShardRows, write_tables
-from cluster.mining.predict import predict_missing, row_features
+from cluster.mining.predict import predict_missing, row_features, views_of
 from cluster.mining.rank import rank, score_shards
 from cluster.mining.reuse import require_same, scored_by, write_scored_by
 from cluster.mining.scored_shards import ENSEMBLE, SCORED, ScoredTable, scored_shards
@@ -30,6 +31,7 @@ from cluster.mining.table_stats import (
     summarize_shards,
 )
 from cluster.mining.unasked import draw_audit, unasked_histogram, unasked_rows
+from cluster.predictions.views import in_sample_warnings
 from cluster.tasks import model_task
 from cluster.training.model_store import Manifest, ModelStore
 from relabel_service.errors import RelabelError
@@ -65,7 +67,10 @@ def mine(config: MineConfig, engine: Engine) -> MineResult:
     profile = profile_table(engine, config.source)
     times.append(time.monotonic())
 
-    num_reused = predict_missing(engine, config, manifest, features, repeated=profile.repeated)
+    views, notes = views_of(engine, config, manifest, features, repeated=profile.repeated)
+    num_reused = predict_missing(
+        engine, config, manifest, features, views, repeated=profile.repeated
+    )
     table = ScoredTable(engine, run, scored_shards(run), scoring)
     times.append(time.monotonic())
 
@@ -114,7 +119,7 @@ def mine(config: MineConfig, engine: Engine) -> MineResult:
         unasked_histogram=unasked_histogram(unasked),
         noise_matrix=_noise_matrix(config.source.task, stats),
         classes=list(manifest.classes),
-        warnings=list(profile.warnings),
+        warnings=[*profile.warnings, *notes, *_in_sample(config, stats)],
         label_counts=dict(profile.classes),
         source=json.loads(json.dumps(asdict(config.source))),  # as a repeated run reads it
         training=config.store_uri,
@@ -172,6 +177,18 @@ def _noise_matrix(task_name: str, stats: TableStats) -> list[list[float]]:
     matrix = model_task(task_name).noise_matrix(stats.sums) if stats.sums else None
     rows: list[list[float]] = [] if matrix is None else matrix.tolist()
     return rows
+
+
+def _in_sample(config: MineConfig, stats: TableStats) -> list[str]:
+    """What to say of predictions that fit the labels too well, where an ensemble has weighed
+    them."""
+    losses = [
+        stats.weights.get(f"{VIEW}{number}_log_loss") for number in range(len(config.predictions))
+    ]
+    others = [float(loss) for loss in losses if loss is not None]
+    if config.predictions_only or not others:
+        return []
+    return in_sample_warnings(float(stats.weights["model_log_loss"]), others, config.predictions)
 
 
 def _num_rows(of_shards: Sequence[pa.Table]) -> int:

@@ -5,8 +5,10 @@ and a run may start with the shards of an earlier one (reuse.py).
 """
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +16,7 @@ from cluster.data.folds import IdKeys
 from cluster.data.rows import Source, rows
 from cluster.engine.base import Batches, Engine
 from cluster.inference.embeddings import Embedder
-from cluster.inference.predict import Predictor, Sampling
+from cluster.inference.predict import Predictor, Sampling, score_batch
 from cluster.io.run_folder import run_folder
 from cluster.io.shards import NotIn, read_shard
 from cluster.mining.config import MineConfig
@@ -22,6 +24,7 @@ from cluster.mining.reuse import add_content_keys, reuse_predictions
 from cluster.mining.row_features import RowFeatureConfig, RowFeatures
 from cluster.mining.scored_shards import FAULT, SCORED, scored_shards
 from cluster.mining.scoring import Scoring
+from cluster.predictions.views import Predict, Views, form_of, prepare_views
 from cluster.training.model_store import Manifest
 from relabel_service.errors import InvalidInput
 
@@ -29,17 +32,43 @@ TRIED_ROWS = 100  # to find a valid one; if there is none, the encoder fails lat
 
 
 class RowScorer:
-    """ROWS -> scored rows, with the row features that an ensemble uses, where there is one."""
+    """ROWS -> scored rows, with the row features that an ensemble uses, where there is one.
+
+    views: predictions of others, pooled with the training's or instead of them.
+    """
 
     def __init__(
-        self, store_uri: str, sampling: Sampling, features: RowFeatureConfig | None
+        self,
+        store_uri: str,
+        sampling: Sampling,
+        features: RowFeatureConfig | None,
+        views: Views | None,
     ) -> None:
-        self._predictor = Predictor(store_uri, sampling)
         self._features = features and RowFeatures(store_uri, features)
+        self._views = None if views is None else views.load()
+        own = None if views and views.is_alone else Predictor(store_uri, sampling)
+        self._predict: Predict
+        if self._views is not None and (own is None or features is None):
+            self._predict = self._views.predict(None if own is None else own.predict)
+        else:
+            assert own is not None
+            self._predict = own.predict
+        self._score = own.score_predictions if own else partial(_score_alone, views)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        scored = self._predictor.score(batch)
-        return self._features(scored) if self._features else scored
+        scored = score_batch(batch, self._predict, self._score)
+        if self._features and scored.num_rows:
+            scored = self._features(scored)
+            if self._views is not None:
+                scored = self._views.add_columns(scored)
+        return scored
+
+
+def _score_alone(
+    views: Views | None, predictions: Sequence[Any], labels: Sequence[str], contents: Sequence[str]
+) -> pa.Table:
+    assert views is not None
+    return views.form.score(predictions, labels, contents, views.classes)
 
 
 def predict_missing(
@@ -47,6 +76,7 @@ def predict_missing(
     config: MineConfig,
     manifest: Manifest,
     features: RowFeatureConfig | None,
+    views: Views | None = None,
     *,
     repeated: IdKeys,
 ) -> int:
@@ -64,10 +94,44 @@ def predict_missing(
             run=run,
             keep_dynamics=features is not None and features.has_dynamics,
         )
-    load = partial(RowScorer, config.store_uri, config.inference.sampling, features)
+    load = partial(RowScorer, config.store_uri, config.inference.sampling, features, views)
     scored = config.inference.map(_missing(batches, config), load)
     scored.write_shards(run, SCORED, attempt=uuid.uuid4().hex[:8])
     return num_reused
+
+
+def views_of(
+    engine: Engine,
+    config: MineConfig,
+    manifest: Manifest,
+    features: RowFeatureConfig | None,
+    *,
+    repeated: IdKeys,
+) -> tuple[Views | None, list[str]]:
+    """Predictions of others, ready for workers, and what the user should know of them; None where
+    the run has none. Raises as prepare_views."""
+    if not config.predictions:
+        return None, []
+    form_of(config.source.task)
+    batches = rows(engine, config.source, classes=manifest.classes, repeated=repeated)
+    own = None
+    if features is None and not config.predictions_only:
+        own = Predictor(config.store_uri, config.inference.sampling).predict
+    return prepare_views(
+        config.predictions,
+        batches.map(_valid_rows).to_table(),
+        task=config.source.task,
+        classes=manifest.classes,
+        id_column=config.source.id_column,
+        folder=config.folder,
+        is_alone=config.predictions_only,
+        learns=features is None,
+        predict=own,
+    )
+
+
+def _valid_rows(batch: pa.Table) -> pa.Table:
+    return batch.filter(batch[FAULT].is_null()).select(["id", "content", "label"])
 
 
 def row_features(
@@ -91,7 +155,8 @@ def row_features(
     mined, trained = (
         replace(source, weight_column=None) for source in (config.source, manifest.source)
     )
-    return RowFeatureConfig(encoder=config.encoder, has_dynamics=mined == trained)
+    has_dynamics = mined == trained and not config.predictions_only
+    return RowFeatureConfig(encoder=config.encoder, has_dynamics=has_dynamics)
 
 
 def _missing(batches: Batches, config: MineConfig) -> Batches:

@@ -1,13 +1,14 @@
 """The ensemble of models that predict a classified row, and the row's suspicion by it.
 
-Models are the trained one, and a ridge on an encoder's embeddings where the run has an
-encoder. Their average has weights learned from the labels (scores/stacking.py). Suspicion
-is by the average as much as by the single models and the training dynamics
-(scores/suspicion.py). R scored rows, C classes, K folds.
+Models are the trained one, a ridge on an encoder's embeddings where the run has an encoder, and
+those whose predictions the run was given (VIEW columns). Their average has weights learned from
+the labels (scores/stacking.py). Suspicion is by the average as much as by the single models and
+the training dynamics (scores/suspicion.py). R scored rows, C classes, K folds.
 
 This module is the Ensemble (interfaces.py) of all classification tasks.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cluster.interfaces import DYNAMICS, EMBEDDING, FOLD, Array
+from cluster.interfaces import DYNAMICS, EMBEDDING, FOLD, VIEW, Array
 from cluster.scores import ensemble, stacking
 from cluster.scores.compact import Floats
 from cluster.scores.compact_table import LABEL_INDEX, NUM_OTHERS, compact_columns, read_compact
@@ -28,7 +29,10 @@ from cluster.scores.suspicion import average_with_base, suspicion
 MODEL, ENCODER, AVERAGE = "model", "encoder", "ensemble"
 P_LABEL = f"{DYNAMICS}p_label"
 BELIEF, RIDGE = "belief", "ridge"
+LOG_LOSS = "_log_loss"  # of each model alone, on the rows that weights are learned from
 AVERAGE_BELIEF = f"{BELIEF}_{AVERAGE}"
+
+VIEW_COLUMN = re.compile(rf"{VIEW}\d+")
 
 T = TypeVar("T")
 
@@ -57,6 +61,7 @@ def learn(
     for name, stacked in _alone_and_together(matrices).items():
         fitted = stacking.fit(stacked, labels)
         learned |= {f"{name}_weights": fitted.weights, f"{name}_bias": fitted.bias}
+        learned[f"{name}{LOG_LOSS}"] = np.array(fitted.log_loss)
     return learned
 
 
@@ -76,7 +81,13 @@ def add_predictions(
 
 def names_in(scored: pa.Table) -> list[str]:
     """The models, and the average, whose predictions add_predictions gave these rows."""
-    return [name for name in (MODEL, ENCODER, AVERAGE) if f"{name}_p_label" in scored.column_names]
+    views = sorted(
+        name.removesuffix("_p_label")
+        for name in scored.column_names
+        if name.startswith(VIEW) and name.endswith("_p_label")
+    )
+    names = (MODEL, ENCODER, *views, AVERAGE)
+    return [name for name in names if f"{name}_p_label" in scored.column_names]
 
 
 def sums(scored: pa.Table, num_classes: int) -> dict[str, Array]:
@@ -134,7 +145,22 @@ def _base_scores(
         ridge, vectors = FoldRidge(learned[RIDGE]), _embeddings(scored)
         fold = scored[FOLD].to_numpy()
         models[ENCODER] = lambda at: ridge.held_out(vectors[at], fold[at])
+    for name in sorted(view for view in scored.column_names if VIEW_COLUMN.fullmatch(view)):
+        models[name] = partial(_rows_of, _view(scored[name], num_classes))
     return models
+
+
+def _view(column: pa.ChunkedArray, num_classes: int) -> Array:
+    """Base scores, [R, C]; all 0, which favours no class, where a row has none."""
+    has_some = column.is_valid().to_numpy()
+    scores = np.zeros((len(column), num_classes))
+    flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    scores[has_some] = flat.reshape(-1, num_classes)
+    return scores
+
+
+def _rows_of(scores: Array, at: slice) -> Array:
+    return scores[at]
 
 
 def _alone_and_together(models: Mapping[str, T]) -> dict[str, list[T]]:

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cluster.interfaces import Array, Ensemble
+from cluster.interfaces import Array, Ensemble, PredictionForm
+from cluster.models.class_predictions import ClassPredictions
 from cluster.scores.compact_table import read_compact
 from cluster.scores.noise import NoiseModel
 from cluster.scores.suspicion import suspicion
@@ -21,6 +22,7 @@ class ClassScores(LabelsAreNoTexts, ShownAsScored):
 
     ranking_signals: tuple[str, ...] = ()
     ensemble: Ensemble | None = class_ensemble
+    predictions: PredictionForm | None = ClassPredictions()
 
     def sums(self, scored: pa.Table, classes: Sequence[str]) -> dict[str, Array]:
         return class_ensemble.sums(scored, len(classes))

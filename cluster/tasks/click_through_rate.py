@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from cluster.interfaces import Array, Ensemble
+from cluster.interfaces import Array, Ensemble, PredictionForm
 from cluster.models.tabular import click_learner
 from cluster.models.tabular.click_learner import ClickLearner
 from cluster.models.tabular.features import Features
@@ -38,6 +38,7 @@ class ClickThroughRateModels(LabelsAreNoTexts):
     name = "click_through_rate"
     ranking_signals: tuple[str, ...] = ("gap",)
     ensemble: Ensemble | None = None
+    predictions: PredictionForm | None = None
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cluster.interfaces import Array, Ensemble, Learner
+from cluster.interfaces import Array, Ensemble, Learner, PredictionForm
 from cluster.models.detection import center_detector
+from cluster.models.detection.box_predictions import BoxPredictions
 from cluster.tasks.box_errors import ERRORS, SWAPPED, Suspects, sums, suspects
 from cluster.tasks.box_metrics import mean_precision
 from cluster.tasks.defaults import LabelsAreNoTexts, ShownAsScored
@@ -26,6 +27,7 @@ class ObjectDetectionModels(LabelsAreNoTexts, ShownAsScored):
     name = "object_detection"
     ranking_signals: tuple[str, ...] = ERRORS  # to rank by one kind of error alone
     ensemble: Ensemble | None = None
+    predictions: PredictionForm | None = BoxPredictions()
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

@@ -16,7 +16,7 @@ import pyarrow as pa
 from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics.chrf import CHRF
 
-from cluster.interfaces import Array, Ensemble
+from cluster.interfaces import Array, Ensemble, PredictionForm
 from cluster.models.generation import attention_gru
 from cluster.models.generation import pretrained as pretrained_generator
 from cluster.models.generation.sequence_learner import UNLIKELIHOOD, SequenceLearner
@@ -34,6 +34,7 @@ class SequenceGenerationModels(ShownAsScored):
     name = "sequence_generation"
     ranking_signals: tuple[str, ...] = (*DISTANCES, UNLIKELIHOOD)
     ensemble: Ensemble | None = None
+    predictions: PredictionForm | None = None
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 from nervaluate.entities import Entity, EvaluationResult
 from nervaluate.strategies import StrictEvaluation
 
-from cluster.interfaces import Array, Ensemble
+from cluster.interfaces import Array, Ensemble, PredictionForm
 from cluster.models.tagging import tagger, tags
 from cluster.models.tagging.tag_learner import SIGNALS, TagLearner
+from cluster.models.tagging.tag_predictions import TagPredictions
 from cluster.tasks.defaults import LabelsAreNoTexts, ShownAsScored
 from relabel_service.tasks import spans
 
@@ -26,6 +27,7 @@ class TokenClassificationModels(LabelsAreNoTexts, ShownAsScored):
     name = "token_classification"
     ranking_signals: tuple[str, ...] = ()
     ensemble: Ensemble | None = None
+    predictions: PredictionForm | None = TagPredictions()
 
     def prepare(
         self, folder: Path, *, model: str | None, contents: Sequence[str], labels: Sequence[str]

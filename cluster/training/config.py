@@ -16,6 +16,7 @@ class TrainConfig:
 
     model: Hugging Face id or local path; None for the task's built-in.
     num_folds: 0 fits the one model on every row alone, for when nothing will be mined with it.
+    fits_all: whether one more model is fitted on every row; out-of-sample mining needs none.
     batch_size: rows a worker and step.
     lineage_uri: lineage table of the data set (schemas.LINEAGE), to learn from what people decided.
     reviewed_weight: how many times what other rows count a row counts that people have decided;
@@ -39,6 +40,7 @@ class TrainConfig:
     checkpoint_interval_s: float = 60.0
     seed: int = 0
     tokenize: str | None = None
+    fits_all: bool = True
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -57,7 +59,10 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """What a model depends on: not how many workers there are, nor what feeds them."""
-        return {name: value for name, value in asdict(self).items() if name != "workers"}
+        settings = {name: value for name, value in asdict(self).items() if name != "workers"}
+        if self.fits_all:  # trainings of earlier releases say nothing of it
+            del settings["fits_all"]
+        return settings
 
     def over(self, defaults: TrainingDefaults) -> TrainingDefaults:
         """The model's defaults, but for what is asked for here."""

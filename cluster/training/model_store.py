@@ -63,7 +63,8 @@ class Manifest:
 
     @property
     def runs(self) -> list[str]:
-        return [*(fold_run(fold) for fold in range(self.num_folds)), ALL]
+        folds = [fold_run(fold) for fold in range(self.num_folds)]
+        return [*folds, ALL] if self.settings.get("fits_all", True) else folds
 
 
 class ModelStore:

@@ -50,6 +50,19 @@ def train(source: Source, config: TrainConfig, out: str, engine: Engine) -> Mani
     return train_all([TrainRequest(source, config, out)], engine)[0]
 
 
+def without_models(source: Source, config: TrainConfig, out: str, engine: Engine) -> Manifest:
+    """A training of no models: what mining needs to know of the table where all predictions are
+    others' (MineConfig.predictions_only).
+
+    Raises AlreadyExists and InvalidInput as train.
+    """
+    store = ModelStore(out)
+    store.claim({"source": asdict(source), "models": None})
+    if not store.is_finished():
+        store.finish(_manifest(source, config, profile_table(engine, source)))
+    return store.manifest()
+
+
 def train_all(requests: Sequence[TrainRequest], engine: Engine) -> list[Manifest]:
     """Trainings that do not depend on each other, fitted together; as train, for each."""
     prepared = [_prepared(request, engine) for request in requests]
@@ -76,8 +89,20 @@ def _prepared(request: TrainRequest, engine: Engine) -> tuple[Manifest, Fit | No
     if config.label_confidence_uri is not None:
         require_written(config.label_confidence_uri)
     profile = profile_table(engine, source, near_duplicates=config.num_folds > 0)
+    manifest = _manifest(source, config, profile)
+    valid = _valid_rows(engine, source, profile, config)
+    if manifest.num_rows <= MAX_SAMPLE_ROWS:
+        valid = valid.cache()  # prepare sees them all, and they are looked at again
+    manifest = _prepare_models(store, manifest, valid)
+    fitter = RunFitter(store.folder.address(""), manifest, config)
+    work_uri = store.folder.address(ENGINE_FILES)
+    return manifest, Fit(valid, tuple(manifest.runs), fitter, manifest.num_rows, work_uri)
+
+
+def _manifest(source: Source, config: TrainConfig, profile: TableProfile) -> Manifest:
+    """What a training of the table will be. Raises InvalidInput where labels name too little."""
     _require_classes(source, profile)
-    manifest = Manifest(
+    return Manifest(
         source=source,
         model=config.model,
         classes=tuple(profile.classes),
@@ -88,13 +113,6 @@ def _prepared(request: TrainRequest, engine: Engine) -> tuple[Manifest, Fit | No
         training_id=uuid.uuid4().hex,
         warnings=tuple(profile.warnings),
     )
-    valid = _valid_rows(engine, source, profile, config)
-    if manifest.num_rows <= MAX_SAMPLE_ROWS:
-        valid = valid.cache()  # prepare sees them all, and they are looked at again
-    manifest = _prepare_models(store, manifest, valid)
-    fitter = RunFitter(store.folder.address(""), manifest, config)
-    work_uri = store.folder.address(ENGINE_FILES)
-    return manifest, Fit(valid, tuple(manifest.runs), fitter, manifest.num_rows, work_uri)
 
 
 def _require_classes(source: Source, profile: TableProfile) -> None:

@@ -53,6 +53,7 @@ def commands_page() -> str:
         "",
         "Each command prints the same with `--help`. A job is started on one machine as shown, or",
         "submitted to a Ray cluster: `ray job submit --working-dir . -- python -m jobs.mine …`.",
+        "`relabel train`, `mine`, `merge`, `loop`, `audit`, `report` are the jobs of these names.",
         "Every job may be repeated: it continues what was cut off, or returns the stored result.",
         "",
     ]

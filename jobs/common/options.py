@@ -19,6 +19,7 @@ import typer
 
 from cluster.data.rows import Source, latest, require_mergeable
 from cluster.engine.workers import Workers
+from cluster.inference.predict import Sampling
 from cluster.io.folder import Folder
 from cluster.io.tables import read_table
 from cluster.mining.selection import Selection, parse_budget
@@ -53,6 +54,23 @@ ReviewedWeight = Annotated[
 Encoder = Annotated[
     str | None,
     typer.Option(help="network that makes embeddings of rows: Hugging Face id or local path"),
+]
+Predictions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--predictions",
+        help="table of class probabilities that another model gave the rows, by id; again for more",
+        show_default=False,
+    ),
+]
+PredictionsOnly = Annotated[
+    bool,
+    typer.Option(
+        "--predictions-only", help="rank by the tables of --predictions alone, without our models"
+    ),
+]
+SamplingOption = Annotated[
+    Sampling, typer.Option("--sampling", help="by models that did or did not see the row")
 ]
 Disagreement = Annotated[
     str | None,

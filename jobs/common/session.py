@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from cluster.data.rows import Source
 from cluster.engine.base import Engine
@@ -148,5 +149,6 @@ def run(app: typer.Typer) -> None:
     try:
         app()
     except RelabelError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        told = f"[red]error:[/red] {escape(str(error))}"
+        Console(stderr=True).print(told, highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -14,6 +14,10 @@ Data comes in and goes back by import and export, without a service:
     relabel import annotations.json data/train
     relabel export data/train corrected.json
 
+Where the extra `mine` is installed, so are the jobs' commands (installed.py):
+
+    relabel audit reviews.csv
+
 lease and submit speak JSON lines (the protos' JSON form), for scripts:
 
     relabel lease demo --as ann --max-items 20 > leases.jsonl
@@ -32,6 +36,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from relabel_service.cli import backup, formats, output
+from relabel_service.cli.installed import Commands
 from relabel_service.cli.label import label_in_terminal
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, RelabelError, Violation
@@ -48,7 +53,7 @@ from relabel_service.server.auth import (
 from relabel_service.v1 import campaigns_pb2, leases_pb2
 from relabel_service.wire.names import campaign_id
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Address = Annotated[
     str, typer.Option("--address", envvar="RELABEL_ADDRESS", help="host:port of the service")
@@ -451,7 +456,8 @@ def main() -> None:
     try:
         app()
     except RelabelError as error:
-        Console(stderr=True).print(f"[red]relabel:[/red] {error}", highlight=False)
+        told = f"[red]relabel:[/red] {escape(str(error))}"
+        Console(stderr=True).print(told, highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -155,8 +155,10 @@ def test_every_word_of_the_glossary_is_used_elsewhere() -> None:
 def options_of(line: str) -> set[str]:
     if match := re.search(r"jobs\.(\w+)", line):
         command = job_command(match[1])
+    elif (name := line.split()[1]) in generate["job_names"]():
+        command = job_command(name)  # by its entry point
     else:
-        command = relabel_commands()[line.split()[1]]
+        command = relabel_commands()[name]
     return {
         option
         for parameter in command.params

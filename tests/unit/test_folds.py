@@ -4,11 +4,12 @@ import random
 
 import numpy as np
 import pytest
+from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.data.folds import Folds, id_keys
-from cluster.data.near_duplicates import band_keys, groups
+from cluster.data.near_duplicates import NUM_HASHES, SEED, band_keys, groups
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 
@@ -39,6 +40,19 @@ def test_too_few_folds_are_refused(number: int) -> None:
         Folds(number)
 
 
+def test_the_hashes_are_those_of_a_sketch_for_each_text() -> None:
+    rows = [{b"one", b"two", b"three"}, set[bytes](), {b"two"}]
+    found = band_keys(rows)
+    for row, keys in zip(rows, found, strict=True):
+        sketch = MinHash(NUM_HASHES, SEED, scheme="affine32")
+        sketch.update_batch(row)
+        least = sketch.hashvalues.astype(np.uint64).reshape(len(keys), -1)
+        expected = np.arange(len(keys), dtype=np.uint64)
+        for column in least.T:
+            expected = (expected ^ column) * np.uint64(0x100000001B3)
+        assert (keys == expected).all()
+
+
 def test_near_duplicates_share_a_fold_and_others_do_not_move() -> None:
     texts = {
         "a": "The committee meets on Tuesday morning in the large hall of the city library",
@@ -48,7 +62,7 @@ def test_near_duplicates_share_a_fold_and_others_do_not_move() -> None:
         "e": "A new bridge over the river was opened by the mayor after years of delay",
     }
     shingles = task_named("text_classification").shingles
-    bands = np.stack([band_keys(shingles(text) or ()) for text in texts.values()])
+    bands = band_keys([shingles(text) or () for text in texts.values()])
     found = groups(id_keys(list(texts)), bands)
     assert set(found[:, 0]) == set(id_keys(["a", "b", "c"]))
     assert len(set(found[:, 1])) == 1

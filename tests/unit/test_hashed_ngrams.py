@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, settings
 from hypothesis import given as for_all
 from hypothesis import strategies as st
@@ -101,3 +102,19 @@ def test_encoded_texts_are_unit_vectors_and_empty_ones_are_empty(learner: ClassL
     assert len(empty[0]) == len(unknown[0]) == 0
     logits = learner.network(learner.collate([full, empty, unknown]))
     assert logits.shape == (3, 2)
+
+
+def test_the_gradient_is_that_of_torch(learner: ClassLearner) -> None:
+    network = learner.network
+    assert isinstance(network, ngram.NGramClassifier)
+    batch = learner.collate(learner.encode(["ab c", "", "c ab c!"]))
+    own = network(batch)
+    theirs = network.bias + network.weights(
+        batch["features"], batch["offsets"], per_sample_weights=batch["weights"]
+    )
+    wanted = torch.arange(6.0).reshape(3, 2)
+    [found] = torch.autograd.grad((own * wanted).sum(), [network.weights.weight])
+    [expected] = torch.autograd.grad((theirs * wanted).sum(), [network.weights.weight])
+    assert torch.allclose(own, theirs)
+    assert expected.abs().sum() > 0
+    assert torch.allclose(found, expected)

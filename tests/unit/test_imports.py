@@ -26,11 +26,12 @@ FORBIDDEN = {
 # Folders and files of each top-level folder: one may import those that stand after it.
 ORDER = {
     "jobs": (
-        "train", "mine", "report", "merge", "pattern", "policy", "self_refine", "loop", "common",
+        "audit", "train", "mine", "report", "merge", "pattern", "policy", "self_refine", "loop",
+        "common",
     ),
     "cluster": (
-        "report", "similar", "mining", "versions", "inference", "training", "data", "engine",
-        "tasks", "models", "scores", "io", "interfaces",
+        "auditing", "report", "similar", "mining", "versions", "predictions", "inference",
+        "training", "data", "engine", "tasks", "models", "scores", "io", "interfaces",
     ),
     "relabel_service": (
         "simulated_labeler", "cli", "client", "server", "queue", "votes", "tables", "decisions",

@@ -24,12 +24,16 @@ ENGINE = "--engine --num-workers --use-gpu --cpus-per-gpu"
 TRAINING = "--model --folds --epochs --tokenize --seed"
 SELECTION = "--top --budget --threshold"
 FLAGS = {
+    "audit": "table --task --content-column --label-column --id-column --budget --classes --model "
+    "--encoder --predictions --predictions-only --page --findings --run-id --format --media --seed "
+    "--json",
     "train": f"{COLUMNS} {TRAINING} {ENGINE} --dataset --out --version --weight-column "
     "--batch-size --learning-rate --lineage --reviewed-weight --label-confidence --max-failures "
     "--checkpoint-interval-s --test --gold-column",
     "mine": f"{SELECTION} {ENGINE} --dataset --training --findings --run-id --quarantine --version "
-    "--unit --predictions --media-prefix --lineage --feedback --label-confidence --disagreement "
-    "--encoder --audit --batch-rows --keep-predictions --reuse-run --each-copy --show",
+    "--unit --sampling --predictions --predictions-only --media-prefix --lineage --feedback "
+    "--label-confidence --disagreement --encoder --audit --batch-rows --keep-predictions "
+    "--reuse-run --each-copy --show",
     "report": "findings --run-id --out --top --json",
     "merge": f"{COLUMNS} --dataset --results --campaign --lineage --skip-changed --consensus "
     "--incarnation",
@@ -38,7 +42,7 @@ FLAGS = {
     "policy": f"{COLUMNS} {TRAINING} {ENGINE} --dataset --out --dev --weight-column --action "
     "--budget --threshold --weight --disagreement --test --gold-column --segment-column",
     "self_refine": f"{COLUMNS} {TRAINING} {ENGINE} --dataset --out --action --top-k --rounds --dev "
-    "--test --gold-column --predictions",
+    "--test --gold-column --sampling",
     "loop": f"{COLUMNS} {SELECTION} {TRAINING} {ENGINE} --out --dataset --demo --gold-column --dev "
     "--test --rounds --train-every --encoder --audit --feedback --reviewed-weight "
     "--label-confidence --seconds-per-label --stop-below --labelers --error-rate --votes-required "

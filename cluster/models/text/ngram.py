@@ -8,11 +8,14 @@ Manning 2012 found such linear models hard to beat on short texts).
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.sparse import csc_array
 from torch import nn
+from torch.nn import functional
 
 from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.class_learner import ClassLearner
@@ -36,10 +39,42 @@ class NGramClassifier(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_classes))
 
     def forward(self, batch: Tensors) -> torch.Tensor:
-        bag: torch.Tensor = self.weights(
-            batch["features"], batch["offsets"], per_sample_weights=batch["weights"]
-        )
+        features, offsets, counts = batch["features"], batch["offsets"], batch["weights"]
+        bag: torch.Tensor
+        if features.is_cuda:
+            bag = self.weights(features, offsets, per_sample_weights=counts)
+        else:
+            bag = _Bag.apply(self.weights.weight, features, offsets, counts)  # type: ignore[no-untyped-call]
         return bag + self.bias
+
+
+class _Bag(torch.autograd.Function):
+    """embedding_bag with a gradient by a sparse product: on a CPU core, torch's own (2.13) takes
+    ten times as long where a batch has few of many features, and is then half of a training."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        table: torch.Tensor,
+        features: torch.Tensor,
+        offsets: torch.Tensor,
+        counts: torch.Tensor,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(features, offsets, counts)
+        ctx.num_features = len(table)
+        return functional.embedding_bag(
+            features, table, offsets, mode="sum", per_sample_weights=counts
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        [gradient] = gradients
+        features, offsets, counts = (saved.numpy() for saved in ctx.saved_tensors)
+        bags = csc_array(
+            (counts, features, np.append(offsets, len(features))),
+            shape=(ctx.num_features, len(offsets)),
+        )
+        return torch.from_numpy(bags @ gradient.numpy()), None, None, None
 
 
 def prepare(folder: Path, contents: Sequence[str]) -> None:

@@ -1,0 +1,150 @@
+"""Seconds and average precision of `cluster.audit` beside cleanlab's documented recipe.
+
+    python -m bench.audit --data DIR --out bench/results/audit.md
+
+DIR holds text_classification/<name>/train.parquet with columns id, text, label and gold; the sets
+of tests/data come first. The recipe is TF-IDF and logistic regression, 5 folds, find_label_issues,
+as cleanlab's text tutorial has it, ranked by self-confidence. Both sides run in this process and
+take turns on the same rows; imports are not counted, nor is each side's first turn on a few rows.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from cleanlab.filter import find_label_issues
+from cleanlab.rank import get_label_quality_scores
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+
+from cluster import AuditConfig, audit
+
+OURS, RECIPE = "relabel audit", "cleanlab's recipe"
+TASK, FOLDS = "text_classification", 5
+OWN = Path(__file__).parents[1] / "tests/data"
+WARM_UP_ROWS = 200
+
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass
+class Side:
+    """What one side needs of each turn. precision: of its scores over all rows."""
+
+    seconds: list[float] = field(default_factory=list)
+    precision: float = 0.0
+
+
+def by_audit(table: pa.Table) -> Scores:
+    """Suspicion of each row, in the table's order."""
+    found = audit(table, "label", config=AuditConfig(budget=1.0))
+    by_id: dict[str, float] = {}
+    for row in found.table.select(["id", "copies", "suspicion"]).to_pylist():
+        by_id |= dict.fromkeys([row["id"], *(row["copies"] or ())], row["suspicion"])
+    return np.array([by_id[str(name)] for name in table["id"].to_pylist()])
+
+
+def by_recipe(table: pa.Table) -> Scores:
+    """One minus the label quality score of each row; issues are found as well."""
+    _, labels = np.unique(table["label"].to_pylist(), return_inverse=True)
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression(max_iter=400))
+    predicted = cross_val_predict(
+        model, table["text"].to_pylist(), labels, cv=FOLDS, method="predict_proba"
+    )
+    find_label_issues(labels, predicted, return_indices_ranked_by="self_confidence")
+    return 1 - np.asarray(get_label_quality_scores(labels, predicted))
+
+
+SIDES: dict[str, Callable[[pa.Table], Scores]] = {OURS: by_audit, RECIPE: by_recipe}
+
+
+def compare(table: pa.Table, *, turns: int) -> dict[str, Side]:
+    """Both sides on the same rows, taking turns."""
+    wrong = np.array(table["label"].to_pylist()) != np.array(table["gold"].to_pylist())
+    seen = table.drop_columns(["gold"])
+    sides = {name: Side() for name in SIDES}
+    for _ in range(turns):
+        for name, score in SIDES.items():
+            started = time.perf_counter()
+            scores = score(seen)
+            sides[name].seconds.append(time.perf_counter() - started)
+            sides[name].precision = float(average_precision_score(wrong, scores))
+    return sides
+
+
+def row_of(name: str, table: pa.Table, sides: dict[str, Side]) -> str:
+    """A line of the page: medians of the seconds, and their ratio turn by turn."""
+    ours, recipe = sides[OURS], sides[RECIPE]
+    ratios = [one / other for one, other in zip(ours.seconds, recipe.seconds, strict=True)]
+    return (
+        f"| {name} | {table.num_rows:,} | {np.median(ours.seconds):.1f} s | "
+        f"{np.median(recipe.seconds):.1f} s | {np.median(ratios):.2f} "
+        f"({min(ratios):.2f} to {max(ratios):.2f}) | {ours.precision:.3f} | "
+        f"{recipe.precision:.3f} |"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.audit")
+    parser.add_argument("--data", type=Path, help=f"folder of {TASK}/<name>/train.parquet")
+    parser.add_argument("--out", type=Path, help="page to write")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=13_000, help="of a set at most")
+    parser.add_argument("--only", nargs="*", default=[], help="names of sets")
+    given = parser.parse_args(arguments)
+    paths = [
+        path
+        for folder in (OWN, given.data)
+        if folder
+        for path in sorted((folder / TASK).glob("*/train.parquet"))
+        if not given.only or path.parent.name in given.only
+    ]
+    if not paths:
+        print("no set of that name", file=sys.stderr)
+        return 1
+    compare(_read(paths[0]).slice(0, WARM_UP_ROWS), turns=1)
+    lines = [
+        f"| set | rows | {OURS} | {RECIPE} | ratio of times | AP | AP of the recipe |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for path in paths:
+        table = _read(path)
+        if table.num_rows > given.rows:  # drawn, as sets may be sorted by label
+            drawn = np.random.default_rng(0).permutation(table.num_rows)[: given.rows]
+            table = table.take(pa.array(np.sort(drawn)))
+        lines.append(row_of(path.parent.name, table, compare(table, turns=given.turns)))
+        print(lines[-1], flush=True)
+    if given.out:
+        given.out.write_text("\n".join([*_head(given.turns), *lines, ""]))
+    return 0
+
+
+def _read(path: Path) -> pa.Table:
+    return pq.read_table(path, columns=["id", "text", "label", "gold"])
+
+
+def _head(turns: int) -> list[str]:
+    return [
+        "# Audit",
+        "",
+        f"    python -m bench.audit --data DIR --turns {turns}",
+        "",
+        f"Written by bench/audit.py: median seconds of {turns} turns in one process, imports",
+        "aside, with the least and the greatest ratio; average precision (AP) of wrong labels over",
+        "all rows.",
+        "",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""An audit: a table of any kind in, its most suspicious labels out, on one machine."""
