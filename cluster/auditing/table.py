@@ -15,8 +15,9 @@ from cluster.data.rows import Source, latest
 from cluster.io.tables import read_table
 from relabel_service.errors import InvalidInput
 from relabel_service.media import prefixes
-from relabel_service.tables import files, format_named
+from relabel_service.tables import files
 from relabel_service.tables.delta import is_delta
+from relabel_service.tables.formats import format_named
 from relabel_service.tables.formats import guess as guess_format
 from relabel_service.tables.formats.base import ImportOptions
 from relabel_service.tables.formats.store import write_table
