@@ -26,10 +26,11 @@ demo: setup
 check: setup
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
-# What tests need and PyPI has not: PgBouncer, and a browser for the page.
-TOOLS := pgbouncer chromium
+# What tests need and PyPI has not: PgBouncer, a browser for the page, Node for its client.
+APT := apt-get install -y --no-install-recommends
 tools:
-	which $(TOOLS) || (apt-get update && apt-get install -y --no-install-recommends $(TOOLS))
+	which pgbouncer chromium || (apt-get update && $(APT) pgbouncer chromium)
+	which node npm || (apt-get update && $(APT) nodejs npm)
 
 test: check tools
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
