@@ -220,6 +220,13 @@ def num_results(connection: Connection, campaign: str) -> int:
     return int(connection.execute(query).scalar_one())
 
 
+def latest_result(connection: Connection, campaign: str) -> tuple[int, float]:
+    """How many results there are, and when the last of them was given or corrected; 0 for none."""
+    given = [func.count(), func.coalesce(func.max(db.results.c.submit_time), 0.0)]
+    [(num, time)] = connection.execute(select(*given).where(db.results.c.campaign == campaign))
+    return int(num), float(time)
+
+
 def results(connection: Connection, campaign: str) -> Iterator[Mapping[str, Any]]:
     """Every accepted result with its item's columns, worst item first, as a stream."""
     item, result = db.items.c, db.results.c

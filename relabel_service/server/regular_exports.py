@@ -34,7 +34,8 @@ class RegularExports:
 
     def __init__(self, store: Store, settings: ExportSettings) -> None:
         self._store, self._settings = store, settings
-        self._num_exported: dict[tuple[str, str | None], int] = {}  # by campaign and incarnation
+        # By campaign and incarnation: how many answers there were, and the time of the last.
+        self._exported: dict[tuple[str, str | None], tuple[int, float]] = {}
 
     def start(self) -> None:
         """Export until the process ends, on a thread; nothing without an address."""
@@ -55,14 +56,12 @@ class RegularExports:
         while True:
             with self._store.read_transaction() as (connection, _):
                 page = campaigns.page(connection, after=after, limit=PAGE)
-                nums = [campaigns.num_results(connection, one.campaign) for one in page]
-            for campaign, num in zip(page, nums, strict=True):
+                latest = [campaigns.latest_result(connection, one.campaign) for one in page]
+            for campaign, present in zip(page, latest, strict=True):
                 key = campaign.campaign, campaign.incarnation
-                if num > self._num_exported.get(key, 0):
-                    done = export_answers(
-                        self._store, campaign.campaign, results_uri=self._settings.uri
-                    )
-                    self._num_exported[key] = done.num_answers
+                if present > self._exported.get(key, (0, 0.0)):  # more, or corrected since
+                    export_answers(self._store, campaign.campaign, results_uri=self._settings.uri)
+                    self._exported[key] = present
             if len(page) < PAGE:
                 return
             after = page[-1].campaign

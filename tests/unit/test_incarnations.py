@@ -13,6 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from cluster.data.rows import Source
 from cluster.versions.merge import MergeConfig, merge
+from relabel_service import relabel
 from relabel_service.errors import Conflict, InvalidInput, NotFound, WrongState
 from relabel_service.queue.store import Store, open_store
 from relabel_service.server import answer_table
@@ -25,7 +26,7 @@ from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from tests.conftest import Start
 from tests.support.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
-from tests.support.people import Person
+from tests.support.people import ACCEPTED, Person, class_label
 
 FINALIZED = campaigns_pb2.CAMPAIGN_STATE_FINALIZED
 
@@ -50,6 +51,13 @@ class Queue:
         person = Person(self.service, name)
         for lease in person.lease(num):
             person.say(lease, decision)
+            self.last = lease
+
+    def correct(self, name: str, decision: str) -> None:
+        """The last answer, which was this labeler's."""
+        result = relabel(self.last, class_label(decision))
+        result.replaces = True
+        assert Person(self.service, name).submit([result]) == [ACCEPTED]
 
     def back_up(self) -> None:
         self.store.close()
@@ -302,5 +310,8 @@ def test_a_service_exports_by_itself_and_goes_on_after_a_failure(
     version = DeltaTable(queue.results).version()
     exports.export()  # nothing new
     assert DeltaTable(queue.results).version() == version
+    queue.correct("ann", "ham")
+    exports.export()
+    assert DeltaTable(queue.results).version() == version + 1
     with pytest.raises(InvalidInput, match="every_s"):
         ExportSettings("x", 0)
