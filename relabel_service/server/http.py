@@ -40,6 +40,7 @@ from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.metadata import LABELER_KEY, TOKEN_KEY
 
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
+BODY_S = 60.0  # how long a caller may take to send a request
 PLAIN = Codec(connect.JSON, is_stream=False)
 SENT_HEADERS = (
     TOKEN_KEY, LABELER_KEY, "content-type", "content-encoding", "connect-protocol-version",
@@ -115,7 +116,8 @@ def _handler(calls: Calls, method: MethodDescriptor) -> Callable[[Request], Any]
             timeout_s = connect.timeout_s(request.headers.get("connect-timeout-ms"))
             # Before anything of the body is read: nobody is listened to who may not speak.
             calling = await calls.identified(_calling(calls, request))
-            body = await _body(request, most_bytes=calls.limits.max_request_bytes)
+            read = _body(request, most_bytes=calls.limits.max_request_bytes)
+            body = await _within(BODY_S if timeout_s is None else min(timeout_s, BODY_S), read)
             if method.server_streaming:
                 body = connect.opened(
                     body,
