@@ -49,7 +49,9 @@ class LoopOptions:
     label_confidence: Annotated[
         bool, typer.Option(help="weigh rows in training by P(label is correct)")
     ] = True
-    seconds_per_label: Annotated[float, typer.Option(help="of one labeler")] = 20.0
+    seconds_per_label: Annotated[
+        float, typer.Option(help="of one labeler, where results do not say")
+    ] = 20.0
     stop_below: Annotated[
         float, typer.Option(help="end when a labeler-minute would find fewer errors than this")
     ] = 0.0

@@ -8,7 +8,7 @@ the model's, and its interval what the answers about other rows support, if they
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,9 @@ MIN_SHARE = 0.01  # of errors, for which an audit is advised
 class StopRule:
     """How fast people answer, and when asking stops being worth it.
 
-    seconds_per_label: of one labeler. min_errors_per_minute: asking ends when a labeler-minute
-    would find fewer errors than this; 0 never ends it.
+    seconds_per_label: of one labeler, where results do not say how long they took.
+    min_errors_per_minute: asking ends when a labeler-minute would find fewer errors than this; 0
+    never ends it.
     """
 
     seconds_per_label: float = 20.0
@@ -70,11 +71,13 @@ class Bin:
 @dataclass(frozen=True)
 class DecidedRows:
     """Rows that people have decided: suspicion, whether the label was wrong, and whether the row
-    is an audited one; [D] each."""
+    is an audited one; [D] each. seconds_per_label: the median of what labelers took, where their
+    frontends say so."""
 
     suspicion: Doubles
     wrong: npt.NDArray[np.bool_]
     audit: npt.NDArray[np.bool_]
+    seconds_per_label: float | None = None
 
     @classmethod
     def of(cls, results: pa.Table, decisions: pa.Table) -> "DecidedRows":
@@ -85,10 +88,12 @@ class DecidedRows:
         }
         rows = decisions.to_pylist()
         decided = [items[row["id"], row["unit"]] for row in rows]
+        spent = results["seconds_spent"].drop_null()
         return cls(
             np.array([suspicion for suspicion, _ in decided], np.float64),
             np.array([row["previous_label"] != row["new_label"] for row in rows], np.bool_),
             np.array([audit for _, audit in decided], np.bool_),
+            float(np.median(spent.to_numpy())) if len(spent) else None,
         )
 
 
@@ -97,6 +102,8 @@ def quality(
 ) -> Quality:
     """mined: the run whose findings, and audit if any, were decided. unasked_histogram: rows that
     nobody has decided since, counted by P(wrong) as write_label_confidence does, [bins]."""
+    if decided.seconds_per_label is not None:
+        stop_rule = replace(stop_rule, seconds_per_label=decided.seconds_per_label)
     unasked = np.repeat(bin_middles(len(unasked_histogram)), unasked_histogram)
     per_minute = float(np.sort(unasked)[::-1][:BATCH].mean()) * 60 / stop_rule.seconds_per_label
     curve = reliability(decided.suspicion, decided.wrong) if len(decided.wrong) else None

@@ -1,5 +1,6 @@
 """A keyboard labeler for the terminal: each item is a screen, each decision a key."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console, Group
@@ -13,6 +14,7 @@ from relabel_service.client import Client
 from relabel_service.decisions import accept, confirm, escalate, relabel, skip
 from relabel_service.v1 import items_pb2, leases_pb2
 
+MAX_SPENT_S = 24 * 3600.0  # that a result may say
 KEYS = {
     "c": "confirm the human label",
     "a": "accept the suggestion",
@@ -44,9 +46,11 @@ def label_in_terminal(
                 console.print("Nothing is left for you in this campaign.")
                 return num_accepted
             for lease in leases:
+                began = time.monotonic()
                 result = ask(lease, classes, console)
                 if result is None:
                     return num_accepted
+                result.seconds_spent = min(time.monotonic() - began, MAX_SPENT_S)
                 [outcome] = client.submit(campaign, [result])
                 if outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED:
                     num_accepted += 1

@@ -155,6 +155,7 @@ results = Table(
     Column("agreed_label", Text),
     Column("comment", Text, nullable=False),
     Column("submit_time", Float, nullable=False),
+    Column("seconds_spent", Float),  # by the labeler; null where that is not known
     PrimaryKeyConstraint("campaign", "rank", "labeler"),  # never the same labeler twice
     sqlite_with_rowid=False,
 )

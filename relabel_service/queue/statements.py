@@ -313,7 +313,7 @@ RESULTS_BY_TOKEN = Statement("""
 
 REPLACE_RESULT = Statement("""
     UPDATE results SET decision = :decision, label = :label, agreed_label = :agreed_label,
-        comment = :comment, submit_time = :submit_time
+        comment = :comment, submit_time = :submit_time, seconds_spent = :seconds_spent
     WHERE campaign = :campaign AND rank = :rank AND labeler = :labeler
 """)
 
@@ -325,10 +325,10 @@ SET_AGREED_LABEL = Statement("""
 INSERT_RESULT = Statement("""
     INSERT INTO results (
         campaign, rank, labeler, token, role, blind, decision, label, agreed_label, comment,
-        submit_time
+        submit_time, seconds_spent
     ) VALUES (
         :campaign, :rank, :labeler, :token, :role, :blind, :decision, :label, :agreed_label,
-        :comment, :submit_time
+        :comment, :submit_time, :seconds_spent
     )
 """)
 
@@ -336,13 +336,14 @@ INSERT_RESULT = Statement("""
 INSERT_RESULTS = Statement("""
     INSERT INTO results (
         campaign, rank, labeler, token, role, blind, decision, label, agreed_label, comment,
-        submit_time
+        submit_time, seconds_spent
     )
     SELECT campaign, rank, labeler, token, role, blind, decision, label, agreed_label, comment,
-        submit_time
+        submit_time, seconds_spent
     FROM json_to_recordset(CAST(:rows AS json)) AS row(
         campaign text, rank integer, labeler text, token text, role text, blind boolean,
-        decision text, label text, agreed_label text, comment text, submit_time double precision
+        decision text, label text, agreed_label text, comment text, submit_time double precision,
+        seconds_spent double precision
     )
 """)
 

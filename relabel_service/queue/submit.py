@@ -33,6 +33,7 @@ class Result:
     """One submitted result. label is set with the decision relabel and only then.
 
     replaces: it takes the place of the one that was accepted under the token before.
+    seconds_spent: by the labeler; None where that is not known.
     """
 
     token: str
@@ -40,6 +41,7 @@ class Result:
     label: str | None
     comment: str
     replaces: bool = False
+    seconds_spent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ def _replace(
                     "agreed_label": None,
                     "comment": result.comment,
                     "submit_time": now,
+                    "seconds_spent": result.seconds_spent,
                 }
             )
     if not rows:
@@ -285,6 +288,7 @@ def _accepted_rows(
                 "agreed_label": None,
                 "comment": result.comment,
                 "submit_time": now,
+                "seconds_spent": result.seconds_spent,
             }
         )
     return rows

@@ -24,6 +24,7 @@ MAX_LABEL = 1 << 20  # of its text form: as much as an item may have that travel
 MAX_VOTES = 100
 DEFAULT_PAGE_SIZE = 50
 MAX_WAIT_S = 60.0
+MAX_SPENT_S = 24 * 3600.0
 MIN_LEASE_DURATION_S, MAX_LEASE_DURATION_S = 1.0, 24 * 3600.0
 
 _DECISIONS = {
@@ -237,7 +238,13 @@ class Checks:
             self.broken(
                 f"results[{index}].label", f"goes with DECISION_RELABEL, not with {decision}"
             )
-        return Result(result.token, decision, label, comment, result.replaces)
+        spent = self._seconds_spent(f"results[{index}].seconds_spent", result.seconds_spent)
+        return Result(result.token, decision, label, comment, result.replaces, spent)
+
+    def _seconds_spent(self, field: str, value: float) -> float | None:
+        if not 0 <= value <= MAX_SPENT_S:
+            self.broken(field, f"{value:g} is out of range; use 0 to {MAX_SPENT_S:g} seconds")
+        return value or None
 
     def _label(
         self, field: str, result: leases_pb2.Result, task: Task, classes: Sequence[str]

@@ -62,6 +62,7 @@ RESULTS = pa.schema(
         # content_fingerprint of what people saw; null in tables of earlier releases
         pa.field("fingerprint", pa.string()),
         pa.field("incarnation", pa.string()),  # of the campaign; null as above
+        pa.field("seconds_spent", pa.float64()),  # by the labeler; null where that is not known
     ]
 )
 

@@ -27,25 +27,25 @@ from relabel_service.v1 import items_pb2 as relabel__service_dot_v1_dot_items__p
 from relabel_service.v1 import labels_pb2 as relabel__service_dot_v1_dot_labels__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frelabel_service/v1/leases.proto\x12\x12relabel_service.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1erelabel_service/v1/items.proto\x1a\x1frelabel_service/v1/labels.proto\"\xb6\x01\n\x05Lease\x12\r\n\x05token\x18\x01 \x01(\t\x12&\n\x04item\x18\x02 \x01(\x0b\x32\x18.relabel_service.v1.Item\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14num_earlier_attempts\x18\x04 \x01(\x05\x12\'\n\x05votes\x18\x05 \x03(\x0b\x32\x18.relabel_service.v1.Vote\"q\n\x04Vote\x12.\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1c.relabel_service.v1.Decision\x12(\n\x05label\x18\x02 \x01(\x0b\x32\x19.relabel_service.v1.Label\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"\x94\x01\n\x06Result\x12\r\n\x05token\x18\x01 \x01(\t\x12.\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1c.relabel_service.v1.Decision\x12(\n\x05label\x18\x03 \x01(\x0b\x32\x19.relabel_service.v1.Label\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x10\n\x08replaces\x18\x05 \x01(\x08\"P\n\rResultOutcome\x12\r\n\x05token\x18\x01 \x01(\t\x12\x30\n\x06status\x18\x02 \x01(\x0e\x32 .relabel_service.v1.ResultStatus\"O\n\rExtendOutcome\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x8f\x01\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_CONFIRM\x10\x01\x12\x13\n\x0f\x44\x45\x43ISION_ACCEPT\x10\x02\x12\x14\n\x10\x44\x45\x43ISION_RELABEL\x10\x03\x12\x11\n\rDECISION_SKIP\x10\x04\x12\x15\n\x11\x44\x45\x43ISION_ESCALATE\x10\x05*|\n\x0cResultStatus\x12\x1d\n\x19RESULT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESULT_STATUS_ACCEPTED\x10\x01\x12\x17\n\x13RESULT_STATUS_STALE\x10\x02\x12\x18\n\x14RESULT_STATUS_CLOSED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frelabel_service/v1/leases.proto\x12\x12relabel_service.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1erelabel_service/v1/items.proto\x1a\x1frelabel_service/v1/labels.proto\"\xb6\x01\n\x05Lease\x12\r\n\x05token\x18\x01 \x01(\t\x12&\n\x04item\x18\x02 \x01(\x0b\x32\x18.relabel_service.v1.Item\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14num_earlier_attempts\x18\x04 \x01(\x05\x12\'\n\x05votes\x18\x05 \x03(\x0b\x32\x18.relabel_service.v1.Vote\"q\n\x04Vote\x12.\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1c.relabel_service.v1.Decision\x12(\n\x05label\x18\x02 \x01(\x0b\x32\x19.relabel_service.v1.Label\x12\x0f\n\x07\x63omment\x18\x03 \x01(\t\"\xab\x01\n\x06Result\x12\r\n\x05token\x18\x01 \x01(\t\x12.\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1c.relabel_service.v1.Decision\x12(\n\x05label\x18\x03 \x01(\x0b\x32\x19.relabel_service.v1.Label\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\x12\x10\n\x08replaces\x18\x05 \x01(\x08\x12\x15\n\rseconds_spent\x18\x06 \x01(\x01\"P\n\rResultOutcome\x12\r\n\x05token\x18\x01 \x01(\t\x12\x30\n\x06status\x18\x02 \x01(\x0e\x32 .relabel_service.v1.ResultStatus\"O\n\rExtendOutcome\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x8f\x01\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45\x43ISION_CONFIRM\x10\x01\x12\x13\n\x0f\x44\x45\x43ISION_ACCEPT\x10\x02\x12\x14\n\x10\x44\x45\x43ISION_RELABEL\x10\x03\x12\x11\n\rDECISION_SKIP\x10\x04\x12\x15\n\x11\x44\x45\x43ISION_ESCALATE\x10\x05*|\n\x0cResultStatus\x12\x1d\n\x19RESULT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESULT_STATUS_ACCEPTED\x10\x01\x12\x17\n\x13RESULT_STATUS_STALE\x10\x02\x12\x18\n\x14RESULT_STATUS_CLOSED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'relabel_service.v1.leases_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DECISION']._serialized_start=768
-  _globals['_DECISION']._serialized_end=911
-  _globals['_RESULTSTATUS']._serialized_start=913
-  _globals['_RESULTSTATUS']._serialized_end=1037
+  _globals['_DECISION']._serialized_start=791
+  _globals['_DECISION']._serialized_end=934
+  _globals['_RESULTSTATUS']._serialized_start=936
+  _globals['_RESULTSTATUS']._serialized_end=1060
   _globals['_LEASE']._serialized_start=154
   _globals['_LEASE']._serialized_end=336
   _globals['_VOTE']._serialized_start=338
   _globals['_VOTE']._serialized_end=451
   _globals['_RESULT']._serialized_start=454
-  _globals['_RESULT']._serialized_end=602
-  _globals['_RESULTOUTCOME']._serialized_start=604
-  _globals['_RESULTOUTCOME']._serialized_end=684
-  _globals['_EXTENDOUTCOME']._serialized_start=686
-  _globals['_EXTENDOUTCOME']._serialized_end=765
+  _globals['_RESULT']._serialized_end=625
+  _globals['_RESULTOUTCOME']._serialized_start=627
+  _globals['_RESULTOUTCOME']._serialized_end=707
+  _globals['_EXTENDOUTCOME']._serialized_start=709
+  _globals['_EXTENDOUTCOME']._serialized_end=788
 # @@protoc_insertion_point(module_scope)

@@ -63,18 +63,20 @@ class Vote(_message.Message):
     def __init__(self, decision: _Optional[_Union[Decision, str]] = ..., label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ..., comment: _Optional[str] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("token", "decision", "label", "comment", "replaces")
+    __slots__ = ("token", "decision", "label", "comment", "replaces", "seconds_spent")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     COMMENT_FIELD_NUMBER: _ClassVar[int]
     REPLACES_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_SPENT_FIELD_NUMBER: _ClassVar[int]
     token: str
     decision: Decision
     label: _labels_pb2.Label
     comment: str
     replaces: bool
-    def __init__(self, token: _Optional[str] = ..., decision: _Optional[_Union[Decision, str]] = ..., label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ..., comment: _Optional[str] = ..., replaces: _Optional[bool] = ...) -> None: ...
+    seconds_spent: float
+    def __init__(self, token: _Optional[str] = ..., decision: _Optional[_Union[Decision, str]] = ..., label: _Optional[_Union[_labels_pb2.Label, _Mapping]] = ..., comment: _Optional[str] = ..., replaces: _Optional[bool] = ..., seconds_spent: _Optional[float] = ...) -> None: ...
 
 class ResultOutcome(_message.Message):
     __slots__ = ("token", "status")

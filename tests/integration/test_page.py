@@ -181,6 +181,7 @@ def test_a_person_signs_in_and_finds_the_campaign(
     context.close()
     [row] = published(server, campaign, tmp_path)
     assert (row["labeler"], row["label"], row["comment"]) == ("Zoë", "spam", "sure")
+    assert row["seconds_spent"] > 0
 
 
 def test_a_link_with_a_token_signs_in_and_keeps_it_out_of_the_address(

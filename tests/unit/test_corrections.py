@@ -1,6 +1,10 @@
 """Finding one's leases again, and correcting one's own answers, on every kind of queue database."""
 
+import pytest
+from deltalake import DeltaTable
+
 from relabel_service import confirm, escalate, relabel, skip
+from relabel_service.errors import InvalidInput
 from relabel_service.server.service import LeaseService
 from relabel_service.v1 import labels_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -33,8 +37,6 @@ def corrected(person: Person, lease: leases_pb2.Lease, class_name: str) -> int:
 
 
 def published(service: LeaseService, uri: str) -> list[tuple[int, str, str | None]]:
-    from deltalake import DeltaTable
-
     service.FinalizeCampaign(
         rpc.FinalizeCampaignRequest(name=CAMPAIGN, results_uri=uri, request_id=request_id()), ADMIN
     )
@@ -172,3 +174,23 @@ def test_who_agrees_is_found_anew(start: Start) -> None:
     assert counted() == (0, 1)
     say("ann", "one text ", lease)
     assert counted() == (1, 0)
+
+
+def test_results_say_how_long_people_took(start: Start) -> None:
+    service = start(num_items=3)
+    ann = Person(service, "ann")
+    leases = ann.lease(3)
+    results = [confirm(lease) for lease in leases]
+    results[0].seconds_spent = 2.5
+    results[1].seconds_spent = 0
+    assert ann.submit(results) == [ACCEPTED] * 3
+    results[2].seconds_spent, results[2].replaces = 7.25, True
+    assert ann.submit([results[2]]) == [ACCEPTED]
+    for wrong in (-1.0, float("nan"), 90_000.0):
+        results[2].seconds_spent = wrong
+        with pytest.raises(InvalidInput, match="seconds_spent"):
+            ann.submit([results[2]])
+    uri = str(start.folder / "results")
+    published(service, uri)
+    rows = DeltaTable(uri).to_pyarrow_table().sort_by("rank").to_pylist()
+    assert [row["seconds_spent"] for row in rows] == [2.5, None, 7.25]

@@ -171,6 +171,10 @@ def test_asking_ends_where_a_minute_finds_too_little() -> None:
     worth = asked.quality(StopRule(30, least * 0.5)).num_worth_asking
     assert worth is not None
     assert 0 < worth < 3300
+    # How long people took, where their results say so, stands in the place of a guess.
+    answered = dataclasses.replace(asked.answered, seconds_per_label=60.0)
+    asked = dataclasses.replace(asked, answered=answered)
+    assert asked.quality(StopRule(30)).errors_per_minute == pytest.approx(least / 2)
 
 
 def told(*qualities: Quality | None) -> report.Report:

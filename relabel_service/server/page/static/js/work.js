@@ -68,6 +68,7 @@ class Work {
     this.comment = "";
     this.answered = [];
     this.refused = [];
+    this.clock = new Clock();
     this.isTaken = false;
     this.isIdleTold = false;
     this.numAnswered = 0;
@@ -82,7 +83,10 @@ class Work {
 
   async run() {
     const onKey = (event) => this.onKey(event);
-    const onVisible = () => document.visibilityState === "visible" && this.extend();
+    const onVisible = () => {
+      this.clock.run(document.visibilityState === "visible");
+      if (document.visibilityState === "visible") this.extend();
+    };
     const onLeave = (event) => {
       this.outbox.sendLast();
       if (!this.outbox.isKept && this.outbox.size) event.preventDefault();
@@ -219,6 +223,7 @@ class Work {
     const result = { token: lease.token, ...decided };
     if (this.comment) result.comment = this.comment;
     if (lease.result) result.replaces = true;
+    result.secondsSpent = this.clock.seconds();
     lease.result = result;
     this.answered.push(lease);
     if (this.answered.length > MAX_UNDO) this.answered.shift();
@@ -298,6 +303,7 @@ class Work {
     });
     if (this.current !== lease) return editor.close?.();
     this.editor = editor;
+    this.clock = new Clock();
     this.panel.replaceChildren(
       h(
         "section",
@@ -444,6 +450,24 @@ class Work {
     this.panel.replaceChildren(h("p", { class: "idle" }, text));
     delete this.panel.dataset.item;
     say(text);
+  }
+}
+
+/** How long an item has been looked at: time in which the tab was hidden does not count. */
+class Clock {
+  constructor() {
+    this.spentMs = 0;
+    this.since = document.visibilityState === "visible" ? performance.now() : null;
+  }
+
+  run(isVisible) {
+    if (this.since !== null) this.spentMs += performance.now() - this.since;
+    this.since = isVisible ? performance.now() : null;
+  }
+
+  seconds() {
+    this.run(this.since !== null);
+    return Math.min(Math.round(this.spentMs) / 1000, 86_400);
   }
 }
 
