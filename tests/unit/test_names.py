@@ -111,6 +111,7 @@ COMMANDS = [
 OPTIONS = {
     "create": ["--findings", "f", "--run-id", "r"],
     "finalize": ["--results", "r"],
+    "export-answers": ["--to", "r"],
     "lease": ["--as", "ann"],
     "submit": ["--as", "ann"],
     "label": ["--as", "ann"],
