@@ -26,10 +26,10 @@ demo: setup
 check: setup
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
-# What tests need and PyPI has not: PgBouncer, and a browser for the page.
-TOOLS := pgbouncer chromium
+# What tests need and PyPI has not: PgBouncer, a gateway, and a browser for the page.
+TOOLS := pgbouncer nginx chromium
 tools:
-	which $(TOOLS) || (apt-get update && apt-get install -y --no-install-recommends $(TOOLS))
+	which $(TOOLS) || (apt-get update && apt-get install -y --no-install-recommends $(TOOLS:nginx=nginx-light))
 
 test: check tools
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
