@@ -116,8 +116,9 @@ class Channel:
 
 def _error(error: Any) -> RelabelError:
     """What gateways and gRPC say of a lost connection, and of a body over a gateway's limit, comes
-    with codes of its own: a stream that was reset has INTERNAL, UNKNOWN or CANCELLED (grpcio 1.81
-    behind nginx 1.22), and our own INTERNAL says INTERNAL_MESSAGE."""
+    with codes of its own. A stream that nginx 1.22 cuts off ends with INTERNAL, "Stream removed
+    (RST_STREAM (Received RST_STREAM with error code 2))" (grpcio 1.85); our own INTERNAL says
+    INTERNAL_MESSAGE."""
     failure, details = from_wire(error), error.details() or ""
     is_not_routed = isinstance(failure, NotFound) and details.startswith(NOT_ROUTED)
     if is_not_routed or any(sign in details for sign in RESET):
