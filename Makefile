@@ -26,10 +26,10 @@ demo: setup
 check: setup
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
-# What tests need and PyPI has not: PgBouncer, a browser for the page, Node for its client.
+# What tests need and PyPI has not: PgBouncer, a gateway, a browser for the page, Node for its client.
 APT := apt-get install -y --no-install-recommends
 tools:
-	which pgbouncer chromium || (apt-get update && $(APT) pgbouncer chromium)
+	which pgbouncer nginx chromium || (apt-get update && $(APT) pgbouncer nginx-light chromium)
 	which node npm || (apt-get update && $(APT) nodejs npm)
 
 test: check tools

@@ -13,23 +13,25 @@ is not done twice.
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from relabel_service.errors import DeadlineExceeded, NotFound, Unavailable, error_of
+from relabel_service.errors import DeadlineExceeded, InvalidInput, NotFound, Unavailable, error_of
 from relabel_service.v1 import campaigns_pb2, items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.channel import Channel
+from relabel_service.wire.credentials import Tls
 from relabel_service.wire.names import campaign_id, campaign_name
 
 DEFAULT_DEADLINE_S = 30.0
 MAX_ATTEMPTS = 8
 POLL_S = 0.2  # while a campaign is imported or deleted
 FINALIZE_S = 600.0  # publishing a million results takes longer than other calls
+LONGEST_WAIT_S = 45.0  # of one call: gateways cut off what is silent for 60 s by default
 READ_S = 600.0  # and so does a large item over a slow line
 
 
@@ -37,7 +39,10 @@ class Client:
     """Synchronous. One labeler a client; safe to use from several threads.
 
     token proves who labels; where the service has no keys, labeler names them.
-    tls: encrypt, with the system's root certificates, as a gateway expects.
+    tls: encrypt, as a gateway expects; whom to trust is the system's root certificates, or those
+    of ca_file. client_certificate and client_key: what this client shows of itself. All are PEM
+    files. A token is sent in clear text within this machine only, and elsewhere where
+    allow_plaintext_token says so.
     deadline_s bounds one attempt of one call. Calls raise RelabelError's family. A campaign is
     named by its id, with or without `campaigns/` before it.
     """
@@ -49,14 +54,22 @@ class Client:
         labeler: str = "",
         token: str = "",
         tls: bool = False,
+        ca_file: str = "",
+        client_certificate: str = "",
+        client_key: str = "",
+        allow_plaintext_token: bool = False,
         deadline_s: float = DEFAULT_DEADLINE_S,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
+        """Raises InvalidInput for files that cannot be read, and for a token without tls."""
+        if not tls and (ca_file or client_certificate or client_key):
+            raise InvalidInput.of("tls", "is off, and certificates are named; set it")
         self._channel = Channel(
             address,
             labeler=labeler,
             token=token,
-            tls=tls,
+            tls=Tls(ca_file, client_certificate, client_key) if tls else None,
+            allow_plaintext_token=allow_plaintext_token,
             deadline_s=deadline_s,
             max_attempts=max_attempts,
         )
@@ -139,35 +152,64 @@ class Client:
     ) -> list[leases_pb2.Lease]:
         """Worst first; empty when nothing is left for this labeler within wait_s.
 
+        A long wait is asked for in pieces, which gateways let pass.
         adjudicate: take items whose labelers escalated them or do not agree.
         whole_items: read those that were too large for the response; without it, call read_item.
         """
-        request = rpc.LeaseItemsRequest(
-            parent=campaign_name(campaign),
-            max_items=max_items,
-            lease_duration=_duration(duration_s),
-            request_id=_request_id(),
-            wait=_duration(wait_s),
-            adjudicate=adjudicate,
-        )
-        response: rpc.LeaseItemsResponse = self._channel.call("LeaseItems", request, extra_s=wait_s)
-        return list(self._whole(response.leases) if whole_items else response.leases)
+        leases: list[leases_pb2.Lease] = []
+        for piece_s in _pieces(wait_s):
+            request = rpc.LeaseItemsRequest(
+                parent=campaign_name(campaign),
+                max_items=max_items,
+                lease_duration=_duration(duration_s),
+                request_id=_request_id(),
+                wait=_duration(piece_s),
+                adjudicate=adjudicate,
+            )
+            response: rpc.LeaseItemsResponse = self._channel.call(
+                "LeaseItems", request, extra_s=piece_s
+            )
+            leases = list(self._whole(response.leases) if whole_items else response.leases)
+            if response.leases:
+                break
+        return leases
 
     def stream_leases(
         self, campaign: str, *, max_outstanding: int, duration_s: float | None = None
     ) -> Iterator[leases_pb2.Lease]:
         """Leases as they become free, while this labeler has fewer than max_outstanding.
 
-        Ends with the campaign, or when the caller closes it. A lost connection raises
-        Unavailable: call again, and leases in force count as outstanding.
+        Ends with the campaign, or when the caller closes it. A lost connection is opened again;
+        then come the leases that the lost one did not bring, and no lease comes twice. Leases that
+        were in force before count as outstanding and do not come; those that the same labeler
+        takes elsewhere meanwhile may.
         """
         request = rpc.StreamLeasesRequest(
             parent=campaign_name(campaign),
             max_outstanding=max_outstanding,
             lease_duration=_duration(duration_s),
         )
-        for response in self._channel.stream("StreamLeases", request):
-            yield from self._whole(response.leases)
+        seen: set[str] = {lease.token for lease in self.list_leases(campaign)}
+
+        def missed() -> Iterator[leases_pb2.Lease]:
+            in_force = list(self.list_leases(campaign))
+            seen.intersection_update(lease.token for lease in in_force)
+            yield from in_force
+
+        def leases(is_again: bool) -> Generator[leases_pb2.Lease | None, None, None]:
+            if is_again:
+                yield from missed()
+            for response in self._channel.follow("StreamLeases", request):
+                yield from self._whole(response.leases)
+                if response.heartbeat:
+                    yield None
+                    if is_again:  # the service may not know yet that the lost stream is lost
+                        yield from missed()
+
+        for lease in self._channel.reconnecting(leases):
+            if lease.token not in seen:
+                seen.add(lease.token)
+                yield lease
 
     def list_leases(self, campaign: str) -> Iterator[leases_pb2.Lease]:
         """This labeler's leases in force, with their items: to go on with after a restart."""
@@ -247,12 +289,24 @@ class Client:
         return response.stats
 
     def watch(self, campaign: str) -> Iterator[rpc.WatchCampaignResponse]:
-        """The campaign and its counts, now and after each change, until it is finalized."""
-        for response in self._channel.stream(
-            "WatchCampaign", rpc.WatchCampaignRequest(name=campaign_name(campaign))
-        ):
-            if response.HasField("campaign"):  # otherwise an error follows
+        """The campaign and its counts, now and after each change, until it is finalized.
+
+        A lost connection is opened again.
+        """
+        request = rpc.WatchCampaignRequest(name=campaign_name(campaign))
+
+        def responses(_: bool) -> Generator[rpc.WatchCampaignResponse | None, None, None]:
+            for response in self._channel.follow("WatchCampaign", request):
+                if response.heartbeat:
+                    yield None
+                elif response.HasField("campaign"):  # otherwise an error follows
+                    yield response
+
+        last = None
+        for response in self._channel.reconnecting(responses):
+            if response != last:
                 yield response
+            last = response
 
     def pause(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
         """Lease no more items; results on leased items are still accepted."""
@@ -364,6 +418,13 @@ class Client:
 
 def _request_id() -> str:
     return str(uuid.uuid4())
+
+
+def _pieces(wait_s: float) -> list[float]:
+    """Waits of at most LONGEST_WAIT_S, one after the other."""
+    num_whole = int(max(wait_s, 0) // LONGEST_WAIT_S)
+    left_s = wait_s - num_whole * LONGEST_WAIT_S
+    return [LONGEST_WAIT_S] * num_whole + ([left_s] if left_s or not num_whole else [])
 
 
 def _duration(duration_s: float | None) -> Duration | None:

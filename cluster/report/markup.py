@@ -1,17 +1,12 @@
 """HTML built by calls: what is not markup already is escaped, so that contents cannot become any.
 
-Signs that would not be seen, or would turn the text around them (control characters, bidirectional
-overrides, halves of surrogate pairs), are shown by their code points, in pages and on terminals.
+Signs that would not be seen are shown by their code points (relabel_service/visible.py).
 """
 
-import re
 from html import escape
 
-# Signs that show nothing, or change how what follows them is shown. Marks that set a direction
-# without changing the text's (U+200E, U+200F) stay: right-to-left texts need them.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
+from relabel_service.visible import visible
+
 _VOID = frozenset({"input", "meta"})
 
 
@@ -45,11 +40,6 @@ def join(*children: str | None) -> Html:
             if child is not None
         )
     )
-
-
-def visible(text: str) -> str:
-    """The text with signs that cannot be seen written as ⟨U+202E⟩; line breaks and tabs stay."""
-    return _UNSEEN.sub(lambda sign: f"⟨U+{ord(sign[0]):04X}⟩", text.replace("\r\n", "\n"))
 
 
 def cut(text: str, num_characters: int) -> str:

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from cluster.report.items import Item, read_items
-from cluster.report.markup import visible
 from cluster.report.rows import TableRows
 from relabel_service.errors import InvalidInput
 from relabel_service.media import audio, images
 from relabel_service.v1 import items_pb2, labels_pb2
+from relabel_service.visible import visible
 
 INDENT = 4
 MAX_TEXT = 2_000  # characters of a text that are looked at

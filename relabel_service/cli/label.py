@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console, Group
-from rich.markup import escape as escape_markup
 from rich.panel import Panel
 from rich.prompt import Prompt
 from rich.text import Text
@@ -98,8 +97,8 @@ def screen(item: items_pb2.Item) -> Panel:
     row = item.row_id or item.name.rpartition("/")[2]  # hidden where gold items are mixed in
     about = f"{row} · {item.unit}" if item.unit else row
     suspicion = f" · suspicion {item.suspicion:.2f}" if item.suspicion else ""
-    title = f"{escape_markup(about)}{suspicion}"
-    return Panel(Group(*lines), title=title, subtitle=escape_markup(item.reason))
+    title = f"{render.harmless(about)}{suspicion}"
+    return Panel(Group(*lines), title=title, subtitle=render.harmless(item.reason))
 
 
 def _probability(suggestion: items_pb2.Suggestion) -> str:

@@ -33,11 +33,11 @@ from typing import Annotated, Any
 import typer
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from rich.console import Console
-from rich.markup import escape
 
 from relabel_service.cli import backup, formats, output
 from relabel_service.cli.installed import Commands
 from relabel_service.cli.label import label_in_terminal
+from relabel_service.cli.render import harmless
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput, RelabelError, Violation
 from relabel_service.media import prefixes
@@ -51,6 +51,7 @@ from relabel_service.server.auth import (
     read_secret,
 )
 from relabel_service.v1 import campaigns_pb2, leases_pb2
+from relabel_service.visible import visible
 from relabel_service.wire.names import campaign_id
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -99,6 +100,23 @@ def connect(
         str, typer.Option(envvar="RELABEL_TOKEN", help="proves who asks", show_default=False)
     ] = "",
     tls: Annotated[bool, typer.Option("--tls", help="encrypt, as a gateway expects")] = False,
+    ca_file: Annotated[
+        str,
+        typer.Option(
+            envvar="RELABEL_CA_FILE",
+            help="PEM file of whom to trust; the system's certificates when left out",
+            show_default=False,
+        ),
+    ] = "",
+    client_certificate: Annotated[
+        str, typer.Option(help="PEM file of a certificate to show", show_default=False)
+    ] = "",
+    client_key: Annotated[
+        str, typer.Option(help="PEM file of its private key", show_default=False)
+    ] = "",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="send the token without --tls beyond this machine")
+    ] = False,
     version_: Annotated[
         bool,
         typer.Option(
@@ -107,7 +125,14 @@ def connect(
     ] = False,
 ) -> None:
     """Hand suspicious labels to people and take their decisions."""
-    context.obj = {"token": token, "tls": tls}
+    context.obj = {
+        "token": token,
+        "tls": tls,
+        "ca_file": ca_file,
+        "client_certificate": client_certificate,
+        "client_key": client_key,
+        "allow_plaintext_token": insecure,
+    }
 
 
 @app.command()
@@ -140,6 +165,13 @@ def serve(
             "may be repeated"
         ),
     ] = None,
+    table_prefix: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="folder or store whose tables admins may name, to be read and written; may be "
+            "repeated; without it, any"
+        ),
+    ] = None,
     cors_origin: Annotated[
         list[str] | None,
         typer.Option(help="site whose pages may call over HTTP; may be repeated"),
@@ -151,6 +183,9 @@ def serve(
     retention_days: Annotated[
         float, typer.Option(help="delete campaigns so long after they were finalized; 0: never")
     ] = 0.0,
+    heartbeat: Annotated[
+        float, typer.Option(help="seconds between signs of life in a silent stream, up to 30")
+    ] = 20.0,
     until_input_ends: Annotated[
         bool,
         typer.Option("--until-input-ends", help="stop when standard input ends, too"),
@@ -178,9 +213,11 @@ def serve(
         num_replicas=replicas,
         auth=auth,
         media_prefixes=tuple(media_prefix or ()),
+        table_prefixes=tuple(table_prefix or ()),
         cors_origins=tuple(cors_origin or ()),
         exports=ExportSettings(export_to, 60 * export_every),
         retention_days=retention_days,
+        heartbeat_s=heartbeat,
     )
     serve_until_stopped(
         settings,
@@ -201,6 +238,10 @@ def token(
     campaign: Annotated[
         list[str] | None, typer.Option(help="may be repeated; without it, all campaigns")
     ] = None,
+    table_prefix: Annotated[
+        list[str] | None,
+        typer.Option(help="under which an admin may name tables; may be repeated; without it, any"),
+    ] = None,
     hours: Annotated[float, typer.Option(help="how long it is valid")] = 12.0,
     issuer: Annotated[str, typer.Option(help="who gives it")] = DEFAULT_ISSUER,
     audience: Annotated[str, typer.Option(help="for which service")] = DEFAULT_AUDIENCE,
@@ -211,6 +252,7 @@ def token(
         name,
         role=role,
         campaigns=tuple(campaign_id(name, field="--campaign") for name in campaign or ()),
+        table_prefixes=tuple(table_prefix or ()),
         lifetime_s=3600 * hours,
         issuer=issuer,
         audience=audience,
@@ -234,8 +276,8 @@ def campaigns(
                 _state(campaign),
                 str(campaign.num_items),
                 str(campaign.votes_required),
-                campaign.findings_uri,
-                campaign.run_id,
+                harmless(campaign.findings_uri),
+                harmless(campaign.run_id),
             )
     if not as_json:
         Console().print(shown)
@@ -431,7 +473,7 @@ def finalize(
     if as_json:
         print(MessageToJson(done, indent=None))
     else:
-        print(f"{done.name}: results in {done.results_uri}")
+        print(f"{done.name}: results in {visible(done.results_uri)}")
 
 
 @app.command()
@@ -456,7 +498,7 @@ def main() -> None:
     try:
         app()
     except RelabelError as error:
-        told = f"[red]relabel:[/red] {escape(str(error))}"
+        told = f"[red]relabel:[/red] {harmless(str(error))}"
         Console(stderr=True).print(told, highlight=False, soft_wrap=True)
         sys.exit(1)
 
@@ -472,7 +514,7 @@ def _state(campaign: campaigns_pb2.Campaign) -> str:
     """In words, with what stopped it."""
     name = campaigns_pb2.CampaignState.Name(campaign.state).removeprefix("CAMPAIGN_STATE_").lower()
     if campaign.HasField("failure"):
-        return escape(f"{name}, stopped: {campaign.failure.message}")
+        return harmless(f"{name}, stopped: {campaign.failure.message}")
     return name
 
 

@@ -2,7 +2,8 @@
 
 One function for each kind of content and of label, looked up by the payload that is set, so
 that the terminal (label.py) never asks which task it is. A label without a prompt
-of its own is typed as the protos' JSON.
+of its own is typed as the protos' JSON. Nothing of an item reaches the terminal as an escape or as
+rich's markup.
 """
 
 import re
@@ -13,13 +14,14 @@ from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from rich.console import Console
-from rich.markup import escape as escape_markup
+from rich.markup import escape
 from rich.prompt import Prompt
 from rich.text import Text
 
 from relabel_service.errors import InvalidInput
 from relabel_service.media import audio, fetch, images, prefixes
 from relabel_service.v1 import items_pb2, labels_pb2
+from relabel_service.visible import visible
 
 NEEDS_MEDIA = "pip install 'relabel-service[media]' to see it here"
 
@@ -34,7 +36,7 @@ def label_text(label: labels_pb2.Label, item: items_pb2.Item) -> str:
     """A label in words."""
     payload = label.WhichOneof("payload")
     if payload in LABEL:
-        return LABEL[payload](label, item)
+        return visible(LABEL[payload](label, item))
     return MessageToJson(label, indent=None)
 
 
@@ -46,12 +48,17 @@ def ask_label(
     try:
         return ask(item, classes, console)
     except InvalidInput as error:
-        console.print(f"[yellow]{escape_markup(error.violations[0].description)}[/yellow]")
+        console.print(f"[yellow]{harmless(error.violations[0].description)}[/yellow]")
         return None
 
 
+def harmless(text: str) -> str:
+    """A text of others, to be put into rich's markup."""
+    return escape(visible(text))
+
+
 def _text(content: items_pb2.Content) -> Text:
-    return Text(content.text.text)
+    return Text(visible(content.text.text))
 
 
 def _image(content: items_pb2.Content) -> Text:
@@ -59,29 +66,28 @@ def _image(content: items_pb2.Content) -> Text:
         return images.in_blocks(_media_bytes(content.image))
     except (ImportError, InvalidInput) as error:
         reason = NEEDS_MEDIA if isinstance(error, ImportError) else str(error)
-        return Text(f"{_where(content.image)}\n{reason}")
+        return Text(visible(f"{_where(content.image)}\n{reason}"))
 
 
 def _audio(content: items_pb2.Content) -> Text:
     try:
         shown = audio.in_blocks(_media_bytes(content.audio))
     except (ImportError, InvalidInput) as error:
-        shown = Text(NEEDS_MEDIA if isinstance(error, ImportError) else str(error))
-    return shown.append(f"\n{_where(content.audio)}")
+        shown = Text(NEEDS_MEDIA if isinstance(error, ImportError) else visible(str(error)))
+    return shown.append(visible(f"\n{_where(content.audio)}"))
 
 
 def _tokens(content: items_pb2.Content) -> Text:
     """The tokens, each with its number, by which spans are named."""
     shown = Text()
     for number, token in enumerate(content.tokens.tokens):
-        shown.append(f"{number}", "dim").append(f"{token} ")
+        shown.append(f"{number}", "dim").append(f"{visible(token)} ")
     return shown
 
 
 def _fields(content: items_pb2.Content) -> Text:
-    return Text(
-        "\n".join(f"{name}  {value}" for name, value in sorted(content.fields.fields.items()))
-    )
+    fields = sorted(content.fields.fields.items())
+    return Text(visible("\n".join(f"{name}  {value}" for name, value in fields)))
 
 
 CONTENT: Mapping[str, Callable[[items_pb2.Content], Text]] = {
@@ -151,7 +157,7 @@ LABEL: Mapping[str, Callable[[labels_pb2.Label, items_pb2.Item], str]] = {
 
 def _ask_class(item: items_pb2.Item, classes: Sequence[str], console: Console) -> labels_pb2.Label:
     for number, name in enumerate(classes, 1):
-        console.print(f"  [bold]{number}[/bold] {escape_markup(name)}")
+        console.print(f"  [bold]{number}[/bold] {harmless(name)}")
     numbers = [str(number) for number in range(1, len(classes) + 1)]
     choice = Prompt.ask("label", choices=numbers, show_choices=False, console=console)
     name = classes[int(choice) - 1]
@@ -161,7 +167,7 @@ def _ask_class(item: items_pb2.Item, classes: Sequence[str], console: Console) -
 def _ask_spans(item: items_pb2.Item, classes: Sequence[str], console: Console) -> labels_pb2.Label:
     """First and last token of each entity of the item's class: 3-5 8 is two entities."""
     asked = f"each {item.unit} as first-last token, such as 3-5 8; nothing for none"
-    typed = Prompt.ask(escape_markup(asked), default="", show_default=False, console=console)
+    typed = Prompt.ask(harmless(asked), default="", show_default=False, console=console)
     spans, num_tokens = [], len(item.content.tokens.tokens)
     for entity in typed.split():
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", entity)
@@ -177,7 +183,7 @@ def _ask_spans(item: items_pb2.Item, classes: Sequence[str], console: Console) -
 def _ask_boxes(item: items_pb2.Item, classes: Sequence[str], console: Console) -> labels_pb2.Label:
     """Pixels of each box of the item's class: 3 5 20 40; 0 0 9 9 is two boxes."""
     asked = f"every {item.unit} as x0 y0 x1 y1; the next after a semicolon; nothing for none"
-    typed = Prompt.ask(escape_markup(asked), default="", show_default=False, console=console)
+    typed = Prompt.ask(harmless(asked), default="", show_default=False, console=console)
     boxes = []
     for box in filter(str.strip, typed.split(";")):
         try:
@@ -195,7 +201,7 @@ def _ask_sequence(
 ) -> labels_pb2.Label:
     """One of the suggestions by its number, or a text."""
     for number, suggestion in enumerate(item.suggestions, 1):
-        console.print(f"  [bold]{number}[/bold] {escape_markup(suggestion.label.sequence.text)}")
+        console.print(f"  [bold]{number}[/bold] {harmless(suggestion.label.sequence.text)}")
     typed = Prompt.ask("number, or the text", console=console)
     if typed.isdecimal() and 1 <= int(typed) <= len(item.suggestions):
         return item.suggestions[int(typed) - 1].label

@@ -77,13 +77,13 @@ def of_table(uri: str) -> tuple[str, ...]:
     return (f"{scheme}://{rest.partition('?')[0].partition('/')[0]}/",)
 
 
-def checked(prefixes: Sequence[str]) -> tuple[str, ...]:
+def checked(prefixes: Sequence[str], field: str = "media_prefix") -> tuple[str, ...]:
     """Prefixes as an option gives them. Raises InvalidInput naming one that is not."""
     for prefix in prefixes:
         try:
             Address.of(prefix)
         except InvalidInput as error:
-            raise InvalidInput.of("media_prefix", error.violations[0].description) from None
+            raise InvalidInput.of(field, error.violations[0].description) from None
     return tuple(prefixes)
 
 
@@ -105,15 +105,20 @@ def allowed() -> tuple[str, ...] | None:
 
 def require(uri: str, prefixes: Sequence[str]) -> None:
     """Raises InvalidInput when the address may not be opened."""
-    address = Address.of(uri)
-    is_strange = "\0" in uri or (address.scheme != "file" and ".." in address.path.split("/"))
-    if is_strange or not any(address.is_under(Address.of(prefix)) for prefix in prefixes):
+    if not lies_under(uri, prefixes):
         stated = ", ".join(prefixes) or "none"
         raise _fault(
             uri,
             f"is not opened: it lies under none of the allowed places ({stated}); allow its folder "
             "or store with --media-prefix, or put the bytes in the table",
         )
+
+
+def lies_under(uri: str, prefixes: Sequence[str]) -> bool:
+    """Raises InvalidInput for an address that Address.of does not take."""
+    address = Address.of(uri)
+    is_strange = "\0" in uri or (address.scheme != "file" and ".." in address.path.split("/"))
+    return not is_strange and any(address.is_under(Address.of(prefix)) for prefix in prefixes)
 
 
 def _fault(uri: str, description: str) -> InvalidInput:

@@ -46,12 +46,12 @@ from relabel_service.server.auth import (
     LocalAuthenticator,
     OpenAuthenticator,
     TokenAuthenticator,
-    is_loopback,
 )
 from relabel_service.server.calls import MAX_HEALTH_WATCHES, MAX_STREAMS, Calling, Calls
 from relabel_service.server.servicers import SERVICERS
 from relabel_service.server.settings import LOCAL_ONLY, OPEN, STARTED, ServeSettings, settings_from
 from relabel_service.v1 import relabel_service_pb2 as rpc
+from relabel_service.wire.credentials import is_loopback
 from relabel_service.wire.errors import DETAILS_KEY, INTERNAL_MESSAGE, to_wire
 from relabel_service.wire.metadata import APPLICATION
 

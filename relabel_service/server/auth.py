@@ -2,17 +2,19 @@
 
 A caller's name is the token's subject and nothing else. Claims: sub, iss, aud and
 exp are required; role is labeler (when left out), adjudicator or admin; campaigns,
-a list of campaign ids, narrows the token to those.
+a list of campaign ids, narrows the token to those; table_prefixes, a list of folders and stores,
+those that an admin may have read and written.
 
 Without keys a service accepts only callers on its own machine, and believes the
 name they send.
 """
 
-import ipaddress
+import functools
 import os
+import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -20,6 +22,8 @@ from urllib.parse import urlsplit
 import jwt
 
 from relabel_service.errors import InvalidInput, PermissionDenied, Unauthenticated
+from relabel_service.server.keys import FileKeys, FixedKeys, IssuerKeys, Keys
+from relabel_service.wire.credentials import is_loopback
 from relabel_service.wire.metadata import LABELER_KEY, TOKEN_KEY
 
 DEFAULT_ISSUER = "relabel"
@@ -72,6 +76,10 @@ class Caller:
     name: str
     roles: frozenset[str] = frozenset({LABELER})
     campaigns: frozenset[str] | None = None
+    table_prefixes: tuple[str, ...] | None = None
+    """Under which addresses the caller may have tables read and written; None for any."""
+    expires_at: float | None = field(default=None, compare=False)
+    """When the token ends that says so, in seconds since 1970."""
 
     def may_see(self, campaign: str) -> bool:
         return self.campaigns is None or campaign in self.campaigns
@@ -83,7 +91,8 @@ class AuthSettings:
 
     secret_file, or the environment's variable secret_env, holds the secret that signs
     and verifies (HS256 and kin). public_key_file: PEM of the issuer's public key.
-    jwks: URL of the issuer's keys.
+    jwks: URL of the issuer's keys. There may be several secrets, one a line (the first signs), and
+    several keys in a file; a changed file is read again.
     """
 
     secret_file: str = ""
@@ -92,8 +101,16 @@ class AuthSettings:
     jwks: str = ""
     issuer: str = DEFAULT_ISSUER
     audience: str = DEFAULT_AUDIENCE
+    max_lifetime_s: float = 0.0
+    """Tokens that are valid for longer from now on are refused; 0: none is."""
+    require_campaigns: bool = False
+    """Whether tokens of labelers and adjudicators must name their campaigns."""
 
     def __post_init__(self) -> None:
+        if not self.max_lifetime_s >= 0:
+            raise InvalidInput.of(
+                "auth.max_lifetime_s", f"{self.max_lifetime_s} is below 0; use 0 for no limit"
+            )
         sources = [self.secret_file, self.secret_env, self.public_key_file, self.jwks]
         if sum(map(bool, sources)) != 1:
             raise InvalidInput.of("auth", f"names {sum(map(bool, sources))} keys; {ONE_KEY_RULE}")
@@ -111,31 +128,59 @@ class TokenAuthenticator:
 
     def __init__(self, settings: AuthSettings) -> None:
         self._settings = settings
-        self._jwks = jwt.PyJWKClient(settings.jwks) if settings.jwks else None
         shared = settings.secret_file or settings.secret_env
         self._algorithms = SHARED if shared else PUBLIC
-        self._key = b"" if settings.jwks else _key(settings)
+        self._keys = _keys(settings)
 
     def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
+        """Raises Unavailable, too: while the issuer's keys cannot be had."""
         scheme, _, token = metadata.get(TOKEN_KEY, "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated(
                 f"call metadata has no {TOKEN_KEY}: Bearer <token>; get a token from your admin"
             )
         try:
-            key: Any = self._jwks.get_signing_key_from_jwt(token) if self._jwks else self._key
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=self._algorithms,
-                audience=self._settings.audience,
-                issuer=self._settings.issuer,
-                leeway=LEEWAY_S,
-                options={"require": ["exp", "sub", "iss", "aud"]},
-            )
+            claims = self._verified(token)
         except jwt.PyJWTError as error:
             raise Unauthenticated(f"the token is not valid ({error}); get a new one") from error
-        return _caller(claims)
+        caller = _caller(claims)
+        self._check_settings(caller)
+        return caller
+
+    def _verified(self, token: str) -> Mapping[str, Any]:
+        failure: jwt.PyJWTError = jwt.InvalidSignatureError("none of the issuer's keys signed it")
+        for key in self._keys.of(token):
+            try:
+                return jwt.decode(
+                    token,
+                    key,
+                    algorithms=self._algorithms,
+                    audience=self._settings.audience,
+                    issuer=self._settings.issuer,
+                    leeway=LEEWAY_S,
+                    options={"require": ["exp", "sub", "iss", "aud"]},
+                )
+            except (jwt.DecodeError, jwt.InvalidKeyError, jwt.InvalidAlgorithmError) as error:
+                failure = error  # another key may have signed it
+        raise failure
+
+    def _check_settings(self, caller: Caller) -> None:
+        longest_s = self._settings.max_lifetime_s
+        left_s = (caller.expires_at or 0.0) - time.time()
+        if longest_s and left_s > longest_s + LEEWAY_S:
+            raise Unauthenticated(
+                f"the token is valid for {left_s:.0f} s, and at most {longest_s:g} s are taken; "
+                "get one that ends sooner"
+            )
+        if (
+            self._settings.require_campaigns
+            and caller.campaigns is None
+            and (caller.roles & LABELING)
+        ):
+            raise Unauthenticated(
+                "the token names no campaigns, which this service requires of labelers; get one "
+                "whose campaigns claim lists them"
+            )
 
 
 class LocalAuthenticator:
@@ -193,11 +238,15 @@ def mint(
     *,
     role: str = LABELER,
     campaigns: tuple[str, ...] = (),
+    table_prefixes: tuple[str, ...] = (),
     lifetime_s: float,
     issuer: str = DEFAULT_ISSUER,
     audience: str = DEFAULT_AUDIENCE,
 ) -> str:
-    """A token that TokenAuthenticator takes, for development and tests. campaigns empty: all."""
+    """A token that TokenAuthenticator takes, for development and tests.
+
+    campaigns, table_prefixes: empty for all.
+    """
     if role not in ROLES:
         raise InvalidInput.of("role", f"{role!r} is not a role; use one of {', '.join(ROLES)}")
     now = time.time()
@@ -207,21 +256,27 @@ def mint(
     }  # fmt: skip
     if campaigns:
         claims["campaigns"] = list(campaigns)
+    if table_prefixes:
+        claims["table_prefixes"] = list(table_prefixes)
     return jwt.encode(claims, secret, algorithm=SHARED[0])
 
 
 def read_secret(path: str) -> bytes:
-    """Raises InvalidInput when the file is missing or its secret too short to be one."""
-    return _checked("auth.secret_file", path, _read("auth.secret_file", path).strip())
+    """The one that signs. Raises InvalidInput when the file is missing or a secret too short."""
+    return _secrets("auth.secret_file", path, _read("auth.secret_file", path))[0]
 
 
-def _key(settings: AuthSettings) -> bytes:
-    if settings.secret_file:
-        return read_secret(settings.secret_file)
+def _keys(settings: AuthSettings) -> Keys:
+    if settings.jwks:
+        return IssuerKeys(settings.jwks)
     if settings.secret_env:
-        secret = os.environ.get(settings.secret_env, "").encode()
-        return _checked("auth.secret_env", settings.secret_env, secret)
-    return _read("auth.public_key_file", settings.public_key_file)
+        value = os.environ.get(settings.secret_env, "").encode()
+        return FixedKeys(_secrets("auth.secret_env", settings.secret_env, value))
+    name = "secret_file" if settings.secret_file else "public_key_file"
+    setting, path = f"auth.{name}", getattr(settings, name)
+    _read(setting, path)  # a sentence where that fails
+    parse = _secrets if settings.secret_file else _public_keys
+    return FileKeys(path, functools.partial(parse, setting, path))
 
 
 def _read(field: str, path: str) -> bytes:
@@ -234,23 +289,24 @@ def _read(field: str, path: str) -> bytes:
         ) from error
 
 
-def _checked(field: str, name: str, secret: bytes) -> bytes:
-    if len(secret) < MIN_SECRET_BYTES:
-        raise InvalidInput.of(
-            field,
-            f"{name!r} holds {len(secret)} bytes, and {MIN_SECRET_BYTES} or more are needed; "
-            f"{SECRET_HINT}",
-        )
-    return secret
+def _secrets(field: str, name: str, contents: bytes) -> list[bytes]:
+    """One a line, at least one."""
+    secrets = [line for line in map(bytes.strip, contents.splitlines()) if line] or [b""]
+    for secret in secrets:
+        if len(secret) < MIN_SECRET_BYTES:
+            raise InvalidInput.of(
+                field,
+                f"{name!r} holds {len(secret)} bytes, and {MIN_SECRET_BYTES} or more are needed in "
+                f"a line; {SECRET_HINT}",
+            )
+    return secrets
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+def _public_keys(field: str, name: str, contents: bytes) -> list[bytes]:
+    keys = re.findall(rb"-----BEGIN [^-]+-----.*?-----END [^-]+-----", contents, re.DOTALL)
+    if not keys:
+        raise InvalidInput.of(field, f"{name!r} holds no key in PEM; name the issuer's public key")
+    return keys
 
 
 def _host(peer: str) -> str:
@@ -264,12 +320,21 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
     role, campaigns = claims.get("role", LABELER), claims.get("campaigns")
     if role not in ROLES:
         raise Unauthenticated(f"the token's role {role!r} is none of {', '.join(ROLES)}")
-    if campaigns is not None and not (
-        isinstance(campaigns, list) and all(isinstance(campaign, str) for campaign in campaigns)
-    ):
+    if not _is_list_of_texts(campaigns):
         raise Unauthenticated("the token's campaigns are not a list of campaign ids")
+    tables = claims.get("table_prefixes")
+    if not _is_list_of_texts(tables):
+        raise Unauthenticated("the token's table_prefixes are not a list of addresses")
     name = claims["sub"]
     if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME and "\x00" not in name):
         raise Unauthenticated(f"the token's subject is not a name of up to {MAX_NAME} characters")
     scope = None if campaigns is None else frozenset(campaigns)
-    return Caller(name, frozenset({role}), scope)
+    prefixes = None if tables is None else tuple(tables)
+    return Caller(name, frozenset({role}), scope, prefixes, float(claims["exp"]))
+
+
+def _is_list_of_texts(claim: Any) -> bool:
+    """Or left out."""
+    return claim is None or (
+        isinstance(claim, list) and all(isinstance(each, str) for each in claim)
+    )

@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from relabel_service.errors import Unauthenticated
 from relabel_service.queue.stats import Report
 from relabel_service.queue.store import POOL_SIZE, open_when_reachable
 from relabel_service.queue.vacancies import Vacancies
-from relabel_service.server.auth import MAX_NAME, Authenticator, Caller, check_allowed
+from relabel_service.server.auth import LEEWAY_S, MAX_NAME, Authenticator, Caller, check_allowed
 from relabel_service.server.campaign_rpcs import Look, stats_response
 from relabel_service.server.health import Health
 from relabel_service.server.item_media import Media
@@ -30,7 +31,8 @@ from relabel_service.server.rate_limits import Rate
 from relabel_service.server.regular_exports import RegularExports
 from relabel_service.server.service import LeaseService
 from relabel_service.server.settings import ServeSettings
-from relabel_service.server.streams import Feeds, Shared, Slots, with_heartbeats
+from relabel_service.server.streams import Feeds, Shared, Slots, ending, with_heartbeats
+from relabel_service.server.table_prefixes import check_tables
 from relabel_service.server.validation import campaign_of, check_message
 from relabel_service.server.waiting import TURNS_AT_ONCE, WaitingRooms
 from relabel_service.v1 import campaigns_pb2, items_pb2
@@ -47,7 +49,8 @@ NUM_LOOKING = 2
 MAX_CALLS = 1000  # short calls that run or wait for a thread, of all callers
 MAX_STREAMS = 4000  # calls that last, of all callers; watches of health apart
 MAX_HEALTH_WATCHES = 500
-HEARTBEAT_S = 20.0  # gateways end what is silent for 60 s by default (nginx)
+LONGEST_WAIT_S = 50.0  # of LeaseItems: gateways end what is silent for 60 s by default (nginx)
+EXPIRED = "the token has expired, and the stream ends with it; open another with a new token"
 HEARTBEATS: dict[str, Message] = {
     "StreamLeases": rpc.StreamLeasesResponse(heartbeat=True),
     "WatchCampaign": rpc.WatchCampaignResponse(heartbeat=True),
@@ -81,6 +84,8 @@ class Calls:
     def __init__(self, settings: ServeSettings, authenticator: Authenticator) -> None:
         limits = settings.limits
         self.limits = limits
+        self._heartbeat_s = settings.heartbeat_s
+        self._table_prefixes = settings.table_prefixes
         self._media = Media(settings.media_prefixes)
         self._authenticator = authenticator
         self._rate = Rate(limits)
@@ -168,7 +173,10 @@ class Calls:
         responses = self._lasting[method](request, caller)
         if method in HEARTBEATS:
             heartbeat = HEARTBEATS[method]
-            responses = with_heartbeats(responses, every_s=HEARTBEAT_S, heartbeat=heartbeat)
+            responses = with_heartbeats(responses, every_s=self._heartbeat_s, heartbeat=heartbeat)
+        if caller.expires_at is not None:
+            left_s = caller.expires_at + LEEWAY_S - time.time()
+            responses = ending(responses, after_s=left_s, failure=Unauthenticated(EXPIRED))
         with self._streams.take(caller.name):
             async with aclosing(responses) as stream:
                 async for response in stream:
@@ -202,6 +210,7 @@ class Calls:
         caller = calling.identify()
         check_message(request, method, self.limits)
         check_allowed(caller, method, campaign_of(request))
+        check_tables(request, method, caller, self._table_prefixes)
         return caller
 
     async def _count(self, request: rpc.GetCampaignStatsRequest, calling: Calling) -> Message:
@@ -297,4 +306,5 @@ async def _on(threads: ThreadPoolExecutor, call: Callable[..., T], *given: Any, 
 
 
 def _wait_s(request: rpc.LeaseItemsRequest) -> float:
-    return float(request.wait.seconds + request.wait.nanos / 1e9)
+    """How long it may wait here; whoever wants more asks again."""
+    return min(float(request.wait.seconds + request.wait.nanos / 1e9), LONGEST_WAIT_S)

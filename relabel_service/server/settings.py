@@ -14,6 +14,7 @@ from relabel_service.server.regular_exports import NO_EXPORTS, ExportSettings
 
 STARTED = "serving gRPC"  # begins the line that `relabel serve` prints when it answers
 LOCAL_ONLY, OPEN = "local", "open"  # auth without keys: this machine's callers, or everybody
+MAX_HEARTBEAT_S = 30.0  # half of wire.reconnecting.SILENCE_S
 
 S = TypeVar("S", AuthSettings, Limits, ExportSettings)
 
@@ -36,14 +37,25 @@ class ServeSettings:
     exports: ExportSettings = NO_EXPORTS
     retention_days: float = 0.0
     """After these a finalized campaign is deleted from the queue; 0: never."""
+    heartbeat_s: float = 20.0
+    """Between two signs of life in a stream that has nothing else to say."""
+    table_prefixes: tuple[str, ...] = ()
+    """Folders and stores whose tables requests may name, to be read and written; empty: any."""
 
     def __post_init__(self) -> None:
         if not self.retention_days >= 0:
             raise InvalidInput.of(
                 "retention_days", f"{self.retention_days} is below 0; use 0 to keep campaigns"
             )
+        if not 0 < self.heartbeat_s <= MAX_HEARTBEAT_S:
+            raise InvalidInput.of(
+                "heartbeat_s",
+                f"{self.heartbeat_s} is out of range; use more than 0 and at most "
+                f"{MAX_HEARTBEAT_S:g}, since clients give up streams that are silent for a minute",
+            )
         check_replicas(self.queue_url, self.num_replicas)
         prefixes.checked(self.media_prefixes)
+        prefixes.checked(self.table_prefixes, "table_prefix")
         for origin in self.cors_origins:
             if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", origin):
                 raise InvalidInput.of(
@@ -60,14 +72,14 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
 
     queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
     this machine, the default), or "open" (a gateway authenticates); limits: fields of
-    rate_limits.Limits; media_prefixes and cors_origins: lists; exports: of
-    regular_exports.ExportSettings; retention_days (0: keep). Raises InvalidInput, among others
-    where several replicas would share an SQLite queue: it has one writer, and OK must mean one
-    durable truth.
+    rate_limits.Limits; media_prefixes, cors_origins and table_prefixes: lists;
+    exports: of regular_exports.ExportSettings; retention_days (0: keep); heartbeat_s (20). Raises
+    InvalidInput, among others where several replicas would share an SQLite queue: it has one
+    writer, and OK must mean one durable truth.
     """
     names = {
         "queue_url", "replicas", "auth", "limits", "media_prefixes", "cors_origins", "exports",
-        "retention_days",
+        "retention_days", "heartbeat_s", "table_prefixes",
     }  # fmt: skip
     if unknown := sorted(set(args) - names):
         raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(names))}")
@@ -83,6 +95,8 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
         cors_origins=tuple(args.get("cors_origins", ())),
         exports=_built(ExportSettings, "args.exports", args.get("exports", {})),
         retention_days=float(args.get("retention_days", 0.0)),
+        heartbeat_s=float(args.get("heartbeat_s", ServeSettings.heartbeat_s)),
+        table_prefixes=tuple(args.get("table_prefixes", ())),
     )
 
 

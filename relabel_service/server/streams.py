@@ -60,10 +60,37 @@ async def with_heartbeats(
                 return
             yield item
     finally:
-        if following is not None and not following.done():
-            following.cancel()
-            await asyncio.wait({following})  # a generator that still runs cannot be closed
-        await items.aclose()
+        await _end(items, following)
+
+
+async def ending(
+    items: AsyncGenerator[T, None], *, after_s: float, failure: Exception
+) -> AsyncGenerator[T, None]:
+    """The items that come within after_s; then the failure is raised."""
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + after_s
+    following: asyncio.Future[T | None] | None = None
+    try:
+        while True:
+            left_s = ends - loop.time()
+            if left_s <= 0:
+                raise failure
+            following = asyncio.ensure_future(anext(items, None))
+            if not (await asyncio.wait({following}, timeout=left_s))[0]:
+                raise failure
+            item = following.result()
+            if item is None:
+                return
+            yield item
+    finally:
+        await _end(items, following)
+
+
+async def _end(items: AsyncGenerator[T, None], following: asyncio.Future[T | None] | None) -> None:
+    if following is not None and not following.done():
+        following.cancel()
+        await asyncio.wait({following})  # a generator that still runs cannot be closed
+    await items.aclose()
 
 
 class Shared(Generic[T]):

@@ -3,26 +3,28 @@
 Owns who calls, and when a call is sent again. It knows no RPC: the client names the method.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar
 
 import grpc
 
 from relabel_service.errors import Exhausted, NotFound, RelabelError, Unavailable
 from relabel_service.v1 import relabel_service_pb2_grpc
+from relabel_service.wire.credentials import Tls, check_token_is_safe
 from relabel_service.wire.errors import from_wire
 from relabel_service.wire.metadata import APPLICATION, APPLICATION_KEY, LABELER_KEY, TOKEN_KEY
+from relabel_service.wire.reconnecting import SILENCE_S, Watchdog, reconnecting, wait_before
 
-FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.1, 5.0
 # What Serve's proxy says until it has learned of the application (Ray 2.60); it soon will.
 NOT_ROUTED = f"Application '{APPLICATION}' not found"
+RESET = ("RST_STREAM", "Stream removed")  # in details, of a stream that was cut off
+GATEWAY_SAYS_TOO_LARGE = "http2 header with status: 413"
 
 T = TypeVar("T")
 
 
 class Channel:
-    """Safe to use from several threads. token, labeler, tls, deadline_s: see client.Client."""
+    """Safe to use from several threads. token, labeler, deadline_s: see client.Client."""
 
     def __init__(
         self,
@@ -30,19 +32,23 @@ class Channel:
         *,
         labeler: str,
         token: str,
-        tls: bool,
+        tls: Tls | None,
+        allow_plaintext_token: bool,
         deadline_s: float,
         max_attempts: int,
     ) -> None:
+        """Raises InvalidInput where a token would leave this machine in clear text unasked."""
+        if token and tls is None and not allow_plaintext_token:
+            check_token_is_safe(address)
         caller = (TOKEN_KEY, f"Bearer {token}") if token else (LABELER_KEY, labeler)
         self._metadata = (caller, (APPLICATION_KEY, APPLICATION))
         self._deadline_s = deadline_s
         self._max_attempts = max_attempts
         options = [("grpc.enable_retries", 0)]
         self._channel = (
-            grpc.secure_channel(address, grpc.ssl_channel_credentials(), options=options)
-            if tls
-            else grpc.insecure_channel(address, options=options)
+            grpc.insecure_channel(address, options=options)
+            if tls is None
+            else grpc.secure_channel(address, tls.credentials(), options=options)
         )
         self._stub = relabel_service_pb2_grpc.RelabelServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
@@ -62,9 +68,9 @@ class Channel:
 
         return self.with_retries(attempt)
 
-    def stream(self, method: str, request: Any, *, extra_s: float | None = None) -> Iterator[Any]:
-        """The responses as they come, not retried. extra_s: beyond deadline_s; None: no limit."""
-        timeout_s = None if extra_s is None else self._deadline_s + extra_s
+    def stream(self, method: str, request: Any, *, extra_s: float) -> Iterator[Any]:
+        """The responses as they come, not retried. extra_s: beyond deadline_s."""
+        timeout_s = self._deadline_s + extra_s
         call = getattr(self._stub, method)(request, timeout=timeout_s, metadata=self._metadata)
         try:
             yield from call
@@ -73,23 +79,53 @@ class Channel:
         finally:
             call.cancel()
 
+    def follow(self, method: str, request: Any) -> Iterator[Any]:
+        """The responses of a stream with heartbeats, which lasts as long as they come.
+
+        Not retried. Raises Unavailable where nothing came for SILENCE_S.
+        """
+        call = getattr(self._stub, method)(request, metadata=self._metadata)
+        watchdog = Watchdog(call, silence_s=SILENCE_S)
+        try:
+            yield from watchdog.responses()
+        except grpc.RpcError as error:
+            if watchdog.has_bitten:
+                raise Unavailable(
+                    f"{method} sent nothing for {SILENCE_S:g} s, not even a heartbeat; "
+                    "see whether the connection stands"
+                ) from error
+            raise _error(error) from error
+        finally:
+            call.cancel()
+
+    def reconnecting(
+        self, open_stream: Callable[[bool], Generator[T | None, None, None]]
+    ) -> Iterator[T]:
+        """See reconnecting.reconnecting."""
+        return reconnecting(open_stream, max_attempts=self._max_attempts)
+
     def with_retries(self, attempt: Callable[[], T]) -> T:
         """UNAVAILABLE is retried with growing waits, RESOURCE_EXHAUSTED after what it says."""
-        backoff_s = FIRST_BACKOFF_S
         for number in range(1, self._max_attempts + 1):
             try:
                 return attempt()
             except (Unavailable, Exhausted) as failure:
-                wait_s = backoff_s if isinstance(failure, Unavailable) else failure.retry_after_s
-                if wait_s is None or number == self._max_attempts:
-                    raise
-            time.sleep(wait_s)
-            backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+                wait_before(number, failure, max_attempts=self._max_attempts)
         raise AssertionError("unreachable")
 
 
 def _error(error: Any) -> RelabelError:
-    failure = from_wire(error)
-    if isinstance(failure, NotFound) and (error.details() or "").startswith(NOT_ROUTED):
+    """What gateways and gRPC say of a lost connection, and of a body over a gateway's limit, comes
+    with codes of its own. A stream that nginx 1.22 cuts off ends with INTERNAL, "Stream removed
+    (RST_STREAM (Received RST_STREAM with error code 2))" (grpcio 1.85); our own INTERNAL says
+    INTERNAL_MESSAGE."""
+    failure, details = from_wire(error), error.details() or ""
+    is_not_routed = isinstance(failure, NotFound) and details.startswith(NOT_ROUTED)
+    if is_not_routed or any(sign in details for sign in RESET):
         return Unavailable(str(failure))
+    if GATEWAY_SAYS_TOO_LARGE in details:
+        return Exhausted(
+            "the request is larger than the gateway lets through; send fewer results in a call, or "
+            "have its limit raised to the service's (nginx: client_max_body_size)"
+        )
     return failure

@@ -1,7 +1,7 @@
 """A campaign is named by its id, with or without `campaigns/`, wherever a user names one."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from cluster.versions.merge import MergeConfig
 from jobs import merge as merge_job
 from relabel_service import Client, InvalidInput, client
 from relabel_service.cli.main import app as relabel
+from relabel_service.errors import NotFound
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
 BOTH = ("demo", "campaigns/demo")
@@ -35,14 +36,18 @@ class RecordingChannel:
         pass
 
     def call(self, method: str, request: Message, *, extra_s: float = 0.0) -> Any:
+        is_deleted = any(isinstance(one, rpc.DeleteCampaignRequest) for one in self.requests)
         self.requests.append(request)
+        if is_deleted and method == "GetCampaign":
+            raise NotFound("deleted")
         return getattr(rpc, f"{method}Response")()
 
-    def stream(
-        self, method: str, request: Message, *, extra_s: float | None = None
-    ) -> Iterator[Any]:
+    def follow(self, method: str, request: Message) -> Iterator[Any]:
         self.requests.append(request)
         return iter(())
+
+    def reconnecting(self, open_stream: Callable[[bool], Iterator[Any]]) -> Iterator[Any]:
+        return open_stream(False)
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +111,7 @@ COMMANDS = [
 OPTIONS = {
     "create": ["--findings", "f", "--run-id", "r"],
     "finalize": ["--results", "r"],
+    "export-answers": ["--to", "r"],
     "lease": ["--as", "ann"],
     "submit": ["--as", "ann"],
     "label": ["--as", "ann"],

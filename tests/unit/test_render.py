@@ -1,16 +1,19 @@
 """A person at a terminal sees every kind of content and label, and can name another label."""
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from google.protobuf.message import Message
 from rich.console import Console
 
 from relabel_service.cli import label as label_cli
-from relabel_service.cli import render
+from relabel_service.cli import main, render
+from relabel_service.errors import InvalidInput
 from relabel_service.media import prefixes
 from relabel_service.v1 import items_pb2, labels_pb2, leases_pb2
 from tests.data import png
@@ -216,3 +219,61 @@ def test_a_kept_file_holds_the_message_s_bytes(
     content = CONTENTS["audio"][0]
     path = Path(render.content_text(item(content, CLASS)).plain.splitlines()[-1])
     assert path.read_bytes() == content.audio.data
+
+
+HOSTILE = "[red]a[/red]\x1b[2J\x9b1m\u202eb\u2066"
+SEEN = "[red]a[/red]⟨U+001B⟩[2J⟨U+009B⟩1m⟨U+202E⟩b⟨U+2066⟩"
+
+
+def hostile_texts(message: Message) -> None:
+    """Set every text in the message and below to HOSTILE."""
+    for field in message.DESCRIPTOR.fields:
+        if field.containing_oneof and not message.HasField(field.name):
+            continue
+        value = getattr(message, field.name)
+        if field.type == field.TYPE_STRING and field.is_repeated:
+            value[:] = [HOSTILE]
+        elif field.type == field.TYPE_STRING:
+            setattr(message, field.name, HOSTILE)
+        elif field.message_type and field.message_type.GetOptions().map_entry:
+            value.clear()
+            value[HOSTILE] = HOSTILE
+        elif field.message_type and field.is_repeated:
+            for each in value:
+                hostile_texts(each)
+        elif field.message_type and message.HasField(field.name):
+            hostile_texts(value)
+
+
+@pytest.mark.parametrize("payload", CONTENTS)
+def test_nothing_of_an_item_reaches_the_terminal_as_escapes_or_markup(
+    payload: str, typing: list[str]
+) -> None:
+    labels = [CLASS, SPANS, BOXES, labels_pb2.Label(sequence=labels_pb2.SequenceLabel(text="a"))]
+    for label in labels:
+        shown = item(CONTENTS[payload][0], label)
+        shown.preferred_label.CopyFrom(label)
+        shown.suggestions.add(label=label, probability=0.5)
+        hostile_texts(shown)
+        out = io.StringIO()
+        console = Console(file=out, width=500, no_color=True)
+        typing.append("q")
+        assert label_cli.ask(leases_pb2.Lease(item=shown), [HOSTILE], console) is None
+        typing.extend(["1"] if label is CLASS else ["x"])
+        render.ask_label(shown, [HOSTILE], console)
+        printed = out.getvalue()
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", printed)
+        assert printed.count(SEEN) >= 4
+
+
+def test_an_error_that_quotes_a_row_is_harmless(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise InvalidInput.of("label", f"{HOSTILE} is not a class")
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(SystemExit):
+        main.main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == f"relabel: label: {SEEN} is not a class"

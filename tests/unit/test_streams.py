@@ -1,12 +1,13 @@
 """Calls that last: capped by caller and in all, and one look serves all who watch the same."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 
 import pytest
 
-from relabel_service.errors import Exhausted
-from relabel_service.server.streams import Feeds, Slots
+from relabel_service.errors import Exhausted, Unauthenticated
+from relabel_service.server.streams import Feeds, Slots, ending
 
 
 def test_places_are_capped_by_caller_and_in_all_and_come_free() -> None:
@@ -81,3 +82,30 @@ def test_a_look_that_fails_is_told_to_all_who_follow_and_tried_again_for_the_nex
         assert await first() == 7
 
     asyncio.run(follow_all())
+
+
+def test_a_stream_ends_with_the_token_that_opened_it() -> None:
+    ended = []
+
+    async def items() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def append_all(stream: AsyncGenerator[int, None], seen: list[int]) -> None:
+        while True:
+            seen.append(await anext(stream))
+
+    async def read(after_s: float) -> list[int]:
+        seen: list[int] = []
+        failure = Unauthenticated("the token has expired")
+        async with aclosing(ending(items(), after_s=after_s, failure=failure)) as stream:
+            with pytest.raises(Unauthenticated, match="expired"):
+                await append_all(stream, seen)
+        return seen
+
+    assert asyncio.run(read(0.1)) == [1]
+    assert asyncio.run(read(-5.0)) == []
+    assert ended == [True]
