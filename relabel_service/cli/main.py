@@ -146,6 +146,17 @@ def serve(
     retention_days: Annotated[
         float, typer.Option(help="delete campaigns so long after they were finalized; 0: never")
     ] = 0.0,
+    metrics_port: Annotated[
+        int, typer.Option(help="port of the metrics for Prometheus, on all interfaces; 0: any")
+    ] = 0,
+    audit_log: Annotated[
+        str,
+        typer.Option(
+            help="file of one JSON line for each change: who, method, campaign, outcome; without "
+            "it they go to Ray's logs",
+            show_default=False,
+        ),
+    ] = "",
     until_input_ends: Annotated[
         bool,
         typer.Option("--until-input-ends", help="stop when standard input ends, too"),
@@ -176,12 +187,14 @@ def serve(
         cors_origins=tuple(cors_origin or ()),
         exports=ExportSettings(export_to, 60 * export_every),
         retention_days=retention_days,
+        audit_log=audit_log,
     )
     serve_until_stopped(
         settings,
         host=host,
         port=port,
         http_port=http_port,
+        metrics_port=metrics_port,
         until_input_ends=until_input_ends,
     )
 

@@ -114,7 +114,7 @@ def _handler(calls: Calls, method: MethodDescriptor) -> Callable[[Request], Any]
         try:
             timeout_s = connect.timeout_s(request.headers.get("connect-timeout-ms"))
             # Before anything of the body is read: nobody is listened to who may not speak.
-            calling = await calls.identified(_calling(calls, request))
+            calling = await calls.identified(method.name, _calling(calls, request))
             body = await _body(request, most_bytes=calls.limits.max_request_bytes)
             if method.server_streaming:
                 body = connect.opened(

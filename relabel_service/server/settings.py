@@ -36,6 +36,8 @@ class ServeSettings:
     exports: ExportSettings = NO_EXPORTS
     retention_days: float = 0.0
     """After these a finalized campaign is deleted from the queue; 0: never."""
+    audit_log: str = ""
+    """File of the audit lines (audit.py); empty: standard error."""
 
     def __post_init__(self) -> None:
         if not self.retention_days >= 0:
@@ -61,13 +63,13 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
     queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
     this machine, the default), or "open" (a gateway authenticates); limits: fields of
     rate_limits.Limits; media_prefixes and cors_origins: lists; exports: of
-    regular_exports.ExportSettings; retention_days (0: keep). Raises InvalidInput, among others
-    where several replicas would share an SQLite queue: it has one writer, and OK must mean one
-    durable truth.
+    regular_exports.ExportSettings; retention_days (0: keep); audit_log: a file.
+    Raises InvalidInput, among others where several replicas would share an SQLite queue: it has
+    one writer, and OK must mean one durable truth.
     """
     names = {
         "queue_url", "replicas", "auth", "limits", "media_prefixes", "cors_origins", "exports",
-        "retention_days",
+        "retention_days", "audit_log",
     }  # fmt: skip
     if unknown := sorted(set(args) - names):
         raise InvalidInput.of(f"args.{unknown[0]}", f"is not known; use {', '.join(sorted(names))}")
@@ -83,6 +85,7 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
         cors_origins=tuple(args.get("cors_origins", ())),
         exports=_built(ExportSettings, "args.exports", args.get("exports", {})),
         retention_days=float(args.get("retention_days", 0.0)),
+        audit_log=str(args.get("audit_log", "")),
     )
 
 
