@@ -75,7 +75,8 @@ async def until(
     try:
         while True:
             following = asyncio.ensure_future(anext(items, None))
-            await asyncio.wait({following, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {following, stopped}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not following.done():
                 raise error
             item = following.result()
@@ -93,12 +94,12 @@ async def until(
 async def unless(stopping: asyncio.Event, wait: Coroutine[Any, Any, T]) -> T | None:
     """What is waited for; None once `stopping` is set."""
     waiting = asyncio.ensure_future(wait)
-    stopped = asyncio.ensure_future(stopping.wait())
+    both: set[asyncio.Future[Any]] = {waiting, asyncio.ensure_future(stopping.wait())}
     try:
-        await asyncio.wait({waiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         return waiting.result() if waiting.done() else None
     finally:
-        for task in (waiting, stopped):
+        for task in both:
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task})
