@@ -186,6 +186,17 @@ def serve(
     heartbeat: Annotated[
         float, typer.Option(help="seconds between signs of life in a silent stream, up to 30")
     ] = 20.0,
+    metrics_port: Annotated[
+        int, typer.Option(help="port of the metrics for Prometheus, on all interfaces; 0: any")
+    ] = 0,
+    audit_log: Annotated[
+        str,
+        typer.Option(
+            help="file of one JSON line for each change: who, method, campaign, outcome; without "
+            "it they go to Ray's logs",
+            show_default=False,
+        ),
+    ] = "",
     until_input_ends: Annotated[
         bool,
         typer.Option("--until-input-ends", help="stop when standard input ends, too"),
@@ -218,12 +229,14 @@ def serve(
         exports=ExportSettings(export_to, 60 * export_every),
         retention_days=retention_days,
         heartbeat_s=heartbeat,
+        audit_log=audit_log,
     )
     serve_until_stopped(
         settings,
         host=host,
         port=port,
         http_port=http_port,
+        metrics_port=metrics_port,
         until_input_ends=until_input_ends,
     )
 

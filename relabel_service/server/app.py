@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -34,6 +35,7 @@ from ray.serve import Application
 from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
+from ray.util import metrics as ray_metrics
 from starlette.types import ASGIApp
 
 from relabel_service.errors import Exhausted, InvalidInput, RelabelError, Unavailable
@@ -48,6 +50,7 @@ from relabel_service.server.auth import (
     TokenAuthenticator,
 )
 from relabel_service.server.calls import MAX_HEALTH_WATCHES, MAX_STREAMS, Calling, Calls
+from relabel_service.server.metrics import LATENCIES_S, METRICS, Metric
 from relabel_service.server.servicers import SERVICERS
 from relabel_service.server.settings import LOCAL_ONLY, OPEN, STARTED, ServeSettings, settings_from
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -57,21 +60,53 @@ from relabel_service.wire.metadata import APPLICATION
 
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 ROUTED_WITHIN_S = 30.0
+GRACE_S = 10.0  # for calls that run when the service is stopped
 # Of Serve's own queue, which would hold up the calls that last and the short ones alike.
 MAX_ONGOING_REQUESTS = 2 * (MAX_STREAMS + MAX_HEALTH_WATCHES)
 
 logger = logging.getLogger("ray.serve")
 
 
+class RayInstruments:
+    """METRICS as Ray's, which each node's agent offers to Prometheus, with `ray_` before the name
+    and `_total` after a counter's."""
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, Any] = {
+            name: _ray_metric(name, metric) for name, metric in METRICS.items()
+        }
+
+    def add(self, name: str, value: float = 1, **labels: str) -> None:
+        self._metrics[name].inc(value, labels)
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        self._metrics[name].set(value, labels)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        self._metrics[name].observe(value, labels)
+
+
+def _ray_metric(name: str, metric: Metric) -> ray_metrics.Metric:
+    if metric.kind == "counter":
+        return ray_metrics.Counter(name, metric.description, metric.labels)
+    if metric.kind == "gauge":
+        return ray_metrics.Gauge(name, metric.description, metric.labels)
+    return ray_metrics.Histogram(name, metric.description, list(LATENCIES_S), metric.labels)
+
+
 class RelabelService:
     """Each RPC of relabel_service.proto and grpc.health.v1's; HTTP beside them (http.py)."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        self._calls = Calls(settings, _authenticator(settings.auth))
+        self._calls = Calls(settings, _authenticator(settings.auth), RayInstruments())
         self._cors_origins = settings.cors_origins
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return http.build(self._calls, cors_origins=self._cors_origins)
+
+    async def drain(self) -> None:
+        """Before the application is deleted: see Calls.drain."""
+        self._calls.drain()
 
     async def check_health(self) -> None:
         """Ray Serve's: a replica that cannot reach its database is replaced by another."""
@@ -186,13 +221,18 @@ def app(args: Mapping[str, Any]) -> Application:
     return application(settings_from(args))
 
 
-def application(settings: ServeSettings) -> Application:
-    """Raises InvalidInput where callers could not be identified."""
+def application(settings: ServeSettings, *, drain_look_s: float = 2.0) -> Application:
+    """Raises InvalidInput where callers could not be identified.
+
+    drain_look_s: between two looks of a stopping replica at whether calls still run in it; the
+    first comes so long after the stop, while proxies on other nodes hear of it.
+    """
     _check_callers_are_seen(settings)
     deployment = serve.deployment(
         num_replicas=settings.num_replicas,
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
-        graceful_shutdown_timeout_s=10,
+        graceful_shutdown_wait_loop_s=drain_look_s,
+        graceful_shutdown_timeout_s=GRACE_S,
     )
     return deployment(serve.ingress()(RelabelService)).bind(settings)
 
@@ -223,7 +263,10 @@ def run(settings: ServeSettings, *, host: str, port: int, http_port: int) -> Non
     Serve 2.60 binds the gRPC port on all interfaces, whatever `host` says: it is HTTP's.
     Raises Unavailable, with the reason, when the service does not start.
     """
-    built = application(replace(settings, queue_url=absolute_url(settings.queue_url)))
+    log = str(Path(settings.audit_log).absolute()) if settings.audit_log else ""
+    queue_url = absolute_url(settings.queue_url)  # a replica has another working folder
+    here = replace(settings, queue_url=queue_url, audit_log=log)
+    built = application(here, drain_look_s=0.1)  # the only proxy is on this node
     try:
         serve.start(
             http_options=HTTPOptions(host=host, port=http_port),
@@ -275,10 +318,17 @@ def wait_until_routed(address: str) -> None:
 
 
 def serve_until_stopped(
-    settings: ServeSettings, *, host: str, port: int, http_port: int, until_input_ends: bool = False
+    settings: ServeSettings,
+    *,
+    host: str,
+    port: int,
+    http_port: int,
+    metrics_port: int = 0,
+    until_input_ends: bool = False,
 ) -> None:
     """Start a Ray node of its own and serve until SIGINT or SIGTERM.
 
+    metrics_port: of the metrics for Prometheus; 0: any free one.
     until_input_ends: or until standard input ends, as it does when whoever started this dies.
     The node ends with this process; what was accepted is in the queue database.
     Raises InvalidInput when callers from other machines are expected and cannot be identified.
@@ -300,6 +350,7 @@ def serve_until_stopped(
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.WARNING,
+        _metrics_export_port=metrics_port or None,
     )
     for number in (signal.SIGINT, signal.SIGTERM):  # after ray.init, which sets its own
         signal.signal(number, lambda *_: stopped.set())
@@ -309,7 +360,21 @@ def serve_until_stopped(
     queue = shown(settings.queue_url)
     print(f"{STARTED} on port {port}, the page on {page}, queue {queue}", flush=True)
     stopped.wait()
-    serve.shutdown()  # type: ignore[no-untyped-call]
+    _stop()
+
+
+def _stop() -> None:
+    """Let calls end, within GRACE_S, while the proxy still takes their responses to the callers.
+
+    serve.shutdown() ends the proxy beside the replicas (Ray 2.60), so the application goes first;
+    what is left of Serve ends with the node.
+    """
+    try:
+        draining = serve.get_app_handle(APPLICATION).broadcast("drain")
+        draining.results(timeout_s=GRACE_S)
+    except (RayError, RuntimeError, TimeoutError) as error:
+        _say(f"streams are cut, since the replicas cannot be told to stop: {error}")
+    serve.delete(APPLICATION)
     ray.shutdown()
 
 

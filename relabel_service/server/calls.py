@@ -9,33 +9,45 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from relabel_service.errors import Unauthenticated
+from relabel_service.errors import RelabelError, Unauthenticated, Unavailable, reason_of
 from relabel_service.queue.stats import Report
 from relabel_service.queue.store import POOL_SIZE, open_when_reachable
 from relabel_service.queue.vacancies import Vacancies
+from relabel_service.server import audit
 from relabel_service.server.auth import LEEWAY_S, MAX_NAME, Authenticator, Caller, check_allowed
 from relabel_service.server.campaign_rpcs import Look, stats_response
 from relabel_service.server.health import Health
 from relabel_service.server.item_media import Media
 from relabel_service.server.item_stream import in_chunks
 from relabel_service.server.lease_rpcs import WAITS_FOR_ITEMS, Leased, role_of
+from relabel_service.server.metrics import Instruments, MeasuredStore, NoInstruments
+from relabel_service.server.queue_metrics import QueueMetrics
 from relabel_service.server.rate_limits import Rate
 from relabel_service.server.regular_exports import RegularExports
 from relabel_service.server.service import LeaseService
 from relabel_service.server.settings import ServeSettings
-from relabel_service.server.streams import Feeds, Shared, Slots, ending, with_heartbeats
+from relabel_service.server.streams import (
+    Feeds,
+    Shared,
+    Slots,
+    ending,
+    unless,
+    until,
+    with_heartbeats,
+)
 from relabel_service.server.table_prefixes import check_tables
 from relabel_service.server.validation import campaign_of, check_message
 from relabel_service.server.waiting import TURNS_AT_ONCE, WaitingRooms
-from relabel_service.v1 import campaigns_pb2, items_pb2
+from relabel_service.v1 import campaigns_pb2, items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.metadata import LABELER_KEY, TOKEN_KEY
 
@@ -55,6 +67,9 @@ HEARTBEATS: dict[str, Message] = {
     "StreamLeases": rpc.StreamLeasesResponse(heartbeat=True),
     "WatchCampaign": rpc.WatchCampaignResponse(heartbeat=True),
 }
+
+STOPPING = "this replica is stopping; connect again"
+NO_INSTRUMENTS = NoInstruments()
 
 T = TypeVar("T")
 
@@ -81,8 +96,17 @@ class Calling:
 class Calls:
     """Each call on a thread; made and used within one event loop."""
 
-    def __init__(self, settings: ServeSettings, authenticator: Authenticator) -> None:
+    def __init__(
+        self,
+        settings: ServeSettings,
+        authenticator: Authenticator,
+        instruments: Instruments = NO_INSTRUMENTS,
+    ) -> None:
         limits = settings.limits
+        self._instruments = instruments
+        self._num_streams: Counter[str] = Counter()
+        self._draining = asyncio.Event()
+        audit.open_log(settings.audit_log)
         self.limits = limits
         self._heartbeat_s = settings.heartbeat_s
         self._table_prefixes = settings.table_prefixes
@@ -92,7 +116,9 @@ class Calls:
         self._threads = ThreadPoolExecutor(NUM_THREADS, "calls")
         self._turns = ThreadPoolExecutor(TURNS_AT_ONCE, "turns")
         self._looking = ThreadPoolExecutor(NUM_LOOKING, "looking")
-        store = open_when_reachable(settings.queue_url, on_wait=logger.warning)
+        opened = open_when_reachable(settings.queue_url, on_wait=logger.warning)
+        store = MeasuredStore(opened, instruments)
+        QueueMetrics(store, instruments).start()
         RegularExports(store, settings.exports).start()
         self._rooms = WaitingRooms(self._look_for_items)
         self._service = LeaseService(
@@ -131,10 +157,20 @@ class Calls:
         self._rate.spend(caller.name)
         return caller
 
-    async def identified(self, calling: Calling) -> Calling:
+    async def identified(self, method: str, calling: Calling) -> Calling:
         """The same, once it is verified: before anything more of a request is read."""
-        with self._short.take(calling.claimed):
-            return calling.known(await _on(self._threads, calling.identify))
+        try:
+            with self._short.take(calling.claimed):
+                return calling.known(await _on(self._threads, calling.identify))
+        except BaseException as error:
+            self._count_end(method, _outcome(error))
+            audit.write(method, None, who="", outcome=_outcome(error))
+            raise
+
+    def drain(self) -> None:
+        """The replica is about to stop: streams end with Unavailable, so that their callers go on
+        with another one, and calls that wait for items get what there is. Others go on."""
+        self._draining.set()
 
     async def check_health(self) -> None:
         """Raises Unavailable when the queue database does not answer."""
@@ -157,6 +193,44 @@ class Calls:
 
     async def unary(self, method: str, request: Any, calling: Calling) -> Message:
         """The response of a call that does not stream."""
+        began = time.perf_counter()
+        with self._recorded(method, request, calling) as known:
+            response = await self._unary(method, request, known)
+        took_s = time.perf_counter() - began
+        self._instruments.observe("relabel_call_seconds", took_s, method=method)
+        if isinstance(response, rpc.SubmitResultsResponse):
+            self._count_answers(response)
+        return response
+
+    @contextmanager
+    def _recorded(self, method: str, request: object, calling: Calling) -> Iterator[Calling]:
+        """Count how the call ends, and write who made it down where it changes something."""
+        names: list[str] = []
+
+        def identify() -> Caller:
+            caller = calling.identify()
+            names.append(caller.name)
+            return caller
+
+        outcome = "OK"
+        try:
+            yield Calling(calling.claimed, identify)
+        except BaseException as error:
+            outcome = _outcome(error)
+            raise
+        finally:
+            self._count_end(method, outcome)
+            audit.write(method, request, who=names[0] if names else "", outcome=outcome)
+
+    def _count_end(self, method: str, outcome: str) -> None:
+        self._instruments.add("relabel_calls", method=method, outcome=outcome)
+
+    def _count_answers(self, response: rpc.SubmitResultsResponse) -> None:
+        for status, num in Counter(outcome.status for outcome in response.outcomes).items():
+            name = leases_pb2.ResultStatus.Name(status).removeprefix("RESULT_STATUS_").lower()
+            self._instruments.add("relabel_answers", num, outcome=name)
+
+    async def _unary(self, method: str, request: Any, calling: Calling) -> Message:
         if method == "LeaseItems":
             return await self._lease_items(request, calling)
         with self._short.take(calling.claimed):
@@ -168,9 +242,33 @@ class Calls:
         self, method: str, request: Any, calling: Calling
     ) -> AsyncGenerator[Message, None]:
         """The responses of a call that streams."""
+        with self._recorded(method, request, calling) as known, self._counted(method):
+            async with aclosing(self._stream(method, request, known)) as responses:
+                async for response in responses:
+                    yield response
+
+    @contextmanager
+    def _counted(self, method: str) -> Iterator[None]:
+        """Within it, one more call lasts: a stream, or one that waits for items."""
+        try:
+            self._count_stream(method, 1)
+            yield
+        finally:
+            self._count_stream(method, -1)
+
+    def _count_stream(self, method: str, change: int) -> None:
+        self._num_streams[method] += change
+        num = self._num_streams[method]
+        self._instruments.set("relabel_streams_open", num, method=method)
+
+    async def _stream(
+        self, method: str, request: Any, calling: Calling
+    ) -> AsyncGenerator[Message, None]:
         with self._short.take(calling.claimed):
             caller = await _on(self._threads, self._admitted, method, request, calling)
-        responses = self._lasting[method](request, caller)
+        responses = until(
+            self._draining, self._lasting[method](request, caller), error=Unavailable(STOPPING)
+        )
         if method in HEARTBEATS:
             heartbeat = HEARTBEATS[method]
             responses = with_heartbeats(responses, every_s=self._heartbeat_s, heartbeat=heartbeat)
@@ -236,15 +334,15 @@ class Calls:
             response = await lease(may_wait=True)
             return response if response.leases else None
 
-        with self._streams.take(caller.name):
-            found = await self._rooms.first(
+        with self._streams.take(caller.name), self._counted("LeaseItems"):
+            waiting = self._rooms.first(
                 campaign_of(request),
                 leases,
                 role=role_of(request),
                 labeler=caller.name,
                 within_s=left_s,
             )
-            return found or await lease()
+            return await unless(self._draining, waiting) or await lease()
 
     def _first_leases(
         self, request: rpc.LeaseItemsRequest, calling: Calling
@@ -298,6 +396,15 @@ class Calls:
                 last = response
                 if response.campaign.state == campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
                     return
+
+
+def _outcome(error: BaseException) -> str:
+    """How a call ended that raised this, as the metrics and the audit lines name it."""
+    if isinstance(error, RelabelError):
+        return reason_of(type(error))
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return "CANCELLED"
+    return "INTERNAL"
 
 
 async def _on(threads: ThreadPoolExecutor, call: Callable[..., T], *given: Any, **named: Any) -> T:

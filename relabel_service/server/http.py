@@ -115,7 +115,7 @@ def _handler(calls: Calls, method: MethodDescriptor) -> Callable[[Request], Any]
         try:
             timeout_s = connect.timeout_s(request.headers.get("connect-timeout-ms"))
             # Before anything of the body is read: nobody is listened to who may not speak.
-            calling = await calls.identified(_calling(calls, request))
+            calling = await calls.identified(method.name, _calling(calls, request))
             read = _body(request, most_bytes=calls.limits.max_request_bytes)
             body = await _within(BODY_S if timeout_s is None else min(timeout_s, BODY_S), read)
             if method.server_streaming:

@@ -41,6 +41,8 @@ class ServeSettings:
     """Between two signs of life in a stream that has nothing else to say."""
     table_prefixes: tuple[str, ...] = ()
     """Folders and stores whose tables requests may name, to be read and written; empty: any."""
+    audit_log: str = ""
+    """File of the audit lines (audit.py); empty: standard error."""
 
     def __post_init__(self) -> None:
         if not self.retention_days >= 0:
@@ -73,12 +75,14 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
     queue_url; replicas (1); auth: the fields of auth.AuthSettings, or "local" (callers on
     this machine, the default), or "open" (a gateway authenticates); limits: fields of
     rate_limits.Limits; media_prefixes, cors_origins and table_prefixes: lists;
-    exports: of regular_exports.ExportSettings; retention_days (0: keep); heartbeat_s (20). Raises
+    exports: of regular_exports.ExportSettings; retention_days (0: keep); heartbeat_s (20);
+    audit_log: a file. Raises
     InvalidInput, among others where several replicas would share an SQLite queue: it has one
     writer, and OK must mean one durable truth.
     """
     names = {
         "queue_url", "replicas", "auth", "limits", "media_prefixes", "cors_origins", "exports",
+        "audit_log",
         "retention_days", "heartbeat_s", "table_prefixes",
     }  # fmt: skip
     if unknown := sorted(set(args) - names):
@@ -97,6 +101,7 @@ def settings_from(args: Mapping[str, Any]) -> ServeSettings:
         retention_days=float(args.get("retention_days", 0.0)),
         heartbeat_s=float(args.get("heartbeat_s", ServeSettings.heartbeat_s)),
         table_prefixes=tuple(args.get("table_prefixes", ())),
+        audit_log=str(args.get("audit_log", "")),
     )
 
 

@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from relabel_service.errors import Exhausted
 
@@ -91,6 +91,45 @@ async def _end(items: AsyncGenerator[T, None], following: asyncio.Future[T | Non
         following.cancel()
         await asyncio.wait({following})  # a generator that still runs cannot be closed
     await items.aclose()
+
+
+async def until(
+    stopping: asyncio.Event, items: AsyncGenerator[T, None], *, error: Exception
+) -> AsyncGenerator[T, None]:
+    """The items; raises the error instead of the next one once `stopping` is set."""
+    stopped = asyncio.ensure_future(stopping.wait())
+    following: asyncio.Future[T | None] | None = None
+    try:
+        while True:
+            following = asyncio.ensure_future(anext(items, None))
+            both: set[asyncio.Future[Any]] = {following, stopped}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                raise error
+            item = following.result()
+            if item is None:
+                return
+            yield item
+    finally:
+        stopped.cancel()
+        if following is not None and not following.done():
+            following.cancel()
+            await asyncio.wait({following})  # a generator that still runs cannot be closed
+        await items.aclose()
+
+
+async def unless(stopping: asyncio.Event, wait: Coroutine[Any, Any, T]) -> T | None:
+    """What is waited for; None once `stopping` is set."""
+    waiting = asyncio.ensure_future(wait)
+    both: set[asyncio.Future[Any]] = {waiting, asyncio.ensure_future(stopping.wait())}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() else None
+    finally:
+        for task in both:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
 
 
 class Shared(Generic[T]):

@@ -37,6 +37,7 @@ from tests.support.manifests import (
 GUIDE = (ROOT / "docs/how-to/kubernetes.md").read_text("utf-8")
 RAY_DOCUMENTS = all_of("RayJob") + all_of("RayService")
 SERVICES = all_of("RayService")
+SCRATCH = "/tmp"  # what Ray and the caches below HOME write to
 HA_PROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 
 each_ray_document = pytest.mark.parametrize(
@@ -76,6 +77,9 @@ def test_every_run_uses_the_gpus_and_most_cpus_that_its_workers_have(
     path: str, run: Document
 ) -> None:
     words = shlex.split(run["spec"]["entrypoint"])
+    if "jobs.merge" in words:  # works in its driver, on the head
+        assert [g["replicas"] for g in ray_cluster(run)["workerGroupSpecs"]] == [0]
+        return
     asked = dict(itertools.pairwise(words))
     [group] = ray_cluster(run)["workerGroupSpecs"]
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
@@ -148,7 +152,8 @@ def test_sqlite_has_one_writer_and_its_volume(service: Document) -> None:
     url = make_url(application["args"]["queue_url"])
     [deployment] = application["deployments"]
     [group] = ray_cluster(service)["workerGroupSpecs"]
-    mounts = group["template"]["spec"]["containers"][0].get("volumeMounts", [])
+    mounts = group["template"]["spec"]["containers"][0]["volumeMounts"]
+    mounts = [mount for mount in mounts if mount["mountPath"] != SCRATCH]
     if url.get_backend_name() != "sqlite":
         assert (mounts, deployment["num_replicas"] > 1) == ([], True)
         return
@@ -175,6 +180,7 @@ def test_claims_are_there_and_used(kustomization: str) -> None:
         if d["apiVersion"].startswith("ray.io/")
         for template in pod_templates(d).values()
         for volume in template["spec"].get("volumes", [])
+        if "persistentVolumeClaim" in volume
     }
     assert used == claims
 
@@ -205,6 +211,10 @@ def test_pods_have_no_rights_and_known_needs(document: Document) -> None:
         for container in pod["containers"]:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert {"name": "HOME", "value": SCRATCH} in container["env"]
+            [scratch] = [m for m in container["volumeMounts"] if m["mountPath"] == SCRATCH]
+            assert {"name": scratch["name"], "emptyDir": {}} in pod["volumes"]
             assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
             assert "memory" in container["resources"]["limits"]
             stage = container["image"].partition("/")[2].partition(":")[0]
@@ -225,6 +235,15 @@ def test_ray_pods_are_probed(document: Document) -> None:
 def test_workers_are_ready_when_grpc_answers(service: Document) -> None:
     worker = pod_templates(service)["serve"]["spec"]["containers"][0]
     assert worker["readinessProbe"]["grpc"]["port"] == serve_config(service)["grpc_options"]["port"]
+
+
+@each_service
+def test_calls_end_before_a_worker_goes(service: Document) -> None:
+    worker = pod_templates(service)["serve"]["spec"]
+    [program, seconds] = worker["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert program == "sleep"
+    left_s = worker["terminationGracePeriodSeconds"] - int(seconds)
+    assert left_s >= 2 * serve_app.GRACE_S
 
 
 @each_ray_document

@@ -28,6 +28,8 @@ SIDE_PORTS = {
     constants.RAY_SERVE_HAPROXY_STATS_PORT,
 }
 DASHBOARD = 8265
+METRICS = 8080
+NAMESPACE = "kubernetes.io/metadata.name"  # set by the API server, so that it can be trusted
 OPERATOR = {"app.kubernetes.io/component": "kuberay-operator"}
 
 each = pytest.mark.parametrize("kustomization", KUSTOMIZATIONS)
@@ -58,7 +60,20 @@ def test_every_pod_is_behind_a_policy(kustomization: str) -> None:
     policies = documents(kustomization, "NetworkPolicy")
     for labels in templates(kustomization):
         [policy] = [p for p in policies if selects(p["spec"]["podSelector"], labels)]
-        assert policy["spec"]["policyTypes"] == ["Ingress"]
+        assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+@each
+def test_pods_reach_their_own_names_and_named_ports_only(kustomization: str) -> None:
+    for policy in documents(kustomization, "NetworkPolicy"):
+        inside, names, *outside = policy["spec"]["egress"]
+        assert inside == {"to": [{"podSelector": policy["spec"]["podSelector"]}]}
+        [resolver] = names["to"]
+        assert resolver["namespaceSelector"]["matchLabels"] == {NAMESPACE: "kube-system"}
+        assert {port["port"] for port in names["ports"]} == {53}
+        ports = {port["port"] for rule in outside for port in rule["ports"]}
+        has_database = "postgres" in kustomization
+        assert ports == {443} | ({5432, 6432, 6379} if has_database else set())
 
 
 @each
@@ -84,7 +99,13 @@ def test_only_gateway_reaches_grpc_and_only_operator_reaches_ray(kustomization: 
             if ports & grpc:
                 assert ports == grpc
                 assert peer["namespaceSelector"]["matchLabels"]  # not the whole cluster
+            elif METRICS in ports:
+                assert ports == {METRICS}
+                assert peer["namespaceSelector"]["matchLabels"] == {
+                    "relabel-service/monitoring": "true"
+                }
             else:
+                assert peer["namespaceSelector"]["matchLabels"] == {NAMESPACE: "kuberay-operator"}
                 assert ports == {DASHBOARD} | http
                 assert peer["podSelector"]["matchLabels"] == OPERATOR
 

@@ -1,8 +1,8 @@
 """Checks a document against the schema of its kind, refusing every field that it lacks.
 
 Kubernetes' own kinds and the pod templates and services inside KubeRay's: the published
-schemas that kubernetes-validate carries. KubeRay's: kuberay_v1_7.json beside this file,
-which says what it covers.
+schemas that kubernetes-validate carries. KubeRay's and the Prometheus operator's:
+kuberay_v1_7.json and custom_kinds.json beside this file, which say what they cover.
 """
 
 import json
@@ -17,6 +17,7 @@ from jsonschema.validators import extend
 
 from tests.support.manifests import Document
 
+CUSTOM = json.loads(Path(__file__).with_name("custom_kinds.json").read_text("utf-8"))
 KUBERAY = json.loads(Path(__file__).with_name("kuberay_v1_7.json").read_text("utf-8"))
 # The oldest Kubernetes whose ReadWriteOncePod is stable, and the newest with schemas here.
 KUBERNETES_VERSIONS = ("1.29", "1.37")
@@ -24,9 +25,11 @@ KUBERNETES_VERSIONS = ("1.29", "1.37")
 
 def errors_of(document: Document, *, version: str) -> list[str]:
     """What is wrong with a document on a Kubernetes version; empty when it is valid."""
-    if document["apiVersion"].startswith("ray.io/"):
-        schema = KUBERAY["$defs"][document["kind"]]
-        validator = _validator(version)({**schema, "$defs": KUBERAY["$defs"]})
+    for schemas in (KUBERAY, CUSTOM):
+        if document["kind"] not in schemas["$defs"]:
+            continue
+        schema = schemas["$defs"][document["kind"]]
+        validator = _validator(version)({**schema, "$defs": schemas["$defs"]})
         return [f"{e.json_path}: {e.message}" for e in validator.iter_errors(document)]
     return [f"{e.json_path}: {e.message}" for e in _kubernetes_errors(document, version)]
 

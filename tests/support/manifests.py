@@ -13,9 +13,12 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-KUSTOMIZATIONS = sorted(
+ALL = sorted(
     str(path.parent.relative_to(ROOT)) for path in (ROOT / "k8s").rglob("kustomization.yaml")
 )
+# Components render only within an overlay: one here names each (tests/kubernetes).
+COMPONENTS = [path for path in ALL if path.startswith("k8s/components/")]
+KUSTOMIZATIONS = [path for path in ALL if path not in COMPONENTS]
 
 Document = dict[str, Any]  # a Kubernetes object; its shape is what the schemas check
 

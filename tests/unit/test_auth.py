@@ -184,7 +184,8 @@ def test_roles_and_scopes_are_kept(method: str) -> None:
 
 
 def test_keys_are_named_exactly_once_and_are_long_enough(tmp_path: Path) -> None:
-    for settings in ({}, {"secret_file": "a", "jwks": "b"}):
+    wrong: list[dict[str, Any]] = [{}, {"secret_file": "a", "jwks": "b"}]
+    for settings in wrong:
         with pytest.raises(InvalidInput, match="exactly one"):
             AuthSettings(**settings)
     (tmp_path / "short").write_text("secret")

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from relabel_service.errors import InvalidInput, Unauthenticated, Unavailable
-from relabel_service.server import keys
 from relabel_service.server.auth import (
     ADMIN,
     AuthSettings,
@@ -70,7 +69,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
             super().start()
             self.join()
 
-    monkeypatch.setattr(keys.threading, "Thread", Joined)
+    monkeypatch.setattr("threading.Thread", Joined)
 
 
 def test_keys_are_fetched_once_and_again_when_they_are_old() -> None:

@@ -62,7 +62,7 @@ def connect(nginx: Nginx, made: Certificates) -> Iterator[Callable[..., Client]]
     clients = []
 
     def connect(port: int, **options: Any) -> Client:
-        chosen = {"token": "secret", "tls": True, "ca_file": str(made.ca)} | options
+        chosen: dict[str, Any] = {"token": "secret", "tls": True, "ca_file": str(made.ca)} | options
         clients.append(Client(f"localhost:{port}", **chosen))
         return clients[-1]
 
