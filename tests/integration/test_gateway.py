@@ -70,7 +70,11 @@ def connect(nginx: Nginx, certificates: Certificates) -> Iterator[Callable[..., 
     clients = []
 
     def connect(port: int, name: str = "ann", role: str = "labeler", **options: Any) -> Client:
-        made = {"token": token(name, role), "tls": True, "ca_file": str(certificates.ca)}
+        made: dict[str, Any] = {
+            "token": token(name, role),
+            "tls": True,
+            "ca_file": str(certificates.ca),
+        }
         clients.append(Client(f"localhost:{port}", **(made | options)))
         return clients[-1]
 

@@ -85,7 +85,7 @@ def test_prometheus_the_audit_log_and_the_last_call_tell_what_was_done(
 
         bob = Client(server.address, labeler="bob")
         [other] = bob.lease("test")
-        waiting = pool.submit(bob.lease, "test", wait_s=60)
+        waiting = pool.submit(bob.lease, "test", wait_s=40)  # in one call
         shown_in_time(port, "ray_relabel_streams_open", method="LeaseItems")
         began = time.monotonic()
         assert server.stop() == 0
