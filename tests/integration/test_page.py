@@ -177,7 +177,7 @@ def test_a_person_signs_in_and_finds_the_campaign(
     page.keyboard.type("sure")
     page.keyboard.press("Enter")
     page.keyboard.press("a")
-    expect(page.get_by_text("Nothing is left for you now")).to_be_visible()
+    expect(page.locator("#main")).to_contain_text("Nothing is left for you now")
     context.close()
     [row] = published(server, campaign, tmp_path)
     assert (row["labeler"], row["label"], row["comment"]) == ("Zoë", "spam", "sure")

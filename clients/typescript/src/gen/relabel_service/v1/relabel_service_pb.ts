@@ -181,7 +181,8 @@ export type LeaseItemsRequest = Message<"relabel_service.v1.LeaseItemsRequest"> 
   requestId: string;
 
   /**
-   * How long to wait for an item when none is free; up to 60 seconds.
+   * How long to wait for an item when none is free; up to 60 seconds, of which the service waits
+   * at most 50, since gateways end what is silent for a minute: whoever wants more asks again.
    *
    * @generated from field: google.protobuf.Duration wait = 5;
    */
@@ -273,7 +274,8 @@ export type StreamLeasesResponse = Message<"relabel_service.v1.StreamLeasesRespo
   leases: Lease[];
 
   /**
-   * Nothing is new, and the stream stands: sent every 20 seconds in which nothing else is.
+   * Nothing is new, and the stream stands: sent every 20 seconds (`heartbeat_s`) in which
+   * nothing else is.
    *
    * @generated from field: bool heartbeat = 2;
    */
@@ -616,7 +618,8 @@ export type WatchCampaignResponse = Message<"relabel_service.v1.WatchCampaignRes
   stats?: CampaignStats | undefined;
 
   /**
-   * Nothing is new, and the stream stands: sent every 20 seconds in which nothing else is.
+   * Nothing is new, and the stream stands: sent every 20 seconds (`heartbeat_s`) in which
+   * nothing else is.
    *
    * @generated from field: bool heartbeat = 3;
    */
