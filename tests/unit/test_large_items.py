@@ -97,12 +97,14 @@ def test_chunks_join_to_the_message() -> None:
     assert items_pb2.Item.FromString(b"".join(chunks)) == item
 
 
-names = st.text(min_size=1, max_size=8)
+# NUL ends an import: no database takes it in text.
+letters = st.characters(codec="utf-8", exclude_characters="\x00")
+names = st.text(letters, min_size=1, max_size=8)
 
 
 @settings(max_examples=30)
 @given(
-    shown=st.lists(st.tuples(st.text(max_size=300), names), min_size=1, max_size=20),
+    shown=st.lists(st.tuples(st.text(letters, max_size=300), names), min_size=1, max_size=20),
     max_bytes=st.integers(1, 9000),
     max_item_bytes=st.integers(1, 900),
 )
@@ -112,7 +114,7 @@ def test_no_answer_is_larger_than_the_limit(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = [
-            finding(rank, id=f"é{rank}", unit=unit, content=text.replace("\x00", ""))
+            finding(rank, id=f"é{rank}", unit=unit, content=text)
             for rank, (text, unit) in enumerate(shown)
         ]
         uri = str(folder / "findings")
