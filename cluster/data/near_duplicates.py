@@ -76,7 +76,8 @@ def _mixed(hashes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
 def groups(
     id_keys: npt.NDArray[np.uint64], bands: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.uint64]:
-    """Rows that have near-duplicates: uint64 [grouped rows, 2], id key and group key.
+    """Rows that have near-duplicates: uint64 [grouped rows, 2], id key and group key, in the order
+    of id keys: an engine may give the rows in another.
 
     id_keys: [rows]; bands: [rows, NUM_BANDS]. Being alike is taken as transitive;
     a group goes by the smallest id key in it, so it stays when other rows come or go.
@@ -91,7 +92,8 @@ def groups(
     leader = np.full(component.max() + 1, np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(leader, component, id_keys)
     grouped = np.bincount(component)[component] > 1
-    return np.stack([id_keys[grouped], leader[component[grouped]]], axis=1)
+    pairs = np.stack([id_keys[grouped], leader[component[grouped]]], axis=1)
+    return pairs[np.argsort(pairs[:, 0], kind="stable")]
 
 
 def _links(band: npt.NDArray[np.uint64]) -> list[tuple[int, int]]:

@@ -71,6 +71,7 @@ def test_prometheus_the_audit_log_and_the_last_call_tell_what_was_done(
     with ThreadPoolExecutor(2) as pool:
         watch = ann.watch("test")
         next(watch)
+        shown_in_time(port, "ray_relabel_streams_open", method="WatchCampaign")
         lines = shown_in_time(port, "ray_relabel_items", campaign="test", state="done")
         assert value(lines, "ray_relabel_items", campaign="test", state="leased") == 2
         assert value(lines, "ray_relabel_answers_total", outcome="accepted") == 1
