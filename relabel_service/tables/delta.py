@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -34,6 +34,8 @@ from relabel_service.tables import preflight
 # (deltalake 1.6.6), so it is asked first; one write, one version.
 FIRST_VERSION = 1
 MAX_ATTEMPTS = 10
+
+T = TypeVar("T")
 TABLE_ERRORS = (DeltaError, OSError, pa.ArrowException)
 
 
@@ -210,43 +212,27 @@ def prepare(field: str, uri: str, schema: pa.Schema) -> None:
 
 
 def append_once(
-    uri: str,
-    rows: pa.Table | Callable[[], pa.RecordBatchReader],
-    *,
-    app_id: str,
-    metadata: Mapping[str, str] | None = None,
+    uri: str, rows: pa.Table, *, app_id: str, metadata: Mapping[str, str] | None = None
 ) -> bool:
     """Append rows in one commit, unless `app_id` has committed before; True if written now.
 
-    rows: a table, or what opens a stream of them, each time it is called. metadata: of the commit.
-    Raises Conflict when other writers win every attempt, InvalidInput when the table cannot be
-    written.
+    metadata: of the commit. Raises Conflict when other writers win every attempt, InvalidInput when
+    the table cannot be written.
     """
-    for _ in range(MAX_ATTEMPTS):
-        data, version = rows() if callable(rows) else rows, None
-        try:
-            # Written against the very snapshot that was asked: a twin in between makes it stale.
-            table = _with_columns(uri, data.schema)
-            version = table.version()
-            if table.transaction_version(app_id) == FIRST_VERSION:
-                return False
-            write_deltalake(
-                table,
-                data,
-                mode="append",
-                schema_mode="merge",  # columns of later releases become null
-                commit_properties=commit_once_properties(app_id, **(metadata or {})),
-            )
-        except CommitFailedError as error:
-            if not other_has_written(uri, version):
-                raise preflight.refusal(uri, error) from None
-            continue
-        except Exception as error:
-            if not is_table_error(error):
-                raise
-            raise preflight.refusal(uri, error) from None
+
+    def append(table: DeltaTable) -> bool:
+        if table.transaction_version(app_id) == FIRST_VERSION:
+            return False
+        write_deltalake(
+            table,
+            rows,
+            mode="append",
+            schema_mode="merge",  # columns of later releases become null
+            commit_properties=commit_once_properties(app_id, **(metadata or {})),
+        )
         return True
-    raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
+
+    return _committed(uri, rows.schema, append)
 
 
 def append_missing(
@@ -261,36 +247,44 @@ def append_missing(
     missing: those rows for a snapshot of the table, asked again where another write of `app_id`
     came first: of all its writes each sees the ones before. Raises as append_once does.
     """
+
+    def append(table: DeltaTable) -> int:
+        rows = missing(table)
+        first = next(rows, None)
+        if first is None:
+            return 0
+        counts: list[int] = []
+        version = (table.transaction_version(app_id) or 0) + 1
+        write_deltalake(
+            table,
+            pa.RecordBatchReader.from_batches(schema, _counted(chain([first], rows), counts)),
+            mode="append",
+            schema_mode="merge",
+            commit_properties=CommitProperties(app_transactions=[Transaction(app_id, version)]),
+        )
+        return sum(counts)
+
+    return _committed(uri, schema, append)
+
+
+def _committed(uri: str, schema: pa.Schema, append: Callable[[DeltaTable], T]) -> T:
+    """What `append` returns, tried again while other writers win.
+
+    append: writes against the very snapshot that it is given: a twin in between makes it stale.
+    """
     for _ in range(MAX_ATTEMPTS):
         version = None
         try:
             table = _with_columns(uri, schema)
             version = table.version()
-            rows = missing(table)
-            first = next(rows, None)
-            if first is None:
-                return 0
-            counts: list[int] = []
-            write_deltalake(
-                table,
-                pa.RecordBatchReader.from_batches(schema, _counted(chain([first], rows), counts)),
-                mode="append",
-                schema_mode="merge",
-                commit_properties=CommitProperties(
-                    app_transactions=[
-                        Transaction(app_id, (table.transaction_version(app_id) or 0) + 1)
-                    ]
-                ),
-            )
+            return append(table)
         except CommitFailedError as error:
             if not other_has_written(uri, version):
                 raise preflight.refusal(uri, error) from None
-            continue
         except Exception as error:
             if not is_table_error(error):
                 raise
             raise preflight.refusal(uri, error) from None
-        return sum(counts)
     raise Conflict(f"{uri!r} kept changing through {MAX_ATTEMPTS} attempts; try again later")
 
 
