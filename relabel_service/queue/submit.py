@@ -134,7 +134,12 @@ def submit(
     # First: those that come now are compared with labels as they stand.
     _replace(connection, campaign, results, locked, labeler=labeler, now=now)
     if locked.leases:
-        accepted = _accepted_rows(campaign, results, locked, labeler=labeler, now=now)
+        leased_now = {
+            token: (rank, locked.leases[rank].role) for token, rank in locked.ranks.items()
+        }
+        accepted = _result_rows(
+            campaign, results, leased_now, locked, replaces=False, labeler=labeler, now=now
+        )
         _set_agreed_labels(connection, campaign, accepted, locked)
         added = {
             row["rank"]: RoleDecision(
@@ -169,25 +174,9 @@ def _replace(
 
     Whom a corrected label agreed with, or who agreed with it, is found anew.
     """
-    rows: list[dict[str, Any]] = []
-    for index, result in enumerate(results):
-        if result.replaces and result.token in locked.answered:
-            rank, role = locked.answered[result.token]
-            blind = is_blind(campaign, rank, labeler=labeler, role=role)
-            label = _label(index, result, locked.rows[rank], blind=blind)
-            rows.append(
-                {
-                    "campaign": campaign.campaign,
-                    "rank": rank,
-                    "labeler": labeler,
-                    "decision": result.decision,
-                    "label": label,
-                    "agreed_label": None,
-                    "comment": result.comment,
-                    "submit_time": now,
-                    "seconds_spent": result.seconds_spent,
-                }
-            )
+    rows = _result_rows(
+        campaign, results, locked.answered, locked, replaces=True, labeler=labeler, now=now
+    )
     if not rows:
         return
     sql.REPLACE_RESULT.each(connection, rows)
@@ -259,21 +248,23 @@ def _lock(
     return locked
 
 
-def _accepted_rows(
+def _result_rows(
     campaign: Campaign,
     results: Sequence[Result],
+    items: Mapping[str, tuple[int, str]],
     locked: _Locked,
     *,
+    replaces: bool,
     labeler: str,
     now: float,
 ) -> list[dict[str, Any]]:
-    """Rows of the table `results`, for the results whose leases are live."""
+    """Rows of the table `results`, of corrections (replaces) or of the others. items: rank and role
+    of the tokens under which one is taken."""
     rows = []
     for index, result in enumerate(results):
-        rank = locked.ranks.get(result.token)
-        if rank is None or result.replaces:
+        if result.replaces != replaces or result.token not in items:
             continue
-        role = locked.leases[rank].role
+        rank, role = items[result.token]
         blind = is_blind(campaign, rank, labeler=labeler, role=role)
         rows.append(
             {
