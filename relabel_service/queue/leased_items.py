@@ -43,8 +43,9 @@ def leased_item(
 
 def leases_in_force(
     connection: Connection, campaign: Campaign, request: LeaseRequest, *, after: str, now: float
-) -> list[Lease]:
-    """The labeler's leases whose tokens come after `after`, in the order of tokens.
+) -> tuple[list[Lease], bool]:
+    """The labeler's leases whose tokens come after `after`, in the order of tokens; whether there
+    are more.
 
     As many as request.limit, and fewer where what is shown of their items would have more than
     request.max_bytes; a large item is to be read by itself.
@@ -75,7 +76,7 @@ def leases_in_force(
         roles=roles,
     )
     votes = shown_votes(connection, campaign, roles)
-    return [
+    listed = [
         Lease(
             token,
             shown[row.rank],
@@ -85,6 +86,7 @@ def leases_in_force(
         )
         for token, row, lease in leases
     ]
+    return listed, len(found) > len(listed)
 
 
 def items_by_token(

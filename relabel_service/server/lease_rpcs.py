@@ -4,7 +4,7 @@ Each validates its whole request, then changes the queue in one transaction.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -159,14 +159,11 @@ class LeaseRpcs:
             campaign = campaigns.get(connection, campaign_id)
             size = request.page_size or DEFAULT_PAGE_SIZE
             wanted = self._lease_request(campaign, caller, LABELER, size, None)
-            leases = leases_in_force(
+            leases, has_more = leases_in_force(
                 connection, campaign, wanted, after=request.page_token, now=now
             )
-            response = rpc.ListLeasesResponse.FromString(serialize_leases(leases, campaign))
-            following = leases and leases_in_force(
-                connection, campaign, replace(wanted, limit=1), after=leases[-1].token, now=now
-            )
-        response.next_page_token = leases[-1].token if following else ""
+        response = rpc.ListLeasesResponse.FromString(serialize_leases(leases, campaign))
+        response.next_page_token = leases[-1].token if has_more else ""
         return response
 
     def ExtendLeases(
