@@ -143,33 +143,6 @@ class RelabelService:
     def _calling(self, context: RayServegRPCContext) -> Calling:
         return self._calls.calling(dict(context.invocation_metadata()), context.peer())
 
-    async def _respond(
-        self, method: str, request: Message, context: RayServegRPCContext, empty: Message
-    ) -> Message:
-        """Make the call; on failure set the code and send `empty`.
-
-        An exception that left a handler would show the caller a stack trace with
-        pids and addresses (Ray 2.60), so none does.
-        """
-        try:
-            return await self._calls.unary(method, request, self._calling(context))
-        except Exception as error:
-            _refuse(method, error, context)
-        return empty
-
-    async def _respond_often(
-        self, method: str, request: Message, context: RayServegRPCContext, empty: Message
-    ) -> AsyncGenerator[Message, None]:
-        """The same of a call that streams."""
-        try:
-            responses = self._calls.stream(method, request, self._calling(context))
-            async with aclosing(responses) as stream:
-                async for response in stream:
-                    yield response
-        except Exception as error:
-            _refuse(method, error, context)
-            yield empty  # what carries the status (Ray 2.60)
-
 
 def _health(is_healthy: bool) -> health_pb2.HealthCheckResponse:
     return health_pb2.HealthCheckResponse(status="SERVING" if is_healthy else "NOT_SERVING")
@@ -192,20 +165,34 @@ def _refuse(method: str, error: Exception, context: RayServegRPCContext) -> None
 
 
 def _handler(method: MethodDescriptor) -> Callable[..., Any]:
+    """Makes the call; on failure sets the code and sends an empty response.
+
+    An exception that left a handler would show the caller a stack trace with pids and addresses
+    (Ray 2.60), so none does.
+    """
     response_type = message_factory.GetMessageClass(method.output_type)
 
     async def respond(
         self: RelabelService, request: Message, grpc_context: RayServegRPCContext
     ) -> Message:
-        return await self._respond(method.name, request, grpc_context, response_type())
+        try:
+            calling = self._calling(grpc_context)
+            return await self._calls.unary(method.name, request, calling)
+        except Exception as error:
+            _refuse(method.name, error, grpc_context)
+        return response_type()
 
     async def respond_often(
         self: RelabelService, request: Message, grpc_context: RayServegRPCContext
     ) -> AsyncGenerator[Message, None]:
-        stream = self._respond_often(method.name, request, grpc_context, response_type())
-        async with aclosing(stream) as responses:
-            async for response in responses:
-                yield response
+        try:
+            responses = self._calls.stream(method.name, request, self._calling(grpc_context))
+            async with aclosing(responses) as stream:
+                async for response in stream:
+                    yield response
+        except Exception as error:
+            _refuse(method.name, error, grpc_context)
+            yield response_type()  # what carries the status (Ray 2.60)
 
     handle = respond_often if method.server_streaming else respond
     handle.__name__ = method.name
