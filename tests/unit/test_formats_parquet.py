@@ -168,6 +168,13 @@ def test_a_class_number_beyond_the_names_is_refused(tmp_path: Path) -> None:
         Imported(tmp_path / "a.parquet", tmp_path)
 
 
+def test_tags_of_word_pieces_are_refused_as_that(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([{**ROWS[0], "ner_tags": [-100, 1, -100]}], schema=SCHEMA)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InvalidInput, match=r"holds -100.* import it as it was before"):
+        Imported(tmp_path / "a.parquet", tmp_path)
+
+
 def test_names_of_classes_that_could_not_be_told_apart_are_refused(tmp_path: Path) -> None:
     label = {"names": ["x", "y", "x"], "_type": "ClassLabel"}
     metadata = {"huggingface": json.dumps({"info": {"features": {"label": label}}})}

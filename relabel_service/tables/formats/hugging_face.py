@@ -34,6 +34,7 @@ METADATA = b"huggingface"
 BBOX = "bbox"
 CATEGORIES = ("category", "categories", "category_id", "label", "labels", "class", "name")
 UNLABELLED = -1
+IGNORED = -100  # torch's ignore_index: a word piece that has no label of its own
 Json = dict[str, Any]
 
 
@@ -222,6 +223,12 @@ def _leaf(metadata: Any, name: str) -> int:
 
 
 def _beyond(number: int, names: Sequence[str]) -> InvalidInput:
+    if number == IGNORED:
+        return InvalidInput.of(
+            "path",
+            f"a class column holds {IGNORED}, which marks word pieces without a label of their "
+            "own: the data was tokenized for one model; import it as it was before, a tag a word",
+        )
     return InvalidInput.of(
         "path",
         f"a class column holds {number}, and its features name {len(names)} classes from 0 on; fix "
