@@ -28,9 +28,10 @@ check: setup
 
 # What tests need and PyPI has not: PgBouncer, a gateway, a browser for the page, Node for its client.
 APT := apt-get install -y --no-install-recommends
-tools:
+tools: setup
 	which pgbouncer nginx chromium || (apt-get update && $(APT) pgbouncer nginx-light chromium)
 	which node npm || (apt-get update && $(APT) nodejs npm)
+	$(BIN)/python -m tests.support.debian # PgBouncer of Debian 13 beside this machine's
 
 test: check tools
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder

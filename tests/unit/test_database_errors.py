@@ -183,11 +183,22 @@ def test_health_says_so_when_the_database_is_silent(monkeypatch: pytest.MonkeyPa
     asyncio.run(ask())
 
 
-def test_the_queue_works_behind_pgbouncer_in_transaction_pooling(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("newer", "more"),
+    [(False, ""), (True, "max_prepared_statements = 0"), (True, "max_prepared_statements = 200")],
+    ids=["installed", "newer-without-prepared-statements", "newer-with-prepared-statements"],
+)
+def test_the_queue_works_behind_pgbouncer_in_transaction_pooling(
+    tmp_path: Path, newer: bool, more: str
+) -> None:
     name = f"queue_{uuid.uuid4().hex}"
     postgres_server().create_database(name, template=TEMPLATE)
     with ExitStack() as stack:
-        pooler = stack.enter_context(PgBouncer(postgres_server(), num_connections=2))
+        pooler = stack.enter_context(
+            PgBouncer(postgres_server(), num_connections=2, newer=newer, more=more)
+        )
+        if newer:
+            assert pooler.version().startswith("1.24.")
         store = open_store(pooler.url(name))
         stack.callback(store.close)
         service = LeaseService(store)
