@@ -5,9 +5,10 @@ flags. The names below are the front door, loaded when first used. Raises Module
 saying what to install where the extra `mine` is not.
 """
 
-from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from relabel_service.lazy import attach
 
 NEEDED = ("scipy", "sklearn", "torch", "transformers")
 if _missing := next((name for name in NEEDED if find_spec(name) is None), None):
@@ -47,16 +48,4 @@ EXPORTS = {
     "training.train": ("train",),
     "versions.merge": ("MergeConfig", "MergeResult", "merge"),
 }
-_MODULE_OF = {name: module for module, names in EXPORTS.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULE_OF})
+__getattr__, __dir__ = attach(__name__, EXPORTS)

@@ -4,8 +4,9 @@ The names below are the front door. They are loaded when first used, so that imp
 submodule stays cheap. Nothing here imports torch; only server/app.py imports Ray.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from relabel_service.lazy import attach
 
 if TYPE_CHECKING:
     from relabel_service.client import Client as Client
@@ -45,16 +46,4 @@ EXPORTS = {
         "WrongState",
     ),
 }
-_MODULE_OF = {name: module for module, names in EXPORTS.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULE_OF})
+__getattr__, __dir__ = attach(__name__, EXPORTS)

@@ -35,7 +35,7 @@ ORDER = {
     ),
     "relabel_service": (
         "simulated_labeler", "cli", "client", "server", "queue", "votes", "tables", "decisions",
-        "tasks", "media", "wire", "errors", "visible", "v1",
+        "tasks", "media", "wire", "errors", "lazy", "visible", "v1",
     ),
 }  # fmt: skip
 
