@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from relabel_service.cli import render
 from relabel_service.tasks import task_named
 from relabel_service.tasks.base import Task
 from relabel_service.v1 import items_pb2, labels_pb2
+from relabel_service.wire.label_text import label_text
 
 NOTHING = "nothing"  # what a label without a class is called
 READ_ROWS = 64  # findings turned into items at once: their contents may be pictures
@@ -76,7 +76,7 @@ def _item(row: dict[str, Any]) -> Item:
     suggestions = []
     for suggestion in row["suggestions"] or ():
         suggested = task.label_to_wire(suggestion["label"])
-        words = render.label_text(suggested, wire)
+        words = label_text(suggested, wire)
         suggestions.append(Suggestion(suggested, words, suggestion["probability"]))
     decided_label = row.get("decided_label")
     decided = None if decided_label is None else task.label_to_wire(decided_label)
@@ -88,13 +88,13 @@ def _item(row: dict[str, Any]) -> Item:
         reason=row["reason"] or "",
         content=content,
         label=label,
-        label_words=render.label_text(label, wire),
+        label_words=label_text(label, wire),
         suggestions=tuple(suggestions),
         pair=_pair(task, row),
         kinds=reason_kinds(row["reason"] or ""),
         num_copies=len(row.get("copies") or ()),
         decided=decided,
-        decided_words="" if decided is None else render.label_text(decided, wire),
+        decided_words="" if decided is None else label_text(decided, wire),
     )
 
 

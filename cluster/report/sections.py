@@ -10,9 +10,9 @@ from cluster.report.facts import TableFacts
 from cluster.report.items import Item
 from cluster.report.markup import Html, cut, join, tag
 from cluster.report.rows import TableRows
-from relabel_service.cli import render
 from relabel_service.tasks import task_named
 from relabel_service.v1 import items_pb2, labels_pb2
+from relabel_service.wire.label_text import label_text
 
 MAX_MATRIX = 16  # classes on a side, those of most findings
 MAX_LABELS = 200  # classes that are counted one by one
@@ -209,7 +209,7 @@ def _words(task: str, member: Member, label: str) -> str:
     light = task_named(task)
     content = light.content_to_wire(member.content) if member.content else items_pb2.Content()
     item = items_pb2.Item(content=content)
-    return cut(render.label_text(light.label_to_wire(label), item), MAX_NAME)
+    return cut(label_text(light.label_to_wire(label), item), MAX_NAME)
 
 
 def _content(task: str, member: Member, rows: TableRows, allowance: Allowance) -> Html:

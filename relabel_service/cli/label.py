@@ -12,6 +12,7 @@ from relabel_service.cli import render
 from relabel_service.client import Client
 from relabel_service.decisions import accept, confirm, escalate, relabel, skip
 from relabel_service.v1 import items_pb2, leases_pb2
+from relabel_service.wire.label_text import label_text
 
 MAX_SPENT_S = 24 * 3600.0  # that a result may say
 KEYS = {
@@ -87,11 +88,11 @@ def ask(
 
 def screen(item: items_pb2.Item) -> Panel:
     lines = [render.content_text(item), Text()]
-    lines.append(Text(f"human label  {render.label_text(item.human_label, item)}", "bold"))
+    lines.append(Text(f"human label  {label_text(item.human_label, item)}", "bold"))
     if item.HasField("preferred_label"):
-        lines.append(Text(f"preferred    {render.label_text(item.preferred_label, item)}", "green"))
+        lines.append(Text(f"preferred    {label_text(item.preferred_label, item)}", "green"))
     lines += [
-        Text(f"model says   {render.label_text(s.label, item)}{_probability(s)}", "cyan")
+        Text(f"model says   {label_text(s.label, item)}{_probability(s)}", "cyan")
         for s in item.suggestions
     ]
     row = item.row_id or item.name.rpartition("/")[2]  # hidden where gold items are mixed in

@@ -1,9 +1,9 @@
 """What a person at a terminal sees of an item, and how they name another label.
 
-One function for each kind of content and of label, looked up by the payload that is set, so
-that the terminal (label.py) never asks which task it is. A label without a prompt
-of its own is typed as the protos' JSON. Nothing of an item reaches the terminal as an escape or as
-rich's markup.
+One function for each kind of content, and of label that can be typed, looked up by the payload
+that is set, so that the terminal (label.py) never asks which task it is. A label without a prompt
+of its own is typed as the protos' JSON; wire/label_text.py has labels in words. Nothing of an item
+reaches the terminal as an escape or as rich's markup.
 """
 
 import re
@@ -30,14 +30,6 @@ def content_text(item: items_pb2.Item) -> Text:
     """What is to be labelled."""
     payload = item.content.WhichOneof("payload")
     return CONTENT[payload](item.content) if payload else Text("(nothing to show)")
-
-
-def label_text(label: labels_pb2.Label, item: items_pb2.Item) -> str:
-    """A label in words."""
-    payload = label.WhichOneof("payload")
-    if payload in LABEL:
-        return visible(LABEL[payload](label, item))
-    return MessageToJson(label, indent=None)
 
 
 def ask_label(
@@ -115,44 +107,6 @@ def _where(content: items_pb2.MediaContent) -> str:
     path = Path(tempfile.gettempdir()) / f"relabel-{name}.{content.media_type.rpartition('/')[2]}"
     path.write_bytes(content.data)
     return str(path)
-
-
-def _class_label(label: labels_pb2.Label, item: items_pb2.Item) -> str:
-    return label.class_label.class_name
-
-
-def _spans(label: labels_pb2.Label, item: items_pb2.Item) -> str:
-    tokens = item.content.tokens.tokens
-    shown = [
-        f"{span.class_name} {span.start}-{span.end - 1} ({' '.join(tokens[span.start : span.end])})"
-        for span in label.spans.spans
-    ]
-    return ", ".join(shown) or "no entity"
-
-
-def _boxes(label: labels_pb2.Label, item: items_pb2.Item) -> str:
-    shown = [
-        f"{box.class_name} ({box.x_min:g}, {box.y_min:g}, {box.x_max:g}, {box.y_max:g})"
-        for box in label.boxes.boxes
-    ]
-    return ", ".join(shown) or "no box"
-
-
-def _sequence(label: labels_pb2.Label, item: items_pb2.Item) -> str:
-    return label.sequence.text
-
-
-def _click(label: labels_pb2.Label, item: items_pb2.Item) -> str:
-    return "clicked" if label.click.clicked else "not clicked"
-
-
-LABEL: Mapping[str, Callable[[labels_pb2.Label, items_pb2.Item], str]] = {
-    "class_label": _class_label,
-    "spans": _spans,
-    "boxes": _boxes,
-    "sequence": _sequence,
-    "click": _click,
-}
 
 
 def _ask_class(item: items_pb2.Item, classes: Sequence[str], console: Console) -> labels_pb2.Label:

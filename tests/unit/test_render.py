@@ -16,6 +16,7 @@ from relabel_service.cli import main, render
 from relabel_service.errors import InvalidInput
 from relabel_service.media import prefixes
 from relabel_service.v1 import items_pb2, labels_pb2, leases_pb2
+from relabel_service.wire.label_text import label_text
 from tests.data import png
 
 WHITE = png.encode(np.full((8, 8), 255, np.uint8))
@@ -106,23 +107,23 @@ def test_a_terminal_opens_no_address_but_under_what_is_allowed(kind: str, tmp_pa
 
 
 def test_spans_are_told_with_their_words() -> None:
-    assert render.label_text(SPANS, item(TOKENS, SPANS)) == "PER 0-1 (Ann Lee)"
+    assert label_text(SPANS, item(TOKENS, SPANS)) == "PER 0-1 (Ann Lee)"
     nothing = labels_pb2.Label(spans=labels_pb2.SpansLabel())
-    assert render.label_text(nothing, item(TOKENS, SPANS)) == "no entity"
+    assert label_text(nothing, item(TOKENS, SPANS)) == "no entity"
 
 
 def test_a_label_of_no_known_kind_is_told_and_typed_as_json(typing: list[str]) -> None:
     asked = item(CONTENTS["image"][0], labels_pb2.Label())
-    assert render.label_text(labels_pb2.Label(), asked) == "{}"
+    assert label_text(labels_pb2.Label(), asked) == "{}"
     typing.append('{"boxes": {"boxes": [{"xMin": 1, "xMax": 2, "className": "PER"}]}}')
     assert render.ask_label(asked, ["PER"], Console(file=io.StringIO())) == BOXES
 
 
 def test_boxes_are_told_and_typed_by_their_corners(typing: list[str]) -> None:
     asked = item(CONTENTS["image"][0], BOXES)
-    assert render.label_text(BOXES, asked) == "PER (1, 0, 2, 0)"
+    assert label_text(BOXES, asked) == "PER (1, 0, 2, 0)"
     nothing = labels_pb2.Label(boxes=labels_pb2.BoxesLabel())
-    assert render.label_text(nothing, asked) == "no box"
+    assert label_text(nothing, asked) == "no box"
     typing.append("1 2 3.5 4; 5,6,7,8")
     chosen = render.ask_label(asked, ["PER"], Console(file=io.StringIO()))
     assert chosen is not None
@@ -169,7 +170,7 @@ def test_a_sequence_is_a_suggestion_s_number_or_a_text(
     assert chosen is not None
     assert chosen.sequence.text == text
     assert "2 second" in out.getvalue()
-    assert render.label_text(SEQUENCE, asked) == "a b"
+    assert label_text(SEQUENCE, asked) == "a b"
 
 
 def test_a_click_is_yes_or_no(typing: list[str]) -> None:
@@ -178,7 +179,7 @@ def test_a_click_is_yes_or_no(typing: list[str]) -> None:
     chosen = render.ask_label(item(CONTENTS["fields"][0], click), [], Console(file=io.StringIO()))
     assert chosen is not None
     assert chosen.click.clicked
-    assert render.label_text(click, item(CONTENTS["fields"][0], click)) == "not clicked"
+    assert label_text(click, item(CONTENTS["fields"][0], click)) == "not clicked"
 
 
 def test_what_is_no_label_is_asked_again(typing: list[str]) -> None:
