@@ -18,11 +18,16 @@ from scipy.special import log_softmax, softmax
 
 from cluster.interfaces import VIEW, Array
 from cluster.models.class_learner import score
+from cluster.models.other_predictions import (
+    MAX_NAMED,
+    are_probabilities,
+    counted,
+    is_list,
+    is_number,
+)
 from relabel_service.errors import InvalidInput
 
 LEAST = 1e-6  # probability whose logarithm is still taken: others' are often rounded
-ROUNDING = 2e-2  # by which a row's probabilities may miss 1
-MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -49,20 +54,8 @@ class ClassPredictions:
     def layout(self, table: pa.Table, classes: Sequence[str]) -> tuple[Layout, list[str]]:
         columns, notes = _columns(table, classes)
         values = _matrix(table, columns, classes)
-        if (strange := int((~np.isfinite(values).all(axis=1)).sum())) > 0:
-            raise InvalidInput.of(
-                "predictions",
-                f"{strange:,} of {len(values):,} rows hold a value that is no number; give one a "
-                "class, or leave the row out",
-            )
-        sums = values.sum(axis=1)
-        is_probability = bool((values >= 0).all() and (np.abs(sums - 1) <= ROUNDING).all())
-        if not is_probability:
-            notes.append(
-                f"predictions are no probabilities (rows sum to {sums.min():.3g} to "
-                f"{sums.max():.3g}): they are taken for scores, larger is likelier"
-            )
-        return Layout(columns, is_probability), notes
+        is_probability, of_numbers = are_probabilities(values, row="row", column="class")
+        return Layout(columns, is_probability), [*notes, *of_numbers]
 
     def read(self, table: pa.Table, layout: Layout, classes: Sequence[str]) -> list[Array]:
         values = _matrix(table, layout.columns, classes)
@@ -106,13 +99,13 @@ class ClassPredictions:
 
 def _columns(table: pa.Table, classes: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     """The columns of predictions, and a note of those that are of no class."""
-    numbers = [field.name for field in table.schema if _is_number(field.type)]
+    numbers = [field.name for field in table.schema if is_number(field.type)]
     named = [name for name in classes if name in numbers]
     if not named:
         nested = [
             field.name
             for field in table.schema
-            if (_is_list(field.type) and _is_number(field.type.value_type))
+            if (is_list(field.type) and is_number(field.type.value_type))
             or pa.types.is_struct(field.type)
         ]
         if len(nested) == 1:
@@ -142,19 +135,14 @@ def _match(classes: Sequence[str], names: Sequence[str], what: str) -> list[str]
     """A note of names that are of no class. Raises InvalidInput where a class has none."""
     missing = [name for name in classes if name not in names]
     others = [name for name in names if name not in classes]
-    left = f"{len(others)} of {len(names)} {what} are of no class{_shown(others)}"
+    left = counted(others, names, f"{what} are of no class")
     if missing:
         raise InvalidInput.of(
             "predictions",
-            f"{len(missing)} of {len(classes)} classes have no column{_shown(missing)}, and "
-            f"{left}; name each column by its class",
+            f"{counted(missing, classes, 'classes have no column')}, and {left}; name each column "
+            "by its class",
         )
     return [f"predictions: {left}; they are left out"] if others else []
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = ", …" if len(names) > MAX_NAMED else ""
-    return f" ({', '.join(names[:MAX_NAMED])}{more})" if names else ""
 
 
 def _matrix(
@@ -162,7 +150,7 @@ def _matrix(
 ) -> npt.NDArray[np.float64]:
     """Values by row and class, [R, C]; a field that a struct lacks is 0, a null elsewhere NaN."""
     kind = table.schema.field(columns[0]).type
-    if _is_list(kind):
+    if is_list(kind):
         flat = table[columns[0]].combine_chunks().flatten().cast(pa.float64())
         values = flat.to_numpy(zero_copy_only=False).reshape(-1, len(classes))
         ordered = np.empty((len(values), len(classes)))
@@ -179,13 +167,3 @@ def _matrix(
 def _indices(labels: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
     index = {name: number for number, name in enumerate(classes)}
     return np.array([index[label] for label in labels], np.int64)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from cluster.data.folds import IdKeys, id_keys
 from cluster.io.tables import read_table
+from cluster.models.other_predictions import counted
 from relabel_service.errors import InvalidInput
 from relabel_service.tables.delta import is_delta
 from relabel_service.tables.formats import guess
@@ -16,7 +17,6 @@ from relabel_service.tables.formats.base import ImportOptions, origin_of
 from relabel_service.tables.row_ids import check_id_type, row_ids
 
 ID, USUAL_ID = "__id__", "id"  # the column of ids as text; what others usually call theirs
-MAX_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,8 @@ def match(predictions: pa.Table, row_names: pa.ChunkedArray, uri: str) -> Matche
         len(ids),
         len(lacking),
         len(unknown),
-        f"{uri!r}: {len(lacking):,} of {len(row_names):,} rows have no prediction"
-        f"{_shown(lacking)}, and {len(unknown):,} of {len(ids):,} predictions are of ids that the "
-        f"table lacks{_shown(unknown)}",
+        f"{uri!r}: {counted(lacking.to_pylist(), row_names, 'rows have no prediction')}, and "
+        f"{counted(unknown.to_pylist(), ids, 'predictions are of ids that the table lacks')}",
     )
 
 
@@ -100,10 +99,3 @@ class ById:
         place = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
         has_some = self._keys[place] == wanted
         return self._table.take(pa.array(self._order[place[has_some]])), has_some
-
-
-def _shown(ids: pa.ChunkedArray) -> str:
-    if not len(ids):
-        return ""
-    more = ", …" if len(ids) > MAX_NAMED else ""
-    return f" ({', '.join(ids.slice(0, MAX_NAMED).to_pylist())}{more})"

@@ -110,7 +110,7 @@ def test_scores_that_are_no_probabilities_are_taken_and_told(tmp_path: Path) -> 
     found = audit(TABLE, config=config(by_column(np.log(KNOWS) + 3, tmp_path), only=True))
     assert precision(found) > 0.8
     [told] = found.warnings
-    assert "are no probabilities (rows sum to" in told
+    assert "are not probabilities (rows sum to" in told
 
 
 def test_predictions_that_have_seen_the_labels_are_told(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_bad_tables_are_sentences(tmp_path: Path) -> None:
     assert "has no column 'id'" in told
     holes = np.where(np.arange(240) < 5, np.nan, p[0])
     told = refused({"id": ids, "money": holes, "sport": p[1], "weather": p[2]}, tmp_path)
-    assert "5 of 240 rows hold a value that is no number" in told
+    assert "5 of 240 rows hold a value that is not a number" in told
     told = refused(
         {"id": [ids[0], *ids[:-1]], "money": p[0], "sport": p[1], "weather": p[2]}, tmp_path
     )

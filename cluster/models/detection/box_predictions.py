@@ -16,14 +16,13 @@ from scipy.special import logit
 
 from cluster.interfaces import Array
 from cluster.models.detection.detections import SAME, Detections, iou, score
-from cluster.scores import stacking
+from cluster.models.other_predictions import average_of, counted, learn_weights, pooled
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.boxes import CLASS, CORNERS, read_boxes
 
 SCORE = "score"
 THRESHOLD = 0.5  # from which a box is suggested
 LEAST = 1e-3  # score of a box that a model does not have
-MAX_NAMED = 3
 
 
 class BoxPredictions:
@@ -92,22 +91,19 @@ class BoxPredictions:
             is_drawn.append(_is_drawn(fused, label, classes))
         columns = _base_scores(np.concatenate(features))
         drawn = np.concatenate(is_drawn)
-        if not len(drawn):
-            return {"weights": np.ones(len(views)), "bias": np.zeros(2)}, [np.nan] * len(views)
-        fitted = stacking.fit(columns, drawn)
-        losses = [stacking.fit([one], drawn).log_loss for one in columns]
-        return {"weights": fitted.weights, "bias": fitted.bias}, losses
+        return learn_weights(columns, drawn)
 
     def pool(
         self, views: Sequence[Detections | None], weights: Mapping[str, Array]
     ) -> Detections | None:
-        """Fused boxes; the first model's own where another has none."""
-        if any(one is None for one in views):
-            return next((one for one in views if one is not None), None)
-        fused, logits = _fused(views)
-        average = stacking.Stacking(weights["weights"], weights["bias"], np.nan)
-        scores = average.probabilities(_base_scores(logits))[:, 1]
-        return Detections(fused.corners, scores, fused.classes)
+        """Fused boxes."""
+
+        def fuse(every: Sequence[Detections]) -> Detections:
+            fused, logits = _fused(every)
+            scores = average_of(weights).probabilities(_base_scores(logits))[:, 1]
+            return Detections(fused.corners, scores, fused.classes)
+
+        return pooled(views, fuse)
 
 
 def _fused(views: Sequence[Any]) -> tuple[Detections, Array]:
@@ -160,18 +156,13 @@ def _match(predicted: set[str], classes: Sequence[str]) -> list[str]:
     others = sorted(predicted - set(classes))
     if not missing and not others:
         return []
-    told = (
-        f"{len(missing)} of {len(classes)} classes of the labels are never predicted"
-        f"{_shown(missing)}, and {len(others)} of {len(predicted)} predicted classes are in no "
-        f"label{_shown(others)}"
+    differ = (
+        f"{counted(missing, classes, 'classes of the labels are never predicted')}, and "
+        f"{counted(others, sorted(predicted), 'predicted classes are in no label')}"
     )
     if len(missing) == len(classes):
-        raise InvalidInput.of("predictions", f"{told}; name classes as the labels do")
-    return [f"predictions: {told}"]
-
-
-def _shown(names: Sequence[str]) -> str:
-    return f" ({', '.join(map(str, names[:MAX_NAMED]))})" if names else ""
+        raise InvalidInput.of("predictions", f"{differ}; name classes as the labels do")
+    return [f"predictions: {differ}"]
 
 
 def _is_box(box: Mapping[str, Any]) -> bool:

@@ -15,13 +15,20 @@ import pyarrow as pa
 from scipy.special import log_softmax, softmax
 
 from cluster.interfaces import Array
+from cluster.models.other_predictions import (
+    are_probabilities,
+    average_of,
+    counted,
+    is_number,
+    learn_weights,
+    pooled,
+)
 from cluster.models.tagging import tags
 from cluster.models.tagging.tag_learner import SCORED, score_row
-from cluster.scores import stacking
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import spans
 
-ROUNDING = 2e-2  # by which a token's probabilities may miss 1
+MATRIX = 2  # dimensions of a row's numbers: token, tag
 MAX_TOKENS = 50_000  # that weights are learned from
 
 
@@ -48,31 +55,22 @@ class TagPredictions:
             if missing:
                 raise InvalidInput.of(
                     "predictions",
-                    f"{len(missing)} of {len(names)} tags have no column ({', '.join(missing[:3])})"
-                    f", and {len(others)} of {len(lists)} columns of lists are of no tag; name "
-                    "each column by its tag, or give one column of lists of lists, a number a tag "
-                    f"in the order {', '.join(names)}",
+                    f"{counted(missing, names, 'tags have no column')}, and "
+                    f"{counted(others, lists, 'columns of lists are of no tag')}; name each column "
+                    "by its tag, or give one column of lists of lists, a number a tag in the order "
+                    f"{', '.join(names)}",
                 )
             columns = tuple(names)
-        layout = Layout(columns, is_probability=False)
-        values = [matrix for row in table.to_pylist() for matrix in [_matrix(row, layout)]]
-        wrong = sum(one.ndim != 2 or one.shape[1] != len(names) for one in values)
+        values = [_matrix(row, columns) for row in table.to_pylist()]
+        wrong = sum(one.ndim != MATRIX or one.shape[1] != len(names) for one in values)
         if wrong:
             raise InvalidInput.of(
                 "predictions",
                 f"{wrong:,} of {len(values):,} rows have tokens without {len(names)} numbers; give "
                 f"one a tag, in the order {', '.join(names)}",
             )
-        if strange := sum(not np.isfinite(one).all() for one in values):
-            raise InvalidInput.of(
-                "predictions",
-                f"{strange:,} of {len(values):,} rows hold a value that is no number; give one a "
-                "tag, or leave the row out",
-            )
-        is_probability = all(
-            (one >= 0).all() and (np.abs(one.sum(axis=1) - 1) <= ROUNDING).all() for one in values
-        )
-        notes = [] if is_probability else ["predictions are no probabilities: taken for scores"]
+        tokens = np.concatenate([np.empty((0, len(names))), *values])
+        is_probability, notes = are_probabilities(tokens, row="token", column="tag")
         return Layout(columns, is_probability), notes
 
     def read(
@@ -80,7 +78,7 @@ class TagPredictions:
     ) -> list[tags.Probabilities]:
         found = []
         for row in table.to_pylist():
-            values = _matrix(row, layout)
+            values = _matrix(row, layout.columns)
             if layout.is_probability:
                 values = values / values.sum(axis=1, keepdims=True)
             else:
@@ -133,6 +131,7 @@ class TagPredictions:
         """By the tokens of rows that all models have predicted."""
         stacked: list[list[Array]] = [[] for _ in views]
         true: list[tags.Tags] = []
+        none = np.empty((0, len(tags.names(classes))))
         num_tokens = 0
         for row, label in zip(zip(*views, strict=True), labels, strict=True):
             if num_tokens >= MAX_TOKENS or any(one is None for one in row):
@@ -141,23 +140,19 @@ class TagPredictions:
             num_tokens += len(row[0])
             for own, one in zip(stacked, row, strict=True):
                 own.append(_logs(one))
-        matrices = [np.concatenate(own) for own in stacked]
-        tagging = np.concatenate(true)
-        fitted = stacking.fit(matrices, tagging)
-        losses = [stacking.fit([one], tagging).log_loss for one in matrices]
-        return {"weights": fitted.weights, "bias": fitted.bias}, losses
+        base_scores = [np.concatenate([none, *own]) for own in stacked]
+        return learn_weights(base_scores, np.concatenate([np.empty(0, np.int64), *true]))
 
     def pool(
         self, views: Sequence[tags.Probabilities | None], weights: Mapping[str, Array]
     ) -> tags.Probabilities | None:
-        """The weighted average; the first model's own where another has none."""
-        if any(one is None for one in views):
-            return next((one for one in views if one is not None), None)
-        average = stacking.Stacking(weights["weights"], weights["bias"], np.nan)
-        found: tags.Probabilities = average.probabilities([_logs(one) for one in views]).astype(
-            np.float32
-        )
-        return found
+        """The weighted average."""
+
+        def average(every: Sequence[tags.Probabilities]) -> tags.Probabilities:
+            logs = [_logs(probabilities) for probabilities in every]
+            return average_of(weights).probabilities(logs).astype(np.float32)
+
+        return pooled(views, average)
 
 
 def _logs(probabilities: Any) -> Array:
@@ -165,12 +160,12 @@ def _logs(probabilities: Any) -> Array:
     return logs.astype(np.float64)
 
 
-def _matrix(row: Mapping[str, Any], layout: Layout) -> Array:
+def _matrix(row: Mapping[str, Any], columns: Sequence[str]) -> Array:
     """A row's numbers by token and tag; of another shape where they are not so many."""
     try:
-        if len(layout.columns) == 1:
-            return np.array(row[layout.columns[0]], np.float64)
-        return np.array([row[name] for name in layout.columns], np.float64).T
+        if len(columns) == 1:
+            return np.array(row[columns[0]], np.float64)
+        return np.array([row[name] for name in columns], np.float64).T
     except (TypeError, ValueError):  # lists of several lengths, or null
         return np.empty(0)
 
@@ -180,5 +175,4 @@ def _depth(kind: pa.DataType) -> int:
     depth = 0
     while pa.types.is_list(kind) or pa.types.is_large_list(kind):
         depth, kind = depth + 1, kind.value_type
-    is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
-    return depth if is_number else 0
+    return depth if is_number(kind) else 0
