@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from cluster.data.folds import Folds, id_keys
-from cluster.data.near_duplicates import NUM_BANDS, band_keys, groups
+from cluster.data.near_duplicates import band_keys, groups
 from cluster.inference.predict import predict_rows
 from cluster.interfaces import DYNAMICS, FOLD, Array, Learner
 from cluster.mining.feedback_data import evidence_from, groups_of
@@ -92,11 +92,10 @@ def sets(data: Path, task: str, only: Sequence[str]) -> Iterator[tuple[str, Rows
 
 def folds_of(rows: Rows, num_folds: int) -> Ints:
     """As training has them, near-duplicates together: [R]."""
-    features = [task_named(rows.task).shingles(content) for content in rows.contents]
-    if any(one is None for one in features):
+    texts = [task_named(rows.task).compared_text(content) for content in rows.contents]
+    if any(text is None for text in texts):
         return Folds(num_folds).of(rows.ids)
-    bands = list(band_keys([one for one in features if one is not None]))
-    alike = groups(id_keys(rows.ids), np.array(bands).reshape(-1, NUM_BANDS))
+    alike = groups(id_keys(rows.ids), band_keys([text for text in texts if text is not None]))
     return Folds(num_folds, alike).of(rows.ids)
 
 

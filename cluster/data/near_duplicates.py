@@ -1,76 +1,85 @@
 """Near-duplicates by MinHash and banding (Broder 1997; Leskovec et al., MMDS, section 3.4).
 
-Two rows whose shingle sets have Jaccard similarity s share at least one of b
-bands of r hashes with probability 1 - (1 - s^r)^b: 0.07 at 0.4, 0.64 at 0.7,
-0.999 at 0.9 here.
+Texts are compared by their runs of RUN characters. Two whose sets of runs have Jaccard similarity
+s share at least one of b bands of r hashes with probability 1 - (1 - s^r)^b: 0.07 at 0.4, 0.64 at
+0.7, 0.999 at 0.9 here. All runs of many texts are hashed at once, on arrays of code points: sets
+of strings, and a sketch for each text, take some ten times as long.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from datasketch import MinHash
-from datasketch.hashfunc import sha1_hash32
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from cluster.models.text.hashed_ngrams import BASE, code_points, mixed
+from relabel_service.tasks.shingles import RUN
+
 NUM_BANDS, ROWS_PER_BAND = 8, 6
 NUM_HASHES = NUM_BANDS * ROWS_PER_BAND
-SEED = 1
-BLOCK_SHINGLES = 1 << 16
-_FIRST = MinHash(num_perm=NUM_HASHES, seed=SEED, scheme="affine32")
+BLOCK_CHARACTERS = 1 << 16  # of texts hashed together: their arrays stay in the cache
+PADDING = "\0"  # behind a text that is shorter than a run, so that it has one
+FNV_PRIME = np.uint64(0x100000001B3)
+
+Hashes = npt.NDArray[np.uint32]
 
 
-def band_keys(shingles: Sequence[Iterable[bytes]]) -> npt.NDArray[np.uint64]:
-    """One key a row and band, uint64 [R, NUM_BANDS]; rows that share one are near-duplicates.
-
-    shingles: of each row.
-    """
-    hashes = np.empty((len(shingles), NUM_HASHES), np.uint32)
-    for rows, block in _blocks(shingles):
-        hashes[rows] = _least(block)
+def band_keys(texts: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """One key a text and band, uint64 [R, NUM_BANDS]; texts that share one are near-duplicates."""
+    hashes = np.empty((len(texts), NUM_HASHES), np.uint32)
+    for block in _blocks(texts):
+        hashes[block] = least_hashes(texts[block])
     bands = hashes.astype(np.uint64).reshape(-1, NUM_BANDS, ROWS_PER_BAND)
-    keys = np.tile(np.arange(NUM_BANDS, dtype=np.uint64), (len(shingles), 1))
+    keys = np.tile(np.arange(NUM_BANDS, dtype=np.uint64), (len(texts), 1))
     for number in range(ROWS_PER_BAND):  # FNV-1a over the band's hashes; uint64 wraps as it should
-        keys = (keys ^ bands[:, :, number]) * np.uint64(0x100000001B3)
+        keys = (keys ^ bands[:, :, number]) * FNV_PRIME
     return keys
 
 
-def _blocks(shingles: Sequence[Iterable[bytes]]) -> Iterator[tuple[slice, list[list[bytes]]]]:
-    """The rows in blocks of about BLOCK_SHINGLES."""
-    start, block, size = 0, list[list[bytes]](), 0
-    for number, row in enumerate(shingles, 1):
-        block.append(list(row))
-        size += len(block[-1])
-        if size >= BLOCK_SHINGLES or number == len(shingles):
-            yield slice(start, number), block
-            start, block, size = number, [], 0
+def _blocks(texts: Sequence[str]) -> Iterator[slice]:
+    """Neighbouring texts of about BLOCK_CHARACTERS together."""
+    start, size = 0, 0
+    for number, text in enumerate(texts, 1):
+        size += len(text)
+        if size >= BLOCK_CHARACTERS or number == len(texts):
+            yield slice(start, number)
+            start, size = number, 0
 
 
-def _least(shingles: Sequence[Sequence[bytes]]) -> npt.NDArray[np.uint32]:
-    """The hashes of a datasketch.MinHash of each row, [R, NUM_HASHES]; all at once, as a sketch for
-    each row takes several times as long."""
-    flat = [shingle for row in shingles for shingle in row]
-    hash_of = {shingle: sha1_hash32(shingle) for shingle in dict.fromkeys(flat)}
-    mixed = _mixed(np.array([hash_of[shingle] for shingle in flat], np.uint32))
-    sizes = np.array([len(row) for row in shingles])
-    found = np.full((len(shingles), NUM_HASHES), np.iinfo(np.uint32).max, np.uint32)
-    if not len(flat):
-        return found
-    starts = (np.cumsum(sizes) - sizes)[sizes > 0]
-    for number, (factor, added) in enumerate(_FIRST.permutations.T):
-        found[sizes > 0, number] = np.minimum.reduceat(mixed * factor + added, starts)
+def least_hashes(texts: Sequence[str]) -> Hashes:
+    """The least of each of NUM_HASHES hashes over a text's runs, [R, NUM_HASHES]: the share of them
+    in which two texts agree is about the Jaccard similarity of their sets of runs."""
+    padded = [text.ljust(RUN, PADDING) for text in texts]
+    lengths = np.array([len(text) for text in padded])
+    runs = _run_hashes(padded, lengths)
+    num_runs = lengths - RUN + 1
+    starts = np.cumsum(num_runs) - num_runs
+    found = np.empty((len(texts), NUM_HASHES), np.uint32)
+    for number, (factor, added) in enumerate(zip(FACTORS, ADDED, strict=True)):
+        found[:, number] = np.minimum.reduceat(runs * factor + added, starts)
     return found
 
 
-def _mixed(hashes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """MurmurHash3's finalizer, which datasketch's scheme affine32 begins with."""
-    hashes = hashes ^ (hashes >> np.uint32(16))
-    hashes = hashes * np.uint32(0x85EBCA6B)
-    hashes = hashes ^ (hashes >> np.uint32(13))
-    hashes = hashes * np.uint32(0xC2B2AE35)
-    return hashes ^ (hashes >> np.uint32(16))
+def _run_hashes(texts: Sequence[str], lengths: npt.NDArray[np.int64]) -> Hashes:
+    """A hash of each run of RUN characters, text by text."""
+    characters = mixed(code_points(texts).astype(np.uint64))
+    powers = np.cumprod(np.full(RUN, BASE, np.uint64))
+    last = len(characters) - RUN + 1
+    runs = sum(characters[at : last + at] * powers[at] for at in range(RUN))
+    is_inside = np.ones(last, np.bool_)
+    separators = np.cumsum(lengths + 1) - 1  # one behind each text
+    for before in range(RUN):  # runs that reach into the next text
+        is_inside[(separators - before)[separators - before < last]] = False
+    hashes: Hashes = (mixed(runs[is_inside]) >> np.uint64(32)).astype(np.uint32)
+    return hashes
+
+
+# hash -> hash * factor + added, modulo 2**32, is another hash of the same run.
+_DRAWN = mixed(np.arange(2 * NUM_HASHES, dtype=np.uint64)) >> np.uint64(32)
+FACTORS: Hashes = _DRAWN[::2].astype(np.uint32) | np.uint32(1)
+ADDED: Hashes = _DRAWN[1::2].astype(np.uint32)
 
 
 def groups(

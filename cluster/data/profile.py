@@ -35,8 +35,8 @@ _PART = pa.schema(
         pa.field("num_coordinates", pa.int64()),
         pa.field("largest_coordinate", pa.float64()),
         pa.field("keys", pa.large_binary()),  # uint64 [rows]
-        pa.field("bands", pa.large_binary()),  # uint64 [rows with shingles, NUM_BANDS]
-        pa.field("band_keys", pa.large_binary()),  # uint64 [rows with shingles]
+        pa.field("bands", pa.large_binary()),  # uint64 [rows that can be compared, NUM_BANDS]
+        pa.field("band_keys", pa.large_binary()),  # uint64 [rows that can be compared]
     ]
 )
 
@@ -114,7 +114,7 @@ def profile_batch(batch: pa.Table, *, task: str, near_duplicates: bool) -> pa.Ta
         largest = max([largest, *coordinates])
     keys = id_keys(batch["id"])
     contents = valid["content"].to_pylist() if near_duplicates else []
-    has_shingles, bands = _bands(task, contents)
+    has_text, bands = _bands(task, contents)
     valid_keys = keys[is_valid.to_numpy()][: len(contents)]
     part = {
         "num_rows": batch.num_rows,
@@ -127,7 +127,7 @@ def profile_batch(batch: pa.Table, *, task: str, near_duplicates: bool) -> pa.Ta
         "largest_coordinate": largest,
         "keys": keys.tobytes(),
         "bands": b"".join(row.tobytes() for row in bands),
-        "band_keys": valid_keys[has_shingles].tobytes(),
+        "band_keys": valid_keys[has_text].tobytes(),
     }
     return pa.Table.from_pylist([part], schema=_PART)
 
@@ -148,14 +148,14 @@ def _by_kind(faults: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
 def _bands(
     task: str, contents: Sequence[str]
 ) -> tuple[npt.NDArray[np.bool_], list[npt.NDArray[np.uint64]]]:
-    """Which contents have shingles, and their bands."""
+    """Which contents can be compared, and their bands."""
     if not contents:
         return np.zeros(0, np.bool_), []
     from cluster.data.near_duplicates import band_keys
 
-    shingles = [task_named(task).shingles(content) for content in contents]
-    has_shingles = np.array([some is not None for some in shingles], np.bool_)
-    return has_shingles, list(band_keys([some for some in shingles if some is not None]))
+    texts = [task_named(task).compared_text(content) for content in contents]
+    has_text = np.array([text is not None for text in texts], np.bool_)
+    return has_text, list(band_keys([text for text in texts if text is not None]))
 
 
 def _groups(keys: npt.NDArray[np.uint64], bands: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -71,7 +71,7 @@ def describe(findings_uri: str, run_id: str, *, item_order: str) -> dict[str, An
         )
     if (
         item_order == ALIKE_TOGETHER
-        and task_named(first["task"]).shingles(first["content"]) is None
+        and task_named(first["task"]).compared_text(first["content"]) is None
     ):
         raise InvalidInput.of(
             "campaign.item_order",

@@ -10,10 +10,11 @@ from typing import Any
 from datasketch import MinHash, MinHashLSH
 
 from relabel_service.tasks import task_named
+from relabel_service.tasks.shingles import shingles
 
 GROUP = 2**31  # sort keys of one group; more than there are ranks
 NUM_HASHES = 64
-ALIKE = 0.6  # Jaccard similarity of the contents' shingles
+ALIKE = 0.6  # Jaccard similarity of the contents' runs of characters
 SEED = 1
 ALIKE_TOGETHER = "alike_together"
 
@@ -36,17 +37,17 @@ def by_class(rows: Iterable[Row]) -> Ordering:
 
 
 def alike_together(rows: Iterable[Row]) -> Ordering:
-    """An item joins the worst earlier item whose content is alike by the task's shingles (MinHash
-    and banding); contents without any stand alone."""
+    """An item joins the worst earlier item whose content is alike by its runs of characters
+    (MinHash and banding); contents that cannot be compared stand alone."""
     index = MinHashLSH(threshold=ALIKE, num_perm=NUM_HASHES)
     leader: dict[int, int] = {}
     for row in sorted(rows, key=lambda row: row["rank"]):
         leader[row["rank"]] = row["rank"]
-        shingles = task_named(row["task"]).shingles(row["content"])
-        if shingles is None:
+        text = task_named(row["task"]).compared_text(row["content"])
+        if text is None:
             continue
         sketch = MinHash(num_perm=NUM_HASHES, seed=SEED)
-        sketch.update_batch([*shingles])
+        sketch.update_batch([*shingles(text)])
         leaders = [leader[rank] for rank in index.query(sketch)]
         leader[row["rank"]] = min(leaders, default=row["rank"])
         index.insert(row["rank"], sketch)

@@ -5,7 +5,7 @@ says what that text means and how it comes from, and returns to, a data set's ow
 columns. The heavy side (encode, model, loss, predict) is cluster/tasks/.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -48,8 +48,9 @@ class Task(Protocol):
         before: what the column holds now, of which whatever the label says nothing of is kept.
         """
 
-    def shingles(self, content: str) -> Iterable[bytes] | None:
-        """Features whose overlap tells near-duplicate contents; None where that is not known."""
+    def compared_text(self, content: str) -> str | None:
+        """The text whose runs of characters (shingles.py) tell how alike two contents are; None
+        where that is not known."""
 
     def classes_in(self, label: str) -> Sequence[str]:
         """Classes the label names; empty for tasks without classes."""

@@ -45,7 +45,7 @@ class ClickThroughRate(AgreeWhereEqual):
     def write_label(self, label: str, content: str, before: Any = None) -> int:
         return int(label)
 
-    def shingles(self, content: str) -> None:
+    def compared_text(self, content: str) -> None:
         """None: rows with the same few features are many people, not copies of one."""
         return
 

@@ -1,10 +1,10 @@
 """Image classification: the content is a picture, in the table or by address."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from relabel_service.media import fetch, images
 from relabel_service.tasks.class_label import ClassLabelled
-from relabel_service.tasks.shingles import whole
+from relabel_service.tasks.shingles import digest
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
@@ -17,8 +17,8 @@ class ImageClassification(ClassLabelled):
         [(column, value)] = values.items()
         return fetch.read_media(column, value, images.media_type)
 
-    def shingles(self, content: str) -> Iterable[bytes]:
-        return whole(content)
+    def compared_text(self, content: str) -> str:
+        return digest(content)
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
         return items_pb2.Content(image=fetch.to_wire(content, images.PIXEL_FRAME))

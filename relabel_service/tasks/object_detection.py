@@ -1,6 +1,6 @@
 """Object detection: the content is an image, the label its boxes, the units the box classes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from relabel_service.tasks.boxes import (
     successors,
     write_boxes,
 )
-from relabel_service.tasks.shingles import whole
+from relabel_service.tasks.shingles import digest
 from relabel_service.v1 import items_pb2, labels_pb2
 
 # Two people's boxes of one thing. COCO's stricter threshold: one pixel of 20 on both axes is 0.82.
@@ -78,8 +78,8 @@ class ObjectDetection:
         new = [box for place, box in enumerate(boxes) if place not in of_old.values()]
         return [*kept, *({**others, **column_fields(box)} for box in new)]
 
-    def shingles(self, content: str) -> Iterable[bytes]:
-        return whole(content)
+    def compared_text(self, content: str) -> str:
+        return digest(content)
 
     def classes_in(self, label: str) -> Sequence[str]:
         return sorted({box.class_name for box in read_boxes(label)})

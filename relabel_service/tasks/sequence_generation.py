@@ -6,7 +6,7 @@ encoder and a decoder can learn. The source may be a sound, and the label its tr
 
 import mimetypes
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from relabel_service.media import audio, fetch
 from relabel_service.tasks import columns
 from relabel_service.tasks.agreement import central
 from relabel_service.tasks.scripts import words
-from relabel_service.tasks.shingles import shingles, words_alone
+from relabel_service.tasks.shingles import words_alone
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
@@ -54,8 +54,8 @@ class SequenceGeneration:
     def write_label(self, label: str, content: str, before: Any = None) -> str:
         return label
 
-    def shingles(self, content: str) -> Iterable[bytes] | None:
-        return None if is_sound(content) else shingles(words_alone(content))
+    def compared_text(self, content: str) -> str | None:
+        return None if is_sound(content) else words_alone(content)
 
     def classes_in(self, label: str) -> Sequence[str]:
         return ()

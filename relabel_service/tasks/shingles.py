@@ -1,15 +1,15 @@
-"""Features of contents whose overlap tells near-duplicates: of texts short runs of characters."""
+"""Texts that stand for contents where alike ones are looked for, by runs of RUN characters."""
 
 import hashlib
 import re
 
-SHINGLE = 5  # characters
+RUN = 5  # characters
 
 
 def shingles(text: str) -> set[bytes]:
     """Every run of 5 characters; the whole of a shorter text."""
-    ends = range(max(len(text) - SHINGLE, 0) + 1)
-    return {text[at : at + SHINGLE].encode("utf-8", "surrogatepass") for at in ends}
+    ends = range(max(len(text) - RUN, 0) + 1)
+    return {text[at : at + RUN].encode("utf-8", "surrogatepass") for at in ends}
 
 
 def words_alone(text: str) -> str:
@@ -17,6 +17,7 @@ def words_alone(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower())) or text
 
 
-def whole(content: str) -> set[bytes]:
-    """The content as one feature: copies share it, pictures or sounds that are alike need not."""
-    return {hashlib.sha256(content.encode()).digest()}
+def digest(content: str) -> str:
+    """Of the whole content: copies share it; pictures or sounds that are alike share next to no run
+    of it."""
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -1,13 +1,13 @@
 """Text classification: the content is a text, the label one class name."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import pyarrow as pa
 
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import columns
 from relabel_service.tasks.class_label import ClassLabelled
-from relabel_service.tasks.shingles import shingles, words_alone
+from relabel_service.tasks.shingles import words_alone
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
@@ -30,8 +30,8 @@ class TextClassification(ClassLabelled):
         [texts] = contents.values()
         return columns.texts(texts), columns.class_names(labels)
 
-    def shingles(self, content: str) -> Iterable[bytes]:
-        return shingles(words_alone(content))
+    def compared_text(self, content: str) -> str:
+        return words_alone(content)
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
         return items_pb2.Content(text=items_pb2.TextContent(text=content))

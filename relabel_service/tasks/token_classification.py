@@ -5,7 +5,7 @@ A finding is about one row and one class: the spans of that class are its part o
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +13,6 @@ import pyarrow as pa
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import spans
 from relabel_service.tasks.agreement import AgreeWhereEqual
-from relabel_service.tasks.shingles import shingles
 from relabel_service.tasks.spans import Span
 from relabel_service.v1 import items_pb2, labels_pb2
 
@@ -58,9 +57,9 @@ class TokenClassification(AgreeWhereEqual):
     def write_label(self, label: str, content: str, before: Any = None) -> list[str]:
         return spans.to_bio(spans.from_text(label), len(json.loads(content)))
 
-    def shingles(self, content: str) -> Iterable[bytes]:
-        """Of the tokens set together, letter case set aside."""
-        return shingles(re.sub(r"\s+", "", "".join(json.loads(content)).lower()))
+    def compared_text(self, content: str) -> str:
+        """The tokens set together, letter case set aside."""
+        return re.sub(r"\s+", "", "".join(json.loads(content)).lower())
 
     def classes_in(self, label: str) -> Sequence[str]:
         return sorted({span.class_name for span in spans.from_text(label)})

@@ -53,7 +53,7 @@ def test_a_picture_that_cannot_be_decoded_is_a_fault_of_its_row() -> None:
 def test_copies_of_a_picture_share_their_fold_and_others_do_not() -> None:
     other = png.encode(np.zeros((8, 8), np.uint8))
     first, again, different = (
-        TASK.shingles(TASK.read_content({"image": one})) for one in (PICTURE, PICTURE, other)
+        TASK.compared_text(TASK.read_content({"image": one})) for one in (PICTURE, PICTURE, other)
     )
     assert first == again != different
 

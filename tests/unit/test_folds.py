@@ -4,14 +4,14 @@ import random
 
 import numpy as np
 import pytest
-from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.data.folds import Folds, id_keys
-from cluster.data.near_duplicates import NUM_HASHES, SEED, band_keys, groups
+from cluster.data.near_duplicates import band_keys, groups, least_hashes
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
+from relabel_service.tasks.shingles import shingles
 
 ids = st.lists(st.text(min_size=1), min_size=1, max_size=50, unique=True)
 
@@ -40,17 +40,38 @@ def test_too_few_folds_are_refused(number: int) -> None:
         Folds(number)
 
 
-def test_the_hashes_are_those_of_a_sketch_for_each_text() -> None:
-    rows = [{b"one", b"two", b"three"}, set[bytes](), {b"two"}]
-    found = band_keys(rows)
-    for row, keys in zip(rows, found, strict=True):
-        sketch = MinHash(NUM_HASHES, SEED, scheme="affine32")
-        sketch.update_batch(row)
-        least = sketch.hashvalues.astype(np.uint64).reshape(len(keys), -1)
-        expected = np.arange(len(keys), dtype=np.uint64)
-        for column in least.T:
-            expected = (expected ^ column) * np.uint64(0x100000001B3)
-        assert (keys == expected).all()
+@given(st.lists(st.text(), min_size=1, max_size=8))
+def test_a_text_has_the_same_hashes_whatever_is_beside_it(texts: list[str]) -> None:
+    alone = [least_hashes([text])[0] for text in texts]
+    assert (least_hashes(texts) == alone).all()
+    assert (band_keys(texts) == np.concatenate([band_keys([text]) for text in texts])).all()
+
+
+@given(st.text(min_size=5, max_size=40), st.integers(2, 4))
+def test_only_which_runs_a_text_has_counts(text: str, times: int) -> None:
+    again = text * times
+    runs = shingles(again)
+    assert (least_hashes([again]) == least_hashes([again + again[-len(text) :]])).all() == (
+        runs == shingles(again + again[-len(text) :])
+    )
+
+
+@pytest.mark.parametrize("num_shared", [200, 400, 700])
+def test_hashes_agree_as_often_as_the_runs_do(num_shared: int) -> None:
+    letters = random.Random(num_shared)
+
+    def text(length: int) -> str:
+        return "".join(letters.choices("abcdefgh ", k=length))
+
+    rates = []
+    for _ in range(40):
+        shared = text(num_shared)
+        one, other = shared + text(200), shared + text(200)
+        alike = (least_hashes([one]) == least_hashes([other])).mean()
+        jaccard = len(shingles(one) & shingles(other)) / len(shingles(one) | shingles(other))
+        rates.append(alike - jaccard)
+    # 40 means of NUM_HASHES yes-or-no values have a standard error of about 0.011.
+    assert abs(np.mean(rates)) < 0.05
 
 
 def test_near_duplicates_share_a_fold_and_others_do_not_move() -> None:
@@ -61,8 +82,8 @@ def test_near_duplicates_share_a_fold_and_others_do_not_move() -> None:
         "d": "Heavy rain is expected along the coast until the end of the week, they said",
         "e": "A new bridge over the river was opened by the mayor after years of delay",
     }
-    shingles = task_named("text_classification").shingles
-    bands = band_keys([shingles(text) or () for text in texts.values()])
+    compared = task_named("text_classification").compared_text
+    bands = band_keys([compared(text) or "" for text in texts.values()])
     found = groups(id_keys(list(texts)), bands)
     assert set(found[:, 0]) == set(id_keys(["a", "b", "c"]))
     assert len(set(found[:, 1])) == 1

@@ -56,12 +56,12 @@ def count_ngrams(texts: Sequence[str]) -> Iterator[Counts]:
 
 
 def _count(texts: Sequence[str]) -> Counts:
-    codes = _code_points(texts)
+    codes = code_points(texts)
     kinds = _kinds(codes)
     text_ends = np.cumsum([len(text) + 1 for text in texts])  # each with its separator
     starts, ends = _words(kinds)
     text_of = np.searchsorted(text_ends, starts, side="right")
-    words = _word_buckets(_mixed(codes.astype(np.uint64)), starts, ends, text_of)
+    words = _word_buckets(mixed(codes.astype(np.uint64)), starts, ends, text_of)
     characters = _character_buckets(codes, kinds, starts, ends, text_of)
     keys = np.concatenate([*words, *characters])
     keys.sort()
@@ -74,7 +74,7 @@ def _count(texts: Sequence[str]) -> Counts:
     )
 
 
-def _code_points(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
+def code_points(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
     """The texts one after another, a separator behind each: [N]."""
     joined = "\n".join([*texts, ""])
     return np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), "<u4")
@@ -108,7 +108,7 @@ def _words(kinds: npt.NDArray[np.uint8]) -> tuple[Ints, Ints]:
     return starts, ends
 
 
-def _word_buckets(mixed: Hashes, starts: Ints, ends: Ints, text_of: Ints) -> list[Ints]:
+def _word_buckets(characters: Hashes, starts: Ints, ends: Ints, text_of: Ints) -> list[Ints]:
     """Keys of words, and of pairs of neighbours within a text."""
     if not len(starts):
         return []
@@ -116,10 +116,10 @@ def _word_buckets(mixed: Hashes, starts: Ints, ends: Ints, text_of: Ints) -> lis
     powers = np.cumprod(np.full(int(sizes.max()), BASE, np.uint64))
     inside = _ranges(sizes)
     word = np.add.reduceat(
-        mixed[np.repeat(starts, sizes) + inside] * powers[inside], np.cumsum(sizes) - sizes
+        characters[np.repeat(starts, sizes) + inside] * powers[inside], np.cumsum(sizes) - sizes
     )
     neighbours = text_of[1:] == text_of[:-1]
-    pair = (_mixed(word[:-1]) * PAIR + word[1:])[neighbours]
+    pair = (mixed(word[:-1]) * PAIR + word[1:])[neighbours]
     return [_keys(word, 2 * text_of), _keys(pair, 2 * text_of[1:][neighbours])]
 
 
@@ -140,11 +140,11 @@ def _character_buckets(
     framed[is_inside] = codes[kinds != SPACE]
     left = np.repeat(last, sizes) - np.arange(len(framed))  # characters up to the word's end
     block = np.repeat(2 * text_of + 1, sizes)
-    mixed = _mixed(framed.astype(np.uint64))
-    found, run = [], mixed
+    characters = mixed(framed.astype(np.uint64))
+    found, run = [], characters
     powers = np.cumprod(np.full(CHARACTERS[-1], BASE, np.uint64))
     for length in range(2, CHARACTERS[-1] + 1):
-        run = run[:-1] + mixed[length - 1 :] * powers[length - 2]
+        run = run[:-1] + characters[length - 1 :] * powers[length - 2]
         fits = left[: len(run)] >= length
         if length in CHARACTERS:
             found.append(_keys(run[fits], block[: len(run)][fits]))
@@ -153,19 +153,19 @@ def _character_buckets(
 
 def _keys(hashes: Hashes, block: Ints) -> Ints:
     """Block and bucket as one number; a text's blocks are words, 2 t, and characters, 2 t + 1."""
-    bucket = (_mixed(hashes) >> np.uint64(64 - BUCKET_BITS)).astype(np.int64)
+    bucket = (mixed(hashes) >> np.uint64(64 - BUCKET_BITS)).astype(np.int64)
     return (block << BUCKET_BITS) | bucket
 
 
-def _mixed(values: Hashes) -> Hashes:
+def mixed(values: Hashes) -> Hashes:
     """splitmix64's last step (Steele et al. 2014): close numbers become far ones."""
-    mixed = values + BASE
-    mixed ^= mixed >> np.uint64(30)
-    mixed *= MIX[0]
-    mixed ^= mixed >> np.uint64(27)
-    mixed *= MIX[1]
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
+    found = values + BASE
+    found ^= found >> np.uint64(30)
+    found *= MIX[0]
+    found ^= found >> np.uint64(27)
+    found *= MIX[1]
+    found ^= found >> np.uint64(31)
+    return found
 
 
 def _ranges(sizes: Ints) -> Ints:
