@@ -10,6 +10,7 @@ says for how long, with the same request_id, so that a call whose response was l
 is not done twice.
 """
 
+import copy
 import threading
 import time
 import uuid
@@ -87,6 +88,18 @@ class Client:
 
     def close(self) -> None:
         self._channel.close()
+
+    def on_behalf_of(self, labeler: str) -> "Client":
+        """A client whose calls are the labeler's: for frontends, whose token names the labelers.
+
+        It shares this one's connection, and ends with it. Calls raise PermissionDenied where the
+        token is not a frontend's, or names others.
+        """
+        if not labeler:
+            raise InvalidInput.of("labeler", "is empty; name for whom to answer")
+        client = copy.copy(self)
+        client._channel = self._channel.on_behalf_of(labeler)
+        return client
 
     def create_campaign(
         self,

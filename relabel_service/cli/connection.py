@@ -52,6 +52,9 @@ def connect(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="send the token without --tls beyond this machine")
     ] = False,
+    on_behalf_of: Annotated[
+        str, typer.Option(help="for whom to answer, with a frontend's token", show_default=False)
+    ] = "",
     version_: Annotated[
         bool,
         typer.Option(
@@ -67,12 +70,15 @@ def connect(
         "client_certificate": client_certificate,
         "client_key": client_key,
         "allow_plaintext_token": insecure,
+        "on_behalf_of": on_behalf_of,
     }
 
 
 def client_of(context: typer.Context, address: str, labeler: str = OPERATOR) -> Client:
     """The client that the options of a command ask for. Raises InvalidInput."""
-    connection = context.obj
+    connection = dict(context.obj)
+    on_behalf_of = connection.pop("on_behalf_of")
     if not labeler and not connection["token"]:
         raise InvalidInput.of("--as", "is not set; name who labels, or set RELABEL_TOKEN")
-    return Client(address, labeler=labeler, **connection)
+    client = Client(address, labeler=labeler, **connection)
+    return client.on_behalf_of(on_behalf_of) if on_behalf_of else client

@@ -135,6 +135,12 @@ def token(
         list[str] | None,
         typer.Option(help="under which an admin may name tables; may be repeated; without it, any"),
     ] = None,
+    labeler: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="for whom a frontend may answer; may be repeated; * at the end: all that begin so"
+        ),
+    ] = None,
     hours: Annotated[float, typer.Option(help="how long it is valid")] = 12.0,
     issuer: Annotated[str, typer.Option(help="who gives it")] = DEFAULT_ISSUER,
     audience: Annotated[str, typer.Option(help="for which service")] = DEFAULT_AUDIENCE,
@@ -146,6 +152,7 @@ def token(
         role=role,
         campaigns=tuple(campaign_id(name, field="--campaign") for name in campaign or ()),
         table_prefixes=tuple(table_prefix or ()),
+        labelers=tuple(labeler or ()),
         lifetime_s=3600 * hours,
         issuer=issuer,
         audience=audience,

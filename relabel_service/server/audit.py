@@ -1,11 +1,11 @@
 """Who changed what: one line of JSON for every call that changes something, done or refused.
 
-    {"time": "2026-11-29T21:30:00.123+00:00", "who": "ann", "method": "SubmitResults",
-     "campaign": "intents-1", "outcome": "OK", "request_id": "..."}
+    {"time": "2026-11-29T21:30:00.123+00:00", "who": "ann", "on_behalf_of": "",
+     "method": "SubmitResults", "campaign": "intents-1", "outcome": "OK", "request_id": "..."}
 
 Never contents, labels, comments or tokens: nothing else of a request is read. `who` is empty where
-the caller did not prove its name; request_id and campaign are cut to MAX_TEXT characters, as they
-may be anything then.
+the caller did not prove its name; `on_behalf_of` is for whom a frontend says it calls, whether it
+may or not. That, request_id and campaign are cut to MAX_TEXT characters, as they may be anything.
 """
 
 import json
@@ -64,6 +64,7 @@ def write(
     request: object,
     *,
     who: str,
+    on_behalf_of: str = "",
     outcome: str,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> None:
@@ -74,6 +75,7 @@ def write(
     line: dict[str, Any] = {
         "time": clock().isoformat(timespec="milliseconds"),
         "who": who,
+        "on_behalf_of": on_behalf_of[:MAX_TEXT],
         "method": method,
         "campaign": campaign_of(request)[:MAX_TEXT] if isinstance(request, Message) else "",
         "outcome": outcome,

@@ -1,9 +1,13 @@
 """Who is calling and what they may do: JSON Web Tokens, roles and campaign scopes.
 
 A caller's name is the token's subject and nothing else. Claims: sub, iss, aud and
-exp are required; role is labeler (when left out), adjudicator or admin; campaigns,
+exp are required; role is labeler (when left out), adjudicator, admin or frontend; campaigns,
 a list of campaign ids, narrows the token to those; table_prefixes, a list of folders and stores,
 those that an admin may have read and written.
+
+A frontend labels for people who have no tokens of their own: it names one in each call
+(ON_BEHALF_OF_KEY), among those of its claim labelers. The call is then that labeler's, in all that
+counts by labeler, and the frontend is written down beside.
 
 Without keys a service accepts only callers on its own machine, and believes the
 name they send.
@@ -14,17 +18,17 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import jwt
 
 from relabel_service.errors import InvalidInput, PermissionDenied, Unauthenticated
 from relabel_service.server.keys import FileKeys, FixedKeys, IssuerKeys, Keys
 from relabel_service.wire.credentials import is_loopback
-from relabel_service.wire.metadata import LABELER_KEY, TOKEN_KEY
+from relabel_service.wire.metadata import LABELER_KEY, ON_BEHALF_OF_KEY, TOKEN_KEY
 
 DEFAULT_ISSUER = "relabel"
 DEFAULT_AUDIENCE = "relabel-service"
@@ -40,10 +44,11 @@ PUBLIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"
 # What gateways add to the calls that they pass on.
 PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
-LABELER, ADJUDICATOR, ADMIN = "labeler", "adjudicator", "admin"
-ROLES = (LABELER, ADJUDICATOR, ADMIN)
+LABELER, ADJUDICATOR, ADMIN, FRONTEND = "labeler", "adjudicator", "admin", "frontend"
+ROLES = (LABELER, ADJUDICATOR, ADMIN, FRONTEND)
 LABELING = frozenset({LABELER, ADJUDICATOR})
 EVERYBODY = frozenset(ROLES)
+ANYBODY = "*"  # ends a name in the claim labelers that stands for all that begin so
 
 # Who may call what. A test holds that every RPC is here.
 ALLOWED: dict[str, frozenset[str]] = {
@@ -71,7 +76,11 @@ ALLOWED: dict[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls. roles: all that the caller may act in; campaigns: ids, None for every one."""
+    """Who calls. roles: all that the caller may act in; campaigns: ids, None for every one.
+
+    labelers: for whom a frontend may answer: names, or their beginnings before ANYBODY. via: the
+    frontend that makes the call, where one answers for this labeler.
+    """
 
     name: str
     roles: frozenset[str] = frozenset({LABELER})
@@ -80,9 +89,17 @@ class Caller:
     """Under which addresses the caller may have tables read and written; None for any."""
     expires_at: float | None = field(default=None, compare=False)
     """When the token ends that says so, in seconds since 1970."""
+    labelers: tuple[str, ...] = ()
+    via: str = ""
 
     def may_see(self, campaign: str) -> bool:
         return self.campaigns is None or campaign in self.campaigns
+
+    def may_answer_for(self, labeler: str) -> bool:
+        return any(
+            labeler.startswith(name[: -len(ANYBODY)]) if name.endswith(ANYBODY) else labeler == name
+            for name in self.labelers
+        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +121,7 @@ class AuthSettings:
     max_lifetime_s: float = 0.0
     """Tokens that are valid for longer from now on are refused; 0: none is."""
     require_campaigns: bool = False
-    """Whether tokens of labelers and adjudicators must name their campaigns."""
+    """Whether tokens of labelers, adjudicators and frontends must name their campaigns."""
 
     def __post_init__(self) -> None:
         if not self.max_lifetime_s >= 0:
@@ -175,7 +192,7 @@ class TokenAuthenticator:
         if (
             self._settings.require_campaigns
             and caller.campaigns is None
-            and (caller.roles & LABELING)
+            and (caller.roles & {*LABELING, FRONTEND})
         ):
             raise Unauthenticated(
                 "the token names no campaigns, which this service requires of labelers; get one "
@@ -197,11 +214,15 @@ class LocalAuthenticator:
                 "this service has no keys, so it accepts only callers on its own machine; "
                 "start it with an auth key"
             )
-        return named_caller(metadata)
+        return replace(named_caller(metadata), labelers=(ANYBODY,))
 
 
 class OpenAuthenticator:
-    """No keys, and open to everybody, as behind a gateway that sets who is calling."""
+    """No keys, and open to everybody, as behind a gateway that sets who is calling.
+
+    Nobody answers for others: a gateway that knows nothing of ON_BEHALF_OF_KEY lets it pass from
+    anybody.
+    """
 
     def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
         return named_caller(metadata)
@@ -218,9 +239,43 @@ def named_caller(metadata: Mapping[str, str]) -> Caller:
     return Caller(name, EVERYBODY)
 
 
+def on_behalf_of(metadata: Mapping[str, str]) -> str:
+    """The labeler for whom a frontend says it calls; empty where it says nothing."""
+    return unquote(metadata.get(ON_BEHALF_OF_KEY, ""))
+
+
+def answering_for(caller: Caller, labeler: str) -> Caller:
+    """The labeler, by way of the caller; the caller itself where labeler is empty.
+
+    Raises PermissionDenied where the caller may not answer for that labeler.
+    """
+    if not labeler:
+        return caller
+    if FRONTEND not in caller.roles:
+        raise PermissionDenied(
+            f"{caller.name!r} is {' and '.join(sorted(caller.roles))}, and only a frontend answers "
+            f"for others; leave {ON_BEHALF_OF_KEY} out, or ask with a frontend's token"
+        )
+    if not (len(labeler) <= MAX_NAME and "\x00" not in labeler):
+        raise PermissionDenied(
+            f"{ON_BEHALF_OF_KEY} is not a name of up to {MAX_NAME} characters; send the labeler's"
+        )
+    if not caller.may_answer_for(labeler):
+        raise PermissionDenied(
+            f"{caller.name!r} may not answer for {labeler!r}; ask with a token whose labelers name "
+            "that person"
+        )
+    return replace(caller, name=labeler, roles=frozenset({LABELER}), labelers=(), via=caller.name)
+
+
 def check_allowed(caller: Caller, method: str, campaign: str) -> None:
     """Raises PermissionDenied. campaign: the id that the request is about, empty for none."""
     if not caller.roles & ALLOWED[method]:
+        if caller.roles == {FRONTEND} and LABELER in ALLOWED[method]:
+            raise PermissionDenied(
+                f"{method} is a labeler's, and {caller.name!r} is a frontend; name the labeler in "
+                f"the call's metadata ({ON_BEHALF_OF_KEY})"
+            )
         raise PermissionDenied(
             f"{method} is for {' or '.join(sorted(ALLOWED[method]))}, and {caller.name!r} is "
             f"{' and '.join(sorted(caller.roles))}; ask with another token"
@@ -239,16 +294,23 @@ def mint(
     role: str = LABELER,
     campaigns: tuple[str, ...] = (),
     table_prefixes: tuple[str, ...] = (),
+    labelers: tuple[str, ...] = (),
     lifetime_s: float,
     issuer: str = DEFAULT_ISSUER,
     audience: str = DEFAULT_AUDIENCE,
 ) -> str:
     """A token that TokenAuthenticator takes, for development and tests.
 
-    campaigns, table_prefixes: empty for all.
+    campaigns, table_prefixes: empty for all. labelers: a frontend's, see Caller; required of it.
     """
     if role not in ROLES:
         raise InvalidInput.of("role", f"{role!r} is not a role; use one of {', '.join(ROLES)}")
+    if (role == FRONTEND) != bool(labelers):
+        raise InvalidInput.of(
+            "labelers",
+            f"goes with the role {FRONTEND}, and is required there; name for whom it may answer "
+            f"({ANYBODY} for anybody)",
+        )
     now = time.time()
     claims: dict[str, Any] = {
         "sub": name, "iss": issuer, "aud": audience, "role": role,
@@ -258,6 +320,8 @@ def mint(
         claims["campaigns"] = list(campaigns)
     if table_prefixes:
         claims["table_prefixes"] = list(table_prefixes)
+    if labelers:
+        claims["labelers"] = list(labelers)
     return jwt.encode(claims, secret, algorithm=SHARED[0])
 
 
@@ -325,12 +389,24 @@ def _caller(claims: Mapping[str, Any]) -> Caller:
     tables = claims.get("table_prefixes")
     if not _is_list_of_texts(tables):
         raise Unauthenticated("the token's table_prefixes are not a list of addresses")
+    labelers = claims.get("labelers")
+    if not _is_list_of_texts(labelers) or (role == FRONTEND and not labelers):
+        raise Unauthenticated(
+            "the token's labelers are not a list of names, which a frontend's must have"
+        )
     name = claims["sub"]
     if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME and "\x00" not in name):
         raise Unauthenticated(f"the token's subject is not a name of up to {MAX_NAME} characters")
     scope = None if campaigns is None else frozenset(campaigns)
     prefixes = None if tables is None else tuple(tables)
-    return Caller(name, frozenset({role}), scope, prefixes, float(claims["exp"]))
+    return Caller(
+        name=name,
+        roles=frozenset({role}),
+        campaigns=scope,
+        table_prefixes=prefixes,
+        expires_at=float(claims["exp"]),
+        labelers=tuple(labelers or ()) if role == FRONTEND else (),
+    )
 
 
 def _is_list_of_texts(claim: Any) -> bool:

@@ -10,10 +10,10 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -23,7 +23,15 @@ from relabel_service.queue.stats import Report
 from relabel_service.queue.store import POOL_SIZE, open_when_reachable
 from relabel_service.queue.vacancies import Vacancies
 from relabel_service.server import audit
-from relabel_service.server.auth import LEEWAY_S, MAX_NAME, Authenticator, Caller, check_allowed
+from relabel_service.server.auth import (
+    LEEWAY_S,
+    MAX_NAME,
+    Authenticator,
+    Caller,
+    answering_for,
+    check_allowed,
+    on_behalf_of,
+)
 from relabel_service.server.campaign_rpcs import Look, stats_response
 from relabel_service.server.health import Health
 from relabel_service.server.item_media import Media
@@ -80,17 +88,32 @@ logger = logging.getLogger("ray.serve")
 class Calling:
     """Who calls.
 
-    claimed: as far as that is known before it is verified; calls are capped by it. identify:
-    verifies it, and counts the call; raises Unauthenticated, or Exhausted for who calls too often.
-    It may block.
+    claimed: as far as that is known before it is verified; calls are capped by it. verify: finds
+    out; raises Unauthenticated. It may block. on_behalf_of: for whom a frontend says it calls.
+    admit: counts the call, and gives the labeler where a frontend calls; raises PermissionDenied,
+    or Exhausted for who calls too often.
     """
 
     claimed: str
-    identify: Callable[[], Caller]
+    verify: Callable[[], Caller]
+    on_behalf_of: str = ""
+    admit: Callable[[Caller], Caller] = lambda caller: caller
+
+    def identify(self) -> Caller:
+        return self.admit(self.verify())
 
     def known(self, caller: Caller) -> "Calling":
         """The same, identified."""
-        return Calling(self.claimed, lambda: caller)
+        return Calling(self.claimed, lambda: caller, self.on_behalf_of)
+
+    def noted(self, callers: list[Caller]) -> "Calling":
+        """The same; who has proven a name is put into the list."""
+
+        def verify() -> Caller:
+            callers.append(self.verify())
+            return callers[-1]
+
+        return replace(self, verify=verify)
 
 
 class Calls:
@@ -150,21 +173,25 @@ class Calls:
     def calling(self, metadata: Mapping[str, str], peer: str) -> Calling:
         """metadata: keys in lower case. peer: as gRPC writes it, `ipv4:127.0.0.1:5000`."""
         claimed = (metadata.get(TOKEN_KEY) or metadata.get(LABELER_KEY) or peer)[-MAX_NAME:]
-        return Calling(claimed, functools.partial(self._identify, metadata, peer))
+        labeler = on_behalf_of(metadata)
 
-    def _identify(self, metadata: Mapping[str, str], peer: str) -> Caller:
-        caller = self._authenticator.caller(metadata, peer)
-        self._rate.spend(caller.name)
-        return caller
+        def admit(caller: Caller) -> Caller:
+            admitted = answering_for(caller, labeler)
+            self._rate.spend(admitted.name)
+            return admitted
+
+        verify = functools.partial(self._authenticator.caller, metadata, peer)
+        return Calling(claimed, verify, labeler, admit)
 
     async def identified(self, method: str, calling: Calling) -> Calling:
         """The same, once it is verified: before anything more of a request is read."""
+        callers: list[Caller] = []
         try:
             with self._short.take(calling.claimed):
-                return calling.known(await _on(self._threads, calling.identify))
+                identify = calling.noted(callers).identify
+                return calling.known(await _on(self._threads, identify))
         except BaseException as error:
-            self._count_end(method, _outcome(error))
-            audit.write(method, None, who="", outcome=_outcome(error))
+            self._note_end(method, None, calling, callers, _outcome(error))
             raise
 
     def drain(self) -> None:
@@ -205,25 +232,28 @@ class Calls:
     @contextmanager
     def _recorded(self, method: str, request: object, calling: Calling) -> Iterator[Calling]:
         """Count how the call ends, and write who made it down where it changes something."""
-        names: list[str] = []
-
-        def identify() -> Caller:
-            caller = calling.identify()
-            names.append(caller.name)
-            return caller
-
+        callers: list[Caller] = []
         outcome = "OK"
         try:
-            yield Calling(calling.claimed, identify)
+            yield calling.noted(callers)
         except BaseException as error:
             outcome = _outcome(error)
             raise
         finally:
-            self._count_end(method, outcome)
-            audit.write(method, request, who=names[0] if names else "", outcome=outcome)
+            self._note_end(method, request, calling, callers, outcome)
 
-    def _count_end(self, method: str, outcome: str) -> None:
+    def _note_end(
+        self,
+        method: str,
+        request: object,
+        calling: Calling,
+        callers: Sequence[Caller],
+        outcome: str,
+    ) -> None:
+        """callers: who has proven a name; none where nobody did."""
         self._instruments.add("relabel_calls", method=method, outcome=outcome)
+        who = callers[0].via or callers[0].name if callers else ""
+        audit.write(method, request, who=who, on_behalf_of=calling.on_behalf_of, outcome=outcome)
 
     def _count_answers(self, response: rpc.SubmitResultsResponse) -> None:
         for status, num in Counter(outcome.status for outcome in response.outcomes).items():

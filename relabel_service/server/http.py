@@ -37,14 +37,14 @@ from relabel_service.server import connect, page
 from relabel_service.server.calls import HEARTBEATS, Calling, Calls
 from relabel_service.server.connect import Codec, Failure
 from relabel_service.v1 import relabel_service_pb2 as rpc
-from relabel_service.wire.metadata import LABELER_KEY, TOKEN_KEY
+from relabel_service.wire.metadata import LABELER_KEY, ON_BEHALF_OF_KEY, TOKEN_KEY
 
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 BODY_S = 60.0  # how long a caller may take to send a request
 PLAIN = Codec(connect.JSON, is_stream=False)
 SENT_HEADERS = (
-    TOKEN_KEY, LABELER_KEY, "content-type", "content-encoding", "connect-protocol-version",
-    "connect-timeout-ms", "connect-content-encoding", "range",
+    TOKEN_KEY, LABELER_KEY, ON_BEHALF_OF_KEY, "content-type", "content-encoding",
+    "connect-protocol-version", "connect-timeout-ms", "connect-content-encoding", "range",
 )  # fmt: skip
 SAFE = {
     "x-content-type-options": "nosniff",

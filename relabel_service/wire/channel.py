@@ -3,8 +3,10 @@
 Owns who calls, and when a call is sent again. It knows no RPC: the client names the method.
 """
 
+import copy
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import grpc
 
@@ -12,7 +14,13 @@ from relabel_service.errors import Exhausted, NotFound, RelabelError, Unavailabl
 from relabel_service.v1 import relabel_service_pb2_grpc
 from relabel_service.wire.credentials import Tls, check_token_is_safe
 from relabel_service.wire.errors import from_wire
-from relabel_service.wire.metadata import APPLICATION, APPLICATION_KEY, LABELER_KEY, TOKEN_KEY
+from relabel_service.wire.metadata import (
+    APPLICATION,
+    APPLICATION_KEY,
+    LABELER_KEY,
+    ON_BEHALF_OF_KEY,
+    TOKEN_KEY,
+)
 from relabel_service.wire.reconnecting import SILENCE_S, Watchdog, reconnecting, wait_before
 
 # What Serve's proxy says until it has learned of the application (Ray 2.60); it soon will.
@@ -41,7 +49,7 @@ class Channel:
         if token and tls is None and not allow_plaintext_token:
             check_token_is_safe(address)
         caller = (TOKEN_KEY, f"Bearer {token}") if token else (LABELER_KEY, labeler)
-        self._metadata = (caller, (APPLICATION_KEY, APPLICATION))
+        self._metadata: tuple[tuple[str, str], ...] = (caller, (APPLICATION_KEY, APPLICATION))
         self._deadline_s = deadline_s
         self._max_attempts = max_attempts
         options = [("grpc.enable_retries", 0)]
@@ -52,8 +60,18 @@ class Channel:
         )
         self._stub = relabel_service_pb2_grpc.RelabelServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
+        self._is_shared = False
+
+    def on_behalf_of(self, labeler: str) -> "Channel":
+        """The same connection, with calls for a labeler; it is this one's to close."""
+        channel = copy.copy(self)
+        channel._metadata = (*self._metadata, (ON_BEHALF_OF_KEY, quote(labeler, safe="@")))
+        channel._is_shared = True
+        return channel
+
     def close(self) -> None:
-        self._channel.close()
+        if not self._is_shared:
+            self._channel.close()
 
     def call(self, method: str, request: Any, *, extra_s: float = 0.0) -> Any:
         """The response. extra_s: added to the deadline of each attempt."""

@@ -96,3 +96,23 @@ def test_a_message_over_the_limit_is_refused(channel: grpc.Channel) -> None:
 def test_the_service_describes_itself(channel: grpc.Channel) -> None:
     services = set(ProtoReflectionDescriptorDatabase(channel).get_services())
     assert {SERVICE.full_name, "grpc.health.v1.Health"} <= services
+
+
+def test_a_frontend_answers_for_labelers_of_its_campaigns(
+    guarded: ServerProcess, campaign: str
+) -> None:
+    scope = {"role": "frontend", "campaigns": (campaign.removeprefix("campaigns/"),)}
+    with client(guarded, "bridge", labelers=("ann", "René *"), **scope) as bridge:
+        for name in ("ann", "René D."):
+            labeler = bridge.on_behalf_of(name)
+            [lease] = labeler.lease(campaign)
+            [outcome] = labeler.submit(campaign, [confirm(lease)])
+            assert outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED
+            [counts] = labeler.stats(campaign).labelers
+            assert (counts.labeler, counts.num_results) == (name, 1)
+        with pytest.raises(PermissionDenied, match="'bob'"):
+            bridge.on_behalf_of("bob").lease(campaign)
+        with pytest.raises(PermissionDenied, match="frontend"):
+            bridge.lease(campaign)
+    with client(guarded, "ann") as ann, pytest.raises(PermissionDenied, match="only a frontend"):
+        ann.on_behalf_of("bob").lease(campaign)

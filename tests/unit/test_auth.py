@@ -19,6 +19,7 @@ from relabel_service.server.auth import (
     ADMIN,
     ALLOWED,
     LABELER,
+    ROLES,
     AuthSettings,
     Caller,
     LocalAuthenticator,
@@ -172,7 +173,7 @@ def test_every_rpc_says_who_may_call_it() -> None:
 
 @pytest.mark.parametrize("method", ALLOWED)
 def test_roles_and_scopes_are_kept(method: str) -> None:
-    for role in (LABELER, "adjudicator", ADMIN):
+    for role in ROLES:
         caller = Caller("ann", frozenset({role}), frozenset({"mine"}))
         if role in ALLOWED[method]:
             check_allowed(caller, method, "mine")

@@ -35,6 +35,8 @@ export interface ClientOptions {
   token?: string;
   /** Names who labels, where the service has no keys. */
   labeler?: string;
+  /** For whom a frontend answers: with a frontend's token, whose labelers name them. */
+  onBehalfOf?: string;
   /** Of one attempt of one call; calls that wait get that time on top. */
   deadlineMs?: number;
   maxAttempts?: number;
@@ -62,6 +64,7 @@ export class Client {
     const identify: Interceptor = (next) => (request) => {
       if (options.token) request.header.set("authorization", `Bearer ${options.token}`);
       else if (options.labeler) request.header.set("relabel-labeler", options.labeler);
+      if (options.onBehalfOf) request.header.set("relabel-on-behalf-of", encodeURIComponent(options.onBehalfOf));
       return next(request);
     };
     const transport =
