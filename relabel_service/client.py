@@ -332,6 +332,32 @@ class Client:
         """Take no more results, without publishing them yet."""
         return self._move("Close", campaign, etag)
 
+    def reopen_campaign(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
+        """Lease items and take results again in a closed campaign that is not finalized."""
+        return self._move("Reopen", campaign, etag)
+
+    def reopen_items(
+        self, campaign: str, *, items: Sequence[str] = (), row_ids: Sequence[str] = ()
+    ) -> rpc.ReopenItemsResponse:
+        """Have items decided anew, by name or by their rows: their answers are withdrawn."""
+        request = rpc.ReopenItemsRequest(
+            parent=campaign_name(campaign), items=items, row_ids=row_ids, request_id=_request_id()
+        )
+        response: rpc.ReopenItemsResponse = self._channel.call("ReopenItems", request)
+        return response
+
+    def requeue_skipped(
+        self, campaign: str, *, items: Sequence[str] = (), row_ids: Sequence[str] = ()
+    ) -> int:
+        """Offer skipped items to everybody again, these or all of them; how many there were."""
+        request = rpc.RequeueSkippedItemsRequest(
+            parent=campaign_name(campaign), items=items, row_ids=row_ids, request_id=_request_id()
+        )
+        response: rpc.RequeueSkippedItemsResponse = self._channel.call(
+            "RequeueSkippedItems", request, extra_s=FINALIZE_S
+        )
+        return response.num_items
+
     def finalize(
         self, campaign: str, *, results_uri: str, etag: str = ""
     ) -> campaigns_pb2.Campaign:

@@ -112,9 +112,60 @@ def resume(context: typer.Context, campaign: CampaignName, address: Address = LO
 
 
 def close(context: typer.Context, campaign: CampaignName, address: Address = LOCAL) -> None:
-    """Take no more results, for good, without publishing them yet."""
+    """Take no more results, without publishing them yet."""
     with client_of(context, address) as client:
         client.close_campaign(campaign)
+
+
+Items = Annotated[
+    list[str] | None,
+    typer.Option("--item", help="name of an item; again for more", show_default=False),
+]
+Rows = Annotated[
+    list[str] | None,
+    typer.Option("--row", help="id of a row, for all its items; again for more"),
+]
+
+
+def reopen(
+    context: typer.Context,
+    campaign: CampaignName,
+    item: Items = None,
+    row: Rows = None,
+    as_json: output.Json = False,
+    address: Address = LOCAL,
+) -> None:
+    """Lease items of a closed campaign again; or, with --item or --row, have these decided anew.
+
+    Answers on items that are decided anew are withdrawn: they count no more, and the results
+    table keeps them as withdrawn.
+    """
+    with client_of(context, address) as client:
+        if not item and not row:
+            reopened = client.reopen_campaign(campaign)
+            output.print_result(f"{reopened.name}: open again", as_json=as_json, name=reopened.name)
+            return
+        done = client.reopen_items(campaign, items=item or (), row_ids=row or ())
+    output.print_result(
+        f"{done.num_items} items are open again, {done.num_answers} answers withdrawn",
+        as_json=as_json,
+        num_items=done.num_items,
+        num_answers=done.num_answers,
+    )
+
+
+def requeue(
+    context: typer.Context,
+    campaign: CampaignName,
+    item: Items = None,
+    row: Rows = None,
+    as_json: output.Json = False,
+    address: Address = LOCAL,
+) -> None:
+    """Offer skipped items to everybody again: those named, or all of the campaign."""
+    with client_of(context, address) as client:
+        num = client.requeue_skipped(campaign, items=item or (), row_ids=row or ())
+    output.print_result(f"{num} skipped items wait again", as_json=as_json, num_items=num)
 
 
 def force_release(
@@ -194,6 +245,8 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(pause)
     app.command()(resume)
     app.command()(close)
+    app.command()(reopen)
+    app.command()(requeue)
     app.command("force-release")(force_release)
     app.command()(delete)
     app.command()(watch)

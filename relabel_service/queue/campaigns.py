@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, literal, select, update
+from sqlalchemy import Connection, Select, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from relabel_service.errors import AlreadyExists, Conflict, NotFound, WrongState
 from relabel_service.queue import schema as db
 from relabel_service.queue import statements as sql
+from relabel_service.tables.results import WITHDRAWN
 
 STREAMED = 2000  # rows fetched at once while reading results
 FINDING, AUDIT, GOLD = "finding", "audit", "gold"  # kinds of items
@@ -181,6 +182,34 @@ def move(
     return _update(connection, present, state=to)
 
 
+def reopen(connection: Connection, campaign: str, *, revision: int | None) -> Campaign:
+    """Lease items and take results again; of an active campaign it changes nothing.
+
+    Raises NotFound, Conflict when the revision is another, WrongState where it is not closed, or
+    its import was ended before all items were there.
+    """
+    present = get(connection, campaign)
+    if present.state == "closed" and not _is_imported(connection, present):
+        raise WrongState(
+            f"campaign {campaign!r} was closed while it was importing, and has not all of its "
+            "items; create another one"
+        )
+    return move(connection, campaign, to="active", among=["closed"], revision=revision)
+
+
+def _is_imported(connection: Connection, present: Campaign) -> bool:
+    """Audit and gold items come last, in the transaction that counts them among num_items."""
+    row = db.queue.c
+    query = (
+        select(row.kind, func.count().label("num"))
+        .where(row.campaign == present.campaign, row.kind != FINDING)
+        .group_by(row.kind)
+    )
+    mixed = {row.kind: row.num for row in connection.execute(query)}
+    are_mixed = bool(mixed) or not present.settings.mixes
+    return are_mixed and present.num_imported + mixed.get(AUDIT, 0) == present.num_items
+
+
 def begin_finalizing(
     connection: Connection, campaign: str, *, results_uri: str, revision: int | None
 ) -> Campaign:
@@ -216,42 +245,52 @@ def mark_finalized(connection: Connection, campaign: str, *, now: float) -> Camp
 
 def num_results(connection: Connection, campaign: str) -> int:
     """How many rows `results` gives."""
-    query = select(func.count()).select_from(db.results).where(db.results.c.campaign == campaign)
-    return int(connection.execute(query).scalar_one())
+    return latest_result(connection, campaign)[0]
 
 
 def latest_result(connection: Connection, campaign: str) -> tuple[int, float]:
-    """How many results there are, and when the last of them was given or corrected; 0 for none."""
-    given = [func.count(), func.coalesce(func.max(db.results.c.submit_time), 0.0)]
-    [(num, time)] = connection.execute(select(*given).where(db.results.c.campaign == campaign))
-    return int(num), float(time)
+    """How many rows `results` gives, and the last submit_time of them; 0 for none."""
+    num, latest = 0, 0.0
+    for table, time in ((db.results, "submit_time"), (db.withdrawn_results, "withdraw_time")):
+        given = select(func.count(), func.coalesce(func.max(table.c[time]), 0.0))
+        [(num_of_table, time_of_table)] = connection.execute(
+            given.where(table.c.campaign == campaign)
+        )
+        num, latest = num + int(num_of_table), max(latest, float(time_of_table))
+    return num, latest
 
 
 def results(connection: Connection, campaign: str) -> Iterator[Mapping[str, Any]]:
-    """Every accepted result with its item's columns, worst item first, as a stream."""
-    item, result = db.items.c, db.results.c
-    names = ("kind", "row_id", "unit", "human_label", "gold_label", "suspicion", "fingerprint")
-    query = (
-        select(db.results, *(item[name] for name in names))
-        .join(db.items, (item.campaign == result.campaign) & (item.rank == result.rank))
-        .where(result.campaign == campaign)
-        .order_by(result.rank, result.submit_time)
-        .execution_options(yield_per=STREAMED)
-    )
-    for row in connection.execute(query):
-        yield row._asdict()
+    """Every accepted result with its item's columns, worst item first, as a stream; then those
+    that were withdrawn, with the decision WITHDRAWN and, as submit_time, when they were."""
+    item, names = db.items.c, [column.name for column in db.results.columns]
+    of_item = ("kind", "row_id", "unit", "human_label", "gold_label", "suspicion", "fingerprint")
+    withdrawn = {
+        "decision": literal(WITHDRAWN).label("decision"),
+        "submit_time": db.withdrawn_results.c.withdraw_time.label("submit_time"),
+    }
+    for table, other in ((db.results, {}), (db.withdrawn_results, withdrawn)):
+        columns = [other.get(name, table.c[name]) for name in names]
+        query = (
+            select(*columns, *(item[name] for name in of_item))
+            .join(db.items, (item.campaign == table.c.campaign) & (item.rank == table.c.rank))
+            .where(table.c.campaign == campaign)
+            .order_by(table.c.rank, columns[names.index("submit_time")])
+        )
+        yield from _streamed(connection, query)
 
 
 def result_keys(connection: Connection, campaign: str) -> Iterator[tuple[int, str, float]]:
-    """Rank, labeler and submit_time of every accepted result, as a stream."""
-    result = db.results.c
-    query = (
-        select(result.rank, result.labeler, result.submit_time)
-        .where(result.campaign == campaign)
-        .execution_options(yield_per=STREAMED)
-    )
-    for row in connection.execute(query):
-        yield row.rank, row.labeler, row.submit_time
+    """Rank, labeler and submit_time of every row that `results` gives, as a stream."""
+    for table, time in ((db.results, "submit_time"), (db.withdrawn_results, "withdraw_time")):
+        query = select(table.c.rank, table.c.labeler, table.c[time].label("time"))
+        for row in _streamed(connection, query.where(table.c.campaign == campaign)):
+            yield row["rank"], row["labeler"], row["time"]
+
+
+def _streamed(connection: Connection, query: Select[Any]) -> Iterator[Mapping[str, Any]]:
+    for row in connection.execute(query.execution_options(yield_per=STREAMED)):
+        yield row._asdict()
 
 
 def _check_revision(present: Campaign, revision: int | None) -> None:

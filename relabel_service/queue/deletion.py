@@ -13,7 +13,15 @@ from relabel_service.queue.campaigns import Campaign
 DELETING = "deleting"
 ROWS = 500  # of one transaction; rows may be as large as pictures
 DAY_S = 24 * 3600.0
-TABLES = (db.items, db.queue, db.results, db.lease_groups, db.idempotency_keys, db.operations)
+TABLES = (
+    db.items,
+    db.queue,
+    db.results,
+    db.withdrawn_results,
+    db.lease_groups,
+    db.idempotency_keys,
+    db.operations,
+)
 
 
 def begin(

@@ -163,6 +163,17 @@ results = Table(
 # What a labeler corrects is found by its token; tokens of one batch lie side by side.
 Index("results_by_token", results.c.token)
 
+# Results that an admin has withdrawn: the item was reopened, or its skips were. All columns of
+# `results`, and who did so when.
+withdrawn_results = Table(
+    "withdrawn_results",
+    metadata,
+    *(Column(column.name, column.type, nullable=column.nullable) for column in results.columns),
+    Column("withdraw_time", Float),
+    Column("withdrawn_by", Text, nullable=False),
+    PrimaryKeyConstraint("campaign", "rank", "labeler", "withdraw_time"),
+)
+
 # Responses, returned again when a request is sent again (AIP-155).
 idempotency_keys = Table(
     "idempotency_keys",

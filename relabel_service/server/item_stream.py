@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from relabel_service.errors import NotFound
 from relabel_service.queue import forced_release
+from relabel_service.queue import schema as db
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.item_bytes import item_name
 from relabel_service.queue.leased_items import leased_item, leased_ranks
@@ -34,6 +35,20 @@ def ranks_of(connection: Connection, campaign: Campaign, names: Sequence[str]) -
         return []
     ranks = forced_release.leased_ranks(connection, campaign)
     return [rank for rank in ranks if item_name(campaign, rank) in wanted]
+
+
+def ranks_of_items(connection: Connection, campaign: Campaign, names: Sequence[str]) -> list[int]:
+    """The ranks of items by name, leased or not. Raises NotFound for a name of none."""
+    wanted = set(names)
+    query = select(db.queue.c.rank).where(db.queue.c.campaign == campaign.campaign)
+    found = {
+        name: rank
+        for rank in connection.execute(query).scalars()
+        if (name := item_name(campaign, rank)) in wanted
+    }
+    if missing := sorted(wanted - found.keys()):
+        raise NotFound(f"there is no item {missing[0]}; send names as leases have them")
+    return sorted(found.values())
 
 
 def in_chunks(encoded: bytes) -> Iterator[bytes]:

@@ -42,16 +42,17 @@ class LostAnswers:
 def lost_answers(store: Store, uris: Iterable[str]) -> list[LostAnswers]:
     """By table, campaign and incarnation. uris: beside the tables that the campaigns name.
 
-    An answer that its labeler has corrected since counts as held. Tables that are not there are
-    left out where a campaign names them. Raises NotFound for one of `uris` that is not there.
+    An answer that its labeler has corrected since, or an admin withdrawn, counts as held. Tables
+    that are not there are left out where a campaign names them. Raises NotFound for one of `uris`
+    that is not there.
     """
     with store.read_transaction() as (connection, _):
         present = {(one.campaign, one.incarnation): one for one in all_campaigns(connection)}
-        held = {
-            (*key, rank, labeler): results_stream.utc(time)
-            for key in present
-            for rank, labeler, time in campaigns.result_keys(connection, key[0])
-        }
+        held: dict[tuple[Any, ...], datetime] = {}
+        for key in present:
+            for rank, labeler, time in campaigns.result_keys(connection, key[0]):
+                answer, given_at = (*key, rank, labeler), results_stream.utc(time)
+                held[answer] = max(given_at, held.get(answer, given_at))
     named = {one.results_uri for one in present.values() if one.results_uri}
     lost: list[LostAnswers] = []
     for uri in sorted({*uris, *filter(delta.is_delta, named)}):

@@ -12,9 +12,10 @@ from relabel_service.server.background import Background
 from relabel_service.server.campaign_rpcs import CampaignRpcs
 from relabel_service.server.lease_rpcs import LeaseRpcs
 from relabel_service.server.rate_limits import DEFAULT_LIMITS, Limits
+from relabel_service.server.reopen_rpcs import ReopenRpcs
 
 
-class LeaseService(CampaignRpcs, LeaseRpcs):
+class LeaseService(CampaignRpcs, LeaseRpcs, ReopenRpcs):
     """Every RPC, on one queue database. Safe to call from several threads."""
 
     def __init__(

@@ -16,6 +16,9 @@ from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables import delta, schemas
 
 FIRST = "first"  # names the incarnation without a name: that of releases that drew none
+WITHDRAWN = (
+    "withdrawn"  # decision of a row that says: the labeler's answers until then do not count
+)
 
 
 def of_incarnation(campaign: str, incarnation: str | None) -> pads.Expression:
@@ -26,13 +29,15 @@ def of_incarnation(campaign: str, incarnation: str | None) -> pads.Expression:
 
 
 def read_results(uri: str, campaign: str, *, incarnation: str | None = None) -> pa.Table:
-    """schemas.RESULTS of one incarnation, each labeler's latest on an item; none without any.
+    """schemas.RESULTS of one incarnation, each labeler's latest on an item that was not withdrawn;
+    none without any.
 
     incarnation: its name, or FIRST; may be left out where there is one. Raises NotFound when there
     is no such table or incarnation, InvalidInput listing them where there are several.
     """
     rows = read_columns(uri, schemas.RESULTS.names, where=pads.field("campaign") == campaign)
-    return _latest(rows.filter(_chosen(rows, uri, campaign, incarnation)))
+    latest = _latest(rows.filter(_chosen(rows, uri, campaign, incarnation)))
+    return latest.filter(pc.field("decision") != WITHDRAWN)
 
 
 def read_columns(

@@ -255,6 +255,60 @@ class CloseCampaignResponse(_message.Message):
     campaign: _campaigns_pb2.Campaign
     def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ...) -> None: ...
 
+class ReopenCampaignRequest(_message.Message):
+    __slots__ = ("name", "etag", "request_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ReopenCampaignResponse(_message.Message):
+    __slots__ = ("campaign",)
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    campaign: _campaigns_pb2.Campaign
+    def __init__(self, campaign: _Optional[_Union[_campaigns_pb2.Campaign, _Mapping]] = ...) -> None: ...
+
+class ReopenItemsRequest(_message.Message):
+    __slots__ = ("parent", "items", "row_ids", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    ROW_IDS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    items: _containers.RepeatedScalarFieldContainer[str]
+    row_ids: _containers.RepeatedScalarFieldContainer[str]
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., items: _Optional[_Iterable[str]] = ..., row_ids: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ReopenItemsResponse(_message.Message):
+    __slots__ = ("num_items", "num_answers")
+    NUM_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    NUM_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    num_items: int
+    num_answers: int
+    def __init__(self, num_items: _Optional[int] = ..., num_answers: _Optional[int] = ...) -> None: ...
+
+class RequeueSkippedItemsRequest(_message.Message):
+    __slots__ = ("parent", "items", "row_ids", "request_id")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    ROW_IDS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    parent: str
+    items: _containers.RepeatedScalarFieldContainer[str]
+    row_ids: _containers.RepeatedScalarFieldContainer[str]
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., items: _Optional[_Iterable[str]] = ..., row_ids: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class RequeueSkippedItemsResponse(_message.Message):
+    __slots__ = ("num_items",)
+    NUM_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    num_items: int
+    def __init__(self, num_items: _Optional[int] = ...) -> None: ...
+
 class FinalizeCampaignRequest(_message.Message):
     __slots__ = ("name", "results_uri", "etag", "request_id")
     NAME_FIELD_NUMBER: _ClassVar[int]

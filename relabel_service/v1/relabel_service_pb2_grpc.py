@@ -116,6 +116,21 @@ class RelabelServiceStub:
                 request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.CloseCampaignRequest.SerializeToString,
                 response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.CloseCampaignResponse.FromString,
                 _registered_method=True)
+        self.ReopenCampaign = channel.unary_unary(
+                '/relabel_service.v1.RelabelService/ReopenCampaign',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReopenCampaignRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReopenCampaignResponse.FromString,
+                _registered_method=True)
+        self.ReopenItems = channel.unary_unary(
+                '/relabel_service.v1.RelabelService/ReopenItems',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReopenItemsRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReopenItemsResponse.FromString,
+                _registered_method=True)
+        self.RequeueSkippedItems = channel.unary_unary(
+                '/relabel_service.v1.RelabelService/RequeueSkippedItems',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.RequeueSkippedItemsRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.RequeueSkippedItemsResponse.FromString,
+                _registered_method=True)
         self.FinalizeCampaign = channel.unary_unary(
                 '/relabel_service.v1.RelabelService/FinalizeCampaign',
                 request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.FinalizeCampaignRequest.SerializeToString,
@@ -249,7 +264,29 @@ class RelabelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CloseCampaign(self, request, context):
-        """Stops giving out leases and taking results, for good; ends an import.
+        """Stops giving out leases and taking results, until it is reopened; ends an import.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReopenCampaign(self, request, context):
+        """Gives out leases and takes results again in a closed campaign that is not finalized.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReopenItems(self, request, context):
+        """Has items decided anew, whatever was decided: their answers are withdrawn, and anybody may
+        answer again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequeueSkippedItems(self, request, context):
+        """Offers skipped items again, to everybody: the skips are withdrawn, votes stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -361,6 +398,21 @@ def add_RelabelServiceServicer_to_server(servicer, server):
                     servicer.CloseCampaign,
                     request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.CloseCampaignRequest.FromString,
                     response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.CloseCampaignResponse.SerializeToString,
+            ),
+            'ReopenCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenCampaign,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReopenCampaignRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReopenCampaignResponse.SerializeToString,
+            ),
+            'ReopenItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenItems,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReopenItemsRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ReopenItemsResponse.SerializeToString,
+            ),
+            'RequeueSkippedItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequeueSkippedItems,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.RequeueSkippedItemsRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.RequeueSkippedItemsResponse.SerializeToString,
             ),
             'FinalizeCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.FinalizeCampaign,
@@ -795,6 +847,87 @@ class RelabelService:
             '/relabel_service.v1.RelabelService/CloseCampaign',
             relabel__service_dot_v1_dot_relabel__service__pb2.CloseCampaignRequest.SerializeToString,
             relabel__service_dot_v1_dot_relabel__service__pb2.CloseCampaignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/ReopenCampaign',
+            relabel__service_dot_v1_dot_relabel__service__pb2.ReopenCampaignRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.ReopenCampaignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/ReopenItems',
+            relabel__service_dot_v1_dot_relabel__service__pb2.ReopenItemsRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.ReopenItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequeueSkippedItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/RequeueSkippedItems',
+            relabel__service_dot_v1_dot_relabel__service__pb2.RequeueSkippedItemsRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.RequeueSkippedItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

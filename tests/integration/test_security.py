@@ -11,10 +11,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from relabel_service import Client, confirm
+from relabel_service import Client, confirm, skip
 from relabel_service.errors import PermissionDenied, Unauthenticated
 from relabel_service.server.auth import mint
-from relabel_service.v1 import leases_pb2
+from relabel_service.v1 import campaigns_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.metadata import LABELER_KEY
 from tests.integration.conftest import SECRET
@@ -58,6 +58,22 @@ def test_a_scope_keeps_to_its_campaigns(guarded: ServerProcess, campaign: str) -
         assert list(ann.list_campaigns()) == []
     with client(guarded, "bob", campaigns=(campaign.removeprefix("campaigns/"),)) as bob:
         assert [visible.name for visible in bob.list_campaigns()] == [campaign]
+
+
+def test_an_admin_reopens_and_requeues(guarded: ServerProcess, campaign: str) -> None:
+    with client(guarded, "boss", role="admin") as admin, client(guarded, "ann") as ann:
+        first, second = ann.lease(campaign, max_items=2)
+        ann.submit(campaign, [confirm(first), skip(second)])
+        for refused in (ann.reopen_campaign, ann.requeue_skipped):
+            with pytest.raises(PermissionDenied, match="admin"):
+                refused(campaign)
+        admin.close_campaign(campaign)
+        assert admin.reopen_campaign(campaign).state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE
+        done = admin.reopen_items(campaign, items=[first.item.name])
+        assert (done.num_items, done.num_answers) == (1, 1)
+        assert admin.requeue_skipped(campaign) == 1
+        again = [lease.item.name for lease in ann.lease(campaign, max_items=2)]
+        assert again == [first.item.name, second.item.name]
 
 
 @pytest.fixture

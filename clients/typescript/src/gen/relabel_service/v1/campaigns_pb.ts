@@ -184,7 +184,7 @@ export type Campaign = Message<"relabel_service.v1.Campaign"> & {
   failure?: Failure | undefined;
 
   /**
-   * Output only. Answers there are to publish, from FinalizeCampaign on.
+   * Output only. Answers there are to publish, from FinalizeCampaign on, withdrawn ones included.
    *
    * @generated from field: int64 num_answers = 23;
    */
@@ -644,7 +644,7 @@ export enum CampaignState {
   PAUSED = 4,
 
   /**
-   * Nothing is given out or taken; not published yet.
+   * Nothing is given out or taken; not published yet, and may be reopened.
    *
    * @generated from enum value: CAMPAIGN_STATE_CLOSED = 5;
    */

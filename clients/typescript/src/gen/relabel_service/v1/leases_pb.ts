@@ -130,7 +130,8 @@ export type Result = Message<"relabel_service.v1.Result"> & {
 
   /**
    * A correction: takes the place of the result that was accepted under this token from the same
-   * caller, until the campaign is closed. STALE where there is none.
+   * caller, while the campaign is active or paused. STALE where there is none, or an admin has
+   * withdrawn it.
    *
    * @generated from field: bool replaces = 5;
    */
@@ -276,7 +277,7 @@ export enum ResultStatus {
   STALE = 2,
 
   /**
-   * The campaign was finalized first.
+   * The campaign was closed first.
    *
    * @generated from enum value: RESULT_STATUS_CLOSED = 3;
    */

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file relabel_service/v1/relabel_service.proto.
  */
 export const file_relabel_service_v1_relabel_service: GenFile = /*@__PURE__*/
-  fileDesc("CihyZWxhYmVsX3NlcnZpY2UvdjEvcmVsYWJlbF9zZXJ2aWNlLnByb3RvEhJyZWxhYmVsX3NlcnZpY2UudjEicAoVQ3JlYXRlQ2FtcGFpZ25SZXF1ZXN0EhMKC2NhbXBhaWduX2lkGAEgASgJEi4KCGNhbXBhaWduGAIgASgLMhwucmVsYWJlbF9zZXJ2aWNlLnYxLkNhbXBhaWduEhIKCnJlcXVlc3RfaWQYAyABKAkiSAoWQ3JlYXRlQ2FtcGFpZ25SZXNwb25zZRIuCghjYW1wYWlnbhgBIAEoCzIcLnJlbGFiZWxfc2VydmljZS52MS5DYW1wYWlnbiIiChJHZXRDYW1wYWlnblJlcXVlc3QSDAoEbmFtZRgBIAEoCSJFChNHZXRDYW1wYWlnblJlc3BvbnNlEi4KCGNhbXBhaWduGAEgASgLMhwucmVsYWJlbF9zZXJ2aWNlLnYxLkNhbXBhaWduIj0KFExpc3RDYW1wYWlnbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJImEKFUxpc3RDYW1wYWlnbnNSZXNwb25zZRIvCgljYW1wYWlnbnMYASADKAsyHC5yZWxhYmVsX3NlcnZpY2UudjEuQ2FtcGFpZ24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIroBChFMZWFzZUl0ZW1zUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSEQoJbWF4X2l0ZW1zGAIgASgFEjEKDmxlYXNlX2R1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYBCABKAkSJwoEd2FpdBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgphZGp1ZGljYXRlGAYgASgIIj8KEkxlYXNlSXRlbXNSZXNwb25zZRIpCgZsZWFzZXMYASADKAsyGS5yZWxhYmVsX3NlcnZpY2UudjEuTGVhc2UihQEKE1N0cmVhbUxlYXNlc1JlcXVlc3QSDgoGcGFyZW50GAEgASgJEhcKD21heF9vdXRzdGFuZGluZxgCIAEoBRIxCg5sZWFzZV9kdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgphZGp1ZGljYXRlGAQgASgIIlQKFFN0cmVhbUxlYXNlc1Jlc3BvbnNlEikKBmxlYXNlcxgBIAMoCzIZLnJlbGFiZWxfc2VydmljZS52MS5MZWFzZRIRCgloZWFydGJlYXQYAiABKAgiHwoPUmVhZEl0ZW1SZXF1ZXN0EgwKBG5hbWUYASABKAkiIQoQUmVhZEl0ZW1SZXNwb25zZRINCgVjaHVuaxgBIAEoDCJKChFMaXN0TGVhc2VzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiWAoSTGlzdExlYXNlc1Jlc3BvbnNlEikKBmxlYXNlcxgBIAMoCzIZLnJlbGFiZWxfc2VydmljZS52MS5MZWFzZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkifAoTRXh0ZW5kTGVhc2VzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDgoGdG9rZW5zGAIgAygJEjEKDmxlYXNlX2R1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYBCABKAkiSwoURXh0ZW5kTGVhc2VzUmVzcG9uc2USMwoIb3V0Y29tZXMYASADKAsyIS5yZWxhYmVsX3NlcnZpY2UudjEuRXh0ZW5kT3V0Y29tZSJ0ChRSZWxlYXNlTGVhc2VzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDgoGdG9rZW5zGAIgAygJEhIKCnJlcXVlc3RfaWQYAyABKAkSKAoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iLQoVUmVsZWFzZUxlYXNlc1Jlc3BvbnNlEhQKDG51bV9yZWxlYXNlZBgBIAEoBSJnChRTdWJtaXRSZXN1bHRzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSKwoHcmVzdWx0cxgCIAMoCzIaLnJlbGFiZWxfc2VydmljZS52MS5SZXN1bHQSEgoKcmVxdWVzdF9pZBgDIAEoCSJMChVTdWJtaXRSZXN1bHRzUmVzcG9uc2USMwoIb3V0Y29tZXMYASADKAsyIS5yZWxhYmVsX3NlcnZpY2UudjEuUmVzdWx0T3V0Y29tZSInChdHZXRDYW1wYWlnblN0YXRzUmVxdWVzdBIMCgRuYW1lGAEgASgJIkwKGEdldENhbXBhaWduU3RhdHNSZXNwb25zZRIwCgVzdGF0cxgBIAEoCzIhLnJlbGFiZWxfc2VydmljZS52MS5DYW1wYWlnblN0YXRzIiQKFFdhdGNoQ2FtcGFpZ25SZXF1ZXN0EgwKBG5hbWUYASABKAkijAEKFVdhdGNoQ2FtcGFpZ25SZXNwb25zZRIuCghjYW1wYWlnbhgBIAEoCzIcLnJlbGFiZWxfc2VydmljZS52MS5DYW1wYWlnbhIwCgVzdGF0cxgCIAEoCzIhLnJlbGFiZWxfc2VydmljZS52MS5DYW1wYWlnblN0YXRzEhEKCWhlYXJ0YmVhdBgDIAEoCCJGChRQYXVzZUNhbXBhaWduUmVxdWVzdBIMCgRuYW1lGAEgASgJEgwKBGV0YWcYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCSJHChVQYXVzZUNhbXBhaWduUmVzcG9uc2USLgoIY2FtcGFpZ24YASABKAsyHC5yZWxhYmVsX3NlcnZpY2UudjEuQ2FtcGFpZ24iRwoVUmVzdW1lQ2FtcGFpZ25SZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJIkgKFlJlc3VtZUNhbXBhaWduUmVzcG9uc2USLgoIY2FtcGFpZ24YASABKAsyHC5yZWxhYmVsX3NlcnZpY2UudjEuQ2FtcGFpZ24iRgoUQ2xvc2VDYW1wYWlnblJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkiRwoVQ2xvc2VDYW1wYWlnblJlc3BvbnNlEi4KCGNhbXBhaWduGAEgASgLMhwucmVsYWJlbF9zZXJ2aWNlLnYxLkNhbXBhaWduIl4KF0ZpbmFsaXplQ2FtcGFpZ25SZXF1ZXN0EgwKBG5hbWUYASABKAkSEwoLcmVzdWx0c191cmkYAiABKAkSDAoEZXRhZxgDIAEoCRISCgpyZXF1ZXN0X2lkGAQgASgJIkoKGEZpbmFsaXplQ2FtcGFpZ25SZXNwb25zZRIuCghjYW1wYWlnbhgBIAEoCzIcLnJlbGFiZWxfc2VydmljZS52MS5DYW1wYWlnbiJNChRFeHBvcnRBbnN3ZXJzUmVxdWVzdBIMCgRuYW1lGAEgASgJEhMKC3Jlc3VsdHNfdXJpGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkiQQoVRXhwb3J0QW5zd2Vyc1Jlc3BvbnNlEhMKC251bV9hbnN3ZXJzGAEgASgDEhMKC251bV93cml0dGVuGAIgASgDIlYKFURlbGV0ZUNhbXBhaWduUmVxdWVzdBIMCgRuYW1lGAEgASgJEg0KBWZvcmNlGAIgASgIEgwKBGV0YWcYAyABKAkSEgoKcmVxdWVzdF9pZBgEIAEoCSIYChZEZWxldGVDYW1wYWlnblJlc3BvbnNlIlkKE0ZvcmNlUmVsZWFzZVJlcXVlc3QSDgoGcGFyZW50GAEgASgJEg8KB2xhYmVsZXIYAiABKAkSDQoFaXRlbXMYAyADKAkSEgoKcmVxdWVzdF9pZBgEIAEoCSIsChRGb3JjZVJlbGVhc2VSZXNwb25zZRIUCgxudW1fcmVsZWFzZWQYASABKAUykw8KDlJlbGFiZWxTZXJ2aWNlEmcKDkNyZWF0ZUNhbXBhaWduEikucmVsYWJlbF9zZXJ2aWNlLnYxLkNyZWF0ZUNhbXBhaWduUmVxdWVzdBoqLnJlbGFiZWxfc2VydmljZS52MS5DcmVhdGVDYW1wYWlnblJlc3BvbnNlEl4KC0dldENhbXBhaWduEiYucmVsYWJlbF9zZXJ2aWNlLnYxLkdldENhbXBhaWduUmVxdWVzdBonLnJlbGFiZWxfc2VydmljZS52MS5HZXRDYW1wYWlnblJlc3BvbnNlEmQKDUxpc3RDYW1wYWlnbnMSKC5yZWxhYmVsX3NlcnZpY2UudjEuTGlzdENhbXBhaWduc1JlcXVlc3QaKS5yZWxhYmVsX3NlcnZpY2UudjEuTGlzdENhbXBhaWduc1Jlc3BvbnNlElsKCkxlYXNlSXRlbXMSJS5yZWxhYmVsX3NlcnZpY2UudjEuTGVhc2VJdGVtc1JlcXVlc3QaJi5yZWxhYmVsX3NlcnZpY2UudjEuTGVhc2VJdGVtc1Jlc3BvbnNlEmMKDFN0cmVhbUxlYXNlcxInLnJlbGFiZWxfc2VydmljZS52MS5TdHJlYW1MZWFzZXNSZXF1ZXN0GigucmVsYWJlbF9zZXJ2aWNlLnYxLlN0cmVhbUxlYXNlc1Jlc3BvbnNlMAESVwoIUmVhZEl0ZW0SIy5yZWxhYmVsX3NlcnZpY2UudjEuUmVhZEl0ZW1SZXF1ZXN0GiQucmVsYWJlbF9zZXJ2aWNlLnYxLlJlYWRJdGVtUmVzcG9uc2UwARJbCgpMaXN0TGVhc2VzEiUucmVsYWJlbF9zZXJ2aWNlLnYxLkxpc3RMZWFzZXNSZXF1ZXN0GiYucmVsYWJlbF9zZXJ2aWNlLnYxLkxpc3RMZWFzZXNSZXNwb25zZRJhCgxFeHRlbmRMZWFzZXMSJy5yZWxhYmVsX3NlcnZpY2UudjEuRXh0ZW5kTGVhc2VzUmVxdWVzdBooLnJlbGFiZWxfc2VydmljZS52MS5FeHRlbmRMZWFzZXNSZXNwb25zZRJkCg1SZWxlYXNlTGVhc2VzEigucmVsYWJlbF9zZXJ2aWNlLnYxLlJlbGVhc2VMZWFzZXNSZXF1ZXN0GikucmVsYWJlbF9zZXJ2aWNlLnYxLlJlbGVhc2VMZWFzZXNSZXNwb25zZRJkCg1TdWJtaXRSZXN1bHRzEigucmVsYWJlbF9zZXJ2aWNlLnYxLlN1Ym1pdFJlc3VsdHNSZXF1ZXN0GikucmVsYWJlbF9zZXJ2aWNlLnYxLlN1Ym1pdFJlc3VsdHNSZXNwb25zZRJtChBHZXRDYW1wYWlnblN0YXRzEisucmVsYWJlbF9zZXJ2aWNlLnYxLkdldENhbXBhaWduU3RhdHNSZXF1ZXN0GiwucmVsYWJlbF9zZXJ2aWNlLnYxLkdldENhbXBhaWduU3RhdHNSZXNwb25zZRJmCg1XYXRjaENhbXBhaWduEigucmVsYWJlbF9zZXJ2aWNlLnYxLldhdGNoQ2FtcGFpZ25SZXF1ZXN0GikucmVsYWJlbF9zZXJ2aWNlLnYxLldhdGNoQ2FtcGFpZ25SZXNwb25zZTABEmQKDVBhdXNlQ2FtcGFpZ24SKC5yZWxhYmVsX3NlcnZpY2UudjEuUGF1c2VDYW1wYWlnblJlcXVlc3QaKS5yZWxhYmVsX3NlcnZpY2UudjEuUGF1c2VDYW1wYWlnblJlc3BvbnNlEmcKDlJlc3VtZUNhbXBhaWduEikucmVsYWJlbF9zZXJ2aWNlLnYxLlJlc3VtZUNhbXBhaWduUmVxdWVzdBoqLnJlbGFiZWxfc2VydmljZS52MS5SZXN1bWVDYW1wYWlnblJlc3BvbnNlEmQKDUNsb3NlQ2FtcGFpZ24SKC5yZWxhYmVsX3NlcnZpY2UudjEuQ2xvc2VDYW1wYWlnblJlcXVlc3QaKS5yZWxhYmVsX3NlcnZpY2UudjEuQ2xvc2VDYW1wYWlnblJlc3BvbnNlEm0KEEZpbmFsaXplQ2FtcGFpZ24SKy5yZWxhYmVsX3NlcnZpY2UudjEuRmluYWxpemVDYW1wYWlnblJlcXVlc3QaLC5yZWxhYmVsX3NlcnZpY2UudjEuRmluYWxpemVDYW1wYWlnblJlc3BvbnNlEmQKDUV4cG9ydEFuc3dlcnMSKC5yZWxhYmVsX3NlcnZpY2UudjEuRXhwb3J0QW5zd2Vyc1JlcXVlc3QaKS5yZWxhYmVsX3NlcnZpY2UudjEuRXhwb3J0QW5zd2Vyc1Jlc3BvbnNlEmcKDkRlbGV0ZUNhbXBhaWduEikucmVsYWJlbF9zZXJ2aWNlLnYxLkRlbGV0ZUNhbXBhaWduUmVxdWVzdBoqLnJlbGFiZWxfc2VydmljZS52MS5EZWxldGVDYW1wYWlnblJlc3BvbnNlEmEKDEZvcmNlUmVsZWFzZRInLnJlbGFiZWxfc2VydmljZS52MS5Gb3JjZVJlbGVhc2VSZXF1ZXN0GigucmVsYWJlbF9zZXJ2aWNlLnYxLkZvcmNlUmVsZWFzZVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_duration, file_relabel_service_v1_campaigns, file_relabel_service_v1_leases]);
+  fileDesc("CihyZWxhYmVsX3NlcnZpY2UvdjEvcmVsYWJlbF9zZXJ2aWNlLnByb3RvEhJyZWxhYmVsX3NlcnZpY2UudjEicAoVQ3JlYXRlQ2FtcGFpZ25SZXF1ZXN0EhMKC2NhbXBhaWduX2lkGAEgASgJEi4KCGNhbXBhaWduGAIgASgLMhwucmVsYWJlbF9zZXJ2aWNlLnYxLkNhbXBhaWduEhIKCnJlcXVlc3RfaWQYAyABKAkiSAoWQ3JlYXRlQ2FtcGFpZ25SZXNwb25zZRIuCghjYW1wYWlnbhgBIAEoCzIcLnJlbGFiZWxfc2VydmljZS52MS5DYW1wYWlnbiIiChJHZXRDYW1wYWlnblJlcXVlc3QSDAoEbmFtZRgBIAEoCSJFChNHZXRDYW1wYWlnblJlc3BvbnNlEi4KCGNhbXBhaWduGAEgASgLMhwucmVsYWJlbF9zZXJ2aWNlLnYxLkNhbXBhaWduIj0KFExpc3RDYW1wYWlnbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJImEKFUxpc3RDYW1wYWlnbnNSZXNwb25zZRIvCgljYW1wYWlnbnMYASADKAsyHC5yZWxhYmVsX3NlcnZpY2UudjEuQ2FtcGFpZ24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIroBChFMZWFzZUl0ZW1zUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSEQoJbWF4X2l0ZW1zGAIgASgFEjEKDmxlYXNlX2R1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYBCABKAkSJwoEd2FpdBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgphZGp1ZGljYXRlGAYgASgIIj8KEkxlYXNlSXRlbXNSZXNwb25zZRIpCgZsZWFzZXMYASADKAsyGS5yZWxhYmVsX3NlcnZpY2UudjEuTGVhc2UihQEKE1N0cmVhbUxlYXNlc1JlcXVlc3QSDgoGcGFyZW50GAEgASgJEhcKD21heF9vdXRzdGFuZGluZxgCIAEoBRIxCg5sZWFzZV9kdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgphZGp1ZGljYXRlGAQgASgIIlQKFFN0cmVhbUxlYXNlc1Jlc3BvbnNlEikKBmxlYXNlcxgBIAMoCzIZLnJlbGFiZWxfc2VydmljZS52MS5MZWFzZRIRCgloZWFydGJlYXQYAiABKAgiHwoPUmVhZEl0ZW1SZXF1ZXN0EgwKBG5hbWUYASABKAkiIQoQUmVhZEl0ZW1SZXNwb25zZRINCgVjaHVuaxgBIAEoDCJKChFMaXN0TGVhc2VzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiWAoSTGlzdExlYXNlc1Jlc3BvbnNlEikKBmxlYXNlcxgBIAMoCzIZLnJlbGFiZWxfc2VydmljZS52MS5MZWFzZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkifAoTRXh0ZW5kTGVhc2VzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDgoGdG9rZW5zGAIgAygJEjEKDmxlYXNlX2R1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYBCABKAkiSwoURXh0ZW5kTGVhc2VzUmVzcG9uc2USMwoIb3V0Y29tZXMYASADKAsyIS5yZWxhYmVsX3NlcnZpY2UudjEuRXh0ZW5kT3V0Y29tZSJ0ChRSZWxlYXNlTGVhc2VzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDgoGdG9rZW5zGAIgAygJEhIKCnJlcXVlc3RfaWQYAyABKAkSKAoFZGVsYXkYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iLQoVUmVsZWFzZUxlYXNlc1Jlc3BvbnNlEhQKDG51bV9yZWxlYXNlZBgBIAEoBSJnChRTdWJtaXRSZXN1bHRzUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSKwoHcmVzdWx0cxgCIAMoCzIaLnJlbGFiZWxfc2VydmljZS52MS5SZXN1bHQSEgoKcmVxdWVzdF9pZBgDIAEoCSJMChVTdWJtaXRSZXN1bHRzUmVzcG9uc2USMwoIb3V0Y29tZXMYASADKAsyIS5yZWxhYmVsX3NlcnZpY2UudjEuUmVzdWx0T3V0Y29tZSInChdHZXRDYW1wYWlnblN0YXRzUmVxdWVzdBIMCgRuYW1lGAEgASgJIkwKGEdldENhbXBhaWduU3RhdHNSZXNwb25zZRIwCgVzdGF0cxgBIAEoCzIhLnJlbGFiZWxfc2VydmljZS52MS5DYW1wYWlnblN0YXRzIiQKFFdhdGNoQ2FtcGFpZ25SZXF1ZXN0EgwKBG5hbWUYASABKAkijAEKFVdhdGNoQ2FtcGFpZ25SZXNwb25zZRIuCghjYW1wYWlnbhgBIAEoCzIcLnJlbGFiZWxfc2VydmljZS52MS5DYW1wYWlnbhIwCgVzdGF0cxgCIAEoCzIhLnJlbGFiZWxfc2VydmljZS52MS5DYW1wYWlnblN0YXRzEhEKCWhlYXJ0YmVhdBgDIAEoCCJGChRQYXVzZUNhbXBhaWduUmVxdWVzdBIMCgRuYW1lGAEgASgJEgwKBGV0YWcYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCSJHChVQYXVzZUNhbXBhaWduUmVzcG9uc2USLgoIY2FtcGFpZ24YASABKAsyHC5yZWxhYmVsX3NlcnZpY2UudjEuQ2FtcGFpZ24iRwoVUmVzdW1lQ2FtcGFpZ25SZXF1ZXN0EgwKBG5hbWUYASABKAkSDAoEZXRhZxgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJIkgKFlJlc3VtZUNhbXBhaWduUmVzcG9uc2USLgoIY2FtcGFpZ24YASABKAsyHC5yZWxhYmVsX3NlcnZpY2UudjEuQ2FtcGFpZ24iRgoUQ2xvc2VDYW1wYWlnblJlcXVlc3QSDAoEbmFtZRgBIAEoCRIMCgRldGFnGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkiRwoVQ2xvc2VDYW1wYWlnblJlc3BvbnNlEi4KCGNhbXBhaWduGAEgASgLMhwucmVsYWJlbF9zZXJ2aWNlLnYxLkNhbXBhaWduIkcKFVJlb3BlbkNhbXBhaWduUmVxdWVzdBIMCgRuYW1lGAEgASgJEgwKBGV0YWcYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCSJIChZSZW9wZW5DYW1wYWlnblJlc3BvbnNlEi4KCGNhbXBhaWduGAEgASgLMhwucmVsYWJlbF9zZXJ2aWNlLnYxLkNhbXBhaWduIlgKElJlb3Blbkl0ZW1zUmVxdWVzdBIOCgZwYXJlbnQYASABKAkSDQoFaXRlbXMYAiADKAkSDwoHcm93X2lkcxgDIAMoCRISCgpyZXF1ZXN0X2lkGAQgASgJIj0KE1Jlb3Blbkl0ZW1zUmVzcG9uc2USEQoJbnVtX2l0ZW1zGAEgASgFEhMKC251bV9hbnN3ZXJzGAIgASgFImAKGlJlcXVldWVTa2lwcGVkSXRlbXNSZXF1ZXN0Eg4KBnBhcmVudBgBIAEoCRINCgVpdGVtcxgCIAMoCRIPCgdyb3dfaWRzGAMgAygJEhIKCnJlcXVlc3RfaWQYBCABKAkiMAobUmVxdWV1ZVNraXBwZWRJdGVtc1Jlc3BvbnNlEhEKCW51bV9pdGVtcxgBIAEoBSJeChdGaW5hbGl6ZUNhbXBhaWduUmVxdWVzdBIMCgRuYW1lGAEgASgJEhMKC3Jlc3VsdHNfdXJpGAIgASgJEgwKBGV0YWcYAyABKAkSEgoKcmVxdWVzdF9pZBgEIAEoCSJKChhGaW5hbGl6ZUNhbXBhaWduUmVzcG9uc2USLgoIY2FtcGFpZ24YASABKAsyHC5yZWxhYmVsX3NlcnZpY2UudjEuQ2FtcGFpZ24iTQoURXhwb3J0QW5zd2Vyc1JlcXVlc3QSDAoEbmFtZRgBIAEoCRITCgtyZXN1bHRzX3VyaRgCIAEoCRISCgpyZXF1ZXN0X2lkGAMgASgJIkEKFUV4cG9ydEFuc3dlcnNSZXNwb25zZRITCgtudW1fYW5zd2VycxgBIAEoAxITCgtudW1fd3JpdHRlbhgCIAEoAyJWChVEZWxldGVDYW1wYWlnblJlcXVlc3QSDAoEbmFtZRgBIAEoCRINCgVmb3JjZRgCIAEoCBIMCgRldGFnGAMgASgJEhIKCnJlcXVlc3RfaWQYBCABKAkiGAoWRGVsZXRlQ2FtcGFpZ25SZXNwb25zZSJZChNGb3JjZVJlbGVhc2VSZXF1ZXN0Eg4KBnBhcmVudBgBIAEoCRIPCgdsYWJlbGVyGAIgASgJEg0KBWl0ZW1zGAMgAygJEhIKCnJlcXVlc3RfaWQYBCABKAkiLAoURm9yY2VSZWxlYXNlUmVzcG9uc2USFAoMbnVtX3JlbGVhc2VkGAEgASgFMtQRCg5SZWxhYmVsU2VydmljZRJnCg5DcmVhdGVDYW1wYWlnbhIpLnJlbGFiZWxfc2VydmljZS52MS5DcmVhdGVDYW1wYWlnblJlcXVlc3QaKi5yZWxhYmVsX3NlcnZpY2UudjEuQ3JlYXRlQ2FtcGFpZ25SZXNwb25zZRJeCgtHZXRDYW1wYWlnbhImLnJlbGFiZWxfc2VydmljZS52MS5HZXRDYW1wYWlnblJlcXVlc3QaJy5yZWxhYmVsX3NlcnZpY2UudjEuR2V0Q2FtcGFpZ25SZXNwb25zZRJkCg1MaXN0Q2FtcGFpZ25zEigucmVsYWJlbF9zZXJ2aWNlLnYxLkxpc3RDYW1wYWlnbnNSZXF1ZXN0GikucmVsYWJlbF9zZXJ2aWNlLnYxLkxpc3RDYW1wYWlnbnNSZXNwb25zZRJbCgpMZWFzZUl0ZW1zEiUucmVsYWJlbF9zZXJ2aWNlLnYxLkxlYXNlSXRlbXNSZXF1ZXN0GiYucmVsYWJlbF9zZXJ2aWNlLnYxLkxlYXNlSXRlbXNSZXNwb25zZRJjCgxTdHJlYW1MZWFzZXMSJy5yZWxhYmVsX3NlcnZpY2UudjEuU3RyZWFtTGVhc2VzUmVxdWVzdBooLnJlbGFiZWxfc2VydmljZS52MS5TdHJlYW1MZWFzZXNSZXNwb25zZTABElcKCFJlYWRJdGVtEiMucmVsYWJlbF9zZXJ2aWNlLnYxLlJlYWRJdGVtUmVxdWVzdBokLnJlbGFiZWxfc2VydmljZS52MS5SZWFkSXRlbVJlc3BvbnNlMAESWwoKTGlzdExlYXNlcxIlLnJlbGFiZWxfc2VydmljZS52MS5MaXN0TGVhc2VzUmVxdWVzdBomLnJlbGFiZWxfc2VydmljZS52MS5MaXN0TGVhc2VzUmVzcG9uc2USYQoMRXh0ZW5kTGVhc2VzEicucmVsYWJlbF9zZXJ2aWNlLnYxLkV4dGVuZExlYXNlc1JlcXVlc3QaKC5yZWxhYmVsX3NlcnZpY2UudjEuRXh0ZW5kTGVhc2VzUmVzcG9uc2USZAoNUmVsZWFzZUxlYXNlcxIoLnJlbGFiZWxfc2VydmljZS52MS5SZWxlYXNlTGVhc2VzUmVxdWVzdBopLnJlbGFiZWxfc2VydmljZS52MS5SZWxlYXNlTGVhc2VzUmVzcG9uc2USZAoNU3VibWl0UmVzdWx0cxIoLnJlbGFiZWxfc2VydmljZS52MS5TdWJtaXRSZXN1bHRzUmVxdWVzdBopLnJlbGFiZWxfc2VydmljZS52MS5TdWJtaXRSZXN1bHRzUmVzcG9uc2USbQoQR2V0Q2FtcGFpZ25TdGF0cxIrLnJlbGFiZWxfc2VydmljZS52MS5HZXRDYW1wYWlnblN0YXRzUmVxdWVzdBosLnJlbGFiZWxfc2VydmljZS52MS5HZXRDYW1wYWlnblN0YXRzUmVzcG9uc2USZgoNV2F0Y2hDYW1wYWlnbhIoLnJlbGFiZWxfc2VydmljZS52MS5XYXRjaENhbXBhaWduUmVxdWVzdBopLnJlbGFiZWxfc2VydmljZS52MS5XYXRjaENhbXBhaWduUmVzcG9uc2UwARJkCg1QYXVzZUNhbXBhaWduEigucmVsYWJlbF9zZXJ2aWNlLnYxLlBhdXNlQ2FtcGFpZ25SZXF1ZXN0GikucmVsYWJlbF9zZXJ2aWNlLnYxLlBhdXNlQ2FtcGFpZ25SZXNwb25zZRJnCg5SZXN1bWVDYW1wYWlnbhIpLnJlbGFiZWxfc2VydmljZS52MS5SZXN1bWVDYW1wYWlnblJlcXVlc3QaKi5yZWxhYmVsX3NlcnZpY2UudjEuUmVzdW1lQ2FtcGFpZ25SZXNwb25zZRJkCg1DbG9zZUNhbXBhaWduEigucmVsYWJlbF9zZXJ2aWNlLnYxLkNsb3NlQ2FtcGFpZ25SZXF1ZXN0GikucmVsYWJlbF9zZXJ2aWNlLnYxLkNsb3NlQ2FtcGFpZ25SZXNwb25zZRJnCg5SZW9wZW5DYW1wYWlnbhIpLnJlbGFiZWxfc2VydmljZS52MS5SZW9wZW5DYW1wYWlnblJlcXVlc3QaKi5yZWxhYmVsX3NlcnZpY2UudjEuUmVvcGVuQ2FtcGFpZ25SZXNwb25zZRJeCgtSZW9wZW5JdGVtcxImLnJlbGFiZWxfc2VydmljZS52MS5SZW9wZW5JdGVtc1JlcXVlc3QaJy5yZWxhYmVsX3NlcnZpY2UudjEuUmVvcGVuSXRlbXNSZXNwb25zZRJ2ChNSZXF1ZXVlU2tpcHBlZEl0ZW1zEi4ucmVsYWJlbF9zZXJ2aWNlLnYxLlJlcXVldWVTa2lwcGVkSXRlbXNSZXF1ZXN0Gi8ucmVsYWJlbF9zZXJ2aWNlLnYxLlJlcXVldWVTa2lwcGVkSXRlbXNSZXNwb25zZRJtChBGaW5hbGl6ZUNhbXBhaWduEisucmVsYWJlbF9zZXJ2aWNlLnYxLkZpbmFsaXplQ2FtcGFpZ25SZXF1ZXN0GiwucmVsYWJlbF9zZXJ2aWNlLnYxLkZpbmFsaXplQ2FtcGFpZ25SZXNwb25zZRJkCg1FeHBvcnRBbnN3ZXJzEigucmVsYWJlbF9zZXJ2aWNlLnYxLkV4cG9ydEFuc3dlcnNSZXF1ZXN0GikucmVsYWJlbF9zZXJ2aWNlLnYxLkV4cG9ydEFuc3dlcnNSZXNwb25zZRJnCg5EZWxldGVDYW1wYWlnbhIpLnJlbGFiZWxfc2VydmljZS52MS5EZWxldGVDYW1wYWlnblJlcXVlc3QaKi5yZWxhYmVsX3NlcnZpY2UudjEuRGVsZXRlQ2FtcGFpZ25SZXNwb25zZRJhCgxGb3JjZVJlbGVhc2USJy5yZWxhYmVsX3NlcnZpY2UudjEuRm9yY2VSZWxlYXNlUmVxdWVzdBooLnJlbGFiZWxfc2VydmljZS52MS5Gb3JjZVJlbGVhc2VSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_relabel_service_v1_campaigns, file_relabel_service_v1_leases]);
 
 /**
  * @generated from message relabel_service.v1.CreateCampaignRequest
@@ -778,6 +778,179 @@ export const CloseCampaignResponseSchema: GenMessage<CloseCampaignResponse> = /*
   messageDesc(file_relabel_service_v1_relabel_service, 29);
 
 /**
+ * @generated from message relabel_service.v1.ReopenCampaignRequest
+ */
+export type ReopenCampaignRequest = Message<"relabel_service.v1.ReopenCampaignRequest"> & {
+  /**
+   * campaigns/{campaign}
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Refuse (ABORTED) when the campaign's etag is another.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+
+  /**
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message relabel_service.v1.ReopenCampaignRequest.
+ * Use `create(ReopenCampaignRequestSchema)` to create a new message.
+ */
+export const ReopenCampaignRequestSchema: GenMessage<ReopenCampaignRequest> = /*@__PURE__*/
+  messageDesc(file_relabel_service_v1_relabel_service, 30);
+
+/**
+ * @generated from message relabel_service.v1.ReopenCampaignResponse
+ */
+export type ReopenCampaignResponse = Message<"relabel_service.v1.ReopenCampaignResponse"> & {
+  /**
+   * @generated from field: relabel_service.v1.Campaign campaign = 1;
+   */
+  campaign?: Campaign | undefined;
+};
+
+/**
+ * Describes the message relabel_service.v1.ReopenCampaignResponse.
+ * Use `create(ReopenCampaignResponseSchema)` to create a new message.
+ */
+export const ReopenCampaignResponseSchema: GenMessage<ReopenCampaignResponse> = /*@__PURE__*/
+  messageDesc(file_relabel_service_v1_relabel_service, 31);
+
+/**
+ * Items are named, or the rows of the data set that they are about: one of the two.
+ *
+ * @generated from message relabel_service.v1.ReopenItemsRequest
+ */
+export type ReopenItemsRequest = Message<"relabel_service.v1.ReopenItemsRequest"> & {
+  /**
+   * campaigns/{campaign}; it is active or paused.
+   *
+   * @generated from field: string parent = 1;
+   */
+  parent: string;
+
+  /**
+   * campaigns/{campaign}/items/{item}. At most 1000.
+   *
+   * @generated from field: repeated string items = 2;
+   */
+  items: string[];
+
+  /**
+   * Ids of rows: every item of each. At most 1000.
+   *
+   * @generated from field: repeated string row_ids = 3;
+   */
+  rowIds: string[];
+
+  /**
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message relabel_service.v1.ReopenItemsRequest.
+ * Use `create(ReopenItemsRequestSchema)` to create a new message.
+ */
+export const ReopenItemsRequestSchema: GenMessage<ReopenItemsRequest> = /*@__PURE__*/
+  messageDesc(file_relabel_service_v1_relabel_service, 32);
+
+/**
+ * @generated from message relabel_service.v1.ReopenItemsResponse
+ */
+export type ReopenItemsResponse = Message<"relabel_service.v1.ReopenItemsResponse"> & {
+  /**
+   * Items that had answers; gold items are left alone.
+   *
+   * @generated from field: int32 num_items = 1;
+   */
+  numItems: number;
+
+  /**
+   * Answers that were withdrawn. The results table keeps each, under the decision "withdrawn".
+   *
+   * @generated from field: int32 num_answers = 2;
+   */
+  numAnswers: number;
+};
+
+/**
+ * Describes the message relabel_service.v1.ReopenItemsResponse.
+ * Use `create(ReopenItemsResponseSchema)` to create a new message.
+ */
+export const ReopenItemsResponseSchema: GenMessage<ReopenItemsResponse> = /*@__PURE__*/
+  messageDesc(file_relabel_service_v1_relabel_service, 33);
+
+/**
+ * Items are named, or rows, or neither: then all of the campaign that are skipped.
+ *
+ * @generated from message relabel_service.v1.RequeueSkippedItemsRequest
+ */
+export type RequeueSkippedItemsRequest = Message<"relabel_service.v1.RequeueSkippedItemsRequest"> & {
+  /**
+   * campaigns/{campaign}; it is active or paused.
+   *
+   * @generated from field: string parent = 1;
+   */
+  parent: string;
+
+  /**
+   * campaigns/{campaign}/items/{item}. At most 1000.
+   *
+   * @generated from field: repeated string items = 2;
+   */
+  items: string[];
+
+  /**
+   * Ids of rows: every item of each. At most 1000.
+   *
+   * @generated from field: repeated string row_ids = 3;
+   */
+  rowIds: string[];
+
+  /**
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message relabel_service.v1.RequeueSkippedItemsRequest.
+ * Use `create(RequeueSkippedItemsRequestSchema)` to create a new message.
+ */
+export const RequeueSkippedItemsRequestSchema: GenMessage<RequeueSkippedItemsRequest> = /*@__PURE__*/
+  messageDesc(file_relabel_service_v1_relabel_service, 34);
+
+/**
+ * @generated from message relabel_service.v1.RequeueSkippedItemsResponse
+ */
+export type RequeueSkippedItemsResponse = Message<"relabel_service.v1.RequeueSkippedItemsResponse"> & {
+  /**
+   * Items that were skipped, and wait again.
+   *
+   * @generated from field: int32 num_items = 1;
+   */
+  numItems: number;
+};
+
+/**
+ * Describes the message relabel_service.v1.RequeueSkippedItemsResponse.
+ * Use `create(RequeueSkippedItemsResponseSchema)` to create a new message.
+ */
+export const RequeueSkippedItemsResponseSchema: GenMessage<RequeueSkippedItemsResponse> = /*@__PURE__*/
+  messageDesc(file_relabel_service_v1_relabel_service, 35);
+
+/**
  * @generated from message relabel_service.v1.FinalizeCampaignRequest
  */
 export type FinalizeCampaignRequest = Message<"relabel_service.v1.FinalizeCampaignRequest"> & {
@@ -813,7 +986,7 @@ export type FinalizeCampaignRequest = Message<"relabel_service.v1.FinalizeCampai
  * Use `create(FinalizeCampaignRequestSchema)` to create a new message.
  */
 export const FinalizeCampaignRequestSchema: GenMessage<FinalizeCampaignRequest> = /*@__PURE__*/
-  messageDesc(file_relabel_service_v1_relabel_service, 30);
+  messageDesc(file_relabel_service_v1_relabel_service, 36);
 
 /**
  * @generated from message relabel_service.v1.FinalizeCampaignResponse
@@ -830,7 +1003,7 @@ export type FinalizeCampaignResponse = Message<"relabel_service.v1.FinalizeCampa
  * Use `create(FinalizeCampaignResponseSchema)` to create a new message.
  */
 export const FinalizeCampaignResponseSchema: GenMessage<FinalizeCampaignResponse> = /*@__PURE__*/
-  messageDesc(file_relabel_service_v1_relabel_service, 31);
+  messageDesc(file_relabel_service_v1_relabel_service, 37);
 
 /**
  * @generated from message relabel_service.v1.ExportAnswersRequest
@@ -861,14 +1034,14 @@ export type ExportAnswersRequest = Message<"relabel_service.v1.ExportAnswersRequ
  * Use `create(ExportAnswersRequestSchema)` to create a new message.
  */
 export const ExportAnswersRequestSchema: GenMessage<ExportAnswersRequest> = /*@__PURE__*/
-  messageDesc(file_relabel_service_v1_relabel_service, 32);
+  messageDesc(file_relabel_service_v1_relabel_service, 38);
 
 /**
  * @generated from message relabel_service.v1.ExportAnswersResponse
  */
 export type ExportAnswersResponse = Message<"relabel_service.v1.ExportAnswersResponse"> & {
   /**
-   * That the campaign has so far.
+   * That the campaign has so far, withdrawn ones included.
    *
    * @generated from field: int64 num_answers = 1;
    */
@@ -887,7 +1060,7 @@ export type ExportAnswersResponse = Message<"relabel_service.v1.ExportAnswersRes
  * Use `create(ExportAnswersResponseSchema)` to create a new message.
  */
 export const ExportAnswersResponseSchema: GenMessage<ExportAnswersResponse> = /*@__PURE__*/
-  messageDesc(file_relabel_service_v1_relabel_service, 33);
+  messageDesc(file_relabel_service_v1_relabel_service, 39);
 
 /**
  * @generated from message relabel_service.v1.DeleteCampaignRequest
@@ -925,7 +1098,7 @@ export type DeleteCampaignRequest = Message<"relabel_service.v1.DeleteCampaignRe
  * Use `create(DeleteCampaignRequestSchema)` to create a new message.
  */
 export const DeleteCampaignRequestSchema: GenMessage<DeleteCampaignRequest> = /*@__PURE__*/
-  messageDesc(file_relabel_service_v1_relabel_service, 34);
+  messageDesc(file_relabel_service_v1_relabel_service, 40);
 
 /**
  * The campaign is deleting, or gone.
@@ -940,7 +1113,7 @@ export type DeleteCampaignResponse = Message<"relabel_service.v1.DeleteCampaignR
  * Use `create(DeleteCampaignResponseSchema)` to create a new message.
  */
 export const DeleteCampaignResponseSchema: GenMessage<DeleteCampaignResponse> = /*@__PURE__*/
-  messageDesc(file_relabel_service_v1_relabel_service, 35);
+  messageDesc(file_relabel_service_v1_relabel_service, 41);
 
 /**
  * @generated from message relabel_service.v1.ForceReleaseRequest
@@ -978,7 +1151,7 @@ export type ForceReleaseRequest = Message<"relabel_service.v1.ForceReleaseReques
  * Use `create(ForceReleaseRequestSchema)` to create a new message.
  */
 export const ForceReleaseRequestSchema: GenMessage<ForceReleaseRequest> = /*@__PURE__*/
-  messageDesc(file_relabel_service_v1_relabel_service, 36);
+  messageDesc(file_relabel_service_v1_relabel_service, 42);
 
 /**
  * @generated from message relabel_service.v1.ForceReleaseResponse
@@ -997,7 +1170,7 @@ export type ForceReleaseResponse = Message<"relabel_service.v1.ForceReleaseRespo
  * Use `create(ForceReleaseResponseSchema)` to create a new message.
  */
 export const ForceReleaseResponseSchema: GenMessage<ForceReleaseResponse> = /*@__PURE__*/
-  messageDesc(file_relabel_service_v1_relabel_service, 37);
+  messageDesc(file_relabel_service_v1_relabel_service, 43);
 
 /**
  * Hands suspicious items to labeling frontends and takes their answers.
@@ -1154,7 +1327,7 @@ export const RelabelService: GenService<{
     output: typeof ResumeCampaignResponseSchema;
   },
   /**
-   * Stops giving out leases and taking results, for good; ends an import.
+   * Stops giving out leases and taking results, until it is reopened; ends an import.
    *
    * @generated from rpc relabel_service.v1.RelabelService.CloseCampaign
    */
@@ -1162,6 +1335,37 @@ export const RelabelService: GenService<{
     methodKind: "unary";
     input: typeof CloseCampaignRequestSchema;
     output: typeof CloseCampaignResponseSchema;
+  },
+  /**
+   * Gives out leases and takes results again in a closed campaign that is not finalized.
+   *
+   * @generated from rpc relabel_service.v1.RelabelService.ReopenCampaign
+   */
+  reopenCampaign: {
+    methodKind: "unary";
+    input: typeof ReopenCampaignRequestSchema;
+    output: typeof ReopenCampaignResponseSchema;
+  },
+  /**
+   * Has items decided anew, whatever was decided: their answers are withdrawn, and anybody may
+   * answer again.
+   *
+   * @generated from rpc relabel_service.v1.RelabelService.ReopenItems
+   */
+  reopenItems: {
+    methodKind: "unary";
+    input: typeof ReopenItemsRequestSchema;
+    output: typeof ReopenItemsResponseSchema;
+  },
+  /**
+   * Offers skipped items again, to everybody: the skips are withdrawn, votes stay.
+   *
+   * @generated from rpc relabel_service.v1.RelabelService.RequeueSkippedItems
+   */
+  requeueSkippedItems: {
+    methodKind: "unary";
+    input: typeof RequeueSkippedItemsRequestSchema;
+    output: typeof RequeueSkippedItemsResponseSchema;
   },
   /**
    * Closes the campaign and publishes its votes as a Delta table.
