@@ -51,9 +51,7 @@ TIMEOUTS = {
     "lock_timeout": "30s",
     "idle_in_transaction_session_timeout": "60s",
 }
-SET_TIMEOUTS = ", ".join(
-    f"set_config('{name}', '{value}', true)" for name, value in TIMEOUTS.items()
-)
+SET_TIMEOUTS = ", ".join(f"set_config('{name}', :{name}, true)" for name in TIMEOUTS)
 
 BEGIN_READING = Statement(f"SELECT {SET_TIMEOUTS}, extract(epoch FROM clock_timestamp())")
 BEGIN_WRITING = {
@@ -246,7 +244,7 @@ class PostgresStore:
     @contextmanager
     def read_transaction(self) -> Iterator[Moment]:
         with database_errors("postgresql"), self._reader.begin() as connection:
-            [[*_, time]] = BEGIN_READING(connection, {})
+            [[*_, time]] = BEGIN_READING(connection, TIMEOUTS)
             yield connection, self._time(time)
 
     @contextmanager
@@ -260,7 +258,7 @@ class PostgresStore:
             database_errors("postgresql", self._room.on_full),
             self._engine.begin() as connection,
         ):
-            [[*_, time]] = BEGIN_WRITING[alone](connection, names)
+            [[*_, time]] = BEGIN_WRITING[alone](connection, TIMEOUTS | names)
             begin_later(connection)
             yield connection, self._time(time)
             flush(connection)

@@ -1,4 +1,4 @@
-"""The service behind a real nginx with TLS, as behind-a-gateway.md sets it and worse."""
+"""The service behind real gateways with TLS, as behind-a-gateway.md sets them and worse."""
 
 import ssl
 import uuid
@@ -19,13 +19,16 @@ from relabel_service.v1 import campaigns_pb2, leases_pb2, relabel_service_pb2_gr
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.metadata import APPLICATION
 from tests.integration.conftest import SECRET
+from tests.support import envoy
 from tests.support.campaigns import write_findings
 from tests.support.certificates import Certificates, write_certificates
+from tests.support.envoy import Envoy
 from tests.support.nginx import PLAIN, Nginx, documented
 from tests.support.ports import free_port
 from tests.support.servers import ServerProcess
 
 HEARTBEAT_S = 2
+PATIENCE_S = 2 * HEARTBEAT_S + 1
 DOCUMENTED, DEFAULTS, IMPATIENT, MUTUAL = (free_port() for _ in range(4))
 
 
@@ -43,22 +46,41 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def nginx(
-    server: ServerProcess, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Nginx]:
+@pytest.fixture(scope="module", params=["nginx", "envoy"])
+def gateway(
+    request: pytest.FixtureRequest,
+    server: ServerProcess,
+    certificates: Certificates,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Nginx | Envoy]:
+    makes: dict[str, Callable[..., Nginx | Envoy]] = {"nginx": nginx_before, "envoy": envoy_before}
+    folder = tmp_path_factory.mktemp(request.param)
+    with makes[request.param](server, certificates, folder) as started:
+        yield started
+
+
+def nginx_before(server: ServerProcess, certificates: Certificates, folder: Path) -> Nginx:
     def plain(port: int, more: str) -> str:
         made = {"server": certificates.server, "server_key": certificates.server_key}
         return PLAIN.format(port=port, more=more, grpc=server.port, **made)
 
     servers = [
         documented(certificates, listen=DOCUMENTED, grpc=server.port, http=server.http_port),
-        plain(DEFAULTS, f"grpc_read_timeout {2 * HEARTBEAT_S + 1}s;"),
+        plain(DEFAULTS, f"grpc_read_timeout {PATIENCE_S}s;"),
         plain(IMPATIENT, "grpc_read_timeout 1s;"),
         plain(MUTUAL, f"ssl_client_certificate {certificates.ca}; ssl_verify_client on;"),
     ]
-    with Nginx(tmp_path_factory.mktemp("nginx"), "\n".join(servers)) as started:
-        yield started
+    return Nginx(folder, "\n".join(servers))
+
+
+def envoy_before(server: ServerProcess, certificates: Certificates, folder: Path) -> Envoy:
+    config = envoy.documented(
+        certificates, listen=DOCUMENTED, grpc=server.port, http=server.http_port
+    )
+    envoy.add_listener(config, port=DEFAULTS, idle_timeout=f"{PATIENCE_S}s")
+    envoy.add_listener(config, port=IMPATIENT, idle_timeout="1s")
+    envoy.add_listener(config, port=MUTUAL, client_ca=certificates.ca)
+    return Envoy(folder, config)
 
 
 def token(name: str, role: str = "labeler") -> str:
@@ -66,7 +88,7 @@ def token(name: str, role: str = "labeler") -> str:
 
 
 @pytest.fixture
-def connect(nginx: Nginx, certificates: Certificates) -> Iterator[Callable[..., Client]]:
+def connect(gateway: Nginx | Envoy, certificates: Certificates) -> Iterator[Callable[..., Client]]:
     clients = []
 
     def connect(port: int, name: str = "ann", role: str = "labeler", **options: Any) -> Client:
@@ -110,10 +132,10 @@ def test_calls_and_waits_pass_the_documented_gateway(
 def test_http_passes_the_documented_gateway(
     certificates: Certificates, admin: Client, campaign: str
 ) -> None:
-    gateway = f"https://localhost:{DOCUMENTED}"
+    address = f"https://localhost:{DOCUMENTED}"
     context = ssl.create_default_context(cafile=str(certificates.ca))
     headers = {"authorization": f"Bearer {token('admin', 'admin')}"}
-    with httpx.Client(base_url=gateway, verify=context, headers=headers, timeout=60) as http:
+    with httpx.Client(base_url=address, verify=context, headers=headers, timeout=60) as http:
         assert "<html" in http.get("/").text
         called = http.post(
             "/relabel_service.v1.RelabelService/GetCampaign", json={"name": campaign}
@@ -122,7 +144,7 @@ def test_http_passes_the_documented_gateway(
         with http.stream("GET", f"/{campaign}/events") as events:
             lines = events.iter_lines()
             assert next(lines) == "event: campaign"
-            # The service's HTTP proxy and nginx pass each on as it comes.
+            # The service's HTTP proxy and the gateway pass each on as it comes.
             assert next(line for line in lines if line.startswith(":")) == ": still here"
             admin.pause(campaign)
             assert next(line for line in lines if "PAUSED" in line)
@@ -144,14 +166,14 @@ def test_heartbeats_keep_a_silent_stream_from_being_cut_off(
 
 
 def test_a_stream_that_is_cut_off_brings_every_item_once(
-    nginx: Nginx, connect: Callable[..., Client], admin: Client, campaign: str
+    gateway: Nginx | Envoy, connect: Callable[..., Client], admin: Client, campaign: str
 ) -> None:
     ann = connect(IMPATIENT)
     ranks = []
     for lease in ann.stream_leases(campaign, max_outstanding=2):
         ranks.append(lease.item.rank)
         if len(ranks) in (1, 3):  # two come at once, then nothing until it is cut off
-            nginx.wait_for("upstream timed out")
+            gateway.wait_until_cut_off()
         ann.submit(campaign, [confirm(lease)])
         if len(ranks) == 4:
             admin.close_campaign(campaign)
@@ -159,12 +181,16 @@ def test_a_stream_that_is_cut_off_brings_every_item_once(
 
 
 def test_watching_goes_on_when_it_is_cut_off(
-    nginx: Nginx, connect: Callable[..., Client], admin: Client, campaign: str, tmp_path: Path
+    gateway: Nginx | Envoy,
+    connect: Callable[..., Client],
+    admin: Client,
+    campaign: str,
+    tmp_path: Path,
 ) -> None:
     seen = connect(IMPATIENT).watch(campaign)
     states = [next(seen).campaign.state]
     for change in (admin.pause, admin.resume):
-        nginx.wait_for("upstream timed out")
+        gateway.wait_until_cut_off()
         change(campaign)
         states.append(next(seen).campaign.state)
     admin.finalize(campaign, results_uri=str(tmp_path / "results"))
@@ -175,7 +201,7 @@ def test_watching_goes_on_when_it_is_cut_off(
 
 
 def test_a_body_over_the_gateways_limit_is_told_as_that(
-    connect: Callable[..., Client], campaign: str
+    gateway: Nginx | Envoy, connect: Callable[..., Client], campaign: str
 ) -> None:
     results = [
         leases_pb2.Result(token=f"t{number}", decision="DECISION_SKIP", comment="c" * 10_000)
@@ -183,19 +209,26 @@ def test_a_body_over_the_gateways_limit_is_told_as_that(
     ]
     outcomes = connect(DOCUMENTED).submit(campaign, results)
     assert {outcome.status for outcome in outcomes} == {leases_pb2.RESULT_STATUS_STALE}
+    if gateway.name == "envoy":  # has none
+        assert len(connect(DEFAULTS).submit(campaign, results)) == len(results)
+        return
     with pytest.raises(Exhausted, match="client_max_body_size"):
         connect(DEFAULTS).submit(campaign, results)
 
 
 def test_a_gateway_that_wants_a_certificate_gets_one(
-    connect: Callable[..., Client], certificates: Certificates, campaign: str
+    gateway: Nginx | Envoy,
+    connect: Callable[..., Client],
+    certificates: Certificates,
+    campaign: str,
 ) -> None:
     shown = {
         "client_certificate": str(certificates.client),
         "client_key": str(certificates.client_key),
     }
     assert connect(MUTUAL, **shown).get_campaign(campaign).name == campaign
-    with pytest.raises(Exception, match="400"):
+    says = {"nginx": "400", "envoy": "failed to connect"}[gateway.name]  # Envoy ends the handshake
+    with pytest.raises(Exception, match=says):
         connect(MUTUAL, max_attempts=1).get_campaign(campaign)
 
 

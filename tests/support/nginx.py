@@ -57,6 +57,8 @@ def documented(made: Certificates, *, listen: int, grpc: int, http: int) -> str:
 class Nginx:
     """Runs server blocks; everything else is nginx's default."""
 
+    name = "nginx"
+
     def __init__(self, folder: Path, servers: str) -> None:
         if not Path(PROGRAM).exists():
             raise RuntimeError("the tests need nginx: apt-get install nginx-light")
@@ -69,11 +71,15 @@ class Nginx:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.wait_for("start worker process ")
+        self._wait_for("start worker process ")
         return self
 
-    def wait_for(self, words: str) -> None:
-        """Return when its log has said so since the last call. Raises RuntimeError when it ends."""
+    def wait_until_cut_off(self) -> None:
+        """Return when it has ended a silent stream since the last call."""
+        self._wait_for("upstream timed out")
+
+    def _wait_for(self, words: str) -> None:
+        """Raises RuntimeError when it ends without saying so."""
         assert self._process.stderr is not None
         said = []
         for line in self._process.stderr:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -35,22 +36,26 @@ LIBRARIES = SERVER.parents[1] / f"{PACKAGE}.libs"  # the binaries look there by 
 class PostgresServer:
     """Starts in the constructor; close() ends it and removes its files."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", as_user: Sequence[str] | None = None) -> None:
+        """host: where it listens. as_user: what its programs are run by, so as not to be root."""
         self._folder = Path(tempfile.mkdtemp(prefix="relabel-postgres-"))
-        self.port = free_port()
-        self._as_user = [sys.executable, "-c", DROP] if os.geteuid() == 0 else []
+        self.host, self.port = host, free_port()
+        self._drops = os.geteuid() == 0 and as_user is None
+        self._as_user = [sys.executable, "-c", DROP] if self._drops else list(as_user or ())
         self._binaries = self._reachable_binaries() / "bin"
         self._run("initdb", "--username=relabel", "--auth=trust", "--encoding=UTF8", "--locale=C")
+        with (self._folder / "data/pg_hba.conf").open("a") as file:
+            file.write("host all all all trust\n")
         self.start()
 
     def url(self, database: str) -> str:
         """SQLAlchemy URL."""
-        return f"postgresql+psycopg://relabel@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg://relabel@{self.host}:{self.port}/{database}"
 
     def start(self) -> None:
         """Return when it takes connections."""
         settings = {
-            "port": self.port, "listen_addresses": "127.0.0.1", "fsync": "off",
+            "port": self.port, "listen_addresses": self.host, "fsync": "off",
             "unix_socket_directories": self._folder, "max_connections": 100,
         }  # fmt: skip
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
@@ -71,7 +76,7 @@ class PostgresServer:
         return self.url(name)
 
     def execute(self, statement: str) -> None:
-        dsn = f"host=127.0.0.1 port={self.port} user=relabel dbname=postgres"
+        dsn = f"host={self.host} port={self.port} user=relabel dbname=postgres"
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(statement.encode())
 
@@ -80,7 +85,7 @@ class PostgresServer:
         shutil.rmtree(self._folder)
 
     def _reachable_binaries(self) -> Path:
-        if not self._as_user:
+        if not self._drops:
             return SERVER
         os.chown(self._folder, NOBODY, NOBODY)
         if all(parent.stat().st_mode & 0o001 for parent in SERVER.parents):

@@ -96,11 +96,7 @@ def test_a_database_that_only_reads_is_told(tmp_path: Path) -> None:
 def test_nothing_waits_for_a_lock_or_a_connection_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        stores,
-        "SET_TIMEOUTS",
-        stores.SET_TIMEOUTS.replace("lock_timeout', '30s'", "lock_timeout', '50ms'"),
-    )
+    monkeypatch.setitem(stores.TIMEOUTS, "lock_timeout", "50ms")
     monkeypatch.setattr(stores, "POOL_WAIT_S", 0.05)
     monkeypatch.setattr(stores, "POOL_SIZE", 2)
     with on_postgresql(tmp_path) as store, store.write_transaction(caller="ann"):
