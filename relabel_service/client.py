@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -402,6 +403,26 @@ class Client:
         )
         response: rpc.ForceReleaseResponse = self._channel.call("ForceRelease", request)
         return response.num_released
+
+    def admin_actions(
+        self, campaign: str = "", *, since: datetime | None = None, who: str = ""
+    ) -> Iterator[rpc.AdminAction]:
+        """What admins did, the newest first: in one campaign or in all, since then, of one admin.
+
+        since: with its time zone.
+        """
+        token = ""
+        while True:
+            request = rpc.ListAdminActionsRequest(
+                parent=campaign_name(campaign) if campaign else "", who=who, page_token=token
+            )
+            if since is not None:
+                request.start_time.FromDatetime(since)
+            response: rpc.ListAdminActionsResponse = self._channel.call("ListAdminActions", request)
+            yield from response.actions
+            token = response.next_page_token
+            if not token:
+                return
 
     @contextmanager
     def leases(

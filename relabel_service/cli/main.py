@@ -29,14 +29,22 @@ import sys
 import typer
 from rich.console import Console
 
-from relabel_service.cli import backup, campaigns, connection, formats, labeling, serving
+from relabel_service.cli import (
+    admin_log,
+    backup,
+    campaigns,
+    connection,
+    formats,
+    labeling,
+    serving,
+)
 from relabel_service.cli.installed import Commands
 from relabel_service.cli.render import harmless
 from relabel_service.errors import RelabelError
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 app.callback()(connection.connect)
-for part in (serving, campaigns, labeling, formats, backup):
+for part in (serving, campaigns, labeling, admin_log, formats, backup):
     part.add_commands(app)
 
 

@@ -29,7 +29,7 @@ class Activity:
     create_time: float
     num_items: Mapping[str, int]
     num_expired: int
-    """Leases that expired without an answer and are still kept (cleaning.LATE_S)."""
+    """Leases that expired without an answer since the time that was asked about."""
     num_imported: int
     num_to_publish: int
     num_published: int
@@ -41,7 +41,7 @@ def nothing(campaign: str, *, now: float) -> Activity:
     return Activity(campaign, now, dict.fromkeys(STATES, 0), 0, 0, 0, 0, False)
 
 
-def look(connection: Connection, *, limit: int, now: float) -> list[Activity]:
+def look(connection: Connection, *, limit: int, since: float, now: float) -> list[Activity]:
     """The newest `limit` campaigns that are neither finalized nor deleted."""
     row = db.campaigns.c
     query = (
@@ -53,7 +53,7 @@ def look(connection: Connection, *, limit: int, now: float) -> list[Activity]:
     found = list(connection.execute(query))
     campaigns = [campaign for campaign, _, _ in found]
     items = _items(connection, campaigns, now=now)
-    expired = _expired(connection, campaigns, now=now)
+    expired = _expired(connection, campaigns, since=since, now=now)
     operations = progress.operations(connection, campaigns)
     seen = []
     for campaign, create_time, num_imported in found:
@@ -91,11 +91,18 @@ def _items(
     return nums
 
 
-def _expired(connection: Connection, campaigns: list[str], *, now: float) -> dict[str, int]:
+def _expired(
+    connection: Connection, campaigns: list[str], *, since: float, now: float
+) -> dict[str, int]:
     row = db.lease_groups.c
     query = (
         select(row.campaign, func.sum(row.num_live))
-        .where(row.campaign.in_(campaigns), row.expire_time <= now, row.labeler != "")
+        .where(
+            row.campaign.in_(campaigns),
+            row.expire_time > since,
+            row.expire_time <= now,
+            row.labeler != "",
+        )
         .group_by(row.campaign)
     )
     return {campaign: int(num) for campaign, num in connection.execute(query)}

@@ -211,3 +211,19 @@ background_leases = Table(
     Column("worker", Text, nullable=False),  # random; another one for each time
     Column("expire_time", Float, nullable=False),
 )
+
+# What admins did (admin_actions.py). They stay when the campaign is deleted.
+admin_actions = Table(
+    "admin_actions",
+    metadata,
+    Column("action", Text, primary_key=True),  # random
+    Column("time", Float, nullable=False),  # when it began
+    Column("who", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("campaign", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("request", Text, nullable=False),  # JSON
+    Column("outcome", Text, nullable=False),  # empty until it is over
+    Column("end_time", Float),
+    Index("admin_actions_by_time", "time", "action"),
+)

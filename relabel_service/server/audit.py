@@ -8,6 +8,7 @@ the caller did not prove its name; `on_behalf_of` is for whom a frontend says it
 may or not. That, request_id and campaign are cut to MAX_TEXT characters, as they may be anything.
 """
 
+import asyncio
 import json
 import logging
 import logging.handlers
@@ -18,7 +19,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from relabel_service.errors import InvalidInput
+from relabel_service.errors import InvalidInput, RelabelError, reason_of
 from relabel_service.server.validation import campaign_of
 from relabel_service.v1 import relabel_service_pb2 as rpc
 
@@ -57,6 +58,15 @@ def open_log(path: str) -> None:
     logger.addHandler(handler)
     logger.propagate = False
     logger.setLevel(logging.INFO)
+
+
+def outcome_of(error: BaseException) -> str:
+    """How a call ended that raised this, as the metrics and the audit lines name it."""
+    if isinstance(error, RelabelError):
+        return reason_of(type(error))
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return "CANCELLED"
+    return "INTERNAL"
 
 
 def write(

@@ -74,6 +74,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "ExportAnswers": frozenset({ADMIN}),
     "DeleteCampaign": frozenset({ADMIN}),
     "ForceRelease": frozenset({ADMIN}),
+    "ListAdminActions": frozenset({ADMIN}),
 }
 
 

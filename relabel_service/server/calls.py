@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from relabel_service.errors import RelabelError, Unauthenticated, Unavailable, reason_of
+from relabel_service.errors import Unauthenticated, Unavailable
 from relabel_service.queue.stats import Report
 from relabel_service.queue.store import POOL_SIZE, open_when_reachable
 from relabel_service.queue.vacancies import Vacancies
-from relabel_service.server import audit
+from relabel_service.server import admin_log, audit
 from relabel_service.server.auth import (
     LEEWAY_S,
     MAX_NAME,
@@ -140,7 +140,7 @@ class Calls:
         self._turns = ThreadPoolExecutor(TURNS_AT_ONCE, "turns")
         self._looking = ThreadPoolExecutor(NUM_LOOKING, "looking")
         opened = open_when_reachable(settings.queue_url, on_wait=logger.warning)
-        store = MeasuredStore(opened, instruments)
+        self._store = store = MeasuredStore(opened, instruments)
         QueueMetrics(store, instruments).start()
         RegularExports(store, settings.exports).start()
         self._rooms = WaitingRooms(self._look_for_items)
@@ -191,7 +191,7 @@ class Calls:
                 identify = calling.noted(callers).identify
                 return calling.known(await _on(self._threads, identify))
         except BaseException as error:
-            self._note_end(method, None, calling, callers, _outcome(error))
+            self._note_end(method, None, calling, callers, audit.outcome_of(error))
             raise
 
     def drain(self) -> None:
@@ -237,7 +237,7 @@ class Calls:
         try:
             yield calling.noted(callers)
         except BaseException as error:
-            outcome = _outcome(error)
+            outcome = audit.outcome_of(error)
             raise
         finally:
             self._note_end(method, request, calling, callers, outcome)
@@ -331,8 +331,11 @@ class Calls:
 
     def _call(self, method: str, request: Any, calling: Calling) -> Message:
         caller = self._admitted(method, request, calling)
-        response: Message = getattr(self._service, method)(request, caller)
-        return response
+        make: Callable[[Any, Caller], Message] = getattr(self._service, method)
+        if method not in admin_log.LOGGED:
+            return make(request, caller)
+        with admin_log.recorded(self._store, method, request, caller):
+            return make(request, caller)
 
     def _admitted(self, method: str, request: Any, calling: Calling) -> Caller:
         caller = calling.identify()
@@ -426,15 +429,6 @@ class Calls:
                 last = response
                 if response.campaign.state == campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
                     return
-
-
-def _outcome(error: BaseException) -> str:
-    """How a call ended that raised this, as the metrics and the audit lines name it."""
-    if isinstance(error, RelabelError):
-        return reason_of(type(error))
-    if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        return "CANCELLED"
-    return "INTERNAL"
 
 
 async def _on(threads: ThreadPoolExecutor, call: Callable[..., T], *given: Any, **named: Any) -> T:

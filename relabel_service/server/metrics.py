@@ -53,8 +53,8 @@ METRICS: Mapping[str, Metric] = {
     "relabel_oldest_open_item_age_seconds": Metric(
         "gauge", "Since the campaign was made, while any of its items waits for somebody", CAMPAIGN
     ),
-    "relabel_expired_leases": Metric(
-        "gauge", "Leases of the last seven days that expired without an answer", CAMPAIGN
+    "relabel_lease_expiries": Metric(
+        "counter", "Leases that expired without an answer since this replica started", CAMPAIGN
     ),
     "relabel_import_rows": Metric("gauge", "Findings read into the campaign so far", CAMPAIGN),
     "relabel_publish_answers": Metric("gauge", "Answers to be published", CAMPAIGN),

@@ -30,6 +30,8 @@ class QueueMetrics:
     store: Store
     instruments: Instruments
     _shown: frozenset[str] = frozenset()
+    _looked_at: float | None = None
+    """Of the store's time. What expired before the first look was counted by others, if by any."""
 
     def start(self) -> None:
         """Look until the process ends, on a thread."""
@@ -49,7 +51,9 @@ class QueueMetrics:
         """Raises what the store raises."""
         began = time.monotonic()
         with self.store.read_transaction() as (connection, now):
-            seen = activity.look(connection, limit=MAX_CAMPAIGNS, now=now)
+            since = now if self._looked_at is None else self._looked_at
+            seen = activity.look(connection, limit=MAX_CAMPAIGNS, since=since, now=now)
+        self._looked_at = now
         self._show(seen, now=now)
         self.instruments.set("relabel_queue_look_seconds", time.monotonic() - began)
 
@@ -60,6 +64,7 @@ class QueueMetrics:
         for each in [*seen, *gone]:
             for name, value in _values(each, now=now).items():
                 self.instruments.set(name, value, campaign=each.campaign)
+            self.instruments.add("relabel_lease_expiries", each.num_expired, campaign=each.campaign)
             for state, num in each.num_items.items():
                 self.instruments.set("relabel_items", num, campaign=each.campaign, state=state)
 
@@ -68,7 +73,6 @@ def _values(each: Activity, *, now: float) -> dict[str, float]:
     waits = any(each.num_items[state] for state in WAITING)
     return {
         "relabel_oldest_open_item_age_seconds": max(now - each.create_time, 0.0) if waits else 0.0,
-        "relabel_expired_leases": each.num_expired,
         "relabel_import_rows": each.num_imported,
         "relabel_publish_answers": each.num_to_publish,
         "relabel_published_answers": each.num_published,

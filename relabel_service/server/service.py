@@ -8,6 +8,7 @@ relabel_service.proto, one each.
 from collections.abc import Callable
 
 from relabel_service.queue.store import Store
+from relabel_service.server.admin_log import AdminLogRpcs
 from relabel_service.server.background import Background
 from relabel_service.server.campaign_rpcs import CampaignRpcs
 from relabel_service.server.lease_rpcs import LeaseRpcs
@@ -15,7 +16,7 @@ from relabel_service.server.rate_limits import DEFAULT_LIMITS, Limits
 from relabel_service.server.reopen_rpcs import ReopenRpcs
 
 
-class LeaseService(CampaignRpcs, LeaseRpcs, ReopenRpcs):
+class LeaseService(CampaignRpcs, LeaseRpcs, ReopenRpcs, AdminLogRpcs):
     """Every RPC, on one queue database. Safe to call from several threads."""
 
     def __init__(

@@ -151,6 +151,11 @@ class RelabelServiceStub:
                 request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ForceReleaseRequest.SerializeToString,
                 response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ForceReleaseResponse.FromString,
                 _registered_method=True)
+        self.ListAdminActions = channel.unary_unary(
+                '/relabel_service.v1.RelabelService/ListAdminActions',
+                request_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ListAdminActionsRequest.SerializeToString,
+                response_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ListAdminActionsResponse.FromString,
+                _registered_method=True)
 
 
 class RelabelServiceServicer:
@@ -321,6 +326,13 @@ class RelabelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAdminActions(self, request, context):
+        """Returns what admins did, page by page, the newest first; of deleted campaigns, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RelabelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -433,6 +445,11 @@ def add_RelabelServiceServicer_to_server(servicer, server):
                     servicer.ForceRelease,
                     request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ForceReleaseRequest.FromString,
                     response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ForceReleaseResponse.SerializeToString,
+            ),
+            'ListAdminActions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAdminActions,
+                    request_deserializer=relabel__service_dot_v1_dot_relabel__service__pb2.ListAdminActionsRequest.FromString,
+                    response_serializer=relabel__service_dot_v1_dot_relabel__service__pb2.ListAdminActionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1036,6 +1053,33 @@ class RelabelService:
             '/relabel_service.v1.RelabelService/ForceRelease',
             relabel__service_dot_v1_dot_relabel__service__pb2.ForceReleaseRequest.SerializeToString,
             relabel__service_dot_v1_dot_relabel__service__pb2.ForceReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAdminActions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relabel_service.v1.RelabelService/ListAdminActions',
+            relabel__service_dot_v1_dot_relabel__service__pb2.ListAdminActionsRequest.SerializeToString,
+            relabel__service_dot_v1_dot_relabel__service__pb2.ListAdminActionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,16 @@ def test_an_admin_reopens_and_requeues(guarded: ServerProcess, campaign: str) ->
         assert admin.requeue_skipped(campaign) == 1
         again = [lease.item.name for lease in ann.lease(campaign, max_items=2)]
         assert again == [first.item.name, second.item.name]
+        logged = [action.method for action in admin.admin_actions(campaign, who="boss")]
+        assert logged == [
+            "RequeueSkippedItems",
+            "ReopenItems",
+            "ReopenCampaign",
+            "CloseCampaign",
+            "CreateCampaign",
+        ]
+        with pytest.raises(PermissionDenied, match="admin"):
+            next(ann.admin_actions(campaign))
 
 
 @pytest.fixture

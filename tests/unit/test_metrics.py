@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from relabel_service.errors import NotFound, PermissionDenied, Unauthenticated, Unavailable
-from relabel_service.server import audit
+from relabel_service.server import admin_log, audit
 from relabel_service.server.auth import ALLOWED, Caller
 from relabel_service.server.calls import Calling, Calls
 from relabel_service.server.metrics import METRICS, MeasuredStore
@@ -146,7 +146,9 @@ def test_calls_are_counted_and_written_down(tmp_path: Path) -> None:
 def test_admin_calls_and_changes_are_audited() -> None:
     admins = {method for method, roles in ALLOWED.items() if roles == {"admin"}}
     reads = {"GetCampaign", "ListCampaigns", "ReadItem", "ListLeases", "GetCampaignStats"}
-    assert admins | {"LeaseItems", "SubmitResults"} <= audit.AUDITED
+    reads |= {"ListAdminActions"}
+    assert (admins - reads) | {"LeaseItems", "SubmitResults"} <= audit.AUDITED
+    assert admins - reads == admin_log.LOGGED
     assert ALLOWED.keys() - audit.AUDITED == reads | {"WatchCampaign"}
 
 
@@ -204,7 +206,15 @@ def test_gauges_of_a_campaign_follow_its_items_and_go_with_it(start: Start) -> N
     start.clock.now += 300
     metrics.look()
     assert _items(recorded)["open"] == 3
-    assert recorded.of("relabel_expired_leases", campaign="test") == 1
+    assert recorded.of("relabel_lease_expiries", campaign="test") == 1
+    ann.lease(2, lease_duration={"seconds": 60})
+    start.clock.now += 59
+    metrics.look()
+    assert recorded.of("relabel_lease_expiries", campaign="test") == 1
+    start.clock.now += 2
+    for _ in range(2):  # each is counted once
+        metrics.look()
+        assert recorded.of("relabel_lease_expiries", campaign="test") == 3
     finalize = rpc.FinalizeCampaignRequest(
         name=CAMPAIGN, results_uri=str(start.folder / "results"), request_id=request_id()
     )
