@@ -207,3 +207,21 @@ def test_a_turned_rectangle_is_the_box_that_it_spans(tmp_path: Path) -> None:
     assert cat_result["value"]["rotation"] == 0
     assert cat_result["value"]["width"] == 15
     assert dog_result == tasks[0]["annotations"][0]["result"][1]
+
+
+def test_pictures_within_the_tasks_come_in_as_their_bytes(tmp_path: Path) -> None:
+    inline = "data:image/png;base64,Ynl0ZXM="
+    tasks = [task(1, {"image": inline}, rectangle("cat")), task(2, {"image": inline})]
+    table = Imported(write(tmp_path, tasks), tmp_path)
+    assert table.rows[0]["image"] == {"bytes": b"bytes", "path": None}
+    assert read(table.export("back.json")) == tasks
+
+
+def test_given_tokens_are_kept_where_the_text_is_made_of_them(tmp_path: Path) -> None:
+    given = {"text": "U.S. isn't big", "tokens": ["U.S.", "isn't", "big"]}
+    other = {"text": "It is", "tokens": ["It", "was"]}
+    tasks = [task(1, given, span(0, 4, "U.S.", "LOC")), task(2, other, span(0, 2, "It", "X"))]
+    table = Imported(write(tmp_path, tasks), tmp_path)
+    assert [row["tokens"] for row in table.rows] == [["U.S.", "isn't", "big"], ["It", "is"]]
+    assert table.rows[0]["label"] == ["B-LOC", "O", "O"]
+    assert read(table.export("back.json")) == tasks

@@ -13,13 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 
 from relabel_service.errors import InvalidInput
+from relabel_service.media import fetch
 from relabel_service.tables import files
 from relabel_service.tables.formats import boxes, media
 from relabel_service.tables.formats.base import (
@@ -47,6 +48,8 @@ CHOICES, LABELS, BOXED, WRITTEN = "choices", "labels", "rectanglelabels", "texta
 TYPES = {CHOICES: pa.string(), LABELS: TAGS, BOXED: BOXES, WRITTEN: pa.string()}
 NO_LABEL = "tasks have no label that a row can hold (none, several or overlapping): it is null"
 DIFFER = "tasks have annotations that differ: the ground truth counts, or else the first"
+INLINE = ("data:image/", "data:audio/")
+GIVEN_TOKENS = "tokens"  # of the data: what `relabel export --to label-studio` cut the text into
 Json = dict[str, Any]
 _dumps = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -172,6 +175,8 @@ def _layout(path: str, control: str | None) -> Layout:
         )
     [(name, kind)] = controls
     columns = {key: _one_kind(found) for key, found in kinds.items()}
+    if kind == LABELS and columns.get(GIVEN_TOKENS) == "json":
+        columns.pop(GIVEN_TOKENS)  # they are the column of tokens
     content = _content(path, kind, columns, sources)
     return Layout(name, kind, content, columns, whole, to_names.most_common(1)[0][0])
 
@@ -197,6 +202,8 @@ def _content(path: str, kind: str, columns: Mapping[str, str], sources: Mapping[
 def _kind(value: object) -> str:
     if not isinstance(value, str):
         return "json"
+    if value.startswith(INLINE):
+        return "media"
     path = value if value.startswith("/data/") else urlsplit(value).path
     if "/" in value and not any(sign.isspace() for sign in value):
         guessed = mimetypes.guess_type(_local_name(value) or path)[0] or ""
@@ -254,6 +261,8 @@ def _value(value: Any, kind: str, options: ImportOptions) -> Any:
         return value
     if kind == "json":
         return _dumps(value)
+    if value.startswith(INLINE):
+        return {"bytes": fetch.load(value), "path": None}
     name = _local_name(value)
     if name is None:
         return {"bytes": None, "path": value}
@@ -350,15 +359,25 @@ def _in_characters(text: str, value: Json) -> tuple[int, int]:
 
 
 def _tokens(task: Json, layout: Layout) -> list[tuple[str, int, int]]:
-    """Words and signs of the text with their characters, cut where a span begins or ends."""
+    """Words and signs of the text with their characters, cut where a span begins or ends; the
+    tokens that the task's data give instead, where the text is made of them."""
     text = str(task["data"].get(layout.content) or "")
     cuts = {place for start, end, _ in _ranges(task, layout) or () for place in (start, end)}
     found = []
-    for match in WORDS.finditer(text):
-        inside = sorted(cut for cut in cuts if match.start() < cut < match.end())
-        places = [match.start(), *inside, match.end()]
+    for first, last in _words(task, text):
+        inside = sorted(cut for cut in cuts if first < cut < last)
+        places = [first, *inside, last]
         found += [(text[start:end], start, end) for start, end in pairwise(places)]
     return found
+
+
+def _words(task: Json, text: str) -> list[tuple[int, int]]:
+    """Where each token begins and ends, before spans cut them."""
+    given = task["data"].get(GIVEN_TOKENS)
+    if not isinstance(given, list) or not given or " ".join(map(str, given)) != text:
+        return [match.span() for match in WORDS.finditer(text)]
+    ends = list(accumulate(len(str(token)) + 1 for token in given))
+    return [(end - 1 - len(str(token)), end - 1) for token, end in zip(given, ends, strict=True)]
 
 
 def _rectangles(task: Json, layout: Layout, values: Mapping[str, Any]) -> list[Box] | None:
