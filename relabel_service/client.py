@@ -284,14 +284,18 @@ class Client:
         return response.num_released
 
     def submit(
-        self, campaign: str, results: Sequence[leases_pb2.Result]
+        self, campaign: str, results: Sequence[leases_pb2.Result], *, request_id: str = ""
     ) -> list[leases_pb2.ResultOutcome]:
         """What became of each result; ACCEPTED means durable.
 
         A result with `replaces` set corrects the one that was accepted under its token before.
+        request_id: a UUID of the caller's, which sends the same results again and gets the first
+        call's outcome, after a restart too; without it, each call has its own.
         """
         request = rpc.SubmitResultsRequest(
-            parent=campaign_name(campaign), results=results, request_id=_request_id()
+            parent=campaign_name(campaign),
+            results=results,
+            request_id=request_id or _request_id(),
         )
         response: rpc.SubmitResultsResponse = self._channel.call("SubmitResults", request)
         return list(response.outcomes)

@@ -32,6 +32,7 @@ from rich.console import Console
 from relabel_service.cli import (
     admin_log,
     backup,
+    bridge,
     campaigns,
     connection,
     formats,
@@ -44,7 +45,7 @@ from relabel_service.errors import RelabelError
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 app.callback()(connection.connect)
-for part in (serving, campaigns, labeling, admin_log, formats, backup):
+for part in (serving, campaigns, labeling, bridge, admin_log, formats, backup):
     part.add_commands(app)
 
 

@@ -34,8 +34,8 @@ ORDER = {
         "training", "data", "engine", "tasks", "models", "scores", "io", "interfaces",
     ),
     "relabel_service": (
-        "simulated_labeler", "cli", "client", "server", "queue", "votes", "tools", "tables",
-        "decisions", "tasks", "media", "wire", "errors", "lazy", "visible", "v1",
+        "simulated_labeler", "cli", "bridge", "client", "server", "queue", "votes", "tools",
+        "tables", "decisions", "tasks", "media", "wire", "errors", "lazy", "visible", "v1",
     ),
 }  # fmt: skip
 

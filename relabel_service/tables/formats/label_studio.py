@@ -343,12 +343,12 @@ def _ranges(task: Json, layout: Layout) -> list[tuple[int, int, str]] | None:
         names = value.get(LABELS, ())
         if len(names) != 1 or not isinstance(value.get("start"), int):
             return None
-        start, end = _in_characters(text, value)
+        start, end = in_characters(text, value)
         found.append((start, end, names[0]))
     return found
 
 
-def _in_characters(text: str, value: Json) -> tuple[int, int]:
+def in_characters(text: str, value: Json) -> tuple[int, int]:
     """A span's ends. The browser counts UTF-16 units, where an emoji is two; scripts do not."""
     start, end = value["start"], value["end"]
     if len(text) == len(text.encode("utf-16-le")) // 2 or text[start:end] == value.get("text"):
@@ -384,7 +384,7 @@ def _rectangles(task: Json, layout: Layout, values: Mapping[str, Any]) -> list[B
     results = _results(task, layout)
     if any(len(one["value"].get(BOXED, ())) != 1 for one in results):
         return None
-    return [_box(one, _size(one, values, layout)) for one in results]
+    return [box_in_pixels(one, _size(one, values, layout)) for one in results]
 
 
 def _size(result: Json, values: Mapping[str, Any], layout: Layout) -> tuple[float, float]:
@@ -400,7 +400,7 @@ def _size(result: Json, values: Mapping[str, Any], layout: Layout) -> tuple[floa
     )
 
 
-def _box(result: Json, size: tuple[float, float]) -> Box:
+def box_in_pixels(result: Json, size: tuple[float, float]) -> Box:
     """A box of per cents in pixels; of a turned one, what it spans inside the picture."""
     value = result["value"]
     x, width = (value[key] / 100 * size[0] for key in ("x", "width"))

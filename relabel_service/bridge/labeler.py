@@ -1,0 +1,326 @@
+"""One labeler's leases and project, kept alike: tasks out, answers in.
+
+Each round takes what changed in Label Studio, extends the leases of tasks that wait, and leases
+more. What is known of a task lies in the task (tasks.Record), and what is leased in the service:
+a bridge that was killed at any point goes on from these two. An answer is sent until the service
+has it: one that it had already is told by its token, and taken once.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TypeVar
+
+from relabel_service.bridge.answers import Answer, answer_of, newest
+from relabel_service.bridge.controls import control_of
+from relabel_service.bridge.label_config import NOTE, label_config
+from relabel_service.bridge.label_studio_api import Gone, Json, LabelStudioApi
+from relabel_service.bridge.media import Media
+from relabel_service.bridge.projects import create_project, find_project, mark
+from relabel_service.bridge.tasks import Record, Sent, task_of
+from relabel_service.client import Client
+from relabel_service.errors import Exhausted, InvalidInput, RelabelError
+from relabel_service.tasks import task_of_kind
+from relabel_service.v1 import campaigns_pb2, leases_pb2
+
+BATCH = 200  # tasks imported, or results submitted, in one call
+UNSHOWN_DELAY_S = 24 * 3600.0  # before an item that cannot be shown is offered again
+OVERLAP = timedelta(seconds=5)  # read again: changes are not seen in the order of their times
+LOST = "This answer was not counted: the item was given to somebody else meanwhile."
+TAKEN_BACK = "This item was given to somebody else: please leave it. "
+CLOSED = "This answer was not counted: the campaign was closed before."
+ACCEPTED, CLOSED_STATUS = leases_pb2.RESULT_STATUS_ACCEPTED, leases_pb2.RESULT_STATUS_CLOSED
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """window: tasks that wait for one labeler at most. lease_s: seconds a lease lasts; extended
+    after a third of it. media: which addresses are opened."""
+
+    window: int = 20
+    lease_s: float = 3600.0
+    media: Media = field(default_factory=Media)
+
+
+@dataclass
+class Counts:
+    """What one labeler's bridge did so far."""
+
+    pushed: int = 0
+    accepted: int = 0
+    refused: int = 0
+    lost: int = 0
+    unshown: int = 0
+
+    def __str__(self) -> str:
+        """Those that are not 0."""
+        return ", ".join(f"{value} {name}" for name, value in vars(self).items() if value)
+
+
+class LabelerBridge:
+    """Not safe to use from several threads."""
+
+    def __init__(
+        self,
+        client: Client,
+        api: LabelStudioApi,
+        campaign: campaigns_pb2.Campaign,
+        labeler: str,
+        settings: Settings,
+        report: Callable[[str], None],
+    ) -> None:
+        self.counts = Counts()
+        self.labeler = labeler
+        self._client, self._api, self._settings = client, api, settings
+        self._campaign, self._report = campaign, report
+        self._task = task_of_kind(campaign.task_kind)
+        self._control = control_of(self._task.name)
+        self._project: int | None = None
+        self._waiting: dict[int, Record] = {}  # tasks without an accepted answer, by id
+        self._answered: set[int] = set()
+        self._since = ""
+        self._extend_at = 0.0
+
+    def round(self, campaign: campaigns_pb2.Campaign) -> None:
+        """Raises RelabelError; the next round begins by looking at everything again."""
+        self._campaign = campaign
+        try:
+            if self._project is None:
+                self._synchronize()
+            else:
+                self._take(self._api.tasks(self._project, since=self._since))
+            self._extend()
+            self._fill()
+        except Gone as error:
+            self._report(f"{self.labeler}: {error}; the project is made anew")
+            self._project = None
+        except RelabelError:
+            self._project = None
+            raise
+
+    def _synchronize(self) -> None:
+        """Learn what is in the project, which is made where there is none, and what is leased."""
+        marked = mark(self._campaign, self.labeler)
+        project = find_project(self._api, marked)
+        if project is None:
+            title = f"{self._campaign.name.rpartition('/')[2]} · {self.labeler}"
+            config = label_config(self._control, self._campaign.classes)
+            project = create_project(self._api, marked, title=title, config=config)
+            self._report(f"{self.labeler}: {self._api.url}/projects/{project}/data")
+        self._waiting, self._answered, self._since = {}, set(), ""
+        tasks = self._without_doubles(list(self._api.tasks(project)))
+        known = {record.item: number for number, record in _records(tasks)}
+        leases = [*self._client.list_leases(self._campaign.name)]
+        self._project = project
+        self._take(tasks)
+        self._push([lease for lease in leases if lease.item.name not in known])
+        for lease in leases:
+            number = known.get(lease.item.name, -1)
+            record = self._waiting.get(number)
+            if record and record.token != lease.token:
+                self._keep(number, replace(record, token=lease.token, sent=None))
+        self._extend_at = 0.0
+
+    def _without_doubles(self, tasks: Sequence[Json]) -> list[Json]:
+        """One task for each item: a call to import that broke off may have been done."""
+        best: dict[str, Json] = {}
+        for task in sorted(tasks, key=lambda one: (not one["annotations"], one["id"])):
+            record = Record.of(task)
+            if record is None:
+                continue
+            if best.setdefault(record.item, task) is not task and not task["annotations"]:
+                self._api.delete_task(task["id"])
+        return list(best.values())
+
+    def _take(self, tasks: Iterable[Json]) -> None:
+        """Submit the annotations that are new or changed."""
+        answers: dict[int, tuple[Record, Answer]] = {}
+        latest = self._since
+        for task in tasks:
+            latest = max(latest, task["updated_at"])
+            record = Record.of(task)
+            if record is None:
+                continue
+            number = int(task["id"])
+            if record.sent and record.sent.accepted:
+                self._waiting.pop(number, None)
+                self._answered.add(number)
+            else:
+                self._waiting[number] = record
+            annotation = newest(task["annotations"])
+            if annotation is None:
+                continue
+            answer = answer_of(annotation, record, task=self._task, control=self._control)
+            if record.sent is None or record.sent.digest != answer.digest:
+                answers[number] = record, answer
+        for some in _batches(answers.items()):
+            self._submit(dict(some))
+        self._since = _earlier(latest)
+
+    def _submit(self, answers: dict[int, tuple[Record, Answer]]) -> None:
+        reasons: dict[int, str] = {}
+        results = {}
+        for number, (record, answer) in answers.items():
+            if answer.result is None:
+                reasons[number] = answer.fault
+            else:
+                answer.result.replaces = bool(record.sent and record.sent.accepted)
+                results[number] = answer.result
+        reasons |= self._statuses(results, {number: one for number, (_, one) in answers.items()})
+        for number, (record, answer) in answers.items():
+            reason = reasons[number]
+            sent = Sent(answer.annotation, answer.digest, not reason, reason)
+            self._keep(number, replace(record, sent=sent), note=reason)
+            self.counts.accepted += not reason
+            self.counts.lost += reason in (LOST, CLOSED)
+            self.counts.refused += bool(reason) and reason not in (LOST, CLOSED)
+
+    def _statuses(
+        self, results: Mapping[int, leases_pb2.Result], answers: Mapping[int, Answer]
+    ) -> dict[int, str]:
+        """Why each was not accepted, or nothing. A result that the service rules out is found by
+        sending each by itself."""
+        if not results:
+            return {}
+        numbers, sent = list(results), list(results.values())
+        versions = [answers[number].version for number in numbers]
+        try:
+            outcomes = self._client.submit(
+                self._campaign.name, sent, request_id=_request_id(sent, versions)
+            )
+        except InvalidInput as error:
+            if len(results) > 1:
+                singles = [self._statuses({number: results[number]}, answers) for number in numbers]
+                return {number: reason for single in singles for number, reason in single.items()}
+            return {numbers[0]: "; ".join(broken.description for broken in error.violations)}
+        reasons, again = {}, {}
+        for number, outcome in zip(numbers, outcomes, strict=True):
+            if outcome.status == ACCEPTED:
+                reasons[number] = ""
+            elif outcome.status == CLOSED_STATUS:
+                reasons[number] = CLOSED
+            elif results[number].replaces:
+                reasons[number] = LOST
+            else:
+                # An earlier bridge may have submitted it and been killed before it knew: then
+                # there is a result under this token to replace, by the same.
+                again[number] = results[number]
+                again[number].replaces = True
+        return reasons | self._statuses(again, answers)
+
+    def _keep(self, number: int, record: Record, *, note: str | None = None) -> None:
+        """Store a task's record with the task, and its note where that changes."""
+        fields: Json = {"meta": record.to_meta()}
+        earlier = self._waiting.get(number)
+        had_note = bool(earlier and earlier.sent and earlier.sent.reason)
+        if note or (note == "" and had_note):
+            fields["data"] = {**self._api.task(number)["data"], NOTE: note}
+        self._api.update_task(number, fields)
+        if record.sent and record.sent.accepted:
+            self._waiting.pop(number, None)
+            self._answered.add(number)
+        else:
+            self._waiting[number] = record
+
+    def _extend(self) -> None:
+        """At a third of the leases' time, so that two extensions may fail."""
+        if time.monotonic() < self._extend_at:
+            return
+        tokens = self._tokens()
+        in_force: set[str] = set()
+        for some in _batches(tokens):
+            in_force |= set(
+                self._client.extend(self._campaign.name, some, duration_s=self._settings.lease_s)
+            )
+        self._extend_at = time.monotonic() + self._settings.lease_s / 3
+        for token in tokens.keys() - in_force:
+            self._give_up(tokens[token])
+
+    def _tokens(self) -> dict[str, int]:
+        """Of the leases that wait for an answer: token -> task."""
+        return {
+            record.token: number
+            for number, record in self._waiting.items()
+            if not (record.sent and record.sent.reason in (LOST, CLOSED))
+        }
+
+    def _give_up(self, number: int) -> None:
+        """A task whose lease is lost: gone where nobody began it, and otherwise said."""
+        task = self._api.task(number)
+        if task["annotations"]:
+            return  # it is submitted next, and what becomes of it is said
+        record = self._waiting.pop(number)
+        if task["drafts"]:
+            self._api.update_task(number, {"data": {**task["data"], NOTE: TAKEN_BACK}})
+            self._report(f"{self.labeler}: {record.item} is lost while it is worked on")
+            return
+        self._api.delete_task(number)
+
+    def _fill(self) -> None:
+        """Lease up to the window."""
+        room = self._settings.window - len(self._tokens())
+        if room > 0 and self._campaign.state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE:
+            try:
+                leases = self._client.lease(
+                    self._campaign.name, max_items=room, duration_s=self._settings.lease_s
+                )
+            except Exhausted:
+                return  # the labeler has as many as the service allows
+            self._push(leases)
+
+    def _push(self, leases: Sequence[leases_pb2.Lease]) -> None:
+        tasks, unshown = [], []
+        for lease in leases:
+            try:
+                tasks.append(
+                    task_of(
+                        lease,
+                        task=self._task,
+                        control=self._control,
+                        media=self._settings.media,
+                    )
+                )
+            except InvalidInput as error:
+                unshown.append(lease.token)
+                self._report(f"{self.labeler}: {lease.item.name} is not shown: {error}")
+        if unshown:
+            self._client.release(self._campaign.name, unshown, delay_s=UNSHOWN_DELAY_S)
+            self.counts.unshown += len(unshown)
+        for some in _batches(tasks):
+            assert self._project is not None
+            numbers = self._api.import_tasks(self._project, list(some))
+            for number, task in zip(numbers, some, strict=True):
+                record = Record.of(task)
+                assert record is not None
+                self._waiting[number] = record
+            self.counts.pushed += len(some)
+
+
+def _records(tasks: Iterable[Json]) -> Iterable[tuple[int, Record]]:
+    return ((int(task["id"]), record) for task in tasks if (record := Record.of(task)))
+
+
+def _batches(values: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(values)
+    while some := list(islice(rest, BATCH)):
+        yield some
+
+
+def _request_id(results: Sequence[leases_pb2.Result], versions: Sequence[str]) -> str:
+    """The same for the same results of the same versions of annotations, so that a call that was
+    made is not made again."""
+    parts = b"".join(one.SerializeToString(deterministic=True) for one in results)
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, parts.hex() + " ".join(versions)))
+
+
+def _earlier(updated_at: str) -> str:
+    if not updated_at:
+        return ""
+    moment = datetime.fromisoformat(updated_at) - OVERLAP
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

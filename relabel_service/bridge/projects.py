@@ -1,0 +1,44 @@
+"""One project of Label Studio for each labeler of a campaign.
+
+A project is found again by a line in its description: titles may be changed. The open edition
+cannot give tasks to people, and `completed_by` of an annotation is whatever its sender says, so
+who answered is known by the project.
+"""
+
+from relabel_service.bridge.label_studio_api import Json, LabelStudioApi
+from relabel_service.bridge.tasks import HUMAN
+from relabel_service.v1 import campaigns_pb2
+
+MAX_TITLE = 50  # Label Studio's
+MARK = "relabel-bridge"
+
+
+def mark(campaign: campaigns_pb2.Campaign, labeler: str) -> str:
+    """The line that tells whose project it is, and of which campaign of that name."""
+    return f"{MARK} {campaign.name} {campaign.incarnation} {labeler}"
+
+
+def find_project(api: LabelStudioApi, marked: str) -> int | None:
+    """The oldest one that is marked so."""
+    found = [
+        int(project["id"])
+        for project in api.projects()
+        if marked in (project.get("description") or "").splitlines()
+    ]
+    return min(found, default=None)
+
+
+def create_project(api: LabelStudioApi, marked: str, *, title: str, config: str) -> int:
+    fields: Json = {
+        "title": title if len(title) <= MAX_TITLE else f"{title[: MAX_TITLE - 1]}…",
+        "description": f"Made by `relabel bridge label-studio`; keep the next line.\n{marked}",
+        "label_config": config,
+        "sampling": "Sequential sampling",  # in the order of ids: as leased, worst first
+        "skip_queue": "IGNORE_SKIPPED",  # a skip is an answer, and the task is not shown again
+        "maximum_annotations": 1,
+        "show_collab_predictions": True,
+        "model_version": HUMAN,  # what annotations begin with
+        "show_skip_button": True,
+        "enable_empty_annotation": True,  # "there is none" is an answer
+    }
+    return int(api.create_project(fields)["id"])

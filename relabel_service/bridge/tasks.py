@@ -1,0 +1,128 @@
+"""From a lease to a task of Label Studio, and what the bridge keeps with the task.
+
+Everything that the bridge must know of a task again after a restart lies in the task itself, under
+its `meta`: the bridge has no files of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from relabel_service.bridge.controls import Control
+from relabel_service.bridge.label_config import ASK, NOTE
+from relabel_service.bridge.media import Media
+from relabel_service.errors import InvalidInput
+from relabel_service.tasks.base import Task
+from relabel_service.v1 import items_pb2, leases_pb2
+from relabel_service.visible import visible
+
+META = "relabel"
+HUMAN, MODEL = "human label", "model"  # model versions of predictions
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of an annotation: accepted, or refused and why."""
+
+    annotation: int
+    digest: str
+    accepted: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A task's lease, and what its annotations are read with. Labels are in their text form."""
+
+    item: str
+    token: str
+    unit: str
+    human_label: str
+    suggestions: list[str]
+    facts: Json = field(default_factory=dict)
+    sent: Sent | None = None
+
+    @classmethod
+    def of(cls, task: Mapping[str, Any]) -> "Record | None":
+        """Of a task; None of one that the bridge did not make."""
+        kept = (task.get("meta") or {}).get(META)
+        if not isinstance(kept, dict):
+            return None
+        try:
+            sent = kept.get("sent")
+            return cls(**{**kept, "sent": Sent(**sent) if sent else None})
+        except TypeError:
+            return None
+
+    def to_meta(self) -> Json:
+        return {META: asdict(self)}
+
+
+def task_of(lease: leases_pb2.Lease, *, task: Task, control: Control, media: Media) -> Json:
+    """What is imported for a lease: data, predictions and meta.
+
+    Predictions are checked here, since Label Studio takes any: those that the task or the content
+    rules out are left out. Raises InvalidInput where the content cannot be shown.
+    """
+    item = lease.item
+    shown = _shown(item, control, media)
+    facts = control.facts(item.content, shown)
+    human_label = task.label_from_wire(item.human_label)
+    suggestions = [task.label_from_wire(one.label) for one in item.suggestions]
+    record = Record(item.name, lease.token, item.unit, human_label, suggestions, facts)
+    data = {control.shows: shown[control.shows], ASK: _ask(item, record), NOTE: ""}
+    predictions = [
+        *_predictions(HUMAN, human_label, _label_quality(item), item, task, control, facts)
+    ]
+    if item.suggestions:
+        probability = item.suggestions[0].probability or None
+        predictions += _predictions(MODEL, suggestions[0], probability, item, task, control, facts)
+    return {"data": data, "predictions": predictions, "meta": record.to_meta()}
+
+
+def _shown(item: items_pb2.Item, control: Control, media: Media) -> Json:
+    kind = item.content.WhichOneof("payload")
+    if control.shows == "text" and kind == "text":
+        return {"text": item.content.text.text}
+    if control.shows == "text" and kind == "tokens":
+        return {"text": " ".join(item.content.tokens.tokens)}
+    if control.shows == kind == "image":
+        return media.picture(item.content.image)
+    if control.shows == kind == "audio":
+        return media.sound(item.content.audio)
+    raise InvalidInput.of(
+        item.name, f"its content is {kind}, which is not shown in Label Studio; use the page"
+    )
+
+
+def _label_quality(item: items_pb2.Item) -> float | None:
+    """1 - suspicion; None where the campaign hides it."""
+    return 1 - item.suspicion if item.suspicion else None
+
+
+def _predictions(
+    version: str,
+    label: str,
+    score: float | None,
+    item: items_pb2.Item,
+    task: Task,
+    control: Control,
+    facts: Json,
+) -> list[Json]:
+    """One prediction, or none where the label is not one that can be shown."""
+    label = task.unit_label(label, item.unit) if item.unit else label
+    if task.label_fault(label, ()) or task.incompatible_label(label, item.content):
+        return []
+    try:
+        prediction: Json = {"model_version": version, "result": control.results(label, facts)}
+    except InvalidInput:
+        return []
+    return [prediction if score is None else {**prediction, "score": score}]
+
+
+def _ask(item: items_pb2.Item, record: Record) -> str:
+    """The line above the content."""
+    parts = [f"About {item.unit}: mark every one." if item.unit else "", item.reason]
+    return visible(" ".join(part for part in parts if part))

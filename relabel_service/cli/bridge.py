@@ -1,0 +1,108 @@
+"""`relabel bridge`: other frontends than the page and the terminal."""
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from relabel_service.client import Client
+from relabel_service.errors import InvalidInput
+
+app = typer.Typer(no_args_is_help=True, help="Let people label in another frontend.")
+EXTRA = "pip install 'relabel-service[bridge]'"
+
+
+@app.callback()
+def group() -> None:
+    """Let people label in another frontend."""
+
+
+@app.command("label-studio")
+def label_studio(
+    context: typer.Context,
+    campaign: Annotated[
+        str, typer.Option(help="its id, with or without campaigns/ before it", show_default=False)
+    ],
+    labeler: Annotated[
+        list[str],
+        typer.Option(
+            help="NAME=FILE of who labels and the file of that labeler's token; NAME alone where "
+            "the service has no keys; again for more",
+            show_default=False,
+        ),
+    ],
+    url: Annotated[str, typer.Option(help="Label Studio's address")] = "http://localhost:8080",
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="LABEL_STUDIO_API_KEY",
+            help="Label Studio's: a personal access token, or a legacy one",
+            show_default=False,
+        ),
+    ] = "",
+    window: Annotated[int, typer.Option(help="tasks that wait for a labeler at most")] = 20,
+    lease_duration: Annotated[
+        float, typer.Option(help="seconds a lease lasts; extended while its task waits")
+    ] = 3600.0,
+    poll: Annotated[float, typer.Option(help="seconds between two looks at Label Studio")] = 2.0,
+    media_prefix: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="folder or store under which addresses of pictures and sounds are opened; again "
+            "for more; none is when left out",
+            show_default=False,
+        ),
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="one round, instead of until the end")
+    ] = False,
+    address: Annotated[
+        str, typer.Option("--address", envvar="RELABEL_ADDRESS", help="host:port of the service")
+    ] = "localhost:9000",
+) -> None:
+    """Hand a campaign to people in Label Studio, a project each, until it is closed."""
+    try:
+        from relabel_service.bridge.label_studio import Bridge
+        from relabel_service.bridge.label_studio_api import LabelStudioApi
+        from relabel_service.bridge.labeler import Settings
+        from relabel_service.bridge.media import Media
+    except ModuleNotFoundError as error:
+        raise InvalidInput.of(
+            "bridge", f"needs {error.name}, which is not installed; {EXTRA}"
+        ) from None
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    bridge = Bridge(
+        campaign,
+        dict(_labeler(text, address, context.obj) for text in labeler),
+        lambda: LabelStudioApi(url, token),
+        Settings(window, lease_duration, Media(tuple(media_prefix or ()))),
+        poll,
+        lambda line: print(line, flush=True),
+    )
+    bridge.run(stop, once=once)
+
+
+def _labeler(
+    text: str, address: str, connection: dict[str, Any]
+) -> tuple[str, Callable[[], Client]]:
+    """Name and a way to connect, which reads the token anew each time."""
+    name, has_file, file = text.partition("=")
+    if not name or (has_file and not file):
+        raise InvalidInput.of("--labeler", f"{text!r} is not NAME or NAME=FILE; give both")
+
+    def connect() -> Client:
+        if not has_file:
+            return Client(address, labeler=name, **{**connection, "token": ""})
+        try:
+            token = Path(file).read_text().strip()
+        except OSError as error:
+            raise InvalidInput.of("--labeler", f"{file!r} cannot be read ({error})") from None
+        return Client(address, **{**connection, "token": token})
+
+    return name, connect
