@@ -11,7 +11,7 @@ ESCALATE, COMMENT = "relabel_escalate", "relabel_comment"  # controls' names
 ESCALATED = "Escalate: an adjudicator decides"
 
 CONTENTS = {
-    "text": f'<Text name="{CONTENT}" value="$text" valueType="text" saveTextResult="no"/>',
+    "text": f'<Text name="{CONTENT}" value="$text" valueType="text"/>',
     "image": f'<Image name="{CONTENT}" value="$image" zoom="true"/>',
     "audio": f'<Audio name="{CONTENT}" value="$audio"/>',
 }

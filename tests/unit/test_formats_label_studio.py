@@ -71,7 +71,7 @@ CHOSEN = [
 CHOSEN[1]["annotations"].insert(0, {"id": 99, "result": [], "was_cancelled": True})
 TAGGED = [
     task(
-        1, {"text": "😀 Ann-Lee left Rome."}, span(3, 6, "Ann", "PER"), span(16, 20, "Rome", "LOC")
+        1, {"text": "😀 Ann-Lee left Rome."}, span(2, 5, "Ann", "PER"), span(15, 19, "Rome", "LOC")
     ),
     task(2, {"text": "no one"}),
     task(3, {"text": "a b"}, span(0, 3, "a b", "X"), span(0, 1, "a", "Y")),
@@ -131,8 +131,15 @@ def test_spans_are_tags_of_tokens(tmp_path: Path) -> None:
     table.decide("token_classification", 0, '[[1,4,"PER"],[5,6,"ORG"]]')
     results = read(table.export("back.json"))[0]["annotations"][0]["result"]
     assert results[1] == {**TAGGED[0]["annotations"][0]["result"][1], "value": results[1]["value"]}
-    assert results[1]["value"] == {"start": 16, "end": 20, "text": "Rome", "labels": ["ORG"]}
-    assert results[0]["value"] == {"start": 3, "end": 10, "text": "Ann-Lee", "labels": ["PER"]}
+    assert results[1]["value"] == {"start": 15, "end": 19, "text": "Rome", "labels": ["ORG"]}
+    assert results[0]["value"] == {"start": 2, "end": 9, "text": "Ann-Lee", "labels": ["PER"]}
+
+
+def test_spans_in_utf_16_units_are_told_by_their_text(tmp_path: Path) -> None:
+    text = "😀 Ann-Lee left Rome."
+    tasks = [task(1, {"text": text}, span(3, 6, "Ann", "PER"), span(16, 20, "Rome", "LOC"))]
+    [row] = Imported(write(tmp_path, tasks), tmp_path).rows
+    assert row["label"] == ["O", "B-PER", "O", "O", "O", "B-LOC", "O"]
 
 
 def test_rectangles_are_boxes_in_pixels(tmp_path: Path) -> None:

@@ -349,13 +349,15 @@ def _ranges(task: Json, layout: Layout) -> list[tuple[int, int, str]] | None:
 
 
 def in_characters(text: str, value: Json) -> tuple[int, int]:
-    """A span's ends. The browser counts UTF-16 units, where an emoji is two; scripts do not."""
+    """A span's ends. Label Studio counts code points (1.23.2, browser and API alike); where the
+    span's own text is only found by UTF-16 units, in which an emoji is two, those were counted."""
     start, end = value["start"], value["end"]
-    if len(text) == len(text.encode("utf-16-le")) // 2 or text[start:end] == value.get("text"):
+    own = value.get("text")
+    if own is None or text[start:end] == own:
         return start, end
     units = text.encode("utf-16-le")
-    begin, middle = (units[: 2 * place].decode("utf-16-le", "ignore") for place in (start, end))
-    return len(begin), len(middle)
+    begin, middle = (len(units[: 2 * at].decode("utf-16-le", "ignore")) for at in (start, end))
+    return (begin, middle) if text[begin:middle] == own else (start, end)
 
 
 def _tokens(task: Json, layout: Layout) -> list[tuple[str, int, int]]:
@@ -473,8 +475,7 @@ def _span_results(task: Json, layout: Layout, now: Sequence[Span]) -> list[Json]
         start, end = tokens[span.start][1], tokens[span.end - 1][2]
         result = old.get((start, end))
         if result is None:
-            units = [len(text[:place].encode("utf-16-le")) // 2 for place in (start, end)]
-            value = {"start": units[0], "end": units[1], "text": text[start:end]}
+            value = {"start": start, "end": end, "text": text[start:end]}
             result = _new_result(task, layout, value, f"{start}-{end}")
         results.append({**result, "value": {**result["value"], LABELS: [span.class_name]}})
     return results

@@ -1,0 +1,143 @@
+"""A real Label Studio in a process of its own, which a test may kill, on SQLite.
+
+It lives in an environment of its own, since its pins are not this project's: build/ keeps it
+between runs, and `make tools` makes it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from relabel_service.bridge.label_studio_api import Json, LabelStudioApi
+from relabel_service.errors import RelabelError
+from tests.support.ports import free_port
+
+VERSION = "1.23.2"
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = ROOT / "build" / f"label-studio-{VERSION}"
+PROGRAM = ENVIRONMENT / "bin/label-studio"
+START_S = 600.0  # it migrates its database first
+USER, PASSWORD, LEGACY_TOKEN = "tests@example.org", "tests-password", "b" * 40
+
+
+def install() -> Path:
+    """The program, installed where it is not yet. Raises RuntimeError without network."""
+    if PROGRAM.exists() and (ENVIRONMENT / "ready").exists():
+        return PROGRAM
+    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
+    pip = [str(ENVIRONMENT / "bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*pip, f"label-studio=={VERSION}"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(
+            f"Label Studio {VERSION} cannot be installed from the package index: is the network "
+            f"reachable? Run `make tools` again where it is.\n{done.stderr[-1000:]}"
+        )
+    (ENVIRONMENT / "ready").touch()
+    return PROGRAM
+
+
+class LabelStudioProcess:
+    """Restarted, it keeps its port and its database."""
+
+    def __init__(self, folder: Path, *, program: Path | None = None) -> None:
+        """`folder` keeps database and log."""
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._folder, self._program = folder, program or install()
+        self._log = folder / "label-studio.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "LabelStudioProcess":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Return when it answers. Raises RuntimeError with its log when it ends before."""
+        environment = os.environ | {
+            "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+            "COLLECT_ANALYTICS": "false",
+            "LATEST_VERSION_CHECK": "false",
+            "SENTRY_DSN": "",
+        }
+        environment.pop("PYTHONPATH", None)
+        command = [
+            str(self._program), "start", "--no-browser", "--port", str(self.port),
+            "--data-dir", str(self._folder), "--username", USER, "--password", PASSWORD,
+            "--user-token", LEGACY_TOKEN,
+        ]  # fmt: skip
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        ends = time.monotonic() + START_S
+        while time.monotonic() < ends and self._process.poll() is None:
+            try:
+                with self.api() as api:
+                    next(api.projects(), None)
+            except RelabelError:
+                time.sleep(0.5)  # it tells nobody when it is ready
+            else:
+                return
+        self.kill()
+        raise RuntimeError(f"Label Studio does not serve: {self._log.read_text()[-2000:]}")
+
+    def kill(self) -> None:
+        """SIGKILL, with what it started: as when power goes."""
+        if self._process is None:
+            return
+        processes = [psutil.Process(self._process.pid)] if self._process.poll() is None else []
+        for process in [child for one in processes for child in one.children(True)] + processes:
+            process.kill()
+        self._process.wait()
+        self._process = None
+
+    def api(self, token: str = LEGACY_TOKEN) -> LabelStudioApi:
+        return LabelStudioApi(self.url, token, timeout_s=120)
+
+    def personal_token(self) -> str:
+        """A new personal access token of the user's."""
+        with self.api() as api:
+            return str(call(api, "POST", "/api/token/", {})["token"])
+
+
+def call(api: LabelStudioApi, method: str, path: str, body: Any = None) -> Any:
+    """What the web page calls and the bridge does not."""
+    return api._call(method, path, body=body, repeat=False)
+
+
+class LabelStudioPerson:
+    """Somebody who labels in one project, through the calls that the web page makes."""
+
+    def __init__(self, api: LabelStudioApi, project: int) -> None:
+        self.api, self.project = api, project
+
+    def next(self) -> Json:
+        """The task that "Label All Tasks" shows."""
+        task: Json = call(self.api, "GET", f"/api/projects/{self.project}/next")
+        return task
+
+    def annotate(self, task: Json, *results: Json, seconds: float = 3.0, skip: bool = False) -> int:
+        body = {"result": list(results), "lead_time": seconds, "was_cancelled": skip}
+        path = f"/api/tasks/{task['id']}/annotations/?project={self.project}"
+        return int(call(self.api, "POST", path, body)["id"])
+
+    def correct(self, annotation: int, *results: Json) -> None:
+        call(self.api, "PATCH", f"/api/annotations/{annotation}/", {"result": list(results)})
+
+    def draft(self, task: Json, *results: Json) -> None:
+        path = f"/api/tasks/{task['id']}/drafts?project={self.project}"
+        call(self.api, "POST", path, {"result": list(results), "lead_time": 1})
+
+
+if __name__ == "__main__":
+    print(install())
