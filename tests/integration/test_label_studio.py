@@ -1,0 +1,361 @@
+"""`relabel bridge label-studio` against a real Label Studio and a real service.
+
+People are calls to Label Studio's REST API, the ones its page makes; each campaign asks two.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+from typer.testing import CliRunner
+
+from relabel_service import Client, confirm
+from relabel_service.bridge.controls import CONTENT, NAME
+from relabel_service.bridge.label_config import COMMENT, ESCALATE, ESCALATED, NOTE
+from relabel_service.bridge.label_studio_api import Json, LabelStudioApi
+from relabel_service.bridge.labeler import LOST, TAKEN_BACK
+from relabel_service.bridge.tasks import Record
+from relabel_service.cli.main import app
+from relabel_service.errors import RelabelError
+from relabel_service.server.auth import mint
+from relabel_service.tasks.boxes import Box, read_boxes, write_boxes
+from tests.integration.conftest import SECRET
+from tests.support.campaigns import write_findings
+from tests.support.label_studio import LEGACY_TOKEN, LabelStudioPerson, LabelStudioProcess, call
+from tests.support.page_items import BOX, page_items
+from tests.support.servers import ServerProcess
+
+EMOJI = ["😀", "Angela", "Merkel", "met", "👩‍👩‍👧", "Ann", "Lee"]
+
+
+@pytest.fixture(scope="module")
+def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioProcess]:
+    with LabelStudioProcess(tmp_path_factory.mktemp("label-studio")) as started:
+        yield started
+
+
+@pytest.fixture
+def api(label_studio: LabelStudioProcess) -> Iterator[LabelStudioApi]:
+    with label_studio.api() as connected:
+        yield connected
+
+
+class Campaign:
+    """One campaign of two votes, and a bridge that brings it to ann and bob."""
+
+    def __init__(
+        self,
+        folder: Path,
+        server: ServerProcess,
+        label_studio: LabelStudioProcess,
+        api: LabelStudioApi,
+        name: str,
+    ) -> None:
+        self.name, self.folder, self.api = name, folder, api
+        self.server, self.url = server, label_studio.url
+
+    def create(self, num_items: int, **fields: Any) -> None:
+        uri = write_findings(self.folder, num_items, **fields)
+        with self.admin() as client:
+            client.create_campaign(self.name, findings_uri=uri, run_id="run", votes_required=2)
+
+    def admin(self) -> Client:
+        return Client(self.server.address, labeler="admin")
+
+    def command(self, *options: str) -> list[str]:
+        return [
+            "bridge", "label-studio", "--url", self.url, "--token", LEGACY_TOKEN,
+            "--campaign", self.name, "--address", self.server.address,
+            "--labeler", "ann", "--labeler", "bob", *options,
+        ]  # fmt: skip
+
+    def round(self, *options: str) -> str:
+        """One round of the bridge for each labeler; what it prints."""
+        done = CliRunner().invoke(app, self.command("--once", *options), catch_exceptions=False)
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return str(done.output)
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """The bridge as a process of its own."""
+        program = [sys.executable, "-m", "relabel_service.cli.main"]
+        command = [*program, *self.command("--poll", "0.2", *options)]
+        return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, bufsize=1)
+
+    def person(self, name: str) -> LabelStudioPerson:
+        """Who labels in the project of that name."""
+        title = f"{self.name} · {name}"
+        [project] = [one["id"] for one in self.api.projects() if one["title"] == title]
+        return LabelStudioPerson(self.api, project)
+
+    def tasks(self, person: LabelStudioPerson) -> dict[str, Json]:
+        """By the item's number."""
+        found = {}
+        for task in self.api.tasks(person.project):
+            record = Record.of(task)
+            assert record is not None
+            number = record.item.rpartition("/")[2]
+            assert number not in found, "an item is there twice"
+            found[number] = task
+        return found
+
+    def results(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The published results by row and labeler. Ends the campaign."""
+        uri = str(self.folder / "results")
+        with self.admin() as client:
+            client.finalize(self.name, results_uri=uri)
+        rows = DeltaTable(uri).to_pyarrow_table().to_pylist()
+        by_key = {(row["id"], row["labeler"]): row for row in rows}
+        assert len(by_key) == len(rows), "somebody answered an item twice"
+        return by_key
+
+
+@pytest.fixture
+def campaign(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    server: ServerProcess,
+    label_studio: LabelStudioProcess,
+    api: LabelStudioApi,
+) -> Campaign:
+    name = request.node.name.removeprefix("test_").replace("_", "-")[:40].strip("-")
+    return Campaign(tmp_path, server, label_studio, api, name)
+
+
+def choice(name: str, control: str = NAME) -> Json:
+    return _result("choices", {"choices": [name]}, control)
+
+
+def comment(text: str) -> Json:
+    return _result("textarea", {"text": [text]}, COMMENT)
+
+
+def span(start: int, end: int, name: str) -> Json:
+    return _result("labels", {"start": start, "end": end, "labels": [name]}, NAME)
+
+
+def _result(kind: str, value: Json, control: str) -> Json:
+    return {"from_name": control, "to_name": CONTENT, "type": kind, "value": value}
+
+
+def predictions(task: Json) -> dict[str, Json]:
+    return {one["model_version"]: one for one in task["predictions"]}
+
+
+def test_two_people_label_texts(campaign: Campaign) -> None:
+    campaign.create(6)
+    campaign.round()
+    ann, bob = campaign.person("ann"), campaign.person("bob")
+    first = ann.next()
+    assert first["data"]["text"] == "text 0"  # the worst first
+    shown = predictions(campaign.tasks(ann)["0"])
+    assert shown["human label"]["score"] == pytest.approx(0.1)  # 1 - suspicion
+    assert shown["human label"]["result"][0]["value"] == {"choices": ["ham"]}
+    assert shown["model"]["score"] == pytest.approx(0.9)
+    # Whoever completed it, the project is ann's.
+    tasks = campaign.tasks(ann)
+    ann.annotate(tasks["0"], choice("ham"), comment("sure"), seconds=4.5)
+    ann.annotate(tasks["1"], choice("spam"))
+    ann.annotate(tasks["2"], skip=True)
+    ann.annotate(tasks["3"], choice(ESCALATED, ESCALATE), comment("what is it?"))
+    ann.annotate(tasks["4"])
+    others = campaign.tasks(bob)
+    for number in "015":
+        bob.annotate(others[number], choice("spam"))
+    campaign.round()
+    told = campaign.tasks(ann)
+    assert told["4"]["data"][NOTE] == "0 classes are chosen; choose one"
+    assert [told[number]["data"][NOTE] for number in "0123"] == [""] * 4
+    [empty] = told["4"]["annotations"]
+    ann.correct(empty["id"], choice("spam"))
+    ann.correct(told["1"]["annotations"][0]["id"], choice("ham"))  # thought better of it
+    campaign.round()
+    assert campaign.tasks(ann)["4"]["data"][NOTE] == ""
+    with campaign.admin() as client:
+        stats = client.stats(campaign.name)
+    assert stats.num_results == 8
+    found = {key: (row["decision"], row["label"]) for key, row in campaign.results().items()}
+    assert found == {
+        ("row-0", "ann"): ("confirm", "ham"),
+        ("row-1", "ann"): ("confirm", "ham"),
+        ("row-2", "ann"): ("skip", None),
+        ("row-3", "ann"): ("escalate", None),
+        ("row-4", "ann"): ("accept", "spam"),
+        ("row-0", "bob"): ("accept", "spam"),
+        ("row-1", "bob"): ("accept", "spam"),
+        ("row-5", "bob"): ("accept", "spam"),
+    }
+    published = DeltaTable(str(campaign.folder / "results")).to_pyarrow_table().to_pylist()
+    spent = {(row["id"], row["labeler"]): row for row in published}["row-0", "ann"]
+    assert (spent["seconds_spent"], spent["comment"]) == (4.5, "sure")
+
+
+def test_two_people_mark_entities(campaign: Campaign) -> None:
+    found = '[[1,3,"PER"]]'
+    campaign.create(
+        4,
+        task="token_classification",
+        content=json.dumps(EMOJI),
+        unit="PER",
+        classes=["PER", "LOC"],
+        human_label=found,
+        suggestions=[{"label": '[[1,3,"PER"],[5,7,"PER"]]', "probability": 0.8}],
+    )
+    campaign.round()
+    ann, bob = campaign.person("ann"), campaign.person("bob")
+    tasks = campaign.tasks(ann)
+    text = tasks["0"]["data"]["text"]
+    shown = predictions(tasks["0"])
+    [human] = shown["human label"]["result"]
+    assert human["value"] == {"start": 2, "end": 15, "text": "Angela Merkel", "labels": ["PER"]}
+    model = shown["model"]["result"]
+    assert [text[one["value"]["start"] : one["value"]["end"]] for one in model] == [
+        "Angela Merkel",
+        "Ann Lee",
+    ]
+    ann.annotate(tasks["0"], human)
+    ann.annotate(tasks["1"], *model)
+    ann.annotate(tasks["2"])  # there is none
+    begins = text.index("Lee")
+    ann.annotate(tasks["3"], span(begins + 1, begins + 2, "PER"))  # a letter of a token
+    others = campaign.tasks(bob)
+    bob.annotate(others["0"], human, span(16, 19, "LOC"))  # the item is about PER
+    bob.annotate(others["1"], span(1, 2, "PER"))  # a space
+    bob.annotate(others["2"], span(2, 8, "LOC"))  # a PER that is shown is a LOC
+    campaign.round()
+    told = campaign.tasks(bob)
+    assert "is of class 'LOC', and the item is about 'PER'" in told["0"]["data"][NOTE]
+    assert "marks no word" in told["1"]["data"][NOTE]
+    results = campaign.results()
+    assert {key: (row["decision"], row["label"]) for key, row in results.items()} == {
+        ("row-0", "ann"): ("confirm", found),
+        ("row-1", "ann"): ("accept", '[[1,3,"PER"],[5,7,"PER"]]'),
+        ("row-2", "ann"): ("relabel", "[]"),
+        ("row-3", "ann"): ("relabel", '[[6,7,"PER"]]'),
+        ("row-2", "bob"): ("relabel", '[[1,2,"LOC"]]'),
+    }
+
+
+def test_two_people_draw_boxes(campaign: Campaign) -> None:
+    human, model = Box("car", 90.17, 90.33, 290.1, 240.9), Box("car", *BOX)
+    fields = page_items()["object_detection"]
+    campaign.create(
+        3,
+        task="object_detection",
+        content=fields["content"],
+        unit="car",
+        classes=["car", "bus"],
+        human_label=write_boxes([human]),
+        suggestions=[{"label": write_boxes([model]), "probability": 0.8}],
+    )
+    campaign.round()
+    ann, bob = campaign.person("ann"), campaign.person("bob")
+    tasks = campaign.tasks(ann)
+    shown = predictions(tasks["0"])
+    [box] = shown["model"]["result"]
+    assert box["value"] == {
+        "x": 15.625, "y": pytest.approx(100 / 4.8), "width": 31.25, "height": 31.25,
+        "rotation": 0, "rectanglelabels": ["car"],
+    }  # fmt: skip
+    assert (box["original_width"], box["original_height"]) == (640, 480)
+    ann.annotate(tasks["0"], *shown["human label"]["result"])
+    ann.annotate(tasks["1"], box)
+    moved = {**box, "value": {**box["value"], "x": 50.0}}
+    ann.annotate(tasks["2"], moved)
+    others = campaign.tasks(bob)
+    bob.annotate(others["0"], *shown["human label"]["result"], moved)
+    bob.annotate(others["1"])
+    bob.annotate(others["2"], {**moved, "value": {**moved["value"], "rectanglelabels": ["bus"]}})
+    campaign.round()
+    assert "is of another class than 'car'" in campaign.tasks(bob)["2"]["data"][NOTE]
+    results = campaign.results()
+    decisions = {key: (row["decision"], read_boxes(row["label"])) for key, row in results.items()}
+    right = Box("car", 320, 100, 520, 250)
+    assert decisions == {
+        ("row-0", "ann"): ("confirm", [human]),
+        ("row-1", "ann"): ("accept", [model]),
+        ("row-2", "ann"): ("relabel", [right]),
+        ("row-0", "bob"): ("relabel", [human, right]),
+        ("row-1", "bob"): ("relabel", []),
+    }
+
+
+def test_a_person_is_told_when_an_item_was_given_to_somebody_else(campaign: Campaign) -> None:
+    campaign.create(3)
+    campaign.round()
+    ann = campaign.person("ann")
+    tasks = campaign.tasks(ann)
+    ann.draft(tasks["0"], choice("spam"))  # ann is at it
+    with campaign.admin() as client:
+        client.force_release(campaign.name, labeler="ann")
+        for name in ("cid", "dan"):
+            with Client(campaign.server.address, labeler=name) as other:
+                client.force_release(campaign.name, labeler="bob")
+                for lease in other.lease(campaign.name, max_items=3):
+                    other.submit(campaign.name, [confirm(lease)])
+    ann.annotate(tasks["1"], choice("spam"))  # before the bridge knew
+    campaign.round()
+    campaign.round()
+    left = campaign.tasks(ann)
+    assert left.keys() == {"0", "1"}  # nobody had begun the third
+    assert left["0"]["data"][NOTE] == TAKEN_BACK
+    assert left["1"]["data"][NOTE] == LOST
+    assert len(left["1"]["annotations"]) == 1  # what ann said is kept
+    ann.annotate(left["0"], choice("spam"))
+    campaign.round()
+    assert campaign.tasks(ann)["0"]["data"][NOTE] == LOST
+    assert {labeler for _, labeler in campaign.results()} == {"cid", "dan"}
+
+
+def test_a_project_that_was_deleted_is_made_anew(campaign: Campaign) -> None:
+    campaign.create(4)
+    campaign.round()
+    ann = campaign.person("ann")
+    tasks = campaign.tasks(ann)
+    ann.annotate(tasks["0"], choice("spam"))
+    campaign.round()
+    ann.annotate(tasks["1"], choice("spam"))  # the bridge has not seen it
+    call(campaign.api, "DELETE", f"/api/projects/{ann.project}/")
+    assert "projects/" in campaign.round()
+    again = campaign.person("ann")
+    assert again.project != ann.project
+    assert campaign.tasks(again).keys() == {"1", "2", "3"}  # what was not taken is asked again
+
+
+def test_blind_items_come_without_the_models_view(campaign: Campaign) -> None:
+    uri = write_findings(campaign.folder, 4)
+    with campaign.admin() as client:
+        client.create_campaign(
+            campaign.name, findings_uri=uri, run_id="run", votes_required=2, blind_share=1.0
+        )
+    campaign.round()
+    for task in campaign.tasks(campaign.person("ann")).values():
+        assert predictions(task).keys() == {"human label"}
+
+
+def test_tokens_of_people_and_personal_tokens_of_label_studio(
+    tmp_path: Path, guarded: ServerProcess, label_studio: LabelStudioProcess, api: LabelStudioApi
+) -> None:
+    campaign = Campaign(tmp_path, guarded, label_studio, api, "bridge-tokens")
+    uri = write_findings(tmp_path, 3)
+    with Client(guarded.address, token=mint(SECRET, "boss", role="admin")) as client:
+        client.create_campaign("bridge-tokens", findings_uri=uri, run_id="run")
+    (tmp_path / "token").write_text(mint(SECRET, "ann@example.org"))
+    command = [
+        "bridge", "label-studio", "--url", label_studio.url, "--campaign", "bridge-tokens",
+        "--address", guarded.address, "--labeler", f"ann={tmp_path / 'token'}", "--once",
+        "--token", label_studio.personal_token(),
+    ]  # fmt: skip
+    assert "3 pushed" in CliRunner().invoke(app, command, catch_exceptions=False).output
+    ann = campaign.person("ann")
+    ann.annotate(ann.next(), choice("spam"))
+    assert "1 accepted" in CliRunner().invoke(app, command, catch_exceptions=False).output
+    with Client(guarded.address, token=mint(SECRET, "boss", role="admin")) as client:
+        [line] = client.stats("bridge-tokens").labelers
+    assert (line.labeler, line.num_results) == ("ann@example.org", 1)
