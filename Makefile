@@ -26,12 +26,14 @@ demo: setup
 check: setup
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
-# What tests need and PyPI has not: PgBouncer, a gateway, a browser for the page, Node for its client.
+# What tests need beside the environment: PgBouncer, a gateway, a browser for the page, Node for its
+# client, and Label Studio, whose pins are its own.
 APT := apt-get install -y --no-install-recommends
 tools: setup
 	which pgbouncer nginx chromium || (apt-get update && $(APT) pgbouncer nginx-light chromium)
 	which node npm || (apt-get update && $(APT) nodejs npm)
 	$(BIN)/python -m tests.support.debian # PgBouncer of Debian 13 beside this machine's
+	$(BIN)/python -m tests.support.label_studio
 
 test: check tools
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder

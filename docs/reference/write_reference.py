@@ -40,8 +40,15 @@ def job_command(name: str) -> Any:
 
 
 def relabel_commands() -> dict[str, Any]:
-    """Name of each `relabel` subcommand -> its click command."""
-    return dict(get_command(relabel).commands)  # type: ignore[attr-defined]
+    """Name of each `relabel` subcommand, with its group's before it -> its click command."""
+    found = {}
+    for name, command in get_command(relabel).commands.items():  # type: ignore[attr-defined]
+        below = getattr(command, "commands", None)
+        if below is None:
+            found[name] = command
+        else:
+            found |= {f"{name} {inner}": one for inner, one in below.items()}
+    return found
 
 
 def commands_page() -> str:

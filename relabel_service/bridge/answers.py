@@ -71,13 +71,19 @@ def _result(annotation: Json, record: Record, task: Task, control: Control) -> l
     label = task.label_from_wire(task.label_to_wire(label))
     if fault := task.label_fault(label, ()) or task.foreign_part(label, record.unit, shown):
         raise InvalidInput.of("label", fault)
-    if label in (record.human_label, task.unit_label(record.human_label, record.unit)):
+    human, *suggested = (_same(one, record.unit, task) for one in shown)
+    if label in human:
         return leases_pb2.Result(decision=leases_pb2.DECISION_CONFIRM, comment=comment)
-    if record.suggestions and label == record.suggestions[0]:
+    if suggested and label in suggested[0]:
         return leases_pb2.Result(decision=leases_pb2.DECISION_ACCEPT, comment=comment)
     return leases_pb2.Result(
         decision=leases_pb2.DECISION_RELABEL, label=task.label_to_wire(label), comment=comment
     )
+
+
+def _same(label: str, unit: str, task: Task) -> set[str]:
+    """A shown label, and its part that the item is about: people are shown that alone."""
+    return {label, task.unit_label(label, unit)} if unit else {label}
 
 
 def _of(results: list[Any], control: str) -> list[Any]:

@@ -7,6 +7,7 @@ is asked for by its time (label_studio_api.LabelStudioApi.tasks).
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from relabel_service.bridge.label_studio_api import LabelStudioApi
@@ -31,7 +32,7 @@ ENDED = {
 }
 MAX_WAIT_S = 60.0  # between rounds that fail
 
-Connect = Callable[[], Client]
+Connect = Callable[[], AbstractContextManager[Client]]
 
 
 @dataclass(frozen=True)

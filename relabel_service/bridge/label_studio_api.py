@@ -103,7 +103,7 @@ class LabelStudioApi:
 
     def task(self, task: int) -> Json:
         """One task with annotations, predictions and drafts."""
-        return dict(self._call("GET", f"/api/tasks/{task}/"))
+        return dict(self._call("GET", f"/api/tasks/{task}/", {"resolve_uri": "false"}))
 
     def import_tasks(self, project: int, tasks: Sequence[Json]) -> list[int]:
         """The new tasks' ids. Never repeated: where it raises Unavailable, look what is there."""

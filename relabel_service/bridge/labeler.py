@@ -115,26 +115,19 @@ class LabelerBridge:
             self._report(f"{self.labeler}: {self._api.url}/projects/{project}/data")
         self._waiting, self._answered, self._since = {}, set(), ""
         tasks = self._without_doubles(list(self._api.tasks(project)))
-        known = {record.item: number for number, record in _records(tasks)}
-        leases = [*self._client.list_leases(self._campaign.name)]
         self._project = project
         self._take(tasks)
-        self._push([lease for lease in leases if lease.item.name not in known])
-        for lease in leases:
-            number = known.get(lease.item.name, -1)
-            record = self._waiting.get(number)
-            if record and record.token != lease.token:
-                self._keep(number, replace(record, token=lease.token, sent=None))
+        self._push([*self._client.list_leases(self._campaign.name)])  # less what was just taken
         self._extend_at = 0.0
 
     def _without_doubles(self, tasks: Sequence[Json]) -> list[Json]:
-        """One task for each item: a call to import that broke off may have been done."""
+        """One task for each lease: a call to import that broke off may have been done."""
         best: dict[str, Json] = {}
         for task in sorted(tasks, key=lambda one: (not one["annotations"], one["id"])):
             record = Record.of(task)
             if record is None:
                 continue
-            if best.setdefault(record.item, task) is not task and not task["annotations"]:
+            if best.setdefault(record.token, task) is not task and not task["annotations"]:
                 self._api.delete_task(task["id"])
         return list(best.values())
 
@@ -252,14 +245,15 @@ class LabelerBridge:
 
     def _give_up(self, number: int) -> None:
         """A task whose lease is lost: gone where nobody began it, and otherwise said."""
-        task = self._api.task(number)
-        if task["annotations"]:
+        task, record = self._api.task(number), self._waiting[number]
+        if task["annotations"] and record.sent is None:
             return  # it is submitted next, and what becomes of it is said
-        record = self._waiting.pop(number)
-        if task["drafts"]:
-            self._api.update_task(number, {"data": {**task["data"], NOTE: TAKEN_BACK}})
+        if task["annotations"] or task["drafts"]:
+            lost = replace(record, sent=Sent(0, "", accepted=False, reason=LOST))
+            self._keep(number, lost, note=TAKEN_BACK)
             self._report(f"{self.labeler}: {record.item} is lost while it is worked on")
             return
+        del self._waiting[number]
         self._api.delete_task(number)
 
     def _fill(self) -> None:
@@ -275,8 +269,16 @@ class LabelerBridge:
             self._push(leases)
 
     def _push(self, leases: Sequence[leases_pb2.Lease]) -> None:
+        """Import tasks. One that lost its lease and has another goes on with it."""
+        known = {record.item: number for number, record in self._waiting.items()}
         tasks, unshown = [], []
         for lease in leases:
+            if lease.item.name in known:
+                number = known[lease.item.name]
+                if self._waiting[number].token != lease.token:
+                    renewed = replace(self._waiting[number], token=lease.token, sent=None)
+                    self._keep(number, renewed, note="")
+                continue
             try:
                 tasks.append(
                     task_of(
@@ -300,10 +302,6 @@ class LabelerBridge:
                 assert record is not None
                 self._waiting[number] = record
             self.counts.pushed += len(some)
-
-
-def _records(tasks: Iterable[Json]) -> Iterable[tuple[int, Record]]:
-    return ((int(task["id"]), record) for task in tasks if (record := Record.of(task)))
 
 
 def _batches(values: Iterable[T]) -> Iterator[list[T]]:

@@ -2,25 +2,20 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from relabel_service.cli.connection import LOCAL, Address
 from relabel_service.client import Client
 from relabel_service.errors import InvalidInput
 
-app = typer.Typer(no_args_is_help=True, help="Let people label in another frontend.")
 EXTRA = "pip install 'relabel-service[bridge]'"
 
 
-@app.callback()
-def group() -> None:
-    """Let people label in another frontend."""
-
-
-@app.command("label-studio")
 def label_studio(
     context: typer.Context,
     campaign: Annotated[
@@ -29,12 +24,14 @@ def label_studio(
     labeler: Annotated[
         list[str],
         typer.Option(
-            help="NAME=FILE of who labels and the file of that labeler's token; NAME alone where "
-            "the service has no keys; again for more",
+            help="who labels: NAME, where the service has no keys or --token is a frontend's; "
+            "NAME=FILE with the file of that labeler's own token; again for more",
             show_default=False,
         ),
     ],
-    url: Annotated[str, typer.Option(help="Label Studio's address")] = "http://localhost:8080",
+    url: Annotated[
+        str, typer.Option(envvar="LABEL_STUDIO_URL", help="Label Studio's address")
+    ] = "http://localhost:8080",
     token: Annotated[
         str,
         typer.Option(
@@ -59,9 +56,7 @@ def label_studio(
     once: Annotated[
         bool, typer.Option("--once", help="one round, instead of until the end")
     ] = False,
-    address: Annotated[
-        str, typer.Option("--address", envvar="RELABEL_ADDRESS", help="host:port of the service")
-    ] = "localhost:9000",
+    address: Address = LOCAL,
 ) -> None:
     """Hand a campaign to people in Label Studio, a project each, until it is closed."""
     try:
@@ -89,20 +84,36 @@ def label_studio(
 
 
 def _labeler(
-    text: str, address: str, connection: dict[str, Any]
-) -> tuple[str, Callable[[], Client]]:
-    """Name and a way to connect, which reads the token anew each time."""
+    text: str, address: str, connection: Mapping[str, Any]
+) -> tuple[str, Callable[[], AbstractContextManager[Client]]]:
+    """Name and a way to connect, which reads the token's file anew each time."""
     name, has_file, file = text.partition("=")
     if not name or (has_file and not file):
         raise InvalidInput.of("--labeler", f"{text!r} is not NAME or NAME=FILE; give both")
+    options = {key: value for key, value in connection.items() if key != "on_behalf_of"}
 
-    def connect() -> Client:
-        if not has_file:
-            return Client(address, labeler=name, **{**connection, "token": ""})
-        try:
-            token = Path(file).read_text().strip()
-        except OSError as error:
-            raise InvalidInput.of("--labeler", f"{file!r} cannot be read ({error})") from None
-        return Client(address, **{**connection, "token": token})
+    @contextmanager
+    def connect() -> Iterator[Client]:
+        token = _token(file) if has_file else options["token"]
+        with Client(address, **{**options, "labeler": name, "token": token}) as client:
+            yield client.on_behalf_of(name) if token and not has_file else client
 
     return name, connect
+
+
+def _token(file: str) -> str:
+    try:
+        return Path(file).read_text().strip()
+    except OSError as error:
+        raise InvalidInput.of("--labeler", f"{file!r} cannot be read ({error})") from None
+
+
+def add_commands(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True)
+    group.callback()(_group)
+    group.command("label-studio")(label_studio)
+    app.add_typer(group, name="bridge")
+
+
+def _group() -> None:
+    """Let people label in another frontend."""

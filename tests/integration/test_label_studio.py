@@ -4,13 +4,15 @@ People are calls to Label Studio's REST API, the ones its page makes; each campa
 """
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from deltalake import DeltaTable
 from typer.testing import CliRunner
@@ -18,11 +20,12 @@ from typer.testing import CliRunner
 from relabel_service import Client, confirm
 from relabel_service.bridge.controls import CONTENT, NAME
 from relabel_service.bridge.label_config import COMMENT, ESCALATE, ESCALATED, NOTE
+from relabel_service.bridge.label_studio import Bridge
 from relabel_service.bridge.label_studio_api import Json, LabelStudioApi
-from relabel_service.bridge.labeler import LOST, TAKEN_BACK
+from relabel_service.bridge.labeler import LOST, TAKEN_BACK, Settings
 from relabel_service.bridge.tasks import Record
 from relabel_service.cli.main import app
-from relabel_service.errors import RelabelError
+from relabel_service.errors import Unavailable
 from relabel_service.server.auth import mint
 from relabel_service.tasks.boxes import Box, read_boxes, write_boxes
 from tests.integration.conftest import SECRET
@@ -31,6 +34,7 @@ from tests.support.label_studio import LEGACY_TOKEN, LabelStudioPerson, LabelStu
 from tests.support.page_items import BOX, page_items
 from tests.support.servers import ServerProcess
 
+GUIDE = Path(__file__).parents[2] / "docs/how-to/label-studio.md"
 EMOJI = ["😀", "Angela", "Merkel", "met", "👩‍👩‍👧", "Ann", "Lee"]
 
 
@@ -313,6 +317,37 @@ def test_a_person_is_told_when_an_item_was_given_to_somebody_else(campaign: Camp
     assert {labeler for _, labeler in campaign.results()} == {"cid", "dan"}
 
 
+def test_an_item_that_comes_back_is_asked_in_the_same_task(campaign: Campaign) -> None:
+    campaign.create(3)
+    campaign.round()
+    ann = campaign.person("ann")
+    tasks = campaign.tasks(ann)
+    ann.draft(tasks["0"], choice("spam"))
+    with campaign.admin() as client:
+        client.force_release(campaign.name, labeler="ann")
+    campaign.round()
+    again = campaign.tasks(ann)
+    assert again.keys() == set("012")
+    assert again["0"]["id"] == tasks["0"]["id"]
+    assert again["0"]["data"][NOTE] == ""
+    ann.annotate(again["0"], choice("spam"))
+    assert "1 accepted" in campaign.round()
+
+
+def test_the_guides_command_works(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign.create(3)
+    [_, snippet] = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    exported, command = snippet.strip().splitlines()
+    assert exported == "export LABEL_STUDIO_API_KEY=TOKEN"
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", LEGACY_TOKEN)
+    monkeypatch.setenv("RELABEL_ADDRESS", campaign.server.address)
+    shown = command.replace("http://localhost:8080", campaign.url).replace("round-1", campaign.name)
+    program, *arguments = shown.split()
+    assert program == "relabel"
+    done = CliRunner().invoke(app, [*arguments, "--once"], catch_exceptions=False)
+    assert done.output.count("3 pushed") == 2
+
+
 def test_a_project_that_was_deleted_is_made_anew(campaign: Campaign) -> None:
     campaign.create(4)
     campaign.round()
@@ -343,10 +378,11 @@ def test_tokens_of_people_and_personal_tokens_of_label_studio(
     tmp_path: Path, guarded: ServerProcess, label_studio: LabelStudioProcess, api: LabelStudioApi
 ) -> None:
     campaign = Campaign(tmp_path, guarded, label_studio, api, "bridge-tokens")
+    admin = mint(SECRET.encode(), "boss", role="admin", lifetime_s=600)
     uri = write_findings(tmp_path, 3)
-    with Client(guarded.address, token=mint(SECRET, "boss", role="admin")) as client:
+    with Client(guarded.address, token=admin) as client:
         client.create_campaign("bridge-tokens", findings_uri=uri, run_id="run")
-    (tmp_path / "token").write_text(mint(SECRET, "ann@example.org"))
+    (tmp_path / "token").write_text(mint(SECRET.encode(), "ann@example.org", lifetime_s=600))
     command = [
         "bridge", "label-studio", "--url", label_studio.url, "--campaign", "bridge-tokens",
         "--address", guarded.address, "--labeler", f"ann={tmp_path / 'token'}", "--once",
@@ -356,6 +392,134 @@ def test_tokens_of_people_and_personal_tokens_of_label_studio(
     ann = campaign.person("ann")
     ann.annotate(ann.next(), choice("spam"))
     assert "1 accepted" in CliRunner().invoke(app, command, catch_exceptions=False).output
-    with Client(guarded.address, token=mint(SECRET, "boss", role="admin")) as client:
+    with Client(guarded.address, token=admin) as client:
         [line] = client.stats("bridge-tokens").labelers
     assert (line.labeler, line.num_results) == ("ann@example.org", 1)
+
+
+class Losing(httpx.BaseTransport):
+    """The network, which loses the responses of some calls, or these calls themselves."""
+
+    def __init__(self, method: str, path: str, *, is_sent: bool) -> None:
+        self._method, self._path, self._is_sent = method, path, is_sent
+        self._network = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        is_lost = request.method == self._method and self._path in request.url.path
+        if is_lost and not self._is_sent:
+            raise httpx.ConnectError("lost", request=request)
+        response = self._network.handle_request(request)
+        if is_lost:
+            response.read()
+            raise httpx.ReadError("lost", request=request)
+        return response
+
+
+def losing_round(campaign: Campaign, transport: httpx.BaseTransport) -> None:
+    bridge = Bridge(
+        campaign.name,
+        {"ann": lambda: Client(campaign.server.address, labeler="ann")},
+        lambda: LabelStudioApi(campaign.url, LEGACY_TOKEN, transport=transport),
+        Settings(),
+        0.1,
+        print,
+    )
+    with pytest.raises(Unavailable):
+        bridge.run(threading.Event(), once=True)
+
+
+def test_an_answer_is_taken_once_though_the_bridge_died_before_it_knew(campaign: Campaign) -> None:
+    campaign.create(4)
+    campaign.round()
+    ann = campaign.person("ann")
+    tasks = campaign.tasks(ann)
+    ann.annotate(tasks["0"], choice("spam"))
+    ann.annotate(tasks["1"], choice("ham"))
+    losing_round(campaign, Losing("PATCH", "/api/tasks/", is_sent=False))
+    with campaign.admin() as client:
+        assert client.stats(campaign.name).num_results == 2  # submitted, and not marked so
+    ann.annotate(tasks["2"], choice("spam"))  # another batch than before
+    assert "3 accepted" in campaign.round()
+    results = campaign.results()
+    assert {row: results[row, "ann"]["label"] for row, _ in results} == {
+        "row-0": "spam", "row-1": "ham", "row-2": "spam",
+    }  # fmt: skip
+
+
+def test_tasks_are_there_once_though_the_response_to_their_import_was_lost(
+    campaign: Campaign,
+) -> None:
+    campaign.create(4)
+    losing_round(campaign, Losing("POST", "/import", is_sent=True))
+    losing_round(campaign, Losing("GET", "/api/tasks/", is_sent=True))
+    campaign.round()
+    assert campaign.tasks(campaign.person("ann")).keys() == set("0123")
+
+
+def wait_for(bridge: subprocess.Popen[str], words: str, *, times: int = 1) -> None:
+    """Read what the bridge prints until so many lines have the words."""
+    assert bridge.stdout is not None
+    lines: list[str] = []
+    while times:
+        line = bridge.stdout.readline()
+        assert line, f"the bridge ended: {lines}"
+        lines.append(line)
+        times -= words in line
+
+
+def kill(bridge: subprocess.Popen[str]) -> None:
+    bridge.kill()
+    bridge.communicate()
+
+
+def test_nothing_is_lost_or_doubled_when_any_of_the_three_is_killed(
+    tmp_path: Path, label_studio: LabelStudioProcess, api: LabelStudioApi
+) -> None:
+    num_items = 12
+    with ServerProcess(tmp_path) as server:
+        campaign = Campaign(tmp_path, server, label_studio, api, "killed")
+        campaign.create(num_items)
+        bridge = campaign.start()
+        try:
+            wait_for(bridge, f"{num_items} pushed", times=2)
+            people = {name: campaign.person(name) for name in ("ann", "bob")}
+            tasks = {name: campaign.tasks(person) for name, person in people.items()}
+            said: dict[tuple[str, str], str] = {}
+
+            def say(name: str, number: int) -> None:
+                label = "spam" if number % 2 else "ham"
+                people[name].annotate(tasks[name][str(number)], choice(label))
+                said[f"row-{number}", name] = label
+
+            say("ann", 0)
+            wait_for(bridge, "1 accepted")
+            for number in (1, 2, 3):
+                say("ann", number)
+                say("bob", number)
+                kill(bridge)  # wherever it is
+                bridge = campaign.start()
+            say("ann", 4)
+            label_studio.kill()
+            wait_for(bridge, "cannot be reached")
+            label_studio.start()
+            say("bob", 4)
+            server.kill()
+            say("ann", 5)
+            say("bob", 5)
+            wait_for(bridge, "trying again")
+            kill(bridge)
+            server.start()
+            bridge = campaign.start()
+            for number in range(6, num_items):
+                say("ann", number)
+                say("bob", number)
+            say("bob", 0)
+            with campaign.admin() as client:
+                for response in client.watch(campaign.name):
+                    if response.stats.num_results == 2 * num_items:
+                        break
+            results = campaign.results()
+            assert {key: row["label"] for key, row in results.items()} == said
+            assert bridge.wait(120) == 0  # the campaign has ended
+        finally:
+            kill(bridge)

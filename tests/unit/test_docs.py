@@ -158,7 +158,8 @@ def options_of(line: str) -> set[str]:
     elif (name := line.split()[1]) in generate["job_names"]():
         command = job_command(name)  # by its entry point
     else:
-        command = relabel_commands()[name]
+        named = relabel_commands()
+        command = named.get(name) or named[" ".join(line.split()[1:3])]
     return {
         option
         for parameter in command.params

@@ -1,0 +1,264 @@
+"""What the Label Studio bridge makes of leases and annotations, and how it calls: no server."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relabel_service.bridge.answers import Answer, answer_of, newest
+from relabel_service.bridge.controls import CONTROLS, control_of
+from relabel_service.bridge.label_config import COMMENT, ESCALATE, ESCALATED, label_config
+from relabel_service.bridge.label_studio_api import Gone, LabelStudioApi
+from relabel_service.bridge.media import Media
+from relabel_service.bridge.tasks import Record, Sent, task_of
+from relabel_service.errors import InvalidInput, Unauthenticated, Unavailable
+from relabel_service.tasks import TASKS, spans
+from relabel_service.tasks.boxes import Box, read_boxes, write_boxes
+from relabel_service.tasks.spans import Span
+from relabel_service.v1 import items_pb2, leases_pb2
+from tests.support.page_items import page_items
+
+URL = "http://label-studio"
+LABELED = sorted(CONTROLS)
+
+
+def lease_of(task_name: str, **fields: Any) -> leases_pb2.Lease:
+    """A lease on a finding of the task. fields: text forms that it has instead of its own."""
+    found: dict[str, Any] = {"human_label": "ham", "unit": "", "suggestions": [{"label": "spam"}]}
+    found |= page_items()[task_name] | fields
+    task = TASKS[task_name]
+    suggestions = [
+        items_pb2.Suggestion(label=task.label_to_wire(one["label"]), probability=0.8)
+        for one in found["suggestions"]
+    ]
+    item = items_pb2.Item(
+        name="campaigns/c/items/0",
+        unit=found["unit"],
+        content=task.content_to_wire(found["content"]),
+        human_label=task.label_to_wire(found["human_label"]),
+        suggestions=suggestions,
+        suspicion=0.75,
+    )
+    return leases_pb2.Lease(token="token", item=item)
+
+
+def pushed(task_name: str, **fields: Any) -> dict[str, Any]:
+    return task_of(
+        lease_of(task_name, **fields),
+        task=TASKS[task_name],
+        control=control_of(task_name),
+        media=Media(),
+    )
+
+
+def answer(task_name: str, task: Mapping[str, Any], *results: Any, **fields: Any) -> Answer:
+    record = Record.of(task)
+    assert record is not None
+    annotation = {"id": 1, "updated_at": "2026-01-01T00:00:00.000001Z", "result": list(results)}
+    return answer_of(
+        annotation | fields, record, task=TASKS[task_name], control=control_of(task_name)
+    )
+
+
+def decision(given: Answer) -> str:
+    assert given.result is not None, given.fault
+    return leases_pb2.Decision.Name(given.result.decision).removeprefix("DECISION_").lower()
+
+
+@pytest.mark.parametrize("task_name", LABELED)
+def test_a_prediction_that_is_submitted_as_it_is_confirms_or_accepts(task_name: str) -> None:
+    task = pushed(task_name)
+    human, model = task["predictions"]
+    assert (human["score"], model["score"]) == (0.25, pytest.approx(0.8))
+    assert decision(answer(task_name, task, *human["result"])) == "confirm"
+    assert decision(answer(task_name, task, *model["result"])) == "accept"
+
+
+@pytest.mark.parametrize("task_name", LABELED)
+def test_blind_items_come_without_the_models_view(task_name: str) -> None:
+    task = pushed(task_name, suggestions=[])
+    assert [one["model_version"] for one in task["predictions"]] == ["human label"]
+
+
+@pytest.mark.parametrize("task_name", LABELED)
+def test_skips_escalations_comments_and_time(task_name: str) -> None:
+    task = pushed(task_name)
+    escalated = {"from_name": ESCALATE, "value": {"choices": [ESCALATED]}}
+    said = {"from_name": COMMENT, "value": {"text": ["which one?"]}}
+    skipped = answer(task_name, task, said, was_cancelled=True, lead_time=2.5)
+    assert decision(skipped) == "skip"
+    assert skipped.result is not None
+    assert (skipped.result.comment, skipped.result.seconds_spent) == ("which one?", 2.5)
+    assert decision(answer(task_name, task, escalated)) == "escalate"
+    long = answer(task_name, task, escalated, lead_time=1e9).result
+    assert long is not None
+    assert long.seconds_spent == 86_400
+
+
+@pytest.mark.parametrize("task_name", LABELED)
+def test_records_come_back_from_meta_as_they_were(task_name: str) -> None:
+    task = pushed(task_name)
+    record = Record.of(task)
+    assert record is not None
+    assert record.token == "token"
+    sent = Record(**{**vars(record), "sent": Sent(1, "digest", False, "why")})
+    assert Record.of({"meta": json.loads(json.dumps(sent.to_meta()))}) == sent
+
+
+@pytest.mark.parametrize("meta", [None, {}, {"relabel": 1}, {"relabel": {"other": 1}}])
+def test_tasks_of_others_are_left_alone(meta: object) -> None:
+    assert Record.of({"meta": meta}) is None
+
+
+def test_predictions_that_the_task_rules_out_are_left_out() -> None:
+    beyond = pushed("token_classification", suggestions=[{"label": '[[0,99,"PER"]]'}])
+    assert [one["model_version"] for one in beyond["predictions"]] == ["human label"]
+    flat = write_boxes([Box("car", 5, 5, 5, 9)])
+    drawn = pushed("object_detection", suggestions=[{"label": flat}])
+    assert [one["model_version"] for one in drawn["predictions"]] == ["human label"]
+
+
+def test_clicks_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="Label Studio has no control for"):
+        control_of("click_through_rate")
+
+
+tokens = st.lists(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=4), min_size=1,
+    max_size=8,
+)  # fmt: skip
+
+
+@given(tokens, st.data())
+def test_spans_come_back_as_they_went(content: list[str], data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(content) - 1))
+    end = data.draw(st.integers(start + 1, len(content)))
+    control = CONTROLS["token_classification"]
+    facts = control.facts(
+        items_pb2.Content(tokens=items_pb2.TokensContent(tokens=content)),
+        {"text": " ".join(content)},
+    )
+    label = spans.to_text([Span(start, end, "PER")])
+    assert control.label(control.results(label, facts), facts, []) == label
+
+
+corner = st.floats(0, 600, allow_nan=False)
+
+
+@given(corner, corner, st.floats(1, 400), st.floats(1, 400))
+def test_boxes_come_back_as_they_went(x: float, y: float, width: float, height: float) -> None:
+    control, facts = CONTROLS["object_detection"], {"width": 1013, "height": 1999}
+    label = write_boxes([Box("car", x, y, x + width, y + height)])
+    assert control.label(control.results(label, facts), facts, [label]) == label
+
+
+def test_a_box_of_an_unknown_picture_is_of_the_size_that_the_browser_saw() -> None:
+    control = CONTROLS["object_detection"]
+    drawn = {
+        "original_width": 200, "original_height": 100,
+        "value": {"x": 10, "y": 10, "width": 50, "height": 50, "rectanglelabels": ["car"]},
+    }  # fmt: skip
+    assert read_boxes(control.label([drawn], {}, [])) == [Box("car", 20, 10, 120, 60)]
+
+
+NAMES = ["a & b", '"quoted"', "<b>", "$5", " lead", "x,y", "é😀", "'"]
+
+
+@pytest.mark.parametrize("task_name", LABELED)
+def test_classes_of_any_spelling_are_in_the_configuration(task_name: str) -> None:
+    root = ElementTree.fromstring(label_config(control_of(task_name), NAMES))
+    named = [one for one in root if one.get("name") == "label"]
+    options = [option.get("value") for option in named[0]]
+    assert options == (NAMES if task_name != "sequence_generation" else [])
+
+
+def test_the_newest_annotation_counts_whoever_made_it() -> None:
+    old = {"id": 2, "updated_at": "2026-01-01T00:00:00.000001Z", "completed_by": 1}
+    new = {"id": 1, "updated_at": "2026-01-01T00:00:00.000002Z", "completed_by": 2}
+    assert newest([new, old]) is new
+    assert newest([]) is None
+
+
+def api(
+    answers: Callable[[httpx.Request], httpx.Response], token: str = "b" * 40
+) -> LabelStudioApi:
+    return LabelStudioApi(URL, token, transport=httpx.MockTransport(answers))
+
+
+def test_a_personal_token_asks_for_access_again_when_it_is_over() -> None:
+    given: list[str] = []
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/token/refresh/":
+            assert json.loads(request.content) == {"refresh": "a.b.c"}
+            given.append(f"access-{len(given)}")
+            return httpx.Response(200, json={"access": given[-1]})
+        if request.headers["Authorization"] != "Bearer access-1":
+            return httpx.Response(401, json={"detail": "expired"})
+        return httpx.Response(200, json={"release": "1.23.2"})
+
+    with api(answers, "a.b.c") as connected:
+        assert [connected.version(), connected.version()] == ["1.23.2", "1.23.2"]
+    assert given == ["access-0", "access-1"]
+
+
+def test_a_legacy_token_is_sent_as_it_is() -> None:
+    def answers(request: httpx.Request) -> httpx.Response:
+        assert request.headers["Authorization"] == f"Token {'b' * 40}"
+        return httpx.Response(401, json={"detail": "Invalid token."})
+
+    with pytest.raises(Unauthenticated, match="Account & Settings"):
+        api(answers).version()
+
+
+@pytest.mark.parametrize("failure", [500, 502, "lost"])
+def test_calls_are_repeated_but_for_those_that_make_something(
+    failure: int | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relabel_service.bridge.label_studio_api.FIRST_WAIT_S", 0.0)
+    methods: list[str] = []
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        methods.append(request.method)
+        if len(methods) > 2:
+            return httpx.Response(200, json={})
+        if isinstance(failure, str):
+            raise httpx.ReadError(failure, request=request)
+        return httpx.Response(failure, text="database is locked")
+
+    connected = api(answers)
+    connected.update_task(1, {"meta": {}})
+    assert methods == ["PATCH"] * 3
+    methods.clear()
+    with pytest.raises(Unavailable):
+        connected.import_tasks(1, [{}])
+    assert methods == ["POST"]
+
+
+def test_what_is_gone_and_what_is_refused_are_told_apart() -> None:
+    codes = iter([404, 400])
+    connected = api(lambda _: httpx.Response(next(codes), text="no such field"))
+    with pytest.raises(Gone):
+        connected.task(1)
+    with pytest.raises(InvalidInput, match="no such field"):
+        connected.update_project(1, {})
+
+
+def test_pages_are_followed_to_the_last() -> None:
+    def answers(request: httpx.Request) -> httpx.Response:
+        page, size = (int(request.url.params[name]) for name in ("page", "page_size"))
+        rows = list(range(450))[(page - 1) * size : page * size]
+        return httpx.Response(200, json={"tasks": rows, "total": 450})
+
+    assert [*map(str, api(answers).tasks(1))] == [*map(str, range(450))]
+
+
+@pytest.mark.parametrize(("url", "token"), [("label-studio", "x"), (URL, "")])
+def test_addresses_and_tokens_are_looked_at(url: str, token: str) -> None:
+    with pytest.raises(InvalidInput):
+        LabelStudioApi(url, token)
