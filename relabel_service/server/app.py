@@ -49,7 +49,8 @@ from relabel_service.server.auth import (
     OpenAuthenticator,
     TokenAuthenticator,
 )
-from relabel_service.server.calls import MAX_HEALTH_WATCHES, MAX_STREAMS, Calling, Calls
+from relabel_service.server.calling import Calling
+from relabel_service.server.calls import MAX_HEALTH_WATCHES, MAX_STREAMS, Calls
 from relabel_service.server.metrics import LATENCIES_S, METRICS, Metric
 from relabel_service.server.servicers import SERVICERS
 from relabel_service.server.settings import LOCAL_ONLY, OPEN, STARTED, ServeSettings, settings_from

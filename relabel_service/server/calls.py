@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -32,6 +31,7 @@ from relabel_service.server.auth import (
     check_allowed,
     on_behalf_of,
 )
+from relabel_service.server.calling import Calling
 from relabel_service.server.campaign_rpcs import Look, stats_response
 from relabel_service.server.health import Health
 from relabel_service.server.item_media import Media
@@ -69,8 +69,11 @@ NUM_LOOKING = 2
 MAX_CALLS = 1000  # short calls that run or wait for a thread, of all callers
 MAX_STREAMS = 4000  # calls that last, of all callers; watches of health apart
 MAX_HEALTH_WATCHES = 500
+NUM_DECODING = 2  # threads of their own for pictures and sounds: decoding takes long
+MAX_DECODED, MAX_DECODED_EACH = 64, 32  # that are decoded or wait for it, in all and of one caller
 LONGEST_WAIT_S = 50.0  # of LeaseItems: gateways end what is silent for 60 s by default (nginx)
 EXPIRED = "the token has expired, and the stream ends with it; open another with a new token"
+EXPIRED_WAITING = "the token has expired while the call waited; ask again with a new token"
 HEARTBEATS: dict[str, Message] = {
     "StreamLeases": rpc.StreamLeasesResponse(heartbeat=True),
     "WatchCampaign": rpc.WatchCampaignResponse(heartbeat=True),
@@ -82,38 +85,6 @@ NO_INSTRUMENTS = NoInstruments()
 T = TypeVar("T")
 
 logger = logging.getLogger("ray.serve")
-
-
-@dataclass(frozen=True)
-class Calling:
-    """Who calls.
-
-    claimed: as far as that is known before it is verified; calls are capped by it. verify: finds
-    out; raises Unauthenticated. It may block. on_behalf_of: for whom a frontend says it calls.
-    admit: counts the call, and gives the labeler where a frontend calls; raises PermissionDenied,
-    or Exhausted for who calls too often.
-    """
-
-    claimed: str
-    verify: Callable[[], Caller]
-    on_behalf_of: str = ""
-    admit: Callable[[Caller], Caller] = lambda caller: caller
-
-    def identify(self) -> Caller:
-        return self.admit(self.verify())
-
-    def known(self, caller: Caller) -> "Calling":
-        """The same, identified."""
-        return Calling(self.claimed, lambda: caller, self.on_behalf_of)
-
-    def noted(self, callers: list[Caller]) -> "Calling":
-        """The same; who has proven a name is put into the list."""
-
-        def verify() -> Caller:
-            callers.append(self.verify())
-            return callers[-1]
-
-        return replace(self, verify=verify)
 
 
 class Calls:
@@ -139,6 +110,7 @@ class Calls:
         self._threads = ThreadPoolExecutor(NUM_THREADS, "calls")
         self._turns = ThreadPoolExecutor(TURNS_AT_ONCE, "turns")
         self._looking = ThreadPoolExecutor(NUM_LOOKING, "looking")
+        self._decoding = ThreadPoolExecutor(NUM_DECODING, "decoding")
         opened = open_when_reachable(settings.queue_url, on_wait=logger.warning)
         self._store = store = MeasuredStore(opened, instruments)
         QueueMetrics(store, instruments).start()
@@ -159,6 +131,9 @@ class Calls:
         )
         self._health_watches = Slots(
             each=MAX_HEALTH_WATCHES, total=MAX_HEALTH_WATCHES, what="watches of health"
+        )
+        self._decoded = Slots(
+            each=MAX_DECODED_EACH, total=MAX_DECODED, what="calls for pictures and sounds"
         )
         self._looks: Feeds[Look] = Feeds(every_s=WATCH_S, share=WATCH_SHARE)
         self._counts: Shared[Report] = Shared(
@@ -303,8 +278,8 @@ class Calls:
             heartbeat = HEARTBEATS[method]
             responses = with_heartbeats(responses, every_s=self._heartbeat_s, heartbeat=heartbeat)
         if caller.expires_at is not None:
-            left_s = caller.expires_at + LEEWAY_S - time.time()
-            responses = ending(responses, after_s=left_s, failure=Unauthenticated(EXPIRED))
+            failure = Unauthenticated(EXPIRED)
+            responses = ending(responses, after_s=_valid_s(caller), failure=failure)
         with self._streams.take(caller.name):
             async with aclosing(responses) as stream:
                 async for response in stream:
@@ -312,22 +287,28 @@ class Calls:
 
     async def item(self, name: str, calling: Calling) -> items_pb2.Item:
         """An item, for who holds a lease on it. name: the item's."""
-        with self._short.take(calling.claimed):
-            encoded = await _on(self._threads, self._read, name, calling)
-        return items_pb2.Item.FromString(encoded)
+        request = rpc.ReadItemRequest(name=name)
+        with self._recorded("ReadItem", request, calling) as known:
+            return items_pb2.Item.FromString(await self._read(request, known))
 
     async def media(self, name: str, calling: Calling) -> tuple[bytes, str]:
         """Bytes and media type of what an item shows, for who holds a lease on it.
 
         name: the item's. Raises NotFound for items without a picture or sound.
         """
-        with self._short.take(calling.claimed):
-            return await _on(self._threads, lambda: self._media.of(self._read(name, calling)))
-
-    def _read(self, name: str, calling: Calling) -> bytes:
         request = rpc.ReadItemRequest(name=name)
-        caller = self._admitted("ReadItem", request, calling)
-        return self._service.read_item(request, caller)
+        with self._recorded("ReadItem", request, calling) as known:
+            encoded = await self._read(request, known)
+            with self._decoded.take(calling.claimed):
+                return await _on(self._decoding, self._media.of, encoded)
+
+    async def _read(self, request: rpc.ReadItemRequest, calling: Calling) -> bytes:
+        def read() -> bytes:
+            caller = self._admitted("ReadItem", request, calling)
+            return self._service.read_item(request, caller)
+
+        with self._short.take(calling.claimed):
+            return await _on(self._threads, read)
 
     def _call(self, method: str, request: Any, calling: Calling) -> Message:
         caller = self._admitted(method, request, calling)
@@ -358,7 +339,7 @@ class Calls:
         began = time.monotonic()
         with self._short.take(calling.claimed):
             caller, response = await _on(self._threads, self._first_leases, request, calling)
-        left_s = began + _wait_s(request) - time.monotonic()
+        left_s, valid_s = began + _wait_s(request) - time.monotonic(), _valid_s(caller)
         if response.leases or left_s <= 0:
             return response
         lease = functools.partial(_on, self._turns, self._service.LeaseItems, request, caller)
@@ -373,9 +354,14 @@ class Calls:
                 leases,
                 role=role_of(request),
                 labeler=caller.name,
-                within_s=left_s,
+                within_s=min(left_s, valid_s),
             )
-            return await unless(self._draining, waiting) or await lease()
+            waited = await unless(self._draining, waiting)
+            if waited is not None:
+                return waited
+            if valid_s < left_s and not self._draining.is_set():
+                raise Unauthenticated(EXPIRED_WAITING)
+            return await lease()
 
     def _first_leases(
         self, request: rpc.LeaseItemsRequest, calling: Calling
@@ -429,6 +415,13 @@ class Calls:
                 last = response
                 if response.campaign.state == campaigns_pb2.CAMPAIGN_STATE_FINALIZED:
                     return
+
+
+def _valid_s(caller: Caller) -> float:
+    """How long the token is still good for that says who calls."""
+    if caller.expires_at is None:
+        return float("inf")
+    return caller.expires_at + LEEWAY_S - time.time()
 
 
 async def _on(threads: ThreadPoolExecutor, call: Callable[..., T], *given: Any, **named: Any) -> T:

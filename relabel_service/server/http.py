@@ -16,8 +16,8 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 from google.protobuf import message_factory
@@ -34,8 +34,10 @@ from starlette.types import Message as Event
 
 from relabel_service.errors import RelabelError
 from relabel_service.server import connect, page
-from relabel_service.server.calls import HEARTBEATS, Calling, Calls
+from relabel_service.server.calling import Calling
+from relabel_service.server.calls import HEARTBEATS, Calls
 from relabel_service.server.connect import Codec, Failure
+from relabel_service.v1 import items_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.metadata import LABELER_KEY, ON_BEHALF_OF_KEY, TOKEN_KEY
 
@@ -69,8 +71,8 @@ def build(calls: Calls, *, cors_origins: Iterable[str]) -> ASGIApp:
         ),
         Route(f"/{SERVICE.full_name}/{{method}}", _unimplemented, methods=["POST"]),
         Route("/campaigns/{campaign}/events", _events(calls)),
-        Route("/campaigns/{campaign}/items/{item}", _item(calls)),
-        Route("/campaigns/{campaign}/items/{item}/media", _media(calls)),
+        Route("/campaigns/{campaign}/items/{item}", _of_item(calls, calls.item, _without_bytes)),
+        Route("/campaigns/{campaign}/items/{item}/media", _of_item(calls, calls.media, _media)),
     ]
     origins = list(cors_origins)
     across = Middleware(
@@ -172,9 +174,16 @@ async def _body(request: Request, *, most_bytes: int) -> bytes:
 
 
 async def _within(timeout_s: float | None, call: Any) -> Any:
+    async with _limited(timeout_s):
+        return await call
+
+
+@asynccontextmanager
+async def _limited(timeout_s: float | None) -> AsyncIterator[None]:
+    """Raises what connect.timed_out gives where it takes longer; other timeouts are let through."""
     try:
         async with asyncio.timeout(timeout_s) as limit:
-            return await call
+            yield
     except TimeoutError:
         if timeout_s is None or not limit.expired():
             raise
@@ -194,12 +203,9 @@ async def _enveloped(
 ) -> AsyncGenerator[bytes, None]:
     failure = None
     try:
-        async with aclosing(responses) as stream, asyncio.timeout(timeout_s) as limit:
+        async with aclosing(responses) as stream, _limited(timeout_s):
             async for response in stream:
                 yield connect.enveloped(codec.encode(response))
-    except TimeoutError as error:
-        is_ours = timeout_s is not None and limit.expired()
-        failure = _failure(method, connect.timed_out(timeout_s or 0) if is_ours else error)
     except Exception as error:
         failure = _failure(method, error)
     yield connect.end_of_stream(failure)
@@ -242,31 +248,34 @@ def _event(response: Message) -> str:
     return f"event: campaign\ndata: {PLAIN.encode(response).decode()}\n\n"
 
 
-def _item(calls: Calls) -> Callable[[Request], Any]:
+def _of_item(
+    calls: Calls,
+    read: Callable[[str, Calling], Awaitable[T]],
+    respond: Callable[[T, Request], Response],
+) -> Callable[[Request], Any]:
+    """read: what is asked for of the item of that name."""
+
     async def handle(request: Request) -> Response:
         name = "campaigns/{campaign}/items/{item}".format(**request.path_params)
         try:
-            item = await calls.item(name, _calling(calls, request))
+            found = await read(name, _calling(calls, request))
         except Exception as error:
             return _refused("ReadItem", error)
-        kind = item.content.WhichOneof("payload")
-        if kind in ("image", "audio"):
-            getattr(item.content, kind).ClearField("data")
-        return _encoded(item, PLAIN, request)
+        return respond(found, request)
 
     return handle
 
 
-def _media(calls: Calls) -> Callable[[Request], Any]:
-    async def handle(request: Request) -> Response:
-        name = "campaigns/{campaign}/items/{item}".format(**request.path_params)
-        try:
-            data, media_type = await calls.media(name, _calling(calls, request))
-        except Exception as error:
-            return _refused("ReadItem", error)
-        return _ranged(data, media_type, request.headers.get("range", ""))
+def _without_bytes(item: items_pb2.Item, request: Request) -> Response:
+    kind = item.content.WhichOneof("payload")
+    if kind in ("image", "audio"):
+        getattr(item.content, kind).ClearField("data")
+    return _encoded(item, PLAIN, request)
 
-    return handle
+
+def _media(media: tuple[bytes, str], request: Request) -> Response:
+    data, media_type = media
+    return _ranged(data, media_type, request.headers.get("range", ""))
 
 
 def _ranged(data: bytes, media_type: str, header: str) -> Response:

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
+from google.protobuf import message_factory
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
@@ -22,6 +25,7 @@ from tests.support.campaigns import write_findings
 from tests.support.servers import ServerProcess
 
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
+RAW = (lambda raw: raw, lambda raw: raw)  # serializers of bytes
 
 
 def client(server: ServerProcess, name: str, **claims: Any) -> Client:
@@ -142,3 +146,60 @@ def test_a_frontend_answers_for_labelers_of_its_campaigns(
             bridge.lease(campaign)
     with client(guarded, "ann") as ann, pytest.raises(PermissionDenied, match="only a frontend"):
         ann.on_behalf_of("bob").lease(campaign)
+
+
+def test_nobody_without_a_token_reads_a_campaigns_name(
+    guarded: ServerProcess, campaign: str
+) -> None:
+    """Nor that there is one: what is told is the same as of a campaign that there is not."""
+    name = campaign.removeprefix("campaigns/")
+    told: list[str] = []
+    with grpc.insecure_channel(guarded.address) as channel:
+        described = ProtoReflectionDescriptorDatabase(channel)
+        told += [
+            str(described.FindFileContainingSymbol(service).serialized_pb)
+            for service in described.get_services()
+        ]
+        health = health_pb2_grpc.HealthStub(channel)
+        asked = health_pb2.HealthCheckRequest(service=SERVICE.full_name)
+        told += [str(health.Check(asked)), str(next(iter(health.Watch(asked))))]
+        for method in ("ListApplications", "Healthz"):
+            serve = channel.unary_unary(f"/ray.serve.RayServeAPIService/{method}", *RAW)
+            told.append(str(serve(b"", metadata=(("application", "relabel"),))))
+        unknown = channel.unary_unary(f"/{SERVICE.full_name}/Nothing", *RAW)
+        with pytest.raises(grpc.RpcError) as refused:
+            unknown(b"", metadata=(("application", "relabel"),))
+        told.append(str(refused.value))
+        for each in SERVICE.methods:
+            of_this, of_none = (refusal(channel, each.name, one) for one in (name, "c-none"))
+            assert of_this == of_none
+            told.append(of_this)
+    with httpx.Client(base_url=f"http://127.0.0.1:{guarded.http_port}") as browser:
+        for path in ("/", "/-/healthz", "/-/routes", "/nothing", f"/{campaign}/events"):
+            response = browser.get(path)
+            told.append(f"{response.headers} {response.text}")
+    assert len(told) > len(SERVICE.methods) + 10
+    assert [text for text in told if name in text] == []
+
+
+def refusal(channel: grpc.Channel, method: str, campaign: str) -> str:
+    """What a caller without a token is told about a request for the campaign."""
+    kind = message_factory.GetMessageClass(SERVICE.methods_by_name[method].input_type)
+    names = {
+        "campaign_id": campaign,
+        "name": f"campaigns/{campaign}",
+        "parent": f"campaigns/{campaign}",
+    }
+    known = {field: names[field] for field in names if field in kind.DESCRIPTOR.fields_by_name}
+    path = f"/{SERVICE.full_name}/{method}"
+    is_stream = SERVICE.methods_by_name[method].server_streaming
+    send = (channel.unary_stream if is_stream else channel.unary_unary)(path, *RAW)
+    with pytest.raises(grpc.RpcError) as refused:
+        answered(send(kind(**known).SerializeToString(), timeout=30), is_stream=is_stream)
+    assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    return f"{refused.value.details()} {refused.value.trailing_metadata()}"
+
+
+def answered(response: Any, *, is_stream: bool) -> None:
+    if is_stream:
+        list(response)

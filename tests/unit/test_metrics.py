@@ -13,7 +13,8 @@ import pytest
 from relabel_service.errors import NotFound, PermissionDenied, Unauthenticated, Unavailable
 from relabel_service.server import admin_log, audit
 from relabel_service.server.auth import ALLOWED, Caller
-from relabel_service.server.calls import Calling, Calls
+from relabel_service.server.calling import Calling
+from relabel_service.server.calls import Calls
 from relabel_service.server.metrics import METRICS, MeasuredStore
 from relabel_service.server.queue_metrics import QueueMetrics
 from relabel_service.server.settings import ServeSettings
