@@ -42,6 +42,8 @@ class LeaseRequest:
     duration_s: float
     role: str = LABELER
     max_leases: int = 2000
+    max_in_all: int = 5000
+    """Leases in force of the labeler, in all campaigns together."""
     max_share: float = 1.0
     """Of the campaign's items, that the labeler may have leased; ALWAYS_ALLOWED in any case."""
     max_bytes: int = 3 * 2**20
@@ -110,7 +112,7 @@ def take(
     None where there is none. Leaves out items that the labeler has a lease on or has decided on.
     Gives fewer where the labeler would have more than it may, or what is shown of the items would
     have more than max_bytes, not counting items above max_item_bytes. Raises WrongState when the
-    campaign leases nothing, Exhausted when the labeler has max_leases.
+    campaign leases nothing, Exhausted when the labeler has max_leases, or max_in_all.
     """
     if campaign.state != "active":
         raise WrongState(f"campaign {campaign.campaign!r} is {campaign.state}; it leases nothing")
@@ -120,16 +122,21 @@ def take(
         "role": request.role,
         "now": now,
     }
-    [(num_leased, has_expired)] = sql.LEASING(connection, asked)
+    [(num_leased, num_in_all, has_expired)] = sql.LEASING(connection, asked)
     most = _max_leases(campaign, request)
     if num_leased >= most:
         raise Exhausted(
             f"{request.labeler!r} has {num_leased} leases in campaign {campaign.campaign!r}, which "
             f"has {campaign.num_items} items; submit or release some: {most} are allowed"
         )
+    if num_in_all >= request.max_in_all:
+        raise Exhausted(
+            f"{request.labeler!r} has {num_in_all} leases in all campaigns together; submit or "
+            f"release some: {request.max_in_all} are allowed"
+        )
     if has_expired:
         _free_expired(connection, campaign, request.role, now=now)
-    limit = min(request.limit, most - num_leased)
+    limit = min(request.limit, most - num_leased, request.max_in_all - num_in_all)
     rows = within_max_bytes(_next_rows(connection, campaign, request, limit, now=now), request)
     if not rows:
         return None

@@ -130,6 +130,8 @@ Index(
     lease_groups.c.labeler,
     lease_groups.c.expire_time,
 )
+# Those in force in all campaigns: the newest.
+Index("lease_groups_in_all", lease_groups.c.labeler, lease_groups.c.expire_time)
 Index(
     "lease_groups_by_expire_time",
     lease_groups.c.campaign,

@@ -364,6 +364,10 @@ LEASING = Statement("""
             SELECT coalesce(sum(num_live), 0) FROM lease_groups
             WHERE campaign = :campaign AND labeler = :labeler AND expire_time > :now
         ) AS num_leased,
+        (
+            SELECT coalesce(sum(num_live), 0) FROM lease_groups
+            WHERE labeler = :labeler AND expire_time > :now
+        ) AS num_in_all,
         EXISTS (
             SELECT 1 FROM lease_groups
             WHERE campaign = :campaign AND role = :role AND state = 'active'

@@ -265,6 +265,7 @@ class LeaseRpcs:
             limit=limit,
             duration_s=duration_s or campaign.settings.lease_duration_s,
             max_leases=self._limits.max_leases,
+            max_in_all=self._limits.max_leases_in_all,
             max_share=self._limits.max_share,
             max_bytes=self._limits.max_response_bytes,
             max_item_bytes=self._limits.max_item_bytes,

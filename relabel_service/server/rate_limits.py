@@ -19,6 +19,8 @@ class Limits:
     burst: int = 2000
     max_leases: int = 2000
     """Leases in force in one campaign."""
+    max_leases_in_all: int = 5000
+    """Leases in force in all campaigns together."""
     max_share: float = 0.25
     """Of a campaign's items, that a caller may have leased at once; 20 items in any case."""
     max_request_bytes: int = 4 * 2**20

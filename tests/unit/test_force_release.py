@@ -9,7 +9,13 @@ from relabel_service.server.rate_limits import Limits
 from relabel_service.server.service import LeaseService
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from tests.conftest import Start
-from tests.support.campaigns import ADMIN, CAMPAIGN, request_id
+from tests.support.campaigns import (
+    ADMIN,
+    CAMPAIGN,
+    create_request,
+    request_id,
+    write_findings,
+)
 from tests.support.people import ACCEPTED, STALE, Person
 
 
@@ -27,6 +33,38 @@ def test_a_labeler_cannot_have_a_whole_campaign(start: Start) -> None:
     assert len(bob.lease(100)) == 25
     every = LeaseService(start.store, limits=Limits(max_share=1.0))
     assert len(Person(every, "ann").lease(100)) == 50
+
+
+def test_leases_in_all_campaigns_together_are_capped(start: Start) -> None:
+    start(num_items=6)
+    other = start.folder / "other"
+    other.mkdir()
+    service = LeaseService(start.store, limits=Limits(max_leases_in_all=8))
+    made = create_request(write_findings(other, 6))
+    made.campaign_id = "other"
+    service.CreateCampaign(made, ADMIN)
+    ann, bob = Person(service, "ann"), Person(service, "bob")
+    leases = ann.lease(6)
+
+    def lease_other(num: int, person: Person = ann) -> int:
+        request = rpc.LeaseItemsRequest(
+            parent="campaigns/other", max_items=num, request_id=request_id()
+        )
+        return len(service.LeaseItems(request, person.caller).leases)
+
+    assert lease_other(6) == 2  # as many as are left to ann
+    with pytest.raises(Exhausted, match=r"'ann' has 8 leases in all campaigns .* 8 are allowed"):
+        lease_other(1)
+    with pytest.raises(Exhausted, match="8 are allowed"):
+        service.next_leases(
+            rpc.StreamLeasesRequest(parent="campaigns/other", max_outstanding=9), ann.caller
+        )
+    assert lease_other(6, bob) == 4  # what others have is theirs
+    assert ann.say(leases[0], "spam") == ACCEPTED
+    assert lease_other(6) == 0  # bob has the others
+    assert ann.lease(1) == []
+    start.clock.now += 10_000  # expired leases count no more
+    assert lease_other(1) == 1
 
 
 def test_of_a_small_campaign_one_labeler_may_have_everything(start: Start) -> None:
