@@ -26,11 +26,12 @@ demo: setup
 check: setup
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
-# What tests need beside the environment: PgBouncer, a gateway, a browser for the page, Node for its
-# client, and Label Studio, whose pins are its own.
+# What tests need beside the environment: PgBouncer, a gateway, a browser for the page, a network to
+# cut, Node for its client, and Label Studio, whose pins are its own.
 APT := apt-get install -y --no-install-recommends
 tools: setup
-	which pgbouncer nginx chromium || (apt-get update && $(APT) pgbouncer nginx-light chromium)
+	which pgbouncer nginx chromium ip || \
+		(apt-get update && $(APT) pgbouncer nginx-light chromium iproute2)
 	which node npm || (apt-get update && $(APT) nodejs npm)
 	$(BIN)/python -m tests.support.debian # PgBouncer of Debian 13 beside this machine's
 	$(BIN)/python -m tests.support.label_studio

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import itertools
+import os
 import shlex
 import subprocess
 import sys
@@ -66,7 +67,11 @@ def test_every_job_runs_a_job_module_that_takes_its_settings() -> None:
         assert (python, dash_m, module.partition(".")[0]) == ("python", "-m", "jobs")
         assert importlib.util.find_spec(module) is not None
         told = subprocess.run(
-            [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True
+            [sys.executable, "-m", module, "--help"],
+            cwd=ROOT,
+            env={**os.environ, "COLUMNS": "200"},  # names are cut short on narrow terminals
+            capture_output=True,
+            text=True,
         )
         assert told.returncode == 0, told.stderr
         assert [s for s in settings if s.startswith("--") and s not in told.stdout] == []
@@ -85,9 +90,11 @@ def test_every_run_uses_the_gpus_and_most_cpus_that_its_workers_have(
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
     num_workers = int(asked["--num-workers"])
     num_actors = num_workers * int(asked.get("--cpus-per-gpu", 1))
-    num_cpus = group["replicas"] * int(limits["cpu"])
-    assert num_cpus / 2 < num_actors < num_cpus  # some are left to read rows
-    num_gpus = group["replicas"] * int(limits.get("nvidia.com/gpu", 0))
+    is_autoscaled = ray_cluster(run).get("enableInTreeAutoscaling", False)
+    num_pods = group["maxReplicas" if is_autoscaled else "replicas"]
+    num_cpus = num_pods * int(limits["cpu"])
+    assert num_cpus / 2 < num_actors < num_cpus  # some are left to read rows, or to serve
+    num_gpus = num_pods * int(limits.get("nvidia.com/gpu", 0))
     assert num_gpus == (num_workers if "--use-gpu" in words else 0)
 
 
@@ -133,8 +140,9 @@ def test_ports_are_the_same_everywhere(service: Document) -> None:
     for container in ray_containers(service):
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         assert expected.items() <= ports.items()
-    [offered] = service["spec"]["serveService"]["spec"]["ports"]
-    assert (offered["name"], offered["port"]) == ("serve-grpc", expected["serve-grpc"])
+    offered = {one["name"]: one["port"] for one in service["spec"]["serveService"]["spec"]["ports"]}
+    assert "serve-grpc" in offered
+    assert offered.items() <= expected.items()
     [exposed] = in_stage("serve", "EXPOSE")
     assert {int(port) for port in exposed} == set(expected.values())
 
@@ -203,9 +211,11 @@ def test_ray_is_the_pinned_one(document: Document) -> None:
 
 @each_ray_document
 def test_pods_have_no_rights_and_known_needs(document: Document) -> None:
-    for template in pod_templates(document).values():
+    for name, template in pod_templates(document).items():
         pod = template["spec"]
-        assert pod["automountServiceAccountToken"] is False
+        # Ray's autoscaler, beside the head, asks the API server for pods.
+        scales = name == "head" and ray_cluster(document).get("enableInTreeAutoscaling", False)
+        assert pod["automountServiceAccountToken"] is scales
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in pod["containers"]:
@@ -221,6 +231,50 @@ def test_pods_have_no_rights_and_known_needs(document: Document) -> None:
             user = in_stage(stage, "USER")[-1][0]
             ids = pod["securityContext"]
             assert user == f"{ids['runAsUser']}:{ids['runAsGroup']}"
+
+
+@pytest.mark.parametrize(("path", "run"), all_of("RayJob"))
+def test_the_autoscaler_is_as_confined_as_the_head_beside_it(path: str, run: Document) -> None:
+    cluster = ray_cluster(run)
+    if not cluster.get("enableInTreeAutoscaling"):
+        assert "autoscalerOptions" not in cluster
+        return
+    options = cluster["autoscalerOptions"]
+    [head] = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+    for shared in ("env", "securityContext", "volumeMounts"):
+        assert options[shared] == head[shared]
+    [group] = cluster["workerGroupSpecs"]
+    assert group["minReplicas"] == group["replicas"] < group["maxReplicas"]
+    policies = [d for d in render(path) if d["kind"] == "NetworkPolicy"]
+    reached = {p["port"] for d in policies for e in d["spec"]["egress"] for p in e.get("ports", [])}
+    assert {443, 6443} <= reached  # the API server
+
+
+@pytest.mark.parametrize(("path", "route"), all_of("GRPCRoute") + all_of("HTTPRoute"))
+def test_routes_lead_to_ports_that_the_service_offers_to_the_gateway(
+    path: str, route: Document
+) -> None:
+    documents = {d["kind"]: d for d in render(path)}
+    service = documents["RayService"]["spec"]["serveService"]
+    ports = {one["name"]: one["port"] for one in service["spec"]["ports"]}
+    [rule] = route["spec"]["rules"]
+    [backend] = rule["backendRefs"]
+    name = {"GRPCRoute": "serve-grpc", "HTTPRoute": "serve"}[route["kind"]]
+    assert backend == {"name": service["metadata"]["name"], "port": ports[name]}
+    let_in = [
+        {port["port"] for port in one["ports"]}
+        for one in documents["NetworkPolicy"]["spec"]["ingress"]
+        if {"namespaceSelector": {"matchLabels": {"relabel-service/gateway": "true"}}}
+        in one["from"]
+    ]
+    assert let_in == [set(ports.values())]
+
+
+def test_routes_share_no_host_name() -> None:
+    # Of a GRPCRoute and an HTTPRoute with a common one, the gateway must refuse one.
+    names = [n for kind in ("GRPCRoute", "HTTPRoute") for _, d in all_of(kind)
+             for n in d["spec"]["hostnames"]]  # fmt: skip
+    assert len(names) == len(set(names)) == 2
 
 
 @each_ray_document

@@ -29,6 +29,8 @@ SIDE_PORTS = {
 }
 DASHBOARD = 8265
 METRICS = 8080
+# What pods may reach beside their like, names and 443, by a part of the kustomization's path.
+REACHED = {"postgres": {5432, 6432, 6379}, "loop": {5432, 6432}, "autoscaled": {6443}}
 NAMESPACE = "kubernetes.io/metadata.name"  # set by the API server, so that it can be trusted
 OPERATOR = {"app.kubernetes.io/component": "kuberay-operator"}
 
@@ -50,6 +52,12 @@ def templates(kustomization: str) -> list[Document]:
     return found
 
 
+def ray_policies(kustomization: str) -> list[Document]:
+    """Policies of Ray's pods; the pod that makes a night's run has its own (test_nightly.py)."""
+    policies = documents(kustomization, "NetworkPolicy")
+    return [p for p in policies if p["metadata"]["name"] != "relabel-nightly"]
+
+
 def selects(selector: Document, labels: Document) -> bool:
     chosen: Document = selector["matchLabels"]
     return chosen.items() <= labels.items()
@@ -58,6 +66,7 @@ def selects(selector: Document, labels: Document) -> bool:
 @each
 def test_every_pod_is_behind_a_policy(kustomization: str) -> None:
     policies = documents(kustomization, "NetworkPolicy")
+    assert templates(kustomization)
     for labels in templates(kustomization):
         [policy] = [p for p in policies if selects(p["spec"]["podSelector"], labels)]
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
@@ -65,20 +74,20 @@ def test_every_pod_is_behind_a_policy(kustomization: str) -> None:
 
 @each
 def test_pods_reach_their_own_names_and_named_ports_only(kustomization: str) -> None:
-    for policy in documents(kustomization, "NetworkPolicy"):
+    for policy in ray_policies(kustomization):
         inside, names, *outside = policy["spec"]["egress"]
         assert inside == {"to": [{"podSelector": policy["spec"]["podSelector"]}]}
         [resolver] = names["to"]
         assert resolver["namespaceSelector"]["matchLabels"] == {NAMESPACE: "kube-system"}
         assert {port["port"] for port in names["ports"]} == {53}
         ports = {port["port"] for rule in outside for port in rule["ports"]}
-        has_database = "postgres" in kustomization
-        assert ports == {443} | ({5432, 6432, 6379} if has_database else set())
+        more = (ports for part, ports in REACHED.items() if part in kustomization)
+        assert ports == {443}.union(*more)
 
 
 @each
 def test_outsiders_reach_named_ports_only(kustomization: str) -> None:
-    for policy in documents(kustomization, "NetworkPolicy"):
+    for policy in ray_policies(kustomization):
         own = policy["spec"]["podSelector"]
         inside, *outside = policy["spec"]["ingress"]
         assert inside == {"from": [{"podSelector": own}]}
@@ -92,12 +101,12 @@ def test_outsiders_reach_named_ports_only(kustomization: str) -> None:
 def test_only_gateway_reaches_grpc_and_only_operator_reaches_ray(kustomization: str) -> None:
     grpc = {serve_config(d)["grpc_options"]["port"] for d in documents(kustomization, "RayService")}
     http = {serve_config(d)["http_options"]["port"] for d in documents(kustomization, "RayService")}
-    for policy in documents(kustomization, "NetworkPolicy"):
+    for policy in ray_policies(kustomization):
         for rule in policy["spec"]["ingress"][1:]:
             [peer] = rule["from"]
             ports = {port["port"] for port in rule["ports"]}
-            if ports & grpc:
-                assert ports == grpc
+            if ports & grpc:  # and the page, where routes lead to it
+                assert ports == grpc | (http if documents(kustomization, "HTTPRoute") else set())
                 assert peer["namespaceSelector"]["matchLabels"]  # not the whole cluster
             elif METRICS in ports:
                 assert ports == {METRICS}

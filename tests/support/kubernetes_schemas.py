@@ -1,8 +1,8 @@
 """Checks a document against the schema of its kind, refusing every field that it lacks.
 
 Kubernetes' own kinds and the pod templates and services inside KubeRay's: the published
-schemas that kubernetes-validate carries. KubeRay's and the Prometheus operator's:
-kuberay_v1_7.json and custom_kinds.json beside this file, which say what they cover.
+schemas that kubernetes-validate carries. KubeRay's, the Prometheus operator's and the Gateway
+API's: kuberay_v1_7.json and custom_kinds.json beside this file, which say what they cover.
 """
 
 import json
@@ -41,10 +41,13 @@ def _validator(version: str) -> Any:
     return extend(Draft202012Validator, {"kubernetes": embedded})  # type: ignore[no-untyped-call]
 
 
-def _whole(kind: str, value: Document) -> Document:
+def _whole(kind: str, value: Any) -> Document:
     """An object that the API server would take, holding the embedded value."""
     if kind == "PodTemplateSpec":
         return {"apiVersion": "v1", "kind": "PodTemplate", "template": value}
+    if kind.startswith("Container."):
+        container = {"name": "x", "image": "x", kind.removeprefix("Container."): value}
+        return _whole("PodTemplateSpec", {"spec": {"containers": [container]}})
     return {"apiVersion": "v1", "kind": kind, **value}
 
 
