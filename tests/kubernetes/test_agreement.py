@@ -11,6 +11,9 @@ import tomllib
 from pathlib import PurePosixPath
 
 import pytest
+from ray.autoscaler._private.kuberay.autoscaling_config import (  # Ray has no public one
+    _derive_autoscaling_config_from_ray_cr,
+)
 from ray.serve.schema import (
     DeploymentSchema,
     HTTPOptionsSchema,
@@ -248,6 +251,21 @@ def test_the_autoscaler_is_as_confined_as_the_head_beside_it(path: str, run: Doc
     policies = [d for d in render(path) if d["kind"] == "NetworkPolicy"]
     reached = {p["port"] for d in policies for e in d["spec"]["egress"] for p in e.get("ports", [])}
     assert {443, 6443} <= reached  # the API server
+
+
+def test_rays_autoscaler_reads_how_many_workers_it_may_ask_for() -> None:
+    scaled = [d for _, d in all_of("RayJob") if ray_cluster(d).get("enableInTreeAutoscaling")]
+    assert scaled
+    for run in scaled:
+        cluster = {"kind": "RayCluster", "metadata": run["metadata"], "spec": ray_cluster(run)}
+        config = _derive_autoscaling_config_from_ray_cr(cluster)
+        kinds = config["available_node_types"]
+        assert kinds[config["head_node_type"]]["resources"]["CPU"] == 0  # no work on the head
+        [group] = ray_cluster(run)["workerGroupSpecs"]
+        worker = kinds[group["groupName"]]
+        assert (worker["min_workers"], worker["max_workers"]) == (0, group["maxReplicas"])
+        asked = dict(itertools.pairwise(shlex.split(run["spec"]["entrypoint"])))
+        assert int(asked["--num-workers"]) < worker["resources"]["CPU"] * config["max_workers"]
 
 
 @pytest.mark.parametrize(("path", "route"), all_of("GRPCRoute") + all_of("HTTPRoute"))
