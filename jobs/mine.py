@@ -25,6 +25,7 @@ from jobs.common import options
 from jobs.common.findings_page import show_findings
 from jobs.common.progress import counted
 from jobs.common.session import run, session, warn
+from jobs.common.tracking import DELTA_VERSION, TrackOption, tracked
 from relabel_service.tables.lineage import decided_by_people
 from relabel_service.tasks import task_named
 
@@ -83,6 +84,7 @@ def main(
             "only rows new or changed since then are predicted"
         ),
     ] = None,
+    track: TrackOption = None,
 ) -> None:
     """Mine; prints JSON, and on standard error the worst findings."""
     workers = engine.workers()
@@ -112,18 +114,38 @@ def main(
     )
     num_units = len(task_named(source.task).units(manifest.classes))
     scored = ScoredRows(config.folder, num_units)
-    with session(engine.engine, workers=workers, source=source) as running:
+    with (
+        tracked(track, "mine", f"{findings}#{run_id}") as record,
+        session(engine.engine, workers=workers, source=source) as running,
+    ):
+        record.parameters(
+            {
+                "dataset": dataset,
+                "training": training,
+                "run_id": run_id,
+                "task": source.task,
+                "selection": asdict(config.selection),
+                "sampling": sampling.value,
+                "disagreement": disagreement,
+                "encoder": encoder,
+                "predictions": " ".join(config.predictions) or None,
+            }
+        )
+        record.tags({DELTA_VERSION: source.version})
         with counted("mine: rows", count_rows(source.uri, source.version), scored):
             mined = mine(config, running)
         if label_confidence is not None:
             write_label_confidence(config, running, label_confidence)
             if not keep_predictions:
                 delete_predictions(findings, run_id)
-    warn(mined.warnings)
-    result = {name: value for name, value in asdict(mined).items() if name not in LONG}
-    print(json.dumps(result, indent=2), flush=True)
-    if show:
-        show_findings(findings, run_id)
+        warn(mined.warnings)
+        result = {name: value for name, value in asdict(mined).items() if name not in LONG}
+        print(json.dumps(result, indent=2), flush=True)
+        page = show_findings(findings, run_id) if show else None
+        record.metrics({name: value for name, value in result.items() if name.startswith("num_")})
+        record.artifact("result.json", json.dumps(result, indent=2))
+        if page is not None:
+            record.artifact("findings.html", page.read_text("utf-8"))
 
 
 if __name__ == "__main__":

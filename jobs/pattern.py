@@ -17,13 +17,16 @@ from typing import Annotated
 import pyarrow as pa
 import pyarrow.compute as pc
 import typer
+from rich.console import Console
 
 from cluster.data.rows import Source, latest, rows
 from cluster.engine.base import Engine
 from cluster.inference.predict import InferenceConfig
+from cluster.io.tables import count_rows
 from cluster.similar.find import ExampleError, FindConfig, find
 from cluster.similar.similarity import Similarity
 from jobs.common import options
+from jobs.common.progress import progress_on
 from jobs.common.session import run, session
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables.lineage import decided_by_people
@@ -87,7 +90,12 @@ def main(
             decided=decided_by_people(lineage),
             new_classes=new_class,
         )
-        result = find(config, running)
+        num_rows = count_rows(source.uri, source.version)
+        with (
+            progress_on(Console(stderr=True)) as progress,
+            progress.step("pattern: rows", num_rows) as advance,
+        ):
+            result = find(config, running, on_rows=advance)
     print(json.dumps(asdict(result), indent=2))
 
 

@@ -17,6 +17,7 @@ from cluster.training.train import train
 from jobs.common import options
 from jobs.common.progress import counted
 from jobs.common.session import run, session, warn
+from jobs.common.tracking import DELTA_VERSION, TrackOption, tracked
 from relabel_service.errors import InvalidInput
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -45,6 +46,7 @@ def main(
     ] = 60.0,
     test: Annotated[str | None, typer.Option(help="table to evaluate the model on")] = None,
     gold_column: Annotated[str, typer.Option(help="column of the true label there")] = "gold",
+    track: TrackOption = None,
 ) -> None:
     """Train, and evaluate where a test table is given; prints JSON."""
     if reviewed_weight != 1 and lineage is None:
@@ -62,7 +64,12 @@ def main(
     )
     source = columns.source(dataset, version=version, weight_column=weight_column)
     store = ModelStore(out)
-    with session(engine.engine, workers=workers, source=source) as running:
+    with (
+        tracked(track, "train", out) as record,
+        session(engine.engine, workers=workers, source=source) as running,
+    ):
+        record.parameters({"dataset": dataset, "task": source.task, **config.to_dict()})
+        record.tags({DELTA_VERSION: source.version})
         with counted("train: models", config.num_folds + 1, lambda: len(store.finished_runs())):
             manifest = train(source, config, out, running)
         result: dict[str, Any] = {
@@ -79,8 +86,12 @@ def main(
             inference = InferenceConfig(workers=workers)
             measured = evaluate(out, {"test": tested}, inference, running)
             result |= {name: one.to_dict() for name, one in measured.items()}
-    warn(manifest.warnings)
-    print(json.dumps(result, indent=2))
+            for name, one in measured.items():
+                record.metrics({f"{name}.{metric}": value for metric, value in one.metrics.items()})
+        warn(manifest.warnings)
+        print(json.dumps(result, indent=2), flush=True)
+        record.metrics({"num_rows": manifest.num_rows})
+        record.artifact("result.json", json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

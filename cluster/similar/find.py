@@ -49,7 +49,12 @@ _ROW = pa.schema(
 )
 # The rows of a batch, and one row of counts, whose id is null.
 _BATCH = pa.schema(
-    [*_ROW, pa.field("num_similar", pa.int64()), pa.field("num_agreeing", pa.int64())]
+    [
+        *_ROW,
+        pa.field("num_rows", pa.int64()),
+        pa.field("num_similar", pa.int64()),
+        pa.field("num_agreeing", pa.int64()),
+    ]
 )
 
 
@@ -105,10 +110,13 @@ class FindResult:
     seconds: float
 
 
-def find(config: FindConfig, engine: Engine) -> FindResult:
+def find(
+    config: FindConfig, engine: Engine, *, on_rows: Callable[[int], None] = lambda num_rows: None
+) -> FindResult:
     """Commit the rows most similar to the example errors as findings. Idempotent: a search that is
     finished returns its stored result.
 
+    on_rows: called with each number of rows that were looked at.
     Raises InvalidInput when a table of other columns lies where the findings are to be, no row is
     valid, the similarity does not suit the content, or a correct label is of a class that no row
     has.
@@ -121,7 +129,7 @@ def find(config: FindConfig, engine: Engine) -> FindResult:
     task = task_named(config.source.task)
     profile = profile_table(engine, config.source)
     classes = _classes(config, task, profile)
-    similar, num_similar, num_agreeing = _search(config, engine, task, profile)
+    similar, num_similar, num_agreeing = _search(config, engine, task, profile, on_rows)
     contents = _rows_of(config, engine, profile, similar["id"])
     findings = _findings(config, task, classes, similar, contents)
     origin = preflight.origin(
@@ -192,6 +200,7 @@ class _BatchSearch:
         table = table.filter(pa.array(asked)).sort_by(MOST_SIMILAR_FIRST)
         table = table.slice(0, wanted.limit) if wanted.limit is not None else table
         counts = {
+            "num_rows": batch.num_rows,
             "num_similar": int(is_similar.sum()),
             "num_agreeing": int((is_similar & agrees).sum()),
         }
@@ -200,7 +209,11 @@ class _BatchSearch:
 
 
 def _search(
-    config: FindConfig, engine: Engine, task: Task, profile: TableProfile
+    config: FindConfig,
+    engine: Engine,
+    task: Task,
+    profile: TableProfile,
+    on_rows: Callable[[int], None],
 ) -> tuple[pa.Table, int, int]:
     """The rows to ask about, most similar first; how many are similar, and agree already."""
     batches = rows(engine, config.source, repeated=profile.repeated)
@@ -220,7 +233,11 @@ def _search(
         model=config.encoder,
     )
     searched = config.inference.map(batches, partial(_BatchSearch, load_measure, wanted))
-    table = searched.to_table().cast(_BATCH)
+    found = [_BATCH.empty_table()]
+    for batch in searched:
+        found.append(batch.cast(_BATCH))
+        on_rows(pc.sum(batch["num_rows"]).as_py() or 0)
+    table = pa.concat_tables(found)
     similar = table.filter(table["id"].is_valid()).sort_by(MOST_SIMILAR_FIRST)
     similar = similar.slice(0, limit) if limit is not None else similar
     return (

@@ -22,8 +22,8 @@ NUM_UNASKED = 200  # on a page that nobody has asked for: a picture takes some 2
 CHEAP_ROWS = 100_000  # tables of more are not read for a page that nobody has asked for
 
 
-def show_findings(findings_uri: str, run_id: str) -> None:
-    """On stderr: the worst findings, and where their page is.
+def show_findings(findings_uri: str, run_id: str) -> Path | None:
+    """On stderr: the worst findings, and where their page is; returns the page, if there is one.
 
     The page is written where the findings lie in a local folder and the table is not large.
     """
@@ -35,14 +35,15 @@ def show_findings(findings_uri: str, run_id: str) -> None:
     command = f"relabel report {shlex.join([findings_uri, '--run-id', run_id])} --out page.html"
     if "://" in findings_uri or rows.mined is None or rows.mined.num_rows > CHEAP_ROWS:
         print(f"A page of them: {command}", file=sys.stderr)
-        return
+        return None
     out = Path(f"{findings_uri.rstrip('/')}-{run_id}.html")
     try:
         write_page(findings_uri, run_id, out, rows=rows, num_items=NUM_UNASKED)
     except (RelabelError, OSError) as error:
         warn([f"no page was written to {str(out)!r} ({error}); write one elsewhere: {command}"])
-    else:
-        print(f"page: {out.absolute()}", file=sys.stderr)
+        return None
+    print(f"page: {out.absolute()}", file=sys.stderr)
+    return out
 
 
 def write_page(

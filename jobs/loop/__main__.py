@@ -21,6 +21,7 @@ from cluster.io.folder import Folder
 from jobs.common import options
 from jobs.common.progress import progress_on
 from jobs.common.session import EngineName, run, session, warn
+from jobs.common.tracking import TrackOption, tracked
 from jobs.loop import report
 from jobs.loop.labelers import Labelers, simulated, wait_for_people
 from jobs.loop.options import LabelingOptions, LoopOptions, ServiceOptions, loop_config, of_demo
@@ -28,6 +29,7 @@ from jobs.loop.report_items import decided_items
 from jobs.loop.rounds import LabelCampaign, Rounds
 from jobs.loop.service import serving
 from jobs.loop.stages import Stages
+from jobs.loop.tracking import record_loop, record_round
 from relabel_service.cli import output
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -43,6 +45,7 @@ def main(
     engine: options.EngineOptions,
     labeling: LabelingOptions,
     service: ServiceOptions,
+    track: TrackOption = None,
     as_json: output.Json = False,
 ) -> None:
     """Run the loop; prints a table, writes OUT/report.json and OUT/report.html."""
@@ -55,27 +58,37 @@ def main(
         simulate = partial(simulated, error_rate=labeling.error_rate, seed=training.seed)
         label = simulate(config, service.address)
     console = Console(stderr=as_json)
-    with (
-        session(
-            engine.engine, workers=engine.workers(), source=config.source, serves=True
-        ) as running,
-        serving(
-            service.address,
-            queue_url=queue_url,
-            http_port=service.http_port,
-            on_ray=running.name == EngineName.RAY,
-        ) as started,
-        progress_on(console) as bars,
-    ):
-        progress = Stages(bars)
-        rounds = Rounds(config, engine=running, service=started, label=label, progress=progress)
-        results, ceiling = list(rounds.run()), rounds.ceiling()
-    folder = Folder(loop.out)
-    warn(dict.fromkeys(one for each in results if each.mined for one in each.mined.warnings))
-    result = report.Report(results, ceiling, report.stages_so_far(folder, progress.stages))
-    folder.write("report.json", json.dumps(report.as_json(result), indent=2).encode())
-    items = decided_items(folder, results, config.source)
-    folder.write("report.html", report.html(result, items).encode())
+    with tracked(track, "loop", loop.out) as record:
+        record_loop(record, config)
+        with (
+            session(
+                engine.engine, workers=engine.workers(), source=config.source, serves=True
+            ) as running,
+            serving(
+                service.address,
+                queue_url=queue_url,
+                http_port=service.http_port,
+                on_ray=running.name == EngineName.RAY,
+            ) as started,
+            progress_on(console) as bars,
+        ):
+            progress = Stages(bars)
+            rounds = Rounds(config, engine=running, service=started, label=label, progress=progress)
+            results = [
+                record_round(record, number, each) for number, each in enumerate(rounds.run(), 1)
+            ]
+            ceiling = rounds.ceiling()
+        folder = Folder(loop.out)
+        warn(dict.fromkeys(one for each in results if each.mined for one in each.mined.warnings))
+        result = report.Report(results, ceiling, report.stages_so_far(folder, progress.stages))
+        items = decided_items(folder, results, config.source)
+        pages = {
+            "report.json": json.dumps(report.as_json(result), indent=2),
+            "report.html": report.html(result, items),
+        }
+        for name, text in pages.items():
+            folder.write(name, text.encode())
+            record.artifact(name, text)
     if as_json:
         print(json.dumps(report.as_json(result)))
         return

@@ -165,7 +165,9 @@ def test_the_order_does_not_depend_on_the_engine_or_on_how_the_table_is_stored(
     tmp_path: Path, engine: Engine
 ) -> None:
     setting = Setting(tmp_path)
-    find(setting.config(), LOCAL)
+    looked_at: list[int] = []
+    find(setting.config(), LOCAL, on_rows=looked_at.append)
+    assert sum(looked_at) == 421  # what progress is told
     whole = str(tmp_path / "whole")
     write_deltalake(whole, setting.table.sort_by([("id", "descending")]))
     again = setting.config(source=latest(replace(setting.source, uri=whole, version=None)))

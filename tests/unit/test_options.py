@@ -29,11 +29,11 @@ FLAGS = {
     "--json",
     "train": f"{COLUMNS} {TRAINING} {ENGINE} --dataset --out --version --weight-column "
     "--batch-size --learning-rate --lineage --reviewed-weight --label-confidence --max-failures "
-    "--checkpoint-interval-s --test --gold-column",
+    "--checkpoint-interval-s --test --gold-column --track",
     "mine": f"{SELECTION} {ENGINE} --dataset --training --findings --run-id --quarantine --version "
     "--unit --sampling --predictions --predictions-only --media-prefix --lineage --feedback "
     "--label-confidence --disagreement --encoder --audit --batch-rows --keep-predictions "
-    "--reuse-run --each-copy --show",
+    "--reuse-run --each-copy --show --track",
     "report": "findings --run-id --out --top --json",
     "merge": f"{COLUMNS} --dataset --results --campaign --lineage --skip-changed --consensus "
     "--incarnation",
@@ -46,7 +46,7 @@ FLAGS = {
     "loop": f"{COLUMNS} {SELECTION} {TRAINING} {ENGINE} --out --dataset --demo --gold-column --dev "
     "--test --rounds --train-every --encoder --audit --feedback --reviewed-weight "
     "--label-confidence --seconds-per-label --stop-below --labelers --error-rate --votes-required "
-    "--consensus --queue --port --http-port --each-copy --json",
+    "--consensus --queue --port --http-port --each-copy --track --json",
 }
 
 
