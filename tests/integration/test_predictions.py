@@ -13,9 +13,16 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from cluster import Audit, AuditConfig, audit
+from cluster.engine.base import Engine
+from cluster.engine.local import LocalEngine
+from cluster.mining.config import MineConfig
+from cluster.mining.mine import mine
+from cluster.mining.selection import Selection
 from relabel_service.errors import InvalidInput
+from relabel_service.tables import delta
 from relabel_service.tasks import spans
 from tests.data.slices import read
+from tests.integration.conftest import Trained
 from tests.tasks.test_text_classification import planted
 
 ROWS = planted(240, noise=0.1)
@@ -235,3 +242,44 @@ def test_pictures_are_scored_by_predicted_boxes(only: bool, tmp_path: Path) -> N
     ]
     assert sum(wrong) > 5
     assert average_precision_score(wrong, found.findings["suspicion"]) > 0.7
+
+
+def test_a_view_is_pooled_alike_on_both_engines(
+    trained: Trained, tmp_path: Path, engine: Engine
+) -> None:
+    classes = sorted(set(trained.gold.values()))
+    randomness = np.random.default_rng(3)
+    gold = np.array([classes.index(name) for name in trained.gold.values()])
+    logits = randomness.normal(size=(len(gold), len(classes)))
+    logits[np.arange(len(gold)), gold] += 4
+    view = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    columns = {name: view[:, number] for number, name in enumerate(classes)}
+    pq.write_table(pa.table({"id": list(trained.gold), **columns}), tmp_path / "view.parquet")
+
+    def findings(on: Engine, run_id: str, *predictions: str) -> list[dict[str, Any]]:
+        config = MineConfig(
+            source=trained.source,
+            store_uri=trained.store_uri,
+            findings_uri=str(tmp_path / "findings"),
+            quarantine_uri=str(tmp_path / "quarantine"),
+            run_id=run_id,
+            selection=Selection(budget=1.0),
+            each_copy=True,
+            predictions=predictions,
+        )
+        mine(config, on)
+        found: list[dict[str, Any]] = delta.read_run(config.findings_uri, run_id).to_pylist()
+        return found
+
+    def wrong(rows: list[dict[str, Any]]) -> float:
+        labels = [trained.gold.get(row["id"]) != row["human_label"] for row in rows]
+        return float(average_precision_score(labels, [row["suspicion"] for row in rows]))
+
+    pooled = findings(engine, "pooled", str(tmp_path / "view.parquet"))
+    local = findings(LocalEngine(), "local", str(tmp_path / "view.parquet"))
+    assert {"suspicion_model", "suspicion_view_0"} <= dict(pooled[0]["signals"]).keys()
+    assert [row["id"] for row in pooled] == [row["id"] for row in local]
+    assert [row["suspicion"] for row in pooled] == pytest.approx(
+        [row["suspicion"] for row in local], abs=1e-6
+    )
+    assert wrong(pooled) > wrong(findings(engine, "alone"))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from relabel_service.errors import InvalidInput
+from relabel_service.errors import AlreadyExists, InvalidInput
 from relabel_service.tables.formats import FORMATS, guess
 from relabel_service.tables.formats.store import StoredTable
 from relabel_service.tasks.boxes import Box, write_boxes
@@ -293,6 +293,21 @@ def test_addresses_of_the_hub_are_read(
     relabel("import", f"{address}/data/train-*.parquet", tmp_path / "b.parquet")
     assert pq.read_table(tmp_path / "a.parquet").num_rows == 3
     assert pq.read_table(tmp_path / "b.parquet").num_rows == 3
+
+
+def test_a_decided_table_is_pushed_to_the_hub(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store/datasets/ann/set@relabelled/data").mkdir(parents=True)
+    store = fsspec.filesystem("dir", path=str(tmp_path / "store"), target_protocol="file")
+    monkeypatch.setattr("huggingface_hub.HfFileSystem", lambda: store)
+    imported = Imported(hub, tmp_path)
+    address = "hf://datasets/ann/set@relabelled/data/train.parquet"
+    relabel("export", imported.uri, address)
+    pushed = tmp_path / "store/datasets/ann/set@relabelled/data/train.parquet"
+    assert pq.read_table(pushed).equals(pq.read_table(hub))
+    with pytest.raises(AlreadyExists, match="exists already"):
+        relabel("export", imported.uri, address)
 
 
 def test_a_hub_that_cannot_be_reached_is_told(
