@@ -382,19 +382,24 @@ def test_tokens_of_people_and_personal_tokens_of_label_studio(
     uri = write_findings(tmp_path, 3)
     with Client(guarded.address, token=admin) as client:
         client.create_campaign("bridge-tokens", findings_uri=uri, run_id="run")
-    (tmp_path / "token").write_text(mint(SECRET.encode(), "ann@example.org", lifetime_s=600))
+    name, token = "ann@example.org", tmp_path / "token"
+    token.write_text(mint(SECRET.encode(), name, lifetime_s=600))
     command = [
         "bridge", "label-studio", "--url", label_studio.url, "--campaign", "bridge-tokens",
-        "--address", guarded.address, "--labeler", f"ann={tmp_path / 'token'}", "--once",
-        "--token", label_studio.personal_token(),
+        "--address", guarded.address, "--once", "--token", label_studio.personal_token(),
     ]  # fmt: skip
-    assert "3 pushed" in CliRunner().invoke(app, command, catch_exceptions=False).output
-    ann = campaign.person("ann")
+    own = [*command, "--labeler", f"{name}={token}"]
+    assert "3 pushed" in CliRunner().invoke(app, own, catch_exceptions=False).output
+    ann = campaign.person(name)
     ann.annotate(ann.next(), choice("spam"))
-    assert "1 accepted" in CliRunner().invoke(app, command, catch_exceptions=False).output
+    frontend = mint(
+        SECRET.encode(), "label-studio", role="frontend", labelers=(name,), lifetime_s=600
+    )
+    named = ["--token", frontend, *command, "--labeler", name]
+    assert "1 accepted" in CliRunner().invoke(app, named, catch_exceptions=False).output
     with Client(guarded.address, token=admin) as client:
         [line] = client.stats("bridge-tokens").labelers
-    assert (line.labeler, line.num_results) == ("ann@example.org", 1)
+    assert (line.labeler, line.num_results) == (name, 1)
 
 
 class Losing(httpx.BaseTransport):
