@@ -8,8 +8,6 @@ Used by bench/queue.py.
 """
 
 import json
-import os
-import subprocess
 import threading
 import time
 import urllib.error
@@ -21,10 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.ports import free_port
+from tests.support.label_studio import LEGACY_TOKEN, LabelStudioProcess
 
-START_S = 900.0  # it migrates its database first
-USER, PASSWORD, TOKEN = "bench@example.org", "bench-password", "b" * 40
 CONFIG = """<View><Text name="text" value="$text"/>
 <Choices name="label" toName="text"><Choice value="ham"/><Choice value="spam"/></Choices></View>"""
 RESULT = [
@@ -78,48 +74,19 @@ class LabelStudio:
 @contextmanager
 def label_studio(program: Path, folder: Path, *, num_tasks: int) -> Iterator[LabelStudio]:
     """Start it on SQLite, with one project of `num_tasks` texts."""
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    environment = os.environ | {
-        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
-        "COLLECT_ANALYTICS": "false",
-        "SENTRY_DSN": "",
-    }
-    command = [
-        str(program), "start", "--no-browser", "--port", str(port), "--data-dir", str(folder),
-        "--username", USER, "--password", PASSWORD, "--user-token", TOKEN,
-    ]  # fmt: skip
-    log = folder / "label-studio.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    try:
-        _wait(process, address, log)
+    with LabelStudioProcess(folder, program=program) as process:
+        address = process.url
         project = call(address, "/api/projects", {"title": "bench", "label_config": CONFIG})["id"]
         tasks = [{"text": f"text {number}"} for number in range(num_tasks)]
         call(address, f"/api/projects/{project}/import", tasks)
         yield LabelStudio(address, project)
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def call(address: str, path: str, body: Any = None) -> Any:
     request = urllib.request.Request(
         address + path,
         data=None if body is None else json.dumps(body).encode(),
-        headers={"Authorization": f"Token {TOKEN}", "Content-Type": "application/json"},
+        headers={"Authorization": f"Token {LEGACY_TOKEN}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=120) as response:
         return json.loads(response.read())
-
-
-def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    ends = time.monotonic() + START_S
-    while time.monotonic() < ends and process.poll() is None:
-        try:
-            call(address, "/api/projects")
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-        else:
-            return
-    raise RuntimeError(f"Label Studio does not serve: {log.read_text()[-2000:]}")

@@ -24,8 +24,8 @@ def label_studio(
     labeler: Annotated[
         list[str],
         typer.Option(
-            help="who labels: NAME, where the service has no keys or RELABEL_TOKEN is a frontend's; "
-            "NAME=FILE with the file of that labeler's own token; again for more",
+            help="who labels: NAME where the service has no keys, or RELABEL_TOKEN is a "
+            "frontend's; NAME=FILE with the file of a token of its own; again for more",
             show_default=False,
         ),
     ],
