@@ -30,35 +30,37 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     studio_folder = folder / "label-studio"
     studio_folder.mkdir()
-    with ServerProcess(folder) as server, LabelStudioProcess(studio_folder) as studio:
-        with Client(server.address, labeler="admin") as client:
-            uri = write_findings(folder, MAX_SHARE * items)
-            client.create_campaign("bench", findings_uri=uri, run_id="run")
+    with (
+        ServerProcess(folder) as server,
+        LabelStudioProcess(studio_folder) as studio,
+        Client(server.address, labeler="admin") as client,
+    ):
+        uri = write_findings(folder, MAX_SHARE * items)
+        client.create_campaign("bench", findings_uri=uri, run_id="run")
 
-            def run_round(window: int) -> None:
-                Bridge(
-                    "bench",
-                    {"ann": lambda: Client(server.address, labeler="ann")},
-                    studio.api,
-                    Settings(window=window),
-                    0.0,
-                    lambda line: None,
-                ).run(threading.Event(), once=True)
+        def run_round(window: int) -> None:
+            Bridge(
+                "bench",
+                {"ann": lambda: Client(server.address, labeler="ann")},
+                studio.api,
+                Settings(window=window),
+                0.0,
+                lambda line: None,
+            ).run(threading.Event(), once=True)
 
-            pushed_s = seconds(lambda: run_round(items))
-            with studio.api() as api:
-                [project] = list(api.projects())
-                ann = LabelStudioPerson(api, project["id"])
-                tasks = list(api.tasks(ann.project))
-                result = {"from_name": "label", "to_name": "content", "type": "choices"}
-                annotated_s = seconds(
-                    lambda: [
-                        ann.annotate(task, {**result, "value": {"choices": ["spam"]}})
-                        for task in tasks
-                    ]
-                )
-            taken_s = seconds(lambda: run_round(0))
-            num_results = client.stats("bench").num_results
+        pushed_s = seconds(lambda: run_round(items))
+        with studio.api() as api:
+            [project] = list(api.projects())
+            ann = LabelStudioPerson(api, project["id"])
+            tasks = list(api.tasks(ann.project))
+            result = {"from_name": "label", "to_name": "content", "type": "choices"}
+            annotated_s = seconds(
+                lambda: [
+                    ann.annotate(task, {**result, "value": {"choices": ["spam"]}}) for task in tasks
+                ]
+            )
+        taken_s = seconds(lambda: run_round(0))
+        num_results = client.stats("bench").num_results
     assert len(tasks) == num_results == items
     print(f"pushed {items / pushed_s:.1f} tasks/s, taken {items / taken_s:.1f} answers/s;")
     print(f"Label Studio itself took {items / annotated_s:.1f} annotations/s, one after the other")
