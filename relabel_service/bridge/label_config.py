@@ -4,6 +4,7 @@ said beside a label."""
 from collections.abc import Sequence
 
 from relabel_service.bridge.controls import CONTENT, Control
+from relabel_service.errors import InvalidInput
 
 # Keys of a task's data.
 ASK, NOTE = "relabel_ask", "relabel_note"
@@ -18,7 +19,17 @@ CONTENTS = {
 
 
 def label_config(control: Control, classes: Sequence[str]) -> str:
-    """As XML; every task's data must have ASK, NOTE, and a key named as what the control shows."""
+    """As XML; every task's data must have ASK, NOTE, and a key named as what the control shows.
+
+    Raises InvalidInput for classes that Label Studio would not show as they are.
+    """
+    for name in classes:
+        if name.startswith("$"):
+            raise InvalidInput.of(
+                "campaign",
+                f"its class {name!r} begins with $, which Label Studio takes for a key of the "
+                "task's data; have this campaign labeled on the page",
+            )
     return (
         "<View>"
         f'<Header value="${NOTE}" size="4"/>'

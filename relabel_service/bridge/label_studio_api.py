@@ -83,6 +83,9 @@ class LabelStudioApi:
     def update_project(self, project: int, fields: Mapping[str, Any]) -> None:
         self._call("PATCH", f"/api/projects/{project}/", body=fields)
 
+    def delete_project(self, project: int) -> None:
+        self._call("DELETE", f"/api/projects/{project}/")
+
     def tasks(self, project: int, *, since: str = "") -> Iterator[Json]:
         """Tasks with their annotations and drafts; with `since`, those that changed then or later.
 

@@ -22,7 +22,7 @@ from relabel_service.bridge.media import Media
 from relabel_service.bridge.projects import create_project, find_project, mark
 from relabel_service.bridge.tasks import Record, Sent, task_of
 from relabel_service.client import Client
-from relabel_service.errors import Exhausted, InvalidInput, RelabelError
+from relabel_service.errors import Exhausted, InvalidInput, RelabelError, Unavailable
 from relabel_service.tasks import task_of_kind
 from relabel_service.v1 import campaigns_pb2, leases_pb2
 
@@ -83,7 +83,7 @@ class LabelerBridge:
         self._control = control_of(self._task.name)
         self._project: int | None = None
         self._waiting: dict[int, Record] = {}  # tasks without an accepted answer, by id
-        self._answered: set[int] = set()
+        self._tasks: dict[str, int] = {}  # lease's token -> task
         self._since = ""
         self._extend_at = 0.0
 
@@ -113,23 +113,25 @@ class LabelerBridge:
             config = label_config(self._control, self._campaign.classes)
             project = create_project(self._api, marked, title=title, config=config)
             self._report(f"{self.labeler}: {self._api.url}/projects/{project}/data")
-        self._waiting, self._answered, self._since = {}, set(), ""
-        tasks = self._without_doubles(list(self._api.tasks(project)))
+        self._waiting, self._since = {}, ""
+        self._tasks = {}
+        annotated_first = sorted(
+            self._api.tasks(project), key=lambda one: (not one["annotations"], one["id"])
+        )
         self._project = project
-        self._take(tasks)
+        self._take(annotated_first)
         self._push([*self._client.list_leases(self._campaign.name)])  # less what was just taken
         self._extend_at = 0.0
 
-    def _without_doubles(self, tasks: Sequence[Json]) -> list[Json]:
-        """One task for each lease: a call to import that broke off may have been done."""
-        best: dict[str, Json] = {}
-        for task in sorted(tasks, key=lambda one: (not one["annotations"], one["id"])):
-            record = Record.of(task)
-            if record is None:
-                continue
-            if best.setdefault(record.token, task) is not task and not task["annotations"]:
-                self._api.delete_task(task["id"])
-        return list(best.values())
+    def _is_double(self, task: Json, record: Record) -> bool:
+        """Whether another task has this one's lease: an import was repeated, by a bridge that got
+        no response or by Label Studio itself. One that nobody annotated is deleted."""
+        is_double = self._tasks.setdefault(record.token, int(task["id"])) != int(task["id"])
+        if is_double and not task["annotations"]:
+            self._api.delete_task(task["id"])
+            self._waiting.pop(int(task["id"]), None)
+            return True
+        return False
 
     def _take(self, tasks: Iterable[Json]) -> None:
         """Submit the annotations that are new or changed."""
@@ -138,12 +140,11 @@ class LabelerBridge:
         for task in tasks:
             latest = max(latest, task["updated_at"])
             record = Record.of(task)
-            if record is None:
+            if record is None or self._is_double(task, record):
                 continue
             number = int(task["id"])
             if record.sent and record.sent.accepted:
                 self._waiting.pop(number, None)
-                self._answered.add(number)
             else:
                 self._waiting[number] = record
             annotation = newest(task["annotations"])
@@ -217,7 +218,6 @@ class LabelerBridge:
         self._api.update_task(number, fields)
         if record.sent and record.sent.accepted:
             self._waiting.pop(number, None)
-            self._answered.add(number)
         else:
             self._waiting[number] = record
 
@@ -297,10 +297,13 @@ class LabelerBridge:
         for some in _batches(tasks):
             assert self._project is not None
             numbers = self._api.import_tasks(self._project, list(some))
+            if len(numbers) != len(some):
+                raise Unavailable(f"Label Studio took {len(numbers)} of {len(some)} tasks")
             for number, task in zip(numbers, some, strict=True):
                 record = Record.of(task)
                 assert record is not None
                 self._waiting[number] = record
+                self._tasks[record.token] = number
             self.counts.pushed += len(some)
 
 

@@ -19,13 +19,20 @@ def mark(campaign: campaigns_pb2.Campaign, labeler: str) -> str:
 
 
 def find_project(api: LabelStudioApi, marked: str) -> int | None:
-    """The oldest one that is marked so."""
-    found = [
-        int(project["id"])
+    """The one that is marked so, and has tasks; others that have none are deleted.
+
+    On SQLite, Label Studio (1.23.2) itself repeats a request that found the database locked, and
+    what the first attempt stored may stay: one call may make two projects.
+    """
+    found = sorted(
+        (not project.get("task_number"), int(project["id"]))
         for project in api.projects()
         if marked in (project.get("description") or "").splitlines()
-    ]
-    return min(found, default=None)
+    )
+    for is_empty, project in found[1:]:
+        if is_empty:
+            api.delete_project(project)
+    return found[0][1] if found else None
 
 
 def create_project(api: LabelStudioApi, marked: str, *, title: str, config: str) -> int:
@@ -41,4 +48,5 @@ def create_project(api: LabelStudioApi, marked: str, *, title: str, config: str)
         "show_skip_button": True,
         "enable_empty_annotation": True,  # "there is none" is an answer
     }
-    return int(api.create_project(fields)["id"])
+    made = int(api.create_project(fields)["id"])
+    return find_project(api, marked) or made

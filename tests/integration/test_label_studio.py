@@ -416,8 +416,12 @@ class Losing(httpx.BaseTransport):
         response = self._network.handle_request(request)
         if is_lost:
             response.read()
+            response.close()
             raise httpx.ReadError("lost", request=request)
         return response
+
+    def close(self) -> None:
+        self._network.close()
 
 
 def losing_round(campaign: Campaign, transport: httpx.BaseTransport) -> None:

@@ -166,7 +166,7 @@ def test_a_box_of_an_unknown_picture_is_of_the_size_that_the_browser_saw() -> No
     assert read_boxes(control.label([drawn], {}, [])) == [Box("car", 20, 10, 120, 60)]
 
 
-NAMES = ["a & b", '"quoted"', "<b>", "$5", " lead", "x,y", "é😀", "'"]
+NAMES = ["a & b", '"quoted"', "<b>", "5 $", " lead", "x,y", "é😀", "'"]
 
 
 @pytest.mark.parametrize("task_name", LABELED)
@@ -175,6 +175,11 @@ def test_classes_of_any_spelling_are_in_the_configuration(task_name: str) -> Non
     named = [one for one in root if one.get("name") == "label"]
     options = [option.get("value") for option in named[0]]
     assert options == (NAMES if task_name != "sequence_generation" else [])
+
+
+def test_classes_that_would_be_taken_for_variables_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"its class '\$5' begins with \$"):
+        label_config(control_of("text_classification"), ["5", "$5"])
 
 
 def test_the_newest_annotation_counts_whoever_made_it() -> None:
