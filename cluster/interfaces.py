@@ -39,12 +39,12 @@ class TrainingDefaults:
     warmup_share: float = 0.0
     """Share of the steps in which the learning rate rises from 0, in [0, 1]; then it falls to 0."""
 
-    def rate(self, step: int, num_steps: int) -> float:
-        """Learning rate of a step as a share of the highest: up over the warm-up, then to 0."""
+    def rate_at(self, step: int, num_steps: int) -> float:
+        """Learning rate of a step: up to `learning_rate` over the warm-up, then down to 0."""
         warmup = int(self.warmup_share * num_steps)
         if step < warmup:
-            return (step + 1) / warmup
-        return (num_steps - step) / max(num_steps - warmup, 1)
+            return self.learning_rate * ((step + 1) / warmup)
+        return self.learning_rate * ((num_steps - step) / max(num_steps - warmup, 1))
 
 
 class Learner(Protocol):

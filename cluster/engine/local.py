@@ -5,7 +5,6 @@ torch, Arrow and image decoders hold no lock while they work. Order is kept, so 
 table gives the same files each time.
 """
 
-import importlib
 import os
 import time
 from collections import deque
@@ -16,7 +15,6 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, Self, TypeVar
 
-import joblib
 import pyarrow as pa
 import torch
 
@@ -58,8 +56,6 @@ class LocalEngine:
         del max_failures  # nothing fails here but the whole
         if not any(fit.runs for fit in fits):
             return
-        # The first optimizer does it: 2 s that would be taken for the first run's own (torch 2.13).
-        importlib.import_module("torch._dynamo")
         turn = _Turn(num_cores=1 if workers.use_gpu else _num_cores())
         with _one_torch_thread():
             for index, fit in enumerate(fits):
@@ -97,6 +93,8 @@ class _Turn:
         """Fit what was not handed out, on all cores."""
         if not self._left:
             return
+        import joblib  # only where fits are long
+
         tables = {index: fits[index].rows.to_table() for index in {i for i, _ in self._left}}
         # loky's processes do not run the user's script again, as those of multiprocessing do.
         with joblib.parallel_config("loky", inner_max_num_threads=1):

@@ -34,9 +34,12 @@ class Batches:
         num_loaders: int,
         seed: int,
     ) -> None:
-        self._cut = _Cut(batch_size)
-        self._loader: DataLoader[tuple[torch.Tensor, Tensors]] = DataLoader(
-            _Rows(learner, inputs, targets),
+        self._cut, self._rows = _Cut(batch_size), _Rows(learner, inputs, targets)
+        if not num_loaders and device().type == "cpu":
+            self._loader: DataLoader[tuple[torch.Tensor, Tensors]] | None = None
+            return
+        self._loader = DataLoader(
+            self._rows,
             sampler=self._cut,
             batch_size=None,
             num_workers=num_loaders,
@@ -50,7 +53,11 @@ class Batches:
     def of(self, order: Places) -> Iterator[tuple[torch.Tensor, Tensors]]:
         """One pass: the rows of each batch, [B] int64, and the batch; `order` may repeat rows."""
         self._cut.order = order
-        yield from self._loader
+        if self._loader is not None:
+            yield from self._loader
+            return
+        for places in self._cut:  # a DataLoader adds a tenth to a small model's step
+            yield self._rows[places]
 
 
 class _Cut:

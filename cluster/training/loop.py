@@ -9,7 +9,6 @@ R rows of this process, B rows a batch, Q quantities that training watches in ea
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import nn
 
 from cluster.engine.devices import autocast, device, to_device
 from cluster.interfaces import Learner, TrainingDefaults
+from cluster.training.adamw import AdamW
 from cluster.training.loader import Batches
 
 MAX_GRADIENT_NORM = 1.0
@@ -83,16 +83,8 @@ def fit(
     the sums of what was watched in it.
     """
     model = _shared(cast(nn.Module, learner).to(device()))
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=defaults.learning_rate,
-        weight_decay=defaults.weight_decay,
-        fused=True,
-    )
+    optimizer = AdamW(model.parameters(), weight_decay=defaults.weight_decay)
     num_steps = _most(-(-len(indices) // defaults.batch_size))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, partial(defaults.rate, num_steps=max(num_steps * defaults.epochs, 1))
-    )
     batches = Batches(
         learner,
         rows.inputs,
@@ -106,22 +98,21 @@ def fit(
     watched = torch.zeros(
         (len(rows.inputs), 1 + len(learner.dynamics)), dtype=torch.float64, device=device()
     )
-    parts: dict[str, Any] = {"learner": learner, "optimizer": optimizer, "schedule": schedule}
+    parts: dict[str, Any] = {"learner": learner, "optimizer": optimizer}
     first_epoch = 0 if checkpoint is None else _restore(checkpoint, parts, watched)
     saved_at = time.monotonic()
     for epoch in range(first_epoch, defaults.epochs):
         random = np.random.default_rng((seed, run_number, epoch, rank()))
         order = _same_steps(random.permutation(indices), num_steps, defaults.batch_size)
         model.train()
-        for places, batch in batches.of(order):
+        for step, (places, batch) in enumerate(batches.of(order), epoch * num_steps):
             places = places.to(device(), non_blocking=True)
             with autocast():
                 losses, quantities = model(to_device(batch))
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             weighted_mean(losses.float(), weights[places]).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
-            optimizer.step()
-            schedule.step()
+            optimizer.step(defaults.rate_at(step, num_steps * defaults.epochs))
             seen = torch.cat([quantities.new_ones(len(places), 1), quantities], dim=1)
             watched.index_add_(0, places, seen.double())
         if checkpoint is None or epoch + 1 == defaults.epochs:
