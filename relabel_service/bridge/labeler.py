@@ -22,7 +22,7 @@ from relabel_service.bridge.media import Media
 from relabel_service.bridge.projects import create_project, find_project, mark
 from relabel_service.bridge.tasks import Record, Sent, task_of
 from relabel_service.client import Client
-from relabel_service.errors import Exhausted, InvalidInput, RelabelError, Unavailable
+from relabel_service.errors import Exhausted, InvalidInput, RelabelError, Unavailable, WrongState
 from relabel_service.tasks import task_of_kind
 from relabel_service.v1 import campaigns_pb2, leases_pb2
 
@@ -30,7 +30,7 @@ BATCH = 200  # tasks imported, or results submitted, in one call
 UNSHOWN_DELAY_S = 24 * 3600.0  # before an item that cannot be shown is offered again
 OVERLAP = timedelta(seconds=5)  # read again: changes are not seen in the order of their times
 LOST = "This answer was not counted: the item was given to somebody else meanwhile."
-TAKEN_BACK = "This item was given to somebody else: please leave it. "
+TAKEN_BACK = "Somebody else has this item now, or the campaign is closed: please leave it."
 CLOSED = "This answer was not counted: the campaign was closed before."
 ACCEPTED, CLOSED_STATUS = leases_pb2.RESULT_STATUS_ACCEPTED, leases_pb2.RESULT_STATUS_CLOSED
 
@@ -266,6 +266,8 @@ class LabelerBridge:
                 )
             except Exhausted:
                 return  # the labeler has as many as the service allows
+            except WrongState:
+                return  # paused or closed since this round began; the next one knows
             self._push(leases)
 
     def _push(self, leases: Sequence[leases_pb2.Lease]) -> None:
