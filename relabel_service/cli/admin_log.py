@@ -17,7 +17,7 @@ from relabel_service.v1 import relabel_service_pb2 as rpc
 def log(
     context: typer.Context,
     campaign: Annotated[
-        str, typer.Option(help="of this campaign alone; without it, of all", show_default=False)
+        str, typer.Argument(help="of this campaign alone; without it, of all", show_default=False)
     ] = "",
     since: Annotated[
         datetime | None,

@@ -37,7 +37,8 @@ def read_results(uri: str, campaign: str, *, incarnation: str | None = None) -> 
     """
     rows = read_columns(uri, schemas.RESULTS.names, where=pads.field("campaign") == campaign)
     latest = _latest(rows.filter(_chosen(rows, uri, campaign, incarnation)))
-    return latest.filter(pc.field("decision") != WITHDRAWN)
+    decision = pc.field("decision")
+    return latest.filter((decision != WITHDRAWN) | decision.is_null())
 
 
 def read_columns(

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from google.protobuf import message_factory
+from google.protobuf import descriptor_pb2, message_factory
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
@@ -156,10 +156,10 @@ def test_nobody_without_a_token_reads_a_campaigns_name(
     told: list[str] = []
     with grpc.insecure_channel(guarded.address) as channel:
         described = ProtoReflectionDescriptorDatabase(channel)
-        told += [
-            str(described.FindFileContainingSymbol(service).serialized_pb)
-            for service in described.get_services()
-        ]
+        for service in described.get_services():
+            file = descriptor_pb2.FileDescriptorProto()
+            described.FindFileContainingSymbol(service).CopyToProto(file)
+            told.append(str(file))
         health = health_pb2_grpc.HealthStub(channel)
         asked = health_pb2.HealthCheckRequest(service=SERVICE.full_name)
         told += [str(health.Check(asked)), str(next(iter(health.Watch(asked))))]

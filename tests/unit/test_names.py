@@ -80,7 +80,8 @@ def call(method: str, campaign: str) -> None:
     required = [
         name
         for name, parameter in inspect.signature(bound).parameters.items()
-        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        if name == "campaign"
+        or (parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD)
     ]
     result = bound(**{name: ARGUMENTS.get(name, campaign) for name in required})
     if method == "leases":
