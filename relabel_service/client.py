@@ -13,10 +13,8 @@ is not done twice.
 import copy
 import threading
 import time
-import uuid
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +23,7 @@ from google.protobuf.duration_pb2 import Duration
 from relabel_service.errors import DeadlineExceeded, InvalidInput, NotFound, Unavailable, error_of
 from relabel_service.v1 import campaigns_pb2, items_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
+from relabel_service.wire.admin_calls import AdminCalls, new_request_id
 from relabel_service.wire.channel import Channel
 from relabel_service.wire.credentials import Tls
 from relabel_service.wire.names import campaign_id, campaign_name
@@ -32,12 +31,11 @@ from relabel_service.wire.names import campaign_id, campaign_name
 DEFAULT_DEADLINE_S = 30.0
 MAX_ATTEMPTS = 8
 POLL_S = 0.2  # while a campaign is imported or deleted
-FINALIZE_S = 600.0  # publishing a million results takes longer than other calls
 LONGEST_WAIT_S = 45.0  # of one call: gateways cut off what is silent for 60 s by default
 READ_S = 600.0  # and so does a large item over a slow line
 
 
-class Client:
+class Client(AdminCalls):
     """Synchronous. One labeler a client; safe to use from several threads.
 
     token proves who labels; where the service has no keys, labeler names them.
@@ -124,7 +122,7 @@ class Client:
             **settings,
         )
         request = rpc.CreateCampaignRequest(
-            campaign_id=campaign_id(campaign), campaign=message, request_id=_request_id()
+            campaign_id=campaign_id(campaign), campaign=message, request_id=new_request_id()
         )
         response: rpc.CreateCampaignResponse = self._channel.call("CreateCampaign", request)
         created = response.campaign
@@ -176,7 +174,7 @@ class Client:
                 parent=campaign_name(campaign),
                 max_items=max_items,
                 lease_duration=_duration(duration_s),
-                request_id=_request_id(),
+                request_id=new_request_id(),
                 wait=_duration(piece_s),
                 adjudicate=adjudicate,
             )
@@ -267,7 +265,7 @@ class Client:
             parent=campaign_name(campaign),
             tokens=tokens,
             lease_duration=_duration(duration_s),
-            request_id=_request_id(),
+            request_id=new_request_id(),
         )
         response: rpc.ExtendLeasesResponse = self._channel.call("ExtendLeases", request)
         return [outcome.token for outcome in response.outcomes if outcome.HasField("expire_time")]
@@ -278,7 +276,7 @@ class Client:
             parent=campaign_name(campaign),
             tokens=tokens,
             delay=_duration(delay_s),
-            request_id=_request_id(),
+            request_id=new_request_id(),
         )
         response: rpc.ReleaseLeasesResponse = self._channel.call("ReleaseLeases", request)
         return response.num_released
@@ -295,7 +293,7 @@ class Client:
         request = rpc.SubmitResultsRequest(
             parent=campaign_name(campaign),
             results=results,
-            request_id=request_id or _request_id(),
+            request_id=request_id or new_request_id(),
         )
         response: rpc.SubmitResultsResponse = self._channel.call("SubmitResults", request)
         return list(response.outcomes)
@@ -326,107 +324,17 @@ class Client:
                 yield response
             last = response
 
-    def pause(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
-        """Lease no more items; results on leased items are still accepted."""
-        return self._move("Pause", campaign, etag)
-
-    def resume(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
-        return self._move("Resume", campaign, etag)
-
-    def close_campaign(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
-        """Take no more results, without publishing them yet."""
-        return self._move("Close", campaign, etag)
-
-    def reopen_campaign(self, campaign: str, *, etag: str = "") -> campaigns_pb2.Campaign:
-        """Lease items and take results again in a closed campaign that is not finalized."""
-        return self._move("Reopen", campaign, etag)
-
-    def reopen_items(
-        self, campaign: str, *, items: Sequence[str] = (), row_ids: Sequence[str] = ()
-    ) -> rpc.ReopenItemsResponse:
-        """Have items decided anew, by name or by their rows: their answers are withdrawn."""
-        request = rpc.ReopenItemsRequest(
-            parent=campaign_name(campaign), items=items, row_ids=row_ids, request_id=_request_id()
-        )
-        response: rpc.ReopenItemsResponse = self._channel.call("ReopenItems", request)
-        return response
-
-    def requeue_skipped(
-        self, campaign: str, *, items: Sequence[str] = (), row_ids: Sequence[str] = ()
-    ) -> int:
-        """Offer skipped items to everybody again, these or all of them; how many there were."""
-        request = rpc.RequeueSkippedItemsRequest(
-            parent=campaign_name(campaign), items=items, row_ids=row_ids, request_id=_request_id()
-        )
-        response: rpc.RequeueSkippedItemsResponse = self._channel.call(
-            "RequeueSkippedItems", request, extra_s=FINALIZE_S
-        )
-        return response.num_items
-
-    def finalize(
-        self, campaign: str, *, results_uri: str, etag: str = ""
-    ) -> campaigns_pb2.Campaign:
-        """Close the campaign and publish its votes as a Delta table."""
-        request = rpc.FinalizeCampaignRequest(
-            name=campaign_name(campaign),
-            results_uri=results_uri,
-            etag=etag,
-            request_id=_request_id(),
-        )
-        response: rpc.FinalizeCampaignResponse = self._channel.call(
-            "FinalizeCampaign", request, extra_s=FINALIZE_S
-        )
-        return response.campaign
-
-    def export_answers(self, campaign: str, *, results_uri: str) -> rpc.ExportAnswersResponse:
-        """Write the answers so far that the table does not hold yet; the campaign goes on."""
-        request = rpc.ExportAnswersRequest(
-            name=campaign_name(campaign), results_uri=results_uri, request_id=_request_id()
-        )
-        response: rpc.ExportAnswersResponse = self._channel.call(
-            "ExportAnswers", request, extra_s=FINALIZE_S
-        )
-        return response
-
     def delete_campaign(self, campaign: str, *, force: bool = False, etag: str = "") -> None:
         """Return when the queue keeps nothing of it. force: even if answers are unpublished."""
         name = campaign_name(campaign)
         request = rpc.DeleteCampaignRequest(
-            name=name, force=force, etag=etag, request_id=_request_id()
+            name=name, force=force, etag=etag, request_id=new_request_id()
         )
         self._channel.call("DeleteCampaign", request)
         with suppress(NotFound):
             while True:
                 self.get_campaign(name)
                 time.sleep(POLL_S)
-
-    def force_release(self, campaign: str, *, labeler: str = "", items: Sequence[str] = ()) -> int:
-        """Take away a labeler's leases, or those on items, by name; how many there were."""
-        request = rpc.ForceReleaseRequest(
-            parent=campaign_name(campaign), labeler=labeler, items=items, request_id=_request_id()
-        )
-        response: rpc.ForceReleaseResponse = self._channel.call("ForceRelease", request)
-        return response.num_released
-
-    def admin_actions(
-        self, campaign: str = "", *, since: datetime | None = None, who: str = ""
-    ) -> Iterator[rpc.AdminAction]:
-        """What admins did, the newest first: in one campaign or in all, since then, of one admin.
-
-        since: with its time zone.
-        """
-        token = ""
-        while True:
-            request = rpc.ListAdminActionsRequest(
-                parent=campaign_name(campaign) if campaign else "", who=who, page_token=token
-            )
-            if since is not None:
-                request.start_time.FromDatetime(since)
-            response: rpc.ListAdminActionsResponse = self._channel.call("ListAdminActions", request)
-            yield from response.actions
-            token = response.next_page_token
-            if not token:
-                return
 
     @contextmanager
     def leases(
@@ -472,16 +380,6 @@ class Client:
                 tokens = self.extend(campaign, tokens, duration_s=duration_s)
             except (Unavailable, DeadlineExceeded):
                 continue  # the lease may outlive the outage; submitting tells the truth
-
-    def _move(self, verb: str, campaign: str, etag: str) -> campaigns_pb2.Campaign:
-        kind = getattr(rpc, f"{verb}CampaignRequest")
-        request = kind(name=campaign_name(campaign), etag=etag, request_id=_request_id())
-        moved: campaigns_pb2.Campaign = self._channel.call(f"{verb}Campaign", request).campaign
-        return moved
-
-
-def _request_id() -> str:
-    return str(uuid.uuid4())
 
 
 def _pieces(wait_s: float) -> list[float]:

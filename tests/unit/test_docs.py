@@ -118,7 +118,7 @@ def test_every_column_of_every_table_is_in_the_reference_with_its_meaning() -> N
 
 def test_every_method_of_the_client_is_in_the_reference() -> None:
     page = (REFERENCE / "python.md").read_text()
-    methods = {name for name in vars(Client) if not name.startswith("_")} - {"close"}
+    methods = {name for name in dir(Client) if not name.startswith("_")} - {"close"}
     assert {name for name in methods if not re.search(rf"[`.]{name}[(`]", page)} == set()
 
 
