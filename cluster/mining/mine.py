@@ -8,24 +8,27 @@ that are in none. The findings appear in one commit, once, however often the run
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
 from cluster.data.profile import TableProfile, profile_table
 from cluster.engine.base import Engine
 from cluster.interfaces import VIEW
-from cluster.io.folder import Folder
 from cluster.io.run_folder import run_folder
 from cluster.mining.config import MineConfig, MineResult
 from cluster.mining.findings import ShardRows, write_tables
 from cluster.mining.predict import predict_missing, row_features, views_of
 from cluster.mining.rank import rank, score_shards
 from cluster.mining.reuse import require_same, scored_by, write_scored_by
+from cluster.mining.row_features import RowFeatureConfig
 from cluster.mining.scored_shards import ENSEMBLE, SCORED, ScoredTable, scored_shards
+from cluster.mining.scoring import Scoring
 from cluster.mining.table_stats import (
     STATS,
+    ShardSummary,
     TableStats,
     compute_stats,
     summarize_shards,
@@ -45,6 +48,49 @@ class RowsLost(RelabelError):
     """Fewer or more rows came out than went in; nothing was committed."""
 
 
+@dataclass(frozen=True)
+class Models:
+    """What a run predicts and scores with, known before any row is read."""
+
+    manifest: Manifest
+    scoring: Scoring
+    units: frozenset[str]
+    features: RowFeatureConfig | None
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The scored rows of the whole table. num_reused: of them, an earlier run's. notes: what the
+    user should know of others' predictions."""
+
+    table: ScoredTable
+    num_reused: int
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The scored shards' rows, each accounted for. num_scored, num_faults: rows of the table."""
+
+    summaries: Sequence[ShardSummary]
+    num_scored: int
+    num_faults: int
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The rows that people are asked about, and what is known of the others.
+
+    shards: of each shard, the rows that go into tables.
+    """
+
+    stats: TableStats
+    shards: Sequence[ShardRows]
+    num_findings: int
+    num_audit: int
+    unasked_histogram: list[int]
+
+
 def mine(config: MineConfig, engine: Engine) -> MineResult:
     """Score every row and commit the worst as findings. Idempotent: a run that is finished returns
     its stored result.
@@ -53,84 +99,20 @@ def mine(config: MineConfig, engine: Engine) -> MineResult:
     NotFound when the training or the predictions to reuse are not there, InvalidInput when those
     were made otherwise, or a table of other columns lies where an output is to be.
     """
-    run = config.folder
-    if run.exists(RESULT):
-        return MineResult(**json.loads(run.read(RESULT)))
-
-    # Whatever can be said to be wrong is said before any row is read.
-    manifest = ModelStore(config.store_uri).manifest()
-    scoring, units = config.scoring(manifest), config.asked_units(manifest)
-    features = row_features(engine, config, manifest, scoring)
-    _prepare_outputs(config, manifest)
-
-    times = [time.monotonic()]
-    profile = profile_table(engine, config.source)
-    times.append(time.monotonic())
-
-    views, notes = views_of(engine, config, manifest, features, repeated=profile.repeated)
-    num_reused = predict_missing(
-        engine, config, manifest, features, views, repeated=profile.repeated
-    )
-    table = ScoredTable(engine, run, scored_shards(run), scoring)
-    times.append(time.monotonic())
-
-    num_units = len(task_named(config.source.task).units(manifest.classes))
-    num_valid = profile.num_rows - profile.num_faults
-    summaries = summarize_shards(table, num_scored=num_valid * num_units)
-    num_scored = sum(summary.num_scored for summary in summaries) // num_units
-    num_faults = sum(summary.num_faults for summary in summaries)
-    _require_every_row(config, profile, num_scored=num_scored, num_faults=num_faults)
-    stats = compute_stats(table, summaries)
-    draw_seed = config.run_id if config.num_audit else None
-    scores = score_shards(
-        table,
-        stats,
-        units=units,
-        decided=config.decided,
-        draw_seed=draw_seed,
-        each_copy=config.each_copy,
-    )
-    limit, least = config.selection.limit(num_scored), config.selection.least
-    ranked = rank(table, scores, limit=limit, least=least)
-    findings, unasked = ranked.findings, unasked_rows(scores, ranked.covered)
-    audit = draw_audit(unasked, config.num_audit)
-    rows = [
-        ShardRows(shard, summary.num_faults > 0, {"findings": worst, "audit": drawn})
-        for shard, summary, worst, drawn in zip(
-            table.shards, summaries, findings, audit, strict=True
-        )
-    ]
-    write_tables(table, rows, config, stats)
-    times.append(time.monotonic())
-
-    num_audit = _num_rows(audit)
-    result = MineResult(
-        run_id=config.run_id,
-        dataset_version=config.source.version,
-        num_rows=profile.num_rows,
-        num_scored=num_scored,
-        num_quarantined=num_faults,
-        num_repeated_ids=len(profile.repeated),
-        num_findings=_num_rows(findings),
-        num_reused=num_reused,
-        num_feedback=config.feedback.num_answers,
-        num_audit=num_audit,
-        audit_uri=config.audit_uri if num_audit else "",
-        unasked_histogram=unasked_histogram(unasked),
-        noise_matrix=_noise_matrix(config.source.task, stats),
-        classes=list(manifest.classes),
-        warnings=[*profile.warnings, *notes, *_in_sample(config, stats)],
-        label_counts=dict(profile.classes),
-        source=json.loads(json.dumps(asdict(config.source))),  # as a repeated run reads it
-        training=config.store_uri,
-        seconds={
-            name: end - start
-            for name, start, end in zip(
-                ("profile", "predict", "rank"), times[:-1], times[1:], strict=True
-            )
-        },
-    )
-    _finish(config, run, stats, result)
+    if config.folder.exists(RESULT):
+        return MineResult(**json.loads(config.folder.read(RESULT)))
+    models = _prepare(config, engine)  # whatever can be said to be wrong is said here
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "profile"):
+        profile = profile_table(engine, config.source)
+    with _timed(seconds, "predict"):
+        predicted = _predict(config, engine, models, profile)
+    with _timed(seconds, "rank"):
+        counted = _count(config, models, profile, predicted.table)
+        chosen = _choose(config, models, predicted.table, counted)
+        write_tables(predicted.table, chosen.shards, config, chosen.stats)
+    result = _result(config, models, profile, predicted, counted, chosen, seconds)
+    _finish(config, chosen.stats, result)
     return result
 
 
@@ -140,6 +122,107 @@ def delete_predictions(findings_uri: str, run_id: str) -> None:
     run = run_folder(findings_uri, run_id)
     for name in (SCORED, ENSEMBLE, STATS.partition("/")[0]):
         run.delete(name)
+
+
+def _prepare(config: MineConfig, engine: Engine) -> Models:
+    """The models; the outputs' tables are made."""
+    manifest = ModelStore(config.store_uri).manifest()
+    scoring, units = config.scoring(manifest), config.asked_units(manifest)
+    features = row_features(engine, config, manifest, scoring)
+    _prepare_outputs(config, manifest)
+    return Models(manifest, scoring, units, features)
+
+
+def _predict(
+    config: MineConfig, engine: Engine, models: Models, profile: TableProfile
+) -> Predicted:
+    """Predict the rows that are in no shard yet."""
+    manifest, features, repeated = models.manifest, models.features, profile.repeated
+    views, notes = views_of(engine, config, manifest, features, repeated=repeated)
+    num_reused = predict_missing(engine, config, manifest, features, views, repeated=repeated)
+    run = config.folder
+    return Predicted(
+        ScoredTable(engine, run, scored_shards(run), models.scoring), num_reused, notes
+    )
+
+
+def _count(
+    config: MineConfig, models: Models, profile: TableProfile, table: ScoredTable
+) -> Counted:
+    """Summarize the shards. Raises RowsLost unless they hold as many rows as the table."""
+    num_units = len(task_named(config.source.task).units(models.manifest.classes))
+    num_valid = profile.num_rows - profile.num_faults
+    summaries = summarize_shards(table, num_scored=num_valid * num_units)
+    num_scored = sum(summary.num_scored for summary in summaries) // num_units
+    num_faults = sum(summary.num_faults for summary in summaries)
+    _require_every_row(config, profile, num_scored=num_scored, num_faults=num_faults)
+    return Counted(summaries, num_scored, num_faults)
+
+
+def _choose(config: MineConfig, models: Models, table: ScoredTable, counted: Counted) -> Chosen:
+    """Rank the rows of the whole table; the worst are findings, some of the others an audit."""
+    stats = compute_stats(table, counted.summaries)
+    scores = score_shards(
+        table,
+        stats,
+        units=models.units,
+        decided=config.decided,
+        draw_seed=config.run_id if config.num_audit else None,
+        each_copy=config.each_copy,
+    )
+    limit = config.selection.limit(counted.num_scored)
+    ranked = rank(table, scores, limit=limit, least=config.selection.least)
+    unasked = unasked_rows(scores, ranked.covered)
+    audit = draw_audit(unasked, config.num_audit)
+    shards = [
+        ShardRows(shard, summary.num_faults > 0, {"findings": worst, "audit": drawn})
+        for shard, summary, worst, drawn in zip(
+            table.shards, counted.summaries, ranked.findings, audit, strict=True
+        )
+    ]
+    return Chosen(
+        stats, shards, _num_rows(ranked.findings), _num_rows(audit), unasked_histogram(unasked)
+    )
+
+
+def _result(
+    config: MineConfig,
+    models: Models,
+    profile: TableProfile,
+    predicted: Predicted,
+    counted: Counted,
+    chosen: Chosen,
+    seconds: dict[str, float],
+) -> MineResult:
+    """The run's result. seconds: of each step."""
+    return MineResult(
+        run_id=config.run_id,
+        dataset_version=config.source.version,
+        num_rows=profile.num_rows,
+        num_scored=counted.num_scored,
+        num_quarantined=counted.num_faults,
+        num_repeated_ids=len(profile.repeated),
+        num_findings=chosen.num_findings,
+        num_reused=predicted.num_reused,
+        num_feedback=config.feedback.num_answers,
+        num_audit=chosen.num_audit,
+        audit_uri=config.audit_uri if chosen.num_audit else "",
+        unasked_histogram=chosen.unasked_histogram,
+        noise_matrix=_noise_matrix(config.source.task, chosen.stats),
+        classes=list(models.manifest.classes),
+        warnings=[*profile.warnings, *predicted.notes, *_in_sample(config, chosen.stats)],
+        label_counts=dict(profile.classes),
+        source=json.loads(json.dumps(asdict(config.source))),  # as a repeated run reads it
+        training=config.store_uri,
+        seconds=seconds,
+    )
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    seconds[step] = time.monotonic() - started
 
 
 def _prepare_outputs(config: MineConfig, manifest: Manifest) -> None:
@@ -164,8 +247,9 @@ def _require_every_row(
         )
 
 
-def _finish(config: MineConfig, run: Folder, stats: TableStats, result: MineResult) -> None:
+def _finish(config: MineConfig, stats: TableStats, result: MineResult) -> None:
     """Keep the result, and what later runs ask for; delete the other intermediate files."""
+    run = config.folder
     if config.keep_predictions:
         stats.write(run)
     run.write(RESULT, json.dumps(asdict(result), indent=2).encode())
