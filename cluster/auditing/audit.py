@@ -100,10 +100,11 @@ class Audit:
     def findings(self) -> "pd.DataFrame":
         """A row a finding, the worst first: id, unit, human_label, suggestion, probability (of the
         suggestion), suspicion, reason, content and copies (ids of rows that are the same)."""
-        best = [found[0] if found else {} for found in self.table["suggestions"].to_pylist()]
+        suggestions = self.table["suggestions"].to_pylist()
+        best = [of_row[0] if of_row else {} for of_row in suggestions]
         frame = self.table.select(["id", "unit", "human_label"]).to_pandas()
-        frame["suggestion"] = [one.get("label") for one in best]
-        frame["probability"] = [one.get("probability") for one in best]
+        frame["suggestion"] = [suggestion.get("label") for suggestion in best]
+        frame["probability"] = [suggestion.get("probability") for suggestion in best]
         for name in ("suspicion", "reason", "content", "copies"):
             frame[name] = self.table[name].to_pandas()
         return frame
@@ -111,14 +112,14 @@ class Audit:
     @property
     def warnings(self) -> list[str]:
         """What the user should know: odd labels, and rows that cannot be scored."""
-        told = list(self.result.warnings)
+        sentences = list(self.result.warnings)
         if self.result.num_quarantined:
             reason = self.quarantine["reason"][0].as_py()
-            told.append(
+            sentences.append(
                 f"{self.result.num_quarantined:,} of {self.result.num_rows:,} rows cannot be "
                 f"scored; the first: {reason}"
             )
-        return told
+        return sentences
 
     @property
     def rows(self) -> TableRows:
@@ -199,7 +200,7 @@ def audit(
     with our models, or stand instead of them (AuditConfig.predictions_only).
 
     Raises InvalidInput or NotFound in a sentence: a column that is not there, a guess that could
-    go either way, a table of one class, no row that fits the task.
+    go either way, a table of one class, no row that is valid for the task.
     """
     config = config or AuditConfig()
     Selection(budget=config.budget)  # whatever is wrong with it is said before anything is read
@@ -287,7 +288,8 @@ def _require_classes(asked: Sequence[str], classes: Sequence[str]) -> None:
 
 def _about(findings: pa.Table, classes: Sequence[str]) -> pa.Table:
     """The findings whose label or best suggestion is one of the classes."""
-    best = [found[0]["label"] if found else None for found in findings["suggestions"].to_pylist()]
+    suggestions = findings["suggestions"].to_pylist()
+    best = [of_row[0]["label"] if of_row else None for of_row in suggestions]
     asked = pa.array(list(classes))
     is_asked = pc.or_(
         pc.is_in(findings["human_label"].combine_chunks(), value_set=asked),

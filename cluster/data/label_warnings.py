@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-MAX_GROUPS = 5  # of near-identical names that are told one by one
+MAX_GROUPS = 5  # of near-identical names that get a sentence each
 
 
 def near_identical(classes: Mapping[str, int]) -> list[str]:
@@ -18,10 +18,10 @@ def near_identical(classes: Mapping[str, int]) -> list[str]:
         groups.setdefault(_spelling(name), []).append(name)
     alike = [names for names in groups.values() if len(names) > 1]
     alike.sort(key=lambda names: -min(classes[name] for name in names))
-    told = [_sentence(names, classes) for names in alike[:MAX_GROUPS]]
+    sentences = [_sentence(names, classes) for names in alike[:MAX_GROUPS]]
     if len(alike) > MAX_GROUPS:
-        told.append(f"{len(alike) - MAX_GROUPS} more groups of class names differ as little")
-    return told
+        sentences.append(f"{len(alike) - MAX_GROUPS} more groups of class names differ as little")
+    return sentences
 
 
 def fractions(num_coordinates: int, largest: float) -> list[str]:

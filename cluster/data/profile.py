@@ -1,7 +1,7 @@
 """One pass over a table before training: counts, classes, repeated ids, near-duplicates.
 
 Owns what must be known of the whole table before any row is used; what it keeps
-on the driver is 8 bytes a row, and 64 more where the task can tell near-duplicates.
+on the driver is 8 bytes a row, and 64 more where the task can find near-duplicates.
 """
 
 import json
@@ -23,7 +23,7 @@ from cluster.engine.base import Engine
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 
-MAX_NAMED = 3  # kinds of faults that an error names
+MAX_NAMED = 3  # kinds of faults that the error names
 VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d[\d.e+-]*|\bnan\b|\binf\b")
 
 _PART = pa.schema(
@@ -43,7 +43,7 @@ _PART = pa.schema(
 
 @dataclass(frozen=True)
 class TableProfile:
-    """What one pass tells.
+    """The whole table in numbers.
 
     num_faults: invalid rows, the second and later rows of a repeated id included.
     classes: rows that name each class. repeated: keys of ids that several rows
@@ -62,7 +62,7 @@ class TableProfile:
 
 
 def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = False) -> TableProfile:
-    """Look at every row of a pinned source once. Raises InvalidInput when none is fit.
+    """Look at every row of a pinned source once. Raises InvalidInput when none is valid.
 
     near_duplicates: whether to find them, which costs more than all the rest.
     """
@@ -78,7 +78,8 @@ def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = Fal
         kinds = _by_kind(pair for part in parts for pair in json.loads(part["faults"]))
         faults = "; ".join(f"{count} rows: {fault}" for fault, count in kinds[:MAX_NAMED])
         raise InvalidInput.of(
-            "dataset", f"{source.uri!r}: none of {num_rows} rows is fit for {source.task}: {faults}"
+            "dataset",
+            f"{source.uri!r}: none of {num_rows} rows is valid for {source.task}: {faults}",
         )
     classes: Counter[str] = Counter()
     for part in parts:

@@ -1,4 +1,4 @@
-"""Data in: a user's parquet or Delta table as rows {id, content, label}, the unfit ones told apart.
+"""Data in: a user's parquet or Delta table as rows {id, content, label}, invalid ones marked.
 
 Owns the way from the user's columns to text forms and back to nothing else; it
 refuses to guess a column or to drop a row in silence: a row that breaks the
@@ -31,9 +31,9 @@ from relabel_service.tasks.base import Task
 _Row = TypeVar("_Row", bound=Mapping[str, Any])
 
 ID_BYTES = 16
-MAX_ROW_TEXT = 2_000  # characters of a quarantined row kept for the person who mends it
+MAX_ROW_TEXT = 2_000  # characters of a quarantined row kept for the person who repairs it
 
-# A row of any task; fault is null where the row is fit, row is its text form where it is not.
+# A row of any task; fault says why a row is invalid, and row is its text form; null where valid.
 # weight: how much the row counts in training, 0 or more; 1 for all where nothing says otherwise.
 ROWS = pa.schema(
     [

@@ -91,7 +91,7 @@ class Predictor:
         return self._learners[0].score(predictions, labels, contents)
 
     def predict_labels(self, batch: pa.Table) -> list[Any]:
-        """ROWS, all fit -> plain predictions for ModelTask.metrics."""
+        """ROWS, all valid -> plain predictions for ModelTask.metrics."""
         predictions = self.predict(batch["id"].to_pylist(), batch["content"].to_pylist())
         return self._learners[0].decode(predictions)
 

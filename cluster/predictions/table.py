@@ -48,7 +48,7 @@ def read_predictions(uri: str, *, id_column: str | None) -> pa.Table:
         table = guess(uri).read(uri, ImportOptions()).read_all()
     origin = origin_of(table.schema)
     number = origin.row_number if origin else None
-    column = next((one for one in (id_column, USUAL_ID) if one in table.column_names), None)
+    column = next((name for name in (id_column, USUAL_ID) if name in table.column_names), None)
     if column is None or (column == number and id_column != number):
         raise InvalidInput.of(
             "predictions",
@@ -96,6 +96,6 @@ class ById:
         if not len(self._keys):
             return self._table, np.zeros(len(ids), np.bool_)
         wanted = id_keys(ids)
-        place = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
-        has_some = self._keys[place] == wanted
-        return self._table.take(pa.array(self._order[place[has_some]])), has_some
+        index = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
+        has_row = self._keys[index] == wanted
+        return self._table.take(pa.array(self._order[index[has_row]])), has_row

@@ -62,12 +62,12 @@ class LoadedViews:
 
     def of(self, ids: list[str]) -> list[list[Any]]:
         """Of each table, a prediction or None for each row."""
-        found = []
+        of_tables = []
         for layout, table in zip(self._views.layouts, self._tables, strict=True):
-            rows, has_some = table.rows_of(ids)
+            rows, has_row = table.rows_of(ids)
             read = iter(self._views.form.read(rows, layout, self._views.classes))
-            found.append([next(read) if has else None for has in has_some])
-        return found
+            of_tables.append([next(read) if has else None for has in has_row])
+        return of_tables
 
     def predict(self, own: Predict | None) -> Predict:
         """What predicts rows: `own` pooled with the views, or, without it, the views alone."""
@@ -123,8 +123,8 @@ def prepare_views(
             raise InvalidInput.of(
                 "predictions", f"{matched.in_words}; give the ids of the rows{alone}"
             )
-        layout, told = form.layout(table.drop_columns([ID]), classes)
-        notes += [f"{uri!r}: {one}" for one in told]
+        layout, remarks = form.layout(table.drop_columns([ID]), classes)
+        notes += [f"{uri!r}: {remark}" for remark in remarks]
         if matched.num_lacking or matched.num_unknown:
             notes.append(f"predictions: {matched.in_words}")
         write_shard(folder, f"{FOLDER}/{number}.parquet", table)
@@ -132,13 +132,13 @@ def prepare_views(
     views = Views(task, classes, folder, tuple(layouts), is_alone)
     sample = rows.take(pa.array(_sample(rows.num_rows)))
     ids, contents, labels = (sample[name].to_pylist() for name in ("id", "content", "label"))
-    found = views.load().of(ids)
-    for view in found:
+    others = views.load().of(ids)
+    for view in others:
         form.require_suits(view, contents)
     if not learns:
         return views, notes
     own = [] if predict is None else [predict(ids, contents, labels)]
-    weights, losses = form.learn(own + found, labels, contents, classes)
+    weights, losses = form.learn(own + others, labels, contents, classes)
     if own:
         notes += in_sample_warnings(losses[0], losses[1:], uris)
     return replace(views, weights=weights), notes

@@ -1,4 +1,4 @@
-"""What a report tells of the mined table as a whole: label counts, odd names, duplicates."""
+"""What a report says of the mined table as a whole: label counts, odd names, duplicates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -16,7 +16,7 @@ from relabel_service.v1 import items_pb2
 class TableRows:
     """The mined table, as far as it is known.
 
-    source: None leaves out what is told of the table as a whole, and opens no address.
+    source: None leaves out the sections of the table as a whole, and opens no address.
     mined: the run's result, for its noise matrix and warnings.
     near_duplicates: uint64 [grouped rows, 2], as Manifest.folds has them; None looks for them anew.
     """

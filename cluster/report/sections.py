@@ -24,15 +24,15 @@ DUPLICATE_BYTES = 300_000  # of pictures and sounds among the duplicates
 
 def summary(rows: TableRows, *, num_findings: int, num_shown: int) -> Html:
     """How many rows, findings and items there are."""
-    told = [f"{num_findings:,} labels look wrong"]
+    sentences = [f"{num_findings:,} labels look wrong"]
     if rows.mined is not None:
-        told[0] += f" among {rows.mined.num_scored:,} scored rows"
+        sentences[0] += f" among {rows.mined.num_scored:,} scored rows"
         if rows.mined.num_quarantined:
-            told.append(f"{rows.mined.num_quarantined:,} rows are invalid and were set aside")
+            sentences.append(f"{rows.mined.num_quarantined:,} rows are invalid and were set aside")
     if num_shown < num_findings:
-        told.append(f"the worst {num_shown:,} are shown")
+        sentences.append(f"the worst {num_shown:,} are shown")
     table = tag("p", "Table: ", tag("bdi", rows.source.uri), class_="soft") if rows.source else None
-    return join(tag("p", "; ".join(told), "."), table)
+    return join(tag("p", "; ".join(sentences), "."), table)
 
 
 def next_step(command: str) -> Html:
@@ -174,11 +174,11 @@ def _duplicates(facts: TableFacts, task: str, rows: TableRows) -> Html:
 
 
 def _counted(found: Duplicates) -> str:
-    told = f"{found.num_rows:,} rows form {found.num_groups:,} groups of the same or nearly the "
-    told += f"same content; the labels of {found.num_conflicting:,} groups differ."
+    counts = f"{found.num_rows:,} rows form {found.num_groups:,} groups of the same or nearly the "
+    counts += f"same content; the labels of {found.num_conflicting:,} groups differ."
     if len(found.groups) < found.num_groups:
-        told += f" The first {len(found.groups)} are shown."
-    return told
+        counts += f" The first {len(found.groups)} are shown."
+    return counts
 
 
 def _group(group: DuplicateGroup, task: str, rows: TableRows, allowance: Allowance) -> Html:

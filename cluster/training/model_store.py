@@ -39,7 +39,8 @@ def fold_run(fold: int) -> str:
 class Manifest:
     """What inference must know of a training.
 
-    num_rows: fit rows trained on. near_duplicates: pairs of id keys as Folds takes them.
+    num_rows: valid rows, which are trained on. near_duplicates: pairs of id keys, as Folds takes
+    them.
     tokenize: how texts are cut into tokens where they are compared; empty where labels are none.
     warnings: what looks odd in the table's labels (TableProfile).
     training_id: differs from that of any other training, the same settings again included.
@@ -80,7 +81,7 @@ class ModelStore:
             self.folder.write(SETTINGS, text.encode())
         elif json.loads(self.folder.read(SETTINGS)) != json.loads(text):
             raise AlreadyExists(
-                f"{self.folder.uri!r} holds a training with other settings ({SETTINGS} tells); "
+                f"{self.folder.uri!r} holds a training with other settings ({SETTINGS} has them); "
                 "name another folder, or remove it"
             )
 

@@ -79,7 +79,11 @@ def main(
             ]
             ceiling = rounds.ceiling()
         folder = Folder(loop.out)
-        warn(dict.fromkeys(one for each in results if each.mined for one in each.mined.warnings))
+        warn(
+            dict.fromkeys(
+                warning for turn in results if turn.mined for warning in turn.mined.warnings
+            )
+        )
         result = report.Report(results, ceiling, report.stages_so_far(folder, progress.stages))
         items = decided_items(folder, results, config.source)
         pages = {

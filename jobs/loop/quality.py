@@ -131,8 +131,8 @@ def _by_audit(mined: MineResult, decided: DecidedRows) -> ErrorsLeft | None:
     # What the audit found is fixed together with the findings.
     most = float(population - len(wrong))
     expected, low, high = (
-        float(np.clip(one - num_wrong, 0, most))
-        for one in (all_errors.value, all_errors.low, all_errors.high)
+        float(np.clip(count - num_wrong, 0, most))
+        for count in (all_errors.value, all_errors.low, all_errors.high)
     )
     return ErrorsLeft(expected, low, high, by_audit=True)
 

@@ -37,18 +37,21 @@ class Report:
     def curves(self) -> list[tuple[str, str]]:
         """(test, metric) pairs that every version has that a model was trained on."""
         return [
-            (test, name) for test, one in self.rounds[0].metrics.items() for name in one.metrics
+            (test, name)
+            for test, evaluation in self.rounds[0].metrics.items()
+            for name in evaluation.metrics
         ]
 
     @property
     def headlines(self) -> list[tuple[str, str]]:
         """The first metric of each test."""
-        return [(test, next(iter(one.metrics))) for test, one in self.rounds[0].metrics.items()]
+        first = self.rounds[0].metrics
+        return [(test, next(iter(evaluation.metrics))) for test, evaluation in first.items()]
 
     @property
     def qualities(self) -> dict[str, Quality]:
         """What answers say of the labels, by version."""
-        return {one.version: one.quality for one in self.rounds if one.quality is not None}
+        return {turn.version: turn.quality for turn in self.rounds if turn.quality is not None}
 
     @property
     def about_labels(self) -> list[str]:
@@ -58,22 +61,22 @@ class Report:
     @property
     def left_out(self) -> list[str]:
         """What was left out of the figures, and why: a sentence for each version and test."""
-        versions = [(one.version, one.metrics) for one in self.rounds]
+        versions = [(turn.version, turn.metrics) for turn in self.rounds]
         if self.ceiling is not None:
             versions.append(("ceiling", self.ceiling))
         without_gold = [
-            f"{one.version}: wrong, precision and recall leave out {one.num_without_gold} rows, "
+            f"{turn.version}: wrong, precision and recall leave out {turn.num_without_gold} rows, "
             "whose gold label is missing or invalid"
-            for one in self.rounds
-            if one.num_without_gold
+            for turn in self.rounds
+            if turn.num_without_gold
         ]
         return without_gold + [
             f"{version}: {test} figures are of {coverage.num_evaluated} rows; "
             f"{coverage.num_left_out} are left out, most often because "
             f"{coverage.left_out_because}"
             for version, metrics in versions
-            for test, coverage in ((test, one.coverage) for test, one in metrics.items())
-            if coverage.num_left_out
+            for test, evaluation in metrics.items()
+            if (coverage := evaluation.coverage).num_left_out
         ]
 
 
@@ -87,9 +90,9 @@ def table(report: Report) -> Table:
 
 def as_json(report: Report) -> dict[str, Any]:
     return {
-        "rounds": [asdict(one) | {"metrics": _to_dict(one.metrics)} for one in report.rounds],
+        "rounds": [asdict(turn) | {"metrics": _to_dict(turn.metrics)} for turn in report.rounds],
         "ceiling": None if report.ceiling is None else _to_dict(report.ceiling),
-        "stages": [asdict(one) for one in report.stages],
+        "stages": [asdict(stage) for stage in report.stages],
     }
 
 
@@ -112,7 +115,7 @@ def html(report: Report, items: Html | None = None) -> str:
         for cells in _rows(report, report.curves)
     )
     plots: str = _figure(report).to_html(full_html=False, include_plotlyjs=True)
-    left_out = "".join(f"<p>{markup.escape(one)}</p>" for one in report.left_out)
+    left_out = "".join(f"<p>{markup.escape(sentence)}</p>" for sentence in report.left_out)
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>What the loop brought</title>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
@@ -127,7 +130,7 @@ def _quality(report: Report) -> str:
     if not report.qualities:
         return ""
     names, qualities = [*report.qualities], [*report.qualities.values()]
-    text = "".join(f"<p>{markup.escape(one)}</p>" for one in report.about_labels)
+    text = "".join(f"<p>{markup.escape(sentence)}</p>" for sentence in report.about_labels)
     plots: str = report_quality.figure(names, qualities).to_html(
         full_html=False, include_plotlyjs=False
     )
@@ -136,9 +139,9 @@ def _quality(report: Report) -> str:
 
 def _stages(stages: Sequence[Stage]) -> str:
     rows = "".join(
-        f"<tr><td>{markup.escape(one.name)}</td><td>{one.seconds:.1f}</td>"
-        f"<td>{one.peak_bytes / 2**30:.2f}</td></tr>"
-        for one in stages
+        f"<tr><td>{markup.escape(stage.name)}</td><td>{stage.seconds:.1f}</td>"
+        f"<td>{stage.peak_bytes / 2**30:.2f}</td></tr>"
+        for stage in stages
     )
     return f"<table><tr><th>step</th><th>seconds</th><th>peak GiB</th></tr>{rows}</table>"
 
@@ -151,16 +154,16 @@ def _headings(curves: Sequence[tuple[str, str]]) -> list[str]:
 def _rows(report: Report, curves: Sequence[tuple[str, str]]) -> list[list[str]]:
     rows = [
         [
-            one.version,
-            _number(one.num_wrong),
-            _number(one.num_leased),
-            _percent(one.precision),
-            _percent(one.recall),
-            _number(one.merged.num_changed if one.merged else None),
-            report_quality.errors_left(one.quality),
-            *(_measured(one.metrics, test, name) for test, name in curves),
+            turn.version,
+            _number(turn.num_wrong),
+            _number(turn.num_leased),
+            _percent(turn.precision),
+            _percent(turn.recall),
+            _number(turn.merged.num_changed if turn.merged else None),
+            report_quality.errors_left(turn.quality),
+            *(_measured(turn.metrics, test, name) for test, name in curves),
         ]
-        for one in report.rounds
+        for turn in report.rounds
     ]
     if report.ceiling is not None:
         values = [_measured(report.ceiling, test, name) for test, name in curves]
@@ -171,9 +174,9 @@ def _rows(report: Report, curves: Sequence[tuple[str, str]]) -> list[list[str]]:
 def _figure(report: Report) -> plot.Figure:
     """Metrics by version with the ceiling dashed; beside them, precision and wrong labels left."""
     figure = make_subplots(cols=2, subplot_titles=("Metrics by version", "Labels by version"))
-    versions = [one.version for one in report.rounds]
+    versions = [turn.version for turn in report.rounds]
     for test, name in report.curves:
-        values = [_metric(one.metrics, test, name) for one in report.rounds]
+        values = [_metric(turn.metrics, test, name) for turn in report.rounds]
         title = f"{test} {name}"
         figure.add_scatter(
             x=versions,
@@ -195,9 +198,9 @@ def _figure(report: Report) -> plot.Figure:
                 row=1,
             )
     for title, counts in (
-        ("wrong labels", [one.num_wrong for one in report.rounds]),
-        ("leased", [one.num_leased for one in report.rounds]),
-        ("changed", [one.merged.num_changed if one.merged else None for one in report.rounds]),
+        ("wrong labels", [turn.num_wrong for turn in report.rounds]),
+        ("leased", [turn.num_leased for turn in report.rounds]),
+        ("changed", [turn.merged and turn.merged.num_changed for turn in report.rounds]),
     ):
         figure.add_bar(x=versions, y=counts, name=title, col=2, row=1)
     figure.update_layout(template="plotly_white", height=520)
@@ -216,7 +219,7 @@ def _measured(metrics: Metrics, test: str, name: str) -> str:
 
 
 def _to_dict(metrics: Metrics) -> dict[str, dict[str, float | str]]:
-    return {test: one.to_dict() for test, one in metrics.items()}
+    return {test: evaluation.to_dict() for test, evaluation in metrics.items()}
 
 
 def _number(value: int | None) -> str:

@@ -23,15 +23,15 @@ def decided_items(folder: Folder, rounds: Sequence[Round], source: Source) -> Ht
     folder: of the loop. source: under whose prefixes pictures and sounds are opened.
     """
     lists = []
-    for one in rounds:
-        if one.mined is None or one.merged is None:
+    for turn in rounds:
+        if turn.mined is None or turn.merged is None:
             continue
-        findings = _decided(folder, one.mined.run_id)
+        findings = _decided(folder, turn.mined.run_id)
         if findings.num_rows:
             shown = items_html(
                 findings, TableRows(source), num_items=MAX_ITEMS, media_bytes=MEDIA_BYTES
             )
-            lists += [tag("h3", f"Asked about in {one.version}"), shown]
+            lists += [tag("h3", f"Asked about in {turn.version}"), shown]
     return join(tag("h2", "Items before and after"), *lists) if lists else Html()
 
 

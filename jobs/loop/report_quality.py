@@ -23,7 +23,7 @@ def errors_left(quality: Quality | None) -> str:
 
 def sentences(names: Sequence[str], qualities: Sequence[Quality]) -> list[str]:
     """What each round's answers say, in words. names: of the rounds' versions."""
-    return [_sentence(name, one) for name, one in zip(names, qualities, strict=True)]
+    return [_sentence(name, quality) for name, quality in zip(names, qualities, strict=True)]
 
 
 def _sentence(name: str, quality: Quality) -> str:
@@ -39,7 +39,7 @@ def _left(quality: Quality) -> str:
     left = quality.errors_left
     if left.audit_size is not None:
         return (
-            "how many are left among the rows nobody was asked about cannot be told from these "
+            "how many are left among the rows nobody was asked about does not follow from these "
             f"answers: ask about {left.audit_size} random rows (--audit {left.audit_size})"
         )
     source = "the audit" if left.by_audit else "the model and the answers about other rows"
@@ -56,17 +56,17 @@ def figure(names: Sequence[str], qualities: Sequence[Quality]) -> plot.Figure:
             f"P(label | true class) by the model, {names[0]}",
         ),
     )
-    for name, one in zip(names, qualities, strict=True):
-        _reliability(shown, name, one)
+    for name, quality in zip(names, qualities, strict=True):
+        _reliability(shown, name, quality)
     ideal = {"x": [0, 1], "y": [0, 1], "name": "ideal", "mode": "lines", "line": {"dash": "dot"}}
     shown.add_scatter(**ideal, row=1, col=1)
-    left = [one.errors_left for one in qualities]
+    left = [quality.errors_left for quality in qualities]
     shown.add_scatter(
         x=list(names),
-        y=[one.expected for one in left],
+        y=[count.expected for count in left],
         error_y={
-            "array": [one.high - one.expected for one in left],
-            "arrayminus": [one.expected - one.low for one in left],
+            "array": [count.high - count.expected for count in left],
+            "arrayminus": [count.expected - count.low for count in left],
         },
         name="errors left",
         mode="markers",
@@ -94,11 +94,11 @@ def figure(names: Sequence[str], qualities: Sequence[Quality]) -> plot.Figure:
 def _reliability(shown: plot.Figure, name: str, quality: Quality) -> None:
     curve = quality.reliability
     shown.add_scatter(
-        x=[one.predicted for one in curve],
-        y=[one.observed for one in curve],
+        x=[point.predicted for point in curve],
+        y=[point.observed for point in curve],
         error_y={
-            "array": [one.high - one.observed for one in curve],
-            "arrayminus": [one.observed - one.low for one in curve],
+            "array": [point.high - point.observed for point in curve],
+            "arrayminus": [point.observed - point.low for point in curve],
         },
         name=name,
         mode="lines+markers",

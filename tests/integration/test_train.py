@@ -230,7 +230,7 @@ def test_a_table_without_a_fit_row_is_refused_with_its_faults(tmp_path: Path) ->
         tmp_path / "data.parquet",
     )
     source = Source(str(tmp_path / "data.parquet"), "text_classification", ("text",), "label", "id")
-    with pytest.raises(InvalidInput, match=r"none of 2 rows is fit .* text: is empty"):
+    with pytest.raises(InvalidInput, match=r"none of 2 rows is valid .* text: is empty"):
         train(latest(source), TrainConfig(), str(tmp_path / "model"), LOCAL)
 
 

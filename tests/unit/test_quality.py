@@ -111,7 +111,9 @@ def test_answers_that_support_no_interval_ask_for_an_audit() -> None:
     assert 100 < left.audit_size < 1500
     assert report_quality.errors_left(found) == f"? (audit {left.audit_size})"
     [sentence] = report_quality.sentences(["v1"], [found])
-    assert f"cannot be told from these answers: ask about {left.audit_size} random rows" in sentence
+    assert (
+        f"does not follow from these answers: ask about {left.audit_size} random rows" in sentence
+    )
     assert "worth asking" not in sentence
 
 
