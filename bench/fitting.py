@@ -37,7 +37,6 @@ from cluster.engine.workers import Workers
 from cluster.interfaces import Tensors
 from cluster.tasks import model_task
 from cluster.training.config import TrainConfig
-from cluster.training.loop import MAX_GRADIENT_NORM
 from cluster.training.train import train
 from jobs.common import options
 from jobs.common.session import ray_session
@@ -46,7 +45,7 @@ CLASSES = ("dark", "light")
 SIDE = 256  # pixels of a stored picture
 EPOCHS = 3
 STEPS = 20
-LEARNING_RATE = 1e-4
+LEARNING_RATE, MAX_GRADIENT_NORM = 1e-4, 1.0
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ class TrainingDefaults:
     weight_decay: float = 0.01
     warmup_share: float = 0.0
     """Share of the steps in which the learning rate rises from 0, in [0, 1]; then it falls to 0."""
+    max_gradient_norm: float | None = 1.0
+    """Longer gradients are cut to it; None cuts none, for models whose gradients cannot be long."""
 
     def rate_at(self, step: int, num_steps: int) -> float:
         """Learning rate of a step: up to `learning_rate` over the warm-up, then down to 0."""

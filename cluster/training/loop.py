@@ -22,7 +22,6 @@ from cluster.interfaces import Learner, TrainingDefaults
 from cluster.training.adamw import AdamW
 from cluster.training.loader import Batches
 
-MAX_GRADIENT_NORM = 1.0
 MIN_BATCH_WEIGHT = 1e-6  # a batch that weighs less is not divided by its weight
 
 
@@ -111,7 +110,8 @@ def fit(
                 losses, quantities = model(to_device(batch))
             optimizer.zero_grad()
             weighted_mean(losses.float(), weights[places]).backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+            if defaults.max_gradient_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), defaults.max_gradient_norm)
             optimizer.step(defaults.rate_at(step, num_steps * defaults.epochs))
             seen = torch.cat([quantities.new_ones(len(places), 1), quantities], dim=1)
             watched.index_add_(0, places, seen.double())

@@ -24,7 +24,13 @@ from cluster.models.text.hashed_ngrams import NUM_BUCKETS, Counts, count_ngrams
 BLOCKS = (0.5, 1.0)  # length of the word and of the character part, before both become one unit
 TINY = 1e-12  # instead of a length of 0, which would be divided by
 IDF_FILE = "idf.npy"
-DEFAULTS = TrainingDefaults(epochs=6, batch_size=64, learning_rate=0.02, weight_decay=0.0)
+DEFAULTS = TrainingDefaults(
+    epochs=6,
+    batch_size=128,
+    learning_rate=0.025,
+    weight_decay=0.0,
+    max_gradient_norm=None,  # a row is a unit vector: its gradient is at most 2 long
+)
 
 Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]  # features, weights; [n-grams]
 
