@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from relabel_service.queue.store import Store, open_store
 from relabel_service.server import campaign_rpcs
@@ -14,7 +14,7 @@ from tests.support.campaigns import ADMIN, Clock, create_request, write_findings
 from tests.support.stores import KINDS, new_queue_url
 
 # How long an example takes says more of the machine than of the code.
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 campaign_rpcs.IMPORT_S = 600.0  # so that a campaign that a test makes is there when it goes on
 
