@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from deltalake import DeltaTable
+from playwright.sync_api import expect
 from typer.testing import CliRunner
 
 from relabel_service import Client, confirm
@@ -29,13 +30,34 @@ from relabel_service.errors import Unavailable
 from relabel_service.server.auth import mint
 from relabel_service.tasks.boxes import Box, read_boxes, write_boxes
 from tests.integration.conftest import SECRET
+from tests.support.browser import chromium
 from tests.support.campaigns import write_findings
-from tests.support.label_studio import LEGACY_TOKEN, LabelStudioPerson, LabelStudioProcess, call
+from tests.support.label_studio import (
+    LEGACY_TOKEN,
+    PASSWORD,
+    USER,
+    LabelStudioPerson,
+    LabelStudioProcess,
+    call,
+)
 from tests.support.page_items import BOX, page_items
 from tests.support.servers import ServerProcess
 
 GUIDE = Path(__file__).parents[2] / "docs/how-to/label-studio.md"
 EMOJI = ["😀", "Angela", "Merkel", "met", "👩‍👩‍👧", "Ann", "Lee"]
+
+
+# Where a word is shown: the middle of the last text on the page that has it.
+PLACE_OF_WORD = """word => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let found;
+  while (texts.nextNode()) if (texts.currentNode.data.includes(word)) found = texts.currentNode;
+  const range = document.createRange();
+  range.setStart(found, found.data.indexOf(word));
+  range.setEnd(found, found.data.indexOf(word) + word.length);
+  const { x, y, width, height } = range.getBoundingClientRect();
+  return { x: x + width / 2, y: y + height / 2 };
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +266,37 @@ def test_two_people_mark_entities(campaign: Campaign) -> None:
         ("row-3", "ann"): ("relabel", '[[6,7,"PER"]]'),
         ("row-2", "bob"): ("relabel", '[[1,2,"LOC"]]'),
     }
+
+
+def test_what_a_browser_marks_after_an_emoji_is_what_was_meant(campaign: Campaign) -> None:
+    campaign.create(
+        1,
+        task="token_classification",
+        content=json.dumps(EMOJI),
+        unit="PER",
+        classes=["PER", "LOC"],
+        human_label='[[1,3,"PER"]]',
+        suggestions=[],
+    )
+    campaign.round()
+    ann = campaign.person("ann")
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(f"{campaign.url}/user/login/?next=/projects/{ann.project}/data?labeling=1")
+        page.fill("input[name=email]", USER)
+        page.fill("input[name=password]", PASSWORD)
+        page.click("button[type=submit]")
+        submit = page.get_by_role("button", name="Submit").first
+        expect(page.get_by_text("Angela Merkel").first).to_be_visible()  # as the prediction says
+        expect(submit).to_be_visible()
+        page.keyboard.press("1")  # PER
+        place = page.evaluate(PLACE_OF_WORD, "Lee")
+        page.mouse.dblclick(place["x"], place["y"])
+        expect(page.get_by_text("Lee", exact=True).first).to_be_visible()  # in the list of regions
+        submit.click()
+        expect(page.get_by_text("No More Tasks Left")).to_be_visible()
+    campaign.round()
+    assert campaign.results()["row-0", "ann"]["label"] == '[[1,3,"PER"],[6,7,"PER"]]'
 
 
 def test_two_people_draw_boxes(campaign: Campaign) -> None:
