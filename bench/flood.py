@@ -168,7 +168,7 @@ async def _kept_open(
             await open_one(stub, number)
             ended["OK"] += 1
         except grpc.aio.AioRpcError as error:
-            ended[error.code().name] += 1
+            ended[f"{error.code().name}: {(error.details() or '')[:200]}"] += 1
             await asyncio.sleep(1)
 
 

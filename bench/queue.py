@@ -6,6 +6,7 @@ and behind Serve, which shows what of the difference is Serve's.
     python -m bench.queue                       # about 5 minutes; prints a table and JSON
     python -m bench.queue --batch 200           # of larger batches
     python -m bench.queue --queue postgresql    # on a PostgreSQL of its own
+    python -m bench.queue --against 588a8ae     # beside that release, on both: bench/releases.py
     python -m bench.queue --label-studio /tmp/label-studio/bin/label-studio
                                                 # bench/label_studio.py says how to install it
 
@@ -37,6 +38,7 @@ from rich.table import Table
 
 from bench import bare_server
 from bench.label_studio import label_studio as running_label_studio
+from bench.releases import Measured, compare
 from relabel_service.client import Client
 from relabel_service.v1 import leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -49,6 +51,8 @@ from tests.support.servers import ServerProcess
 CAMPAIGN = "campaigns/bench"
 HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 WARM_UP_S = 1.0
+NUM_ITEMS = 1_000_000
+RELEASE_CLIENTS, RELEASE_S = 64, 8.0  # of each turn beside a release
 
 
 class Queue(StrEnum):
@@ -61,6 +65,8 @@ class Load:
     """What the clients of one run saw."""
 
     num_items: int = 0
+    num_all: int = 0
+    """With those before and after what is measured."""
     lease_s: list[float] = field(default_factory=list)
     submit_s: list[float] = field(default_factory=list)
 
@@ -80,24 +86,44 @@ def main(
     clients: Annotated[list[int] | None, typer.Option(help="concurrent clients")] = None,
     batch: Annotated[int, typer.Option(help="items a call")] = 50,
     seconds: Annotated[float, typer.Option(help="of each measurement")] = 10.0,
-    items: Annotated[int, typer.Option(help="in the queue at first")] = 1_000_000,
+    items: Annotated[int | None, typer.Option(help="in the queue at first")] = None,
     queue: Annotated[Queue, typer.Option(help="kind of database")] = Queue.SQLITE,
     haproxy: Annotated[bool, typer.Option(help="in the deployed mode")] = True,
     label_studio: Annotated[Path | None, typer.Option(help="its program")] = None,
+    against: Annotated[str, typer.Option(help="commit of a release to measure beside")] = "",
+    turns: Annotated[int, typer.Option(help="of each side, beside a release")] = 5,
+    only: Annotated[Queue | None, typer.Option(help="of the databases, beside a release")] = None,
 ) -> None:
     """Measure, print, and exit non-zero when a call failed."""
+    if against:
+        _beside(against, batch, turns, [only] if only else [*Queue], items)
+        return
     numbers = clients or [1, 16, 64]
     found: list[Figures] = []
     with _bare(batch) as address:
         found += [_measure("bare", address, number, batch, seconds) for number in numbers]
     with _bare_in_serve(batch, haproxy=haproxy) as address:
         found += [_measure("bare in Serve", address, number, batch, seconds) for number in numbers]
-    with _ours(items, queue, haproxy=haproxy) as address:
+    with _ours(items or NUM_ITEMS, queue, haproxy=haproxy) as address:
         found += [_measure("relabel", address, number, batch, seconds) for number in numbers]
     if label_studio:
         found += _label_studio(label_studio, numbers, seconds)
     Console().print(_table(found))
     print(json.dumps([vars(one) for one in found]))
+
+
+def _beside(release: str, batch: int, turns: int, queues: list[Queue], items: int | None) -> None:
+    def measure(address: str) -> Measured:
+        load = asyncio.run(
+            _load(address, num_clients=RELEASE_CLIENTS, batch=batch, seconds=RELEASE_S)
+        )
+        return load.num_items / RELEASE_S, load.num_all
+
+    for queue in queues:
+        figures = compare(
+            release, queue.value, measure, turns=turns, seconds=RELEASE_S + WARM_UP_S, items=items
+        )
+        print(json.dumps(figures), flush=True)
 
 
 def _measure(name: str, address: str, num_clients: int, batch: int, seconds: float) -> Figures:
@@ -152,6 +178,7 @@ async def _worker(
             done = time.monotonic()
             if any(one.status != leases_pb2.RESULT_STATUS_ACCEPTED for one in outcomes):
                 raise RuntimeError("a result was not accepted")
+            load.num_all += len(outcomes)
             if starts <= done <= ends:
                 load.num_items += len(outcomes)
                 load.lease_s.append(leased - began)

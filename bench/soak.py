@@ -1,6 +1,8 @@
 """The fault tests at full size: promises kept over a million submissions, and hostile requests.
 
-    python -m bench.soak history --submissions 1000000   # hours; kills, stops and crashes all along
+    python -m bench.soak history --submissions 1000000   # hours; kills, stops, crashes, partitions,
+    python -m bench.soak history --submissions 1000000   # hours; everything goes wrong all along
+    python -m bench.soak history --minutes 20            # as many as go into that time
     python -m bench.soak hostile --requests 100000       # through the running service
     python -m bench.soak expiry                          # how soon lost items come back
     python -m bench.soak history --submissions 2000      # a small run, to see that it works
@@ -16,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,14 +34,17 @@ from relabel_service.wire.metadata import LABELER_KEY
 from tests.support.campaigns import write_findings
 from tests.support.history import Habits, History, lease_end, run_labelers
 from tests.support.hostile import METHODS, hostile_bytes
+from tests.support.link import Link
 from tests.support.nemesis import Nemesis
 from tests.support.postgres import PostgresServer
 from tests.support.servers import ServerProcess
+from tests.support.small_disk import SmallDisk
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 VOTES = 2
 CALM_S = 5.0  # between two harms
+DISK_BYTES, SUBMISSION_BYTES = 512 << 20, 2500  # of the disk that is filled
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"].full_name
 LOST_S = 2.0  # how long the leases last that nobody answers
 BACK_WITHIN_S = 1.0
@@ -51,18 +57,23 @@ def history(
     submissions: Annotated[int, typer.Option(help="results to be accepted")] = 1_000_000,
     labelers: Annotated[int, typer.Option(help="concurrent clients")] = 16,
     batch: Annotated[int, typer.Option(help="items a lease")] = 50,
+    minutes: Annotated[float, typer.Option(help="end early after these; 0: never")] = 0.0,
     seed: int = 0,
 ) -> None:
-    """Label a whole campaign while replicas and database are killed, and check what came of it."""
+    """Label a whole campaign while everything goes wrong, and check what came of it. As root: the
+    disk that is filled is mounted."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+        disk = stack.enter_context(SmallDisk(DISK_BYTES + submissions * SUBMISSION_BYTES))
         database = PostgresServer()
         stack.callback(database.close)
-        server = stack.enter_context(_server(folder, database.create_database("queue")))
-        admin = stack.enter_context(Client(server.address, labeler="admin"))
+        link = stack.enter_context(Link(database.port))
+        database.create_database_in(disk.folder, "queue")
+        server = stack.enter_context(_server(folder, database.url("queue", port=link.port)))
+        admin = stack.enter_context(Client(server.address, labeler="admin", deadline_s=60))
         figures = _history(
-            folder, Nemesis(server, database, random.Random(seed)), admin,
-            num_items=submissions // VOTES, num_labelers=labelers, batch=batch,
+            folder, Nemesis(server, database, random.Random(seed), link, disk), admin,
+            num_items=submissions // VOTES, num_labelers=labelers, batch=batch, minutes=minutes,
         )  # fmt: skip
     print(json.dumps(figures))
     sys.exit(1 if figures["faults"] else 0)
@@ -76,6 +87,7 @@ def _history(
     num_items: int,
     num_labelers: int,
     batch: int,
+    minutes: float,
 ) -> dict[str, Any]:
     campaign = admin.create_campaign(
         "soak", findings_uri=write_findings(folder, num_items), run_id="run",
@@ -87,9 +99,15 @@ def _history(
         nemesis.server.address, campaign, seen, num=num_labelers,
         habits=Habits(batch=batch, lease_s=5.0, abandons=0.02, releases=0.02), is_over=over.is_set,
     )  # fmt: skip
+    ends = started + 60 * minutes if minutes else float("inf")
+    to_do: list[Callable[[], None]] = []  # each harm once, then each again in another order
     while len(seen.accepted) < 0.9 * VOTES * num_items:  # the rest is done in calm
         time.sleep(CALM_S)
-        harm = nemesis.chance.choice(nemesis.harms())
+        if time.monotonic() > ends:
+            admin.close_campaign(campaign)
+            break
+        to_do = to_do or nemesis.chance.sample(nemesis.harms(), len(nemesis.harms()))
+        harm = to_do.pop()
         harm()
         harms[harm.__name__] += 1
     over.set()

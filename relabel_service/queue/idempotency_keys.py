@@ -4,6 +4,7 @@ Contents of items are not kept here: a response is put together from its outcome
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -21,50 +22,74 @@ SWEPT = 1000  # rows that are deleted at once
 
 
 @dataclass(frozen=True)
-class Opened:
-    """What a request finds: its outcome, where it was sent before, and its campaign."""
+class Key:
+    """Of one request. fingerprint: of its contents."""
 
-    outcome: bytes | None
-    campaign: Campaign | None
-
-
-def open_request(
-    connection: Connection, *, labeler: str, request_id: str, fingerprint: str, campaign: str
-) -> Opened:
-    """Raises InvalidInput when the request sent before was another one."""
-    values = {"labeler": labeler, "request_id": request_id, "campaign": campaign}
-    [(stored_fingerprint, stored, *row)] = sql.OPENING(connection, values)
-    if stored is not None and stored_fingerprint != fingerprint:
-        raise InvalidInput.of(
-            "request_id", f"{request_id!r} was used for another request; make a new UUID"
-        )
-    outcome = None if stored is None else zlib.decompress(stored)
-    return Opened(outcome, campaigns.from_columns(row) if row[0] is not None else None)
+    labeler: str
+    request_id: str
+    fingerprint: str
 
 
-def store_outcome(
+def open_requests(
+    connection: Connection, keys: Sequence[Key], *, campaign: str
+) -> tuple[list[bytes | InvalidInput | None], Campaign | None]:
+    """The outcomes of those that were sent before, and their campaign where it exists.
+
+    InvalidInput where the request sent before was another one.
+    """
+    rows = sql.OPENING(
+        connection,
+        [
+            {
+                "labeler": key.labeler,
+                "request_id": key.request_id,
+                "campaign": campaign,
+                "is_first": number == 0,
+            }
+            for number, key in enumerate(keys)
+        ],
+    )
+    found = {(row[0], row[1]): row for row in rows}
+    outcomes: list[bytes | InvalidInput | None] = []
+    for key in keys:
+        _, _, fingerprint, stored, *_ = found[key.labeler, key.request_id]
+        if stored is not None and fingerprint != key.fingerprint:
+            outcomes.append(
+                InvalidInput.of(
+                    "request_id",
+                    f"{key.request_id!r} was used for another request; make a new UUID",
+                )
+            )
+        else:
+            outcomes.append(None if stored is None else zlib.decompress(stored))
+    _, _, _, _, *columns = found[keys[0].labeler, keys[0].request_id]
+    return outcomes, campaigns.from_columns(columns) if columns[0] is not None else None
+
+
+def store_outcomes(
     connection: Connection,
+    outcomes: Sequence[tuple[Key, bytes]],
     *,
-    labeler: str,
-    request_id: str,
-    fingerprint: str,
-    outcome: bytes,
     campaign: str,
     now: float,
 ) -> None:
-    values = {
-        "labeler": labeler,
-        "request_id": request_id,
-        "fingerprint": fingerprint,
-        "cached_response": zlib.compress(outcome, level=1),
-        "create_time": now,
-        "campaign": campaign,
-    }
-    sql.STORE_RESPONSE.later(connection, values)
-    if int(fingerprint[:8], 16) % SWEEP_EVERY == 0:
-        remove_old(connection, now=now, limit=SWEPT)
-        most = {"labeler": labeler, "max_bytes": MAX_BYTES, "row_bytes": ROW_BYTES}
-        sql.DELETE_RESPONSES_BEYOND(connection, most)
+    rows = [
+        {
+            "labeler": key.labeler,
+            "request_id": key.request_id,
+            "fingerprint": key.fingerprint,
+            "cached_response": zlib.compress(outcome, level=1),
+            "create_time": now,
+            "campaign": campaign,
+        }
+        for key, outcome in outcomes
+    ]
+    sql.STORE_RESPONSES.later(connection, rows)
+    for key, _ in outcomes:
+        if int(key.fingerprint[:8], 16) % SWEEP_EVERY == 0:
+            remove_old(connection, now=now, limit=SWEPT)
+            most = {"labeler": key.labeler, "max_bytes": MAX_BYTES, "row_bytes": ROW_BYTES}
+            sql.DELETE_RESPONSES_BEYOND(connection, most)
 
 
 def remove_old(connection: Connection, *, now: float, limit: int) -> int:

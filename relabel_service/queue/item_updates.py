@@ -5,7 +5,7 @@ their state, the state is computed once for a whole group, and stored with one s
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -50,11 +50,16 @@ def group_items(
     *,
     added: Mapping[int, RoleDecision] = MappingProxyType({}),
 ) -> list[ItemGroup]:
-    """Locked rows in groups. added: by rank, a result that is not stored yet, and counts.
+    """Locked rows in groups. added: by rank, a result that is not stored yet, and counts."""
+    return in_groups(rows, stored_results(connection, campaign, rows), added)
 
-    Nothing is read of items that were never leased.
-    """
-    stored = _results(connection, campaign, rows)
+
+def in_groups(
+    rows: Iterable[Any],
+    stored: Mapping[int, tuple[RoleDecision, ...]],
+    added: Mapping[int, RoleDecision] = MappingProxyType({}),
+) -> list[ItemGroup]:
+    """As group_items. stored: the items' results by rank."""
     groups: dict[Hashable, list[Any]] = defaultdict(list)
     for row in rows:
         rank = row[0]
@@ -68,17 +73,24 @@ def update(
     group: ItemGroup,
     *,
     now: float,
+    setback: int = 0,
+) -> None:
+    """Store the items' state at `now`. setback: what is added to their sort keys."""
+    sql.update_items(connection, [changed(campaign, group, now=now, setback=setback)])
+
+
+def changed(
+    campaign: Campaign,
+    group: ItemGroup,
+    *,
+    now: float,
     num_new_attempts: int = 0,
     setback: int = 0,
-    later: bool = False,
-) -> None:
-    """Store the items' state at `now`. setback: what is added to their sort keys.
-
-    later: with what else the transaction writes in the end; nothing in it reads the rows again.
-    """
+) -> dict[str, Any]:
+    """What UPDATE_ITEMS stores: the items' state at `now`."""
     state = item_state(_facts(group, now=now), campaign.settings, now=now)
     leases, expired_leases = item_leases.write(group.leases, now=now)
-    values = {
+    return {
         **vars(state),
         "campaign": campaign.campaign,
         "ranks": group.ranks,
@@ -88,12 +100,12 @@ def update(
         "leases": leases,
         "expired_leases": expired_leases,
     }
-    (sql.UPDATE_ITEMS.later if later else sql.UPDATE_ITEMS)(connection, values)
 
 
-def _results(
+def stored_results(
     connection: Connection, campaign: Campaign, rows: Collection[Any]
 ) -> Mapping[int, tuple[RoleDecision, ...]]:
+    """Of locked rows, by rank. Nothing is read of items that were never leased."""
     ranks = [
         row.rank
         for row in rows

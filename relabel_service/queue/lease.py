@@ -8,29 +8,27 @@ that leases the slot anew.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
-from relabel_service.errors import Exhausted, WrongState
+from relabel_service.errors import Exhausted, RelabelError, WrongState
 from relabel_service.queue import item_leases, lease_groups
 from relabel_service.queue import statements as sql
 from relabel_service.queue.campaigns import Campaign
+from relabel_service.queue.expiry import free_expired
 from relabel_service.queue.gold_items import with_gold
 from relabel_service.queue.item_leases import ADJUDICATOR, LABELER, ItemLease
-from relabel_service.queue.item_updates import ItemGroup, group_items, update
-from relabel_service.queue.ordering import SETBACK
+from relabel_service.queue.item_updates import ItemGroup, changed, in_groups, stored_results
+from relabel_service.queue.together import ALONE, Alone
 
-# From the state in which items wait for a role to that in which all their slots are leased.
+# The state in which items wait for a role.
 WAITING = {LABELER: "open", ADJUDICATOR: "escalated"}
-LEASED = {LABELER: "leased", ADJUDICATOR: "adjudicating"}
-MAX_FREED = 1000  # about so many expired items are freed by one call; later calls do the others
 
 LEASE_BYTES = 400  # of a lease without its item, or with what it takes to read it
 ALWAYS_ALLOWED = 20  # leases, however small the campaign is
-MAX_GROUPS = 100  # expired groups that one call looks at
 
 
 @dataclass(frozen=True)
@@ -114,76 +112,132 @@ def take(
     have more than max_bytes, not counting items above max_item_bytes. Raises WrongState when the
     campaign leases nothing, Exhausted when the labeler has max_leases, or max_in_all.
     """
+    [outcome] = take_all(connection, campaign, [request], now=now)
+    if isinstance(outcome, RelabelError):
+        raise outcome
+    assert outcome is not ALONE  # which a single request never is told
+    return outcome
+
+
+def take_all(
+    connection: Connection, campaign: Campaign, requests: Sequence[LeaseRequest], *, now: float
+) -> list[Taken | RelabelError | Alone | None]:
+    """As take, for several labelers' requests in one role at once; what take raises is returned.
+
+    No item is given to two of them, so one that could be is left to the next request. ALONE where
+    a request found nothing, but might have among items that others took or that nobody looked at.
+    """
     if campaign.state != "active":
-        raise WrongState(f"campaign {campaign.campaign!r} is {campaign.state}; it leases nothing")
-    asked = {
-        "campaign": campaign.campaign,
-        "labeler": request.labeler,
-        "role": request.role,
-        "now": now,
-    }
-    [(num_leased, num_in_all, has_expired)] = sql.LEASING(connection, asked)
-    most = _max_leases(campaign, request)
-    if num_leased >= most:
-        raise Exhausted(
-            f"{request.labeler!r} has {num_leased} leases in campaign {campaign.campaign!r}, which "
-            f"has {campaign.num_items} items; submit or release some: {most} are allowed"
-        )
-    if num_in_all >= request.max_in_all:
-        raise Exhausted(
-            f"{request.labeler!r} has {num_in_all} leases in all campaigns together; submit or "
-            f"release some: {request.max_in_all} are allowed"
-        )
+        state = f"campaign {campaign.campaign!r} is {campaign.state}; it leases nothing"
+        return [WrongState(state) for _ in requests]
+    if len(requests) > 1 and campaign.settings.gold_rate:
+        return [ALONE for _ in requests]  # gold items are for all of them
+    outcomes: dict[int, Taken | RelabelError | Alone | None] = {}
+    limits: dict[int, int] = {}
+    nums, has_expired = _leasing(connection, campaign, requests, now=now)
+    for index, request in enumerate(requests):
+        most, (num, num_in_all) = _max_leases(campaign, request), nums.get(request.labeler, (0, 0))
+        limits[index] = min(request.limit, most - num, request.max_in_all - num_in_all)
+        if num >= most:
+            outcomes[index] = Exhausted(
+                f"{request.labeler!r} has {num} leases in campaign {campaign.campaign!r}, which "
+                f"has {campaign.num_items} items; submit or release some: {most} are allowed"
+            )
+        elif num_in_all >= request.max_in_all:
+            outcomes[index] = Exhausted(
+                f"{request.labeler!r} has {num_in_all} leases in all campaigns together; submit or "
+                f"release some: {request.max_in_all} are allowed"
+            )
+    asking = [index for index in limits if index not in outcomes]
+    if not asking:
+        return [outcomes[index] for index in range(len(requests))]
     if has_expired:
-        _free_expired(connection, campaign, request.role, now=now)
-    limit = min(request.limit, most - num_leased, request.max_in_all - num_in_all)
-    rows = within_max_bytes(_next_rows(connection, campaign, request, limit, now=now), request)
-    if not rows:
-        return None
-    lease = ItemLease(lease_groups.new_group_id(), request.role, now + request.duration_s)
-    for group in group_items(connection, campaign, rows):
-        _supersede_expired(group, request, now=now)
-        group.leases[request.labeler] = lease
-        update(connection, campaign, group, now=now, num_new_attempts=1, later=True)
-    ranks = [row.rank for row in rows]
-    lease_groups.add(
-        connection, campaign, ranks, labeler=request.labeler, lease=lease, num_live=len(ranks)
+        free_expired(connection, campaign, requests[0].role, now=now)
+    shares, saw_all = _shares(
+        connection, campaign, [(requests[index], limits[index]) for index in asking], now=now
     )
-    return Taken(
+    nothing = None if len(asking) == 1 or (saw_all and not any(shares)) else ALONE
+    stored = stored_results(connection, campaign, [row for rows in shares for row in rows])
+    changes, groups = [], []
+    for index, rows in zip(asking, shares, strict=True):
+        request = requests[index]
+        if not rows:
+            outcomes[index] = nothing
+            continue
+        taken, lease = _taken(request, rows, now=now)
+        outcomes[index] = taken
+        for group in in_groups(rows, stored):
+            _supersede_expired(group, request, now=now)
+            group.leases[request.labeler] = lease
+            changes.append(changed(campaign, group, now=now, num_new_attempts=1))
+        groups.append(
+            lease_groups.added(
+                campaign,
+                taken.ranks,
+                labeler=request.labeler,
+                lease=lease,
+                num_live=len(taken.ranks),
+            )
+        )
+    sql.update_items_later(connection, changes)
+    sql.INSERT_GROUPS.later(connection, groups)
+    return [outcomes[index] for index in range(len(requests))]
+
+
+def _taken(request: LeaseRequest, rows: Sequence[Any], *, now: float) -> tuple[Taken, ItemLease]:
+    lease = ItemLease(lease_groups.new_group_id(), request.role, now + request.duration_s)
+    taken = Taken(
         lease.group_id,
         lease.role,
         lease.expire_time,
-        ranks,
+        [row.rank for row in rows],
         [row.num_attempts for row in rows],
         [row.rank for row in rows if is_large(row, request)],
     )
+    return taken, lease
+
+
+def _leasing(
+    connection: Connection, campaign: Campaign, requests: Sequence[LeaseRequest], *, now: float
+) -> tuple[dict[str, tuple[int, int]], bool]:
+    """By labeler, leases in force here and in all campaigns; whether any of the role expired."""
+    asked = {
+        "campaign": campaign.campaign,
+        "labelers": [request.labeler for request in requests],
+        "role": requests[0].role,
+        "now": now,
+    }
+    rows = sql.LEASING(connection, asked)
+    nums = {row.labeler: (int(row.num_leased or 0), int(row.num_in_all or 0)) for row in rows}
+    return nums, bool(rows[0].has_expired)
 
 
 def leases_of(
-    connection: Connection, campaign: Campaign, taken: Taken, *, labeler: str
-) -> list[Lease]:
-    """The leases with what the labeler sees of their items."""
-    roles = dict.fromkeys(taken.ranks, taken.role)
-    shown = shown_items(
+    connection: Connection, campaign: Campaign, given: Sequence[tuple[str, Taken]]
+) -> list[list[Lease]]:
+    """The leases with what the labelers see of their items. given: by labeler."""
+    items = read_items(
         connection,
         campaign,
-        small=sorted({*taken.ranks} - {*taken.large}),
-        large=taken.large,
-        labeler=labeler,
-        roles=roles,
+        small={rank for _, taken in given for rank in taken.ranks if rank not in taken.large},
+        large={rank for _, taken in given for rank in taken.large},
     )
+    roles = {rank: taken.role for _, taken in given for rank in taken.ranks}
     votes = shown_votes(connection, campaign, roles)
     return [
-        Lease(
-            lease_groups.token(taken.group_id, index),
-            shown[rank],
-            taken.expire_time,
-            num_attempts,
-            votes.get(rank, ()),
-        )
-        for index, (rank, num_attempts) in enumerate(
-            zip(taken.ranks, taken.num_attempts, strict=True)
-        )
+        [
+            Lease(
+                lease_groups.token(taken.group_id, index),
+                items.seen(rank, labeler=labeler, role=taken.role),
+                taken.expire_time,
+                num_attempts,
+                votes.get(rank, ()),
+            )
+            for index, (rank, num_attempts) in enumerate(
+                zip(taken.ranks, taken.num_attempts, strict=True)
+            )
+        ]
+        for labeler, taken in given
     ]
 
 
@@ -201,69 +255,57 @@ def _max_leases(campaign: Campaign, request: LeaseRequest) -> int:
     return min(request.max_leases, max(share, ALWAYS_ALLOWED))
 
 
-def _free_expired(connection: Connection, campaign: Campaign, role: str, *, now: float) -> None:
-    """Free the slots whose leases have expired. No sweeper to die: whoever asks, sweeps."""
-    values = {"campaign": campaign.campaign, "role": role, "now": now, "limit": MAX_GROUPS}
-    num_seen = 0
-    for expired in sql.EXPIRED_GROUPS(connection, values):
-        ranks = json.loads(expired.ranks)
-        num_seen += len(ranks)
-        if num_seen > MAX_FREED and num_seen > len(ranks):
-            break
-        items = {"campaign": campaign.campaign, "ranks": ranks}
-        rows = sql.LOCK_ROWS_SKIP_LOCKED(connection, items)
-        lost = [row for row in rows if _is_lost(row, expired, now=now)]
-        for group in group_items(connection, campaign, lost):
-            _free(connection, campaign, group, expired, role, now=now)
-        if len(rows) == len(ranks):  # otherwise an item is locked; a later call frees it
-            key = {"group_id": expired.group_id, "expire_time": expired.expire_time}
-            sql.MARK_EXPIRED(connection, key)
-            if expired.labeler == lease_groups.NOBODY:
-                sql.DELETE_LAST(connection, {**key, "num": 0})
-
-
-def _is_lost(row: Any, expired: Any, *, now: float) -> bool:
-    if expired.labeler == lease_groups.NOBODY:
-        return True
-    lease = item_leases.read(row.leases, row.expired_leases).get(expired.labeler)
-    return lease is not None and lease.group_id == expired.group_id and lease.expire_time <= now
-
-
-def _free(
+def _shares(
     connection: Connection,
     campaign: Campaign,
-    group: ItemGroup,
-    expired: Any,
-    role: str,
+    asking: Sequence[tuple[LeaseRequest, int]],
     *,
     now: float,
-) -> None:
-    """The worst items still come first, but one that was lost while nobody else could have it
-    is set back: an item that everybody lets expire cannot keep the others waiting."""
-    was_delayed = (
-        expired.labeler == lease_groups.NOBODY or group.row.not_before >= expired.expire_time
-    )
-    is_set_back = group.row.state == LEASED[role] and not was_delayed
-    setback = SETBACK.get(campaign.settings.item_order, 0) if is_set_back else 0
-    if expired.labeler == lease_groups.NOBODY:
-        group.not_before = 0.0  # has passed, whatever slower transactions take the time to be
-    update(connection, campaign, group, now=now, setback=setback)
-
-
-def _next_rows(
-    connection: Connection, campaign: Campaign, request: LeaseRequest, limit: int, *, now: float
-) -> list[Any]:
-    """Rows of the items to lease, locked; gold ones among them."""
-    values = {
+) -> tuple[list[list[Any]], bool]:
+    """Locked rows of the items that each is to have, at most as many as its limit; gold ones among
+    them. And whether all were looked at that wait. asking: requests with their limits."""
+    role, labelers = asking[0][0].role, [request.labeler for request, _ in asking]
+    values: dict[str, Any] = {
         "campaign": campaign.campaign,
-        "labeler": request.labeler,
-        "labeler_key": item_leases.labeler_key(request.labeler),
-        "limit": limit,
+        "limit": sum(limit for _, limit in asking),
     }
-    rows = sql.NEXT_ITEMS[WAITING[request.role]](connection, values)
-    if request.role == LABELER:
-        rows = with_gold(connection, campaign, rows, labeler=request.labeler, now=now)
-    return rows
+    if len(asking) == 1:
+        [(request, _)] = asking
+        values |= {
+            "labeler": request.labeler,
+            "labeler_key": item_leases.labeler_key(request.labeler),
+        }
+        rows = sql.NEXT_ITEMS[WAITING[role]](connection, values)
+        if role == LABELER:
+            rows = with_gold(connection, campaign, rows, labeler=request.labeler, now=now)
+        return [within_max_bytes(rows, request)], len(rows) < values["limit"]
+    rows = sql.NEXT_ITEMS_OF_ALL[WAITING[role]](connection, values)
+    saw_all = len(rows) < values["limit"]
+    attempted = [row.rank for row in rows if row.num_attempts]
+    if not attempted:  # so all are free for all
+        return _in_turn(rows, asking), saw_all
+    asked = {"campaign": campaign.campaign, "ranks": attempted, "labelers": labelers}
+    decided = {tuple(pair) for pair in sql.DECIDED(connection, asked)}
+    shares = []
+    for request, limit in asking:
+        free = [
+            row
+            for row in rows
+            if request.labeler not in item_leases.read(row.leases, "")
+            and (row.rank, request.labeler) not in decided
+        ]
+        shares.append(within_max_bytes(free[:limit], request))
+        given = {row.rank for row in shares[-1]}
+        rows = [row for row in rows if row.rank not in given]
+    return shares, saw_all
+
+
+def _in_turn(rows: Sequence[Any], asking: Sequence[tuple[LeaseRequest, int]]) -> list[list[Any]]:
+    shares, num_given = [], 0
+    for request, limit in asking:
+        shares.append(within_max_bytes(rows[num_given : num_given + limit], request))
+        num_given += len(shares[-1])
+    return shares
 
 
 def within_max_bytes(rows: Sequence[Any], request: LeaseRequest) -> list[Any]:
@@ -292,26 +334,38 @@ def _supersede_expired(group: ItemGroup, request: LeaseRequest, *, now: float) -
         del group.leases[labeler]
 
 
-def shown_items(
-    connection: Connection,
-    campaign: Campaign,
-    *,
-    small: Sequence[int],
-    large: Sequence[int],
-    labeler: str,
-    roles: Mapping[int, str],
-) -> dict[int, bytes | LargeItem]:
-    """What the labeler sees of items by rank. small, large: ranks. roles: by rank."""
-    shown: dict[int, bytes | LargeItem] = {}
-    values = {"campaign": campaign.campaign, "ranks": list(small)}
-    for rank, item_bytes, hint_bytes in sql.ITEM_BYTES(connection, values):
-        blind = is_blind(campaign, rank, labeler=labeler, role=roles[rank])
-        shown[rank] = item_bytes if blind else item_bytes + hint_bytes
+@dataclass(frozen=True)
+class Items:
+    """What labelers see of items."""
+
+    campaign: Campaign
+    small: Mapping[int, tuple[bytes, bytes]]
+    """By rank, the halves of a serialized Item (item_bytes.py)."""
+    large: Mapping[int, LargeItem]
+
+    def seen(self, rank: int, *, labeler: str, role: str) -> bytes | LargeItem:
+        """By this labeler."""
+        if rank in self.large:
+            return self.large[rank]
+        item_bytes, hint_bytes = self.small[rank]
+        blind = is_blind(self.campaign, rank, labeler=labeler, role=role)
+        return item_bytes if blind else item_bytes + hint_bytes
+
+
+def read_items(
+    connection: Connection, campaign: Campaign, *, small: Collection[int], large: Collection[int]
+) -> Items:
+    """small, large: ranks."""
+    values = {"campaign": campaign.campaign, "ranks": sorted(small)}
+    halves = {
+        rank: (item_bytes, hint_bytes)
+        for rank, item_bytes, hint_bytes in sql.ITEM_BYTES(connection, values)
+    }
+    large_items = {}
     if large:
-        values = {"campaign": campaign.campaign, "ranks": list(large)}
-        for item in sql.LARGE_ITEMS(connection, values):
-            shown[item.rank] = LargeItem(*item)
-    return shown
+        values = {"campaign": campaign.campaign, "ranks": sorted(large)}
+        large_items = {item.rank: LargeItem(*item) for item in sql.LARGE_ITEMS(connection, values)}
+    return Items(campaign, halves, large_items)
 
 
 def shown_votes(

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import product
 from string import ascii_letters, digits
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -34,17 +35,17 @@ def token(group_id: str, index: int) -> str:
     return group_id + _SUFFIXES[index]
 
 
-def add(
-    connection: Connection,
+def added(
     campaign: Campaign,
     ranks: Sequence[int],
     *,
     labeler: str,
     lease: ItemLease,
     num_live: int,
-) -> None:
-    """Count leases that the labeler has until lease.expire_time, one for each rank."""
-    values = {
+) -> dict[str, Any]:
+    """What INSERT_GROUPS stores: leases that the labeler has until lease.expire_time, one for each
+    rank."""
+    return {
         "group_id": lease.group_id,
         "expire_time": lease.expire_time,
         "campaign": campaign.campaign,
@@ -52,8 +53,8 @@ def add(
         "role": lease.role,
         "ranks": json.dumps(ranks),
         "num_live": num_live,
+        "state": "active",
     }
-    sql.INSERT_GROUP.later(connection, values)
 
 
 def add_delay(
@@ -61,7 +62,8 @@ def add_delay(
 ) -> None:
     """Look at the items again at not_before, as if leases of nobody expired then."""
     lease = ItemLease(new_group_id(), LABELER, not_before)
-    add(connection, campaign, ranks, labeler=NOBODY, lease=lease, num_live=0)
+    group = added(campaign, ranks, labeler=NOBODY, lease=lease, num_live=0)
+    sql.INSERT_GROUPS.later(connection, [group])
 
 
 def count_leased(connection: Connection, campaign: Campaign, *, labeler: str, now: float) -> int:
@@ -75,19 +77,30 @@ def look_up(
     connection: Connection, campaign: Campaign, tokens: Collection[str], *, labeler: str
 ) -> dict[str, tuple[int, str]]:
     """Rank and group of each token that the labeler got in the campaign; others are left out."""
-    split = {lease_token: _split(lease_token) for lease_token in tokens}
-    group_ids = list({group_id for group_id, _ in split.values()})
+    [found] = look_up_all(connection, campaign, [(labeler, tokens)])
+    return found
+
+
+def look_up_all(
+    connection: Connection, campaign: Campaign, asked: Sequence[tuple[str, Collection[str]]]
+) -> list[dict[str, tuple[int, str]]]:
+    """As look_up, for several labelers at once. asked: labelers and their tokens."""
+    split = [[(token, *_split(token)) for token in tokens] for _, tokens in asked]
+    group_ids = list({group_id for each in split for _, group_id, _ in each})
     ranks_of = {
-        row.group_id: json.loads(row.ranks)
+        (row.group_id, row.labeler): json.loads(row.ranks)
         for row in sql.LEASE_GROUPS(connection, {"group_ids": group_ids})
-        if (row.campaign, row.labeler) == (campaign.campaign, labeler)
+        if row.campaign == campaign.campaign
     }
-    rank_and_group = {}
-    for lease_token, (group_id, index) in split.items():
-        ranks = ranks_of.get(group_id, ())
-        if index < len(ranks):
-            rank_and_group[lease_token] = ranks[index], group_id
-    return rank_and_group
+    found = []
+    for (labeler, _), each in zip(asked, split, strict=True):
+        rank_and_group = {}
+        for lease_token, group_id, index in each:
+            ranks = ranks_of.get((group_id, labeler), ())
+            if index < len(ranks):
+                rank_and_group[lease_token] = ranks[index], group_id
+        found.append(rank_and_group)
+    return found
 
 
 def extend(connection: Connection, leases: Iterable[ItemLease], *, expire_time: float) -> None:
@@ -104,18 +117,15 @@ def extend(connection: Connection, leases: Iterable[ItemLease], *, expire_time: 
     remove(connection, extended)
 
 
-def remove(connection: Connection, leases: Iterable[ItemLease], *, later: bool = False) -> None:
-    """Count leases no longer; a group without any is deleted, and its tokens are unknown.
-
-    later: as item_updates.update's.
-    """
-    for (group_id, expire_time), num in _counts(leases).items():
-        values = {"group_id": group_id, "expire_time": expire_time, "num": num}
-        if later:  # one of them finds a row
-            sql.DELETE_LAST.later(connection, values)
-            sql.SHRINK_GROUP.later(connection, values)
-        elif not sql.DELETE_LAST(connection, values):
-            sql.SHRINK_GROUP(connection, values)
+def remove(connection: Connection, leases: Iterable[ItemLease]) -> None:
+    """Count leases no longer; a group without any is deleted, and its tokens are unknown."""
+    gone = [
+        {"group_id": group_id, "expire_time": expire_time, "num": num}
+        for (group_id, expire_time), num in _counts(leases).items()
+    ]
+    group_ids = [row["group_id"] for row in gone]
+    sql.DELETE_LAST.later(connection, gone, group_ids=group_ids)  # of each group one finds a row
+    sql.SHRINK_GROUPS.later(connection, gone, group_ids=group_ids)
 
 
 def _split(lease_token: str) -> tuple[str, int]:

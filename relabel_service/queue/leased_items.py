@@ -13,7 +13,7 @@ from relabel_service.queue.lease import (
     LeaseRequest,
     is_blind,
     is_large,
-    shown_items,
+    read_items,
     shown_votes,
     within_max_bytes,
 )
@@ -67,19 +67,17 @@ def leases_in_force(
     page = within_max_bytes([row for _, row, _ in found[: request.limit]], request)
     leases = found[: len(page)]
     roles = {row.rank: lease.role for _, row, lease in leases}
-    shown = shown_items(
+    items = read_items(
         connection,
         campaign,
         small=[row.rank for row in page if not is_large(row, request)],
         large=[row.rank for row in page if is_large(row, request)],
-        labeler=request.labeler,
-        roles=roles,
     )
     votes = shown_votes(connection, campaign, roles)
     listed = [
         Lease(
             token,
-            shown[row.rank],
+            items.seen(row.rank, labeler=request.labeler, role=lease.role),
             lease.expire_time,
             row.num_attempts - 1,
             votes.get(row.rank, ()),

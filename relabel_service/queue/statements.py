@@ -1,148 +1,49 @@
 """The SQL of labelers' calls, every statement by name: state changes read in one sitting.
 
-Written for the driver itself, once for each kind of database: SQLAlchemy takes longer to
-build and bind a statement than SQLite to run it. A list is one parameter, however long.
+Written for the driver itself, once for each kind of database (driver.py).
 """
 
-import json
-import re
-from collections import namedtuple
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
-LATER = "run later"  # of a connection's info: statements and their values
-
-
-class Statement:
-    """One statement on either kind of database. `:name` is a parameter, `IN :name` a list.
-
-    Run on the driver's own cursor, which takes a third of the time that SQLAlchemy's takes.
-    Errors come out as SQLAlchemy's all the same.
-    """
-
-    def __init__(self, template: str) -> None:
-        self._sqlite, self._postgresql = _for_sqlite(template), _for_postgresql(template)
-        self._returns_rows = bool(re.search(r"^\s*SELECT|RETURNING", template))
-        self._row: Callable[[Iterable[Any]], Any] | None = None
-
-    def __call__(self, connection: Connection, values: Mapping[str, Any]) -> list[Any]:
-        """The rows that the statement returns, as named tuples; empty where it returns none."""
-        with _cursor(connection) as (cursor, is_sqlite):
-            if is_sqlite:
-                cursor.execute(self._sqlite, _lists_as_json(values))
-            else:
-                cursor.execute(self._postgresql, values)
-            if not self._returns_rows:
-                return []
-            if self._row is None:
-                names = [column[0] for column in cursor.description]
-                row: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]
-                self._row = row._make
-            return list(map(self._row, cursor.fetchall()))
-
-    def later(self, connection: Connection, values: Mapping[str, Any]) -> None:
-        """Run it before the transaction ends, together with others: flush() does. At once on
-        SQLite, where a statement costs no round trip."""
-        if connection.dialect.name == "sqlite":
-            self(connection, values)
-        else:
-            connection.info.setdefault(LATER, []).append((self, values))
-
-    def each(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Run once for each row; for statements that return no rows and take no lists."""
-        with _cursor(connection) as (cursor, is_sqlite):
-            cursor.executemany(self._sqlite if is_sqlite else self._postgresql, rows)
-
-
-def begin_later(connection: Connection) -> None:
-    """Nothing is to be run later, whatever the transaction before this one left."""
-    connection.info[LATER] = []
-
-
-def flush(connection: Connection) -> None:
-    """Run what was to be run later. On PostgreSQL in one statement, of which each part sees the
-    rows as they were before: two parts must not write the same row."""
-    pending = connection.info.pop(LATER, [])
-    if pending:
-        values = {
-            f"{name}_{number}": value
-            for number, (_, given) in enumerate(pending)
-            for name, value in given.items()
-        }
-        together = _together(tuple(statement._postgresql for statement, _ in pending))
-        with _cursor(connection) as (cursor, _):
-            cursor.execute(together, values)
-
-
-@lru_cache(maxsize=256)
-def _together(texts: Sequence[str]) -> str:
-    numbered = (re.sub(r"%\((\w+)\)s", rf"%(\1_{n})s", text) for n, text in enumerate(texts))
-    parts = (f"part_{number} AS ({text})" for number, text in enumerate(numbered))
-    return f"WITH {', '.join(parts)} SELECT 1"
-
-
-@contextmanager
-def _cursor(connection: Connection) -> Iterator[tuple[Any, bool]]:
-    """The driver's, and whether that is SQLite's."""
-    driver, dialect = connection.connection, connection.dialect
-    cursor = driver.cursor()
-    try:
-        yield cursor, dialect.name == "sqlite"
-    except dialect.loaded_dbapi.Error as error:
-        is_gone = dialect.is_disconnect(error, driver, cursor)
-        if is_gone:
-            connection.invalidate(error)
-        raise DBAPIError.instance(
-            None, None, error, dialect.loaded_dbapi.Error,
-            hide_parameters=True, connection_invalidated=is_gone, dialect=dialect,
-        ) from error  # fmt: skip
-    finally:
-        cursor.close()
-
-
-def _lists_as_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: json.dumps(value) if isinstance(value, list) else value
-        for name, value in values.items()
-    }
-
-
-def _for_sqlite(template: str) -> str:
-    """SQLite has one writer, which needs to lock no row."""
-    unlocked = re.sub(r"FOR UPDATE.*", "", template)
-    return re.sub(r"IN (:\w+)", r"IN (SELECT value FROM json_each(\1))", unlocked)
-
-
-def _for_postgresql(template: str) -> str:
-    with_arrays = re.sub(r"IN (:\w+)", r"= ANY(\1)", template.replace("instr(", "strpos("))
-    return re.sub(r":(\w+)", r"%(\1)s", with_arrays)
-
+from relabel_service.queue.driver import ForEach, Insertion, Statement
 
 # Idempotency keys.
 
-# With the campaign that the request is about: one row, whose columns are null where there is none.
-OPENING = Statement("""
-    SELECT idempotency_keys.fingerprint, cached_response,
-        campaigns.campaign, task, findings_uri, run_id, classes, settings, state,
-        campaigns.create_time, finalize_time, results_uri, revision, num_items, num_imported,
-        findings_version, incarnation, hides_suggestions
+# With the campaign that the requests are about in the first one's row; columns are null where
+# there is none. LATERAL: an index is used, where PostgreSQL takes any number of rows for a hundred.
+_OPENED = """
+    fingerprint, cached_response,
+    campaigns.campaign, task, findings_uri, run_id, classes, settings, state,
+    campaigns.create_time, finalize_time, results_uri, revision, num_items, num_imported,
+    findings_version, incarnation, hides_suggestions
+"""
+OPENING = ForEach(
+    "labeler text, request_id text, campaign text, is_first boolean",
+    f"""
+    SELECT row.labeler, row.request_id, {_OPENED}
+    FROM ROWS
+    LEFT JOIN LATERAL (
+        SELECT fingerprint, cached_response FROM idempotency_keys AS keys
+        WHERE keys.labeler = row.labeler AND keys.request_id = row.request_id LIMIT 1
+    ) AS earlier ON true
+    LEFT JOIN campaigns ON campaigns.campaign = row.campaign AND row.is_first
+    """,
+    one=f"""
+    SELECT :labeler AS labeler, :request_id AS request_id, {_OPENED}
     FROM (SELECT 1) AS one
     LEFT JOIN idempotency_keys ON labeler = :labeler AND request_id = :request_id
-    LEFT JOIN campaigns ON campaigns.campaign = :campaign
-""")
+    LEFT JOIN campaigns ON campaigns.campaign = :campaign AND :is_first
+    """,
+)
 
-STORE_RESPONSE = Statement("""
-    INSERT INTO idempotency_keys (
-        labeler, request_id, fingerprint, cached_response, create_time, campaign
-    ) VALUES (
-        :labeler, :request_id, :fingerprint, :cached_response, :create_time, :campaign
-    )
-""")
+STORE_RESPONSES = Insertion(
+    "idempotency_keys",
+    "labeler text, request_id text, fingerprint text, cached_response bytea, "
+    "create_time double precision, campaign text",
+)
 
 DELETE_OLD_RESPONSES = Statement("""
     DELETE FROM idempotency_keys WHERE (labeler, request_id) IN (
@@ -199,15 +100,17 @@ LOCK_ROWS_SKIP_LOCKED = Statement(f"""
     FOR UPDATE SKIP LOCKED
 """)
 
-# The labels that a decision may stand for are columns of `items`, which never change.
-LOCK_ROWS = Statement(f"""
+# The labels that a decision may stand for are columns of `items`, which never change. Both tables
+# are asked for the ranks, or PostgreSQL may read the second one from end to end.
+_TO_ANSWER = f"""
     SELECT {_ROW}, row_id, human_label, suggestion, gold_label
     FROM queue JOIN items USING (campaign, rank)
-    WHERE campaign = :campaign AND rank IN :ranks
+    WHERE queue.campaign = :campaign AND queue.rank IN :ranks
+    AND items.campaign = :campaign AND items.rank IN :ranks
     ORDER BY rank
-    FOR UPDATE OF queue
-""")
-
+"""
+LOCK_ROWS = Statement(f"{_TO_ANSWER} FOR UPDATE OF queue")
+LOCK_ROWS_TO_ANSWER = Statement(f"{_TO_ANSWER} FOR UPDATE OF queue SKIP LOCKED")
 
 # The labeler has no lease on the item, and has not decided on it.
 _IS_FREE = """(
@@ -221,7 +124,10 @@ _IS_FREE = """(
 )"""
 
 
-def _next_items(state: str) -> Statement:
+_FOR_ALL = "true"
+
+
+def _next_items(state: str, condition: str = _IS_FREE) -> Statement:
     """Items with a free slot for the labeler, in their order, locked.
 
     labeler_key: how `leases` names the labeler. The state is a literal, since a partial index
@@ -229,13 +135,22 @@ def _next_items(state: str) -> Statement:
     """
     return Statement(f"""
         SELECT {_ROW}, sort_key FROM queue
-        WHERE campaign = :campaign AND state = '{state}' AND {_IS_FREE}
+        WHERE campaign = :campaign AND state = '{state}' AND {condition}
         ORDER BY sort_key, rank LIMIT :limit
         FOR UPDATE OF queue SKIP LOCKED
     """)
 
 
 NEXT_ITEMS = {state: _next_items(state) for state in ("open", "escalated")}
+
+# The same for several labelers together; to some of them an item may not be free.
+NEXT_ITEMS_OF_ALL = {state: _next_items(state, _FOR_ALL) for state in ("open", "escalated")}
+
+# Which of the labelers have decided on which of the items.
+DECIDED = Statement("""
+    SELECT rank, labeler FROM results
+    WHERE campaign = :campaign AND rank IN :ranks AND labeler IN :labelers
+""")
 
 GOLD_KEYS = Statement("""
     SELECT rank, sort_key FROM queue WHERE campaign = :campaign AND state = 'gold'
@@ -255,14 +170,33 @@ ANY_WAITING = {
     for state in ("open", "escalated")
 }
 
-UPDATE_ITEMS = Statement("""
+# Of items whose state is the same, all at once. campaigns, all_ranks: of the rows together; with
+# them PostgreSQL looks the items up, and does not read a table of 100,000 from end to end.
+UPDATE_ITEMS = ForEach(
+    """
+    campaign text, ranks integer[], state text, leased_until double precision,
+    not_before double precision, votes_needed integer, num_votes integer, num_skips integer,
+    num_new_attempts integer, setback bigint, leases text, expired_leases text
+    """,
+    """
+    UPDATE queue SET
+        state = row.state, leased_until = row.leased_until, not_before = row.not_before,
+        votes_needed = row.votes_needed, num_votes = row.num_votes, num_skips = row.num_skips,
+        num_attempts = num_attempts + row.num_new_attempts, sort_key = sort_key + row.setback,
+        leases = row.leases, expired_leases = row.expired_leases
+    FROM ROWS CROSS JOIN LATERAL unnest(row.ranks) AS changed(rank)
+    WHERE queue.campaign = row.campaign AND queue.rank = changed.rank
+    AND queue.campaign IN :campaigns AND queue.rank IN :all_ranks
+    """,
+    one="""
     UPDATE queue SET
         state = :state, leased_until = :leased_until, not_before = :not_before,
         votes_needed = :votes_needed, num_votes = :num_votes, num_skips = :num_skips,
         num_attempts = num_attempts + :num_new_attempts, sort_key = sort_key + :setback,
         leases = :leases, expired_leases = :expired_leases
     WHERE campaign = :campaign AND rank IN :ranks
-""")
+    """,
+)
 
 ITEM_LEASES = Statement("""
     SELECT rank, num_bytes, num_attempts, leases, expired_leases FROM queue
@@ -322,57 +256,27 @@ SET_AGREED_LABEL = Statement("""
     WHERE campaign = :campaign AND rank = :rank AND labeler = :labeler
 """)
 
-INSERT_RESULT = Statement("""
-    INSERT INTO results (
-        campaign, rank, labeler, token, role, blind, decision, label, agreed_label, comment,
-        submit_time, seconds_spent
-    ) VALUES (
-        :campaign, :rank, :labeler, :token, :role, :blind, :decision, :label, :agreed_label,
-        :comment, :submit_time, :seconds_spent
-    )
-""")
-
-# The same for many at once: PostgreSQL plans each of executemany's anew.
-INSERT_RESULTS = Statement("""
-    INSERT INTO results (
-        campaign, rank, labeler, token, role, blind, decision, label, agreed_label, comment,
-        submit_time, seconds_spent
-    )
-    SELECT campaign, rank, labeler, token, role, blind, decision, label, agreed_label, comment,
-        submit_time, seconds_spent
-    FROM json_to_recordset(CAST(:rows AS json)) AS row(
-        campaign text, rank integer, labeler text, token text, role text, blind boolean,
-        decision text, label text, agreed_label text, comment text, submit_time double precision,
-        seconds_spent double precision
-    )
-""")
-
-
-def insert_results(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """rows: columns of `results` by name."""
-    if connection.dialect.name == "sqlite":
-        INSERT_RESULT.each(connection, rows)
-    else:
-        INSERT_RESULTS.later(connection, {"rows": json.dumps(rows)})
-
+INSERT_RESULTS = Insertion(
+    "results",
+    "campaign text, rank integer, labeler text, token text, role text, blind boolean, "
+    "decision text, label text, agreed_label text, comment text, submit_time double precision, "
+    "seconds_spent double precision",
+)
 
 # Lease groups.
 
+# A row for each of the labelers that has leases in force; one without a labeler where none has.
 LEASING = Statement("""
-    SELECT
-        (
-            SELECT coalesce(sum(num_live), 0) FROM lease_groups
-            WHERE campaign = :campaign AND labeler = :labeler AND expire_time > :now
-        ) AS num_leased,
-        (
-            SELECT coalesce(sum(num_live), 0) FROM lease_groups
-            WHERE labeler = :labeler AND expire_time > :now
-        ) AS num_in_all,
-        EXISTS (
-            SELECT 1 FROM lease_groups
-            WHERE campaign = :campaign AND role = :role AND state = 'active'
-            AND expire_time <= :now
-        ) AS has_expired
+    SELECT labeler, num_leased, num_in_all, EXISTS (
+        SELECT 1 FROM lease_groups
+        WHERE campaign = :campaign AND role = :role AND state = 'active' AND expire_time <= :now
+    ) AS has_expired
+    FROM (SELECT 1) AS one LEFT JOIN (
+        SELECT labeler, sum(num_live) AS num_in_all,
+            sum(CASE WHEN campaign = :campaign THEN num_live ELSE 0 END) AS num_leased
+        FROM lease_groups WHERE labeler IN :labelers AND expire_time > :now
+        GROUP BY labeler
+    ) AS counts ON true
 """)
 
 COUNT_LEASED = Statement("""
@@ -414,13 +318,11 @@ LEASE_GROUPS = Statement("""
     WHERE group_id IN :group_ids
 """)
 
-INSERT_GROUP = Statement("""
-    INSERT INTO lease_groups (
-        group_id, expire_time, campaign, labeler, role, ranks, num_live, state
-    ) VALUES (
-        :group_id, :expire_time, :campaign, :labeler, :role, :ranks, :num_live, 'active'
-    )
-""")
+INSERT_GROUPS = Insertion(
+    "lease_groups",
+    "group_id text, expire_time double precision, campaign text, labeler text, role text, "
+    "ranks text, num_live integer, state text",
+)
 
 # Extended leases move to a row of the same group with another expiry.
 EXTEND_GROUP = Statement("""
@@ -433,18 +335,53 @@ EXTEND_GROUP = Statement("""
     SET num_live = lease_groups.num_live + excluded.num_live, state = 'active'
 """)
 
-SHRINK_GROUP = Statement("""
+# Of two that are run on the same rows each group is changed by one. group_ids: of the rows.
+_GONE = "group_id text, expire_time double precision, num integer"
+SHRINK_GROUPS = ForEach(
+    _GONE,
+    """
+    UPDATE lease_groups SET num_live = num_live - row.num FROM ROWS
+    WHERE lease_groups.group_id = row.group_id AND lease_groups.expire_time = row.expire_time
+    AND lease_groups.group_id IN :group_ids
+    AND num_live > row.num
+    """,
+    one="""
     UPDATE lease_groups SET num_live = num_live - :num
     WHERE group_id = :group_id AND expire_time = :expire_time AND num_live > :num
-""")
-
-DELETE_LAST = Statement("""
+    """,
+)
+DELETE_LAST = ForEach(
+    _GONE,
+    """
+    DELETE FROM lease_groups USING ROWS
+    WHERE lease_groups.group_id = row.group_id AND lease_groups.expire_time = row.expire_time
+    AND lease_groups.group_id IN :group_ids
+    AND num_live <= row.num
+    """,
+    one="""
     DELETE FROM lease_groups
     WHERE group_id = :group_id AND expire_time = :expire_time AND num_live <= :num
-    RETURNING 1
-""")
+    """,
+)
 
 MARK_EXPIRED = Statement("""
     UPDATE lease_groups SET state = 'expired'
     WHERE group_id = :group_id AND expire_time = :expire_time
 """)
+
+
+def update_items(connection: Connection, changes: Sequence[Mapping[str, Any]]) -> None:
+    """At once. changes: rows of UPDATE_ITEMS."""
+    UPDATE_ITEMS(connection, changes, **_of_all(changes))
+
+
+def update_items_later(connection: Connection, changes: Sequence[Mapping[str, Any]]) -> None:
+    """With what else the transaction writes in the end; nothing in it reads the rows again."""
+    UPDATE_ITEMS.later(connection, changes, **_of_all(changes))
+
+
+def _of_all(changes: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {
+        "campaigns": list({change["campaign"] for change in changes}),
+        "all_ranks": sorted({rank for change in changes for rank in change["ranks"]}),
+    }

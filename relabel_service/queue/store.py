@@ -11,7 +11,7 @@ import hashlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -27,10 +27,10 @@ from sqlalchemy.exc import (
 from relabel_service.errors import InvalidInput, Unavailable, WrongState
 from relabel_service.queue import schema as db
 from relabel_service.queue.database_errors import database_errors
+from relabel_service.queue.driver import Statement, begin_later, flush
 from relabel_service.queue.group_commit import GroupCommit
 from relabel_service.queue.migrations import migrate
 from relabel_service.queue.probing import Probing
-from relabel_service.queue.statements import Statement, begin_later, flush
 
 POOL_SIZE = 32
 POOL_WAIT_S = 10.0
@@ -63,6 +63,14 @@ BEGIN_WRITING = {
     for alone in (False, True)
 }
 
+# The same without waiting: the locks that are free.
+BEGIN_SHARED = Statement(f"""
+    SELECT {SET_TIMEOUTS}, pg_try_advisory_xact_lock_shared(:campaign),
+        ARRAY(SELECT key FROM unnest(CAST(:callers AS bigint[])) AS key
+            WHERE pg_try_advisory_xact_lock(key)),
+        extract(epoch FROM clock_timestamp())
+""")
+
 INCREMENTAL = 2  # SQLite's auto_vacuum: free pages go back when asked for
 VACUUM_PAGES = 2000  # of one transaction: 8 MB
 
@@ -94,6 +102,15 @@ class Store(Protocol):
 
         With `alone`, no other one of the campaign does either. It is durable
         when the block ends, or leaves nothing when the block raises.
+        """
+
+    def shared_transaction(
+        self, *, callers: Sequence[str], campaign: str
+    ) -> AbstractContextManager[tuple[Connection, float, Collection[str]]]:
+        """One write transaction for several callers; last, those of them that it is for.
+
+        It waits for no other transaction: a caller, or a campaign, that another one has to
+        itself is left out.
         """
 
     def ping(self) -> None:
@@ -184,6 +201,13 @@ class SqliteStore:
         ):
             yield connection, self._clock()
 
+    @contextmanager
+    def shared_transaction(
+        self, *, callers: Sequence[str], campaign: str
+    ) -> Iterator[tuple[Connection, float, Collection[str]]]:
+        with self.write_transaction() as (connection, now):  # the only one
+            yield connection, now, callers
+
     def ping(self) -> None:
         with self.read_transaction() as (connection, _):
             connection.execute(text("SELECT 1"))
@@ -261,6 +285,21 @@ class PostgresStore:
             [[*_, time]] = BEGIN_WRITING[alone](connection, TIMEOUTS | names)
             begin_later(connection)
             yield connection, self._time(time)
+            flush(connection)
+
+    @contextmanager
+    def shared_transaction(
+        self, *, callers: Sequence[str], campaign: str
+    ) -> Iterator[tuple[Connection, float, Collection[str]]]:
+        by_key = {_key("caller", caller): caller for caller in callers}
+        names = {"callers": list(by_key), "campaign": _key("campaign", campaign)}
+        with (
+            database_errors("postgresql", self._room.on_full),
+            self._engine.begin() as connection,
+        ):
+            [[*_, has_campaign, locked, time]] = BEGIN_SHARED(connection, TIMEOUTS | names)
+            begin_later(connection)
+            yield connection, self._time(time), [by_key[key] for key in locked if has_campaign]
             flush(connection)
 
     def ping(self) -> None:

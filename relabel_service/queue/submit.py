@@ -11,7 +11,7 @@ state last. Each step is one statement for the whole request (statements.py).
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -20,16 +20,23 @@ from relabel_service.queue import item_leases, lease_groups
 from relabel_service.queue import statements as sql
 from relabel_service.queue.campaigns import Campaign
 from relabel_service.queue.item_leases import ItemLease
-from relabel_service.queue.item_updates import RoleDecision, group_items, update
+from relabel_service.queue.item_updates import (
+    RoleDecision,
+    changed,
+    group_items,
+    in_groups,
+    stored_results,
+    update,
+)
 from relabel_service.queue.lease import is_blind
+from relabel_service.queue.together import ALONE, Alone
 from relabel_service.tasks import task_named
 from relabel_service.tasks.agreement import agreed_labels
 
 TAKES_RESULTS = ("active", "paused")  # states of a campaign
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """One submitted result. label is set with the decision relabel and only then.
 
     replaces: it takes the place of the one that was accepted under the token before.
@@ -45,6 +52,14 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Submission:
+    """The results of one request."""
+
+    labeler: str
+    results: Sequence[Result]
+
+
+@dataclass(frozen=True)
 class _Locked:
     """Items of a labeler's tokens, locked, and what those tokens may still do."""
 
@@ -56,6 +71,11 @@ class _Locked:
     """The labeler's live leases by rank."""
     answered: dict[str, tuple[int, str]]
     """Rank, and role in which the result was given, of the tokens under which one was accepted."""
+
+    @property
+    def leased(self) -> dict[str, tuple[int, str]]:
+        """Rank and role of the tokens whose leases are live."""
+        return {token: (rank, self.leases[rank].role) for token, rank in self.ranks.items()}
 
 
 def extend(
@@ -110,75 +130,97 @@ def release(
     return len(locked.ranks)
 
 
-def submit(
+def submit_all(
     connection: Connection,
     campaign: Campaign,
-    results: Sequence[Result],
+    submissions: Sequence[Submission],
     *,
-    labeler: str,
+    waits: bool,
     now: float,
-) -> list[str]:
+) -> list[list[str] | InvalidInput | Alone]:
     """Store the results whose leases are live; "accepted", "stale" or "closed" for each.
 
-    Raises InvalidInput when a result does not suit its item.
+    submissions: of one labeler each. InvalidInput where a result does not suit its item: then none
+    of the submission is stored. waits: for other transactions that have locked an item; otherwise
+    its submission comes out as ALONE, as do those on an item of an earlier submission, and
+    corrections.
     """
     if campaign.state not in TAKES_RESULTS:
-        return ["closed"] * len(results)
-    locked = _lock(
-        connection,
-        campaign,
-        [result.token for result in results if not result.replaces],
-        labeler=labeler,
-        answered=[result.token for result in results if result.replaces],
-    )
-    # First: those that come now are compared with labels as they stand.
-    _replace(connection, campaign, results, locked, labeler=labeler, now=now)
-    if locked.leases:
-        leased_now = {
-            token: (rank, locked.leases[rank].role) for token, rank in locked.ranks.items()
-        }
-        accepted = _result_rows(
-            campaign, results, leased_now, locked, replaces=False, labeler=labeler, now=now
-        )
-        _set_agreed_labels(connection, campaign, accepted, locked)
-        added = {
-            row["rank"]: RoleDecision(
-                row["role"], row["decision"], row["agreed_label"] or row["label"]
+        return [["closed"] * len(submission.results) for submission in submissions]
+    all_locked = _lock_all(connection, campaign, submissions, waits=waits)
+    outcomes: list[list[str] | InvalidInput | Alone] = []
+    accepted: list[tuple[str, _Locked, list[dict[str, Any]]]] = []
+    for submission, locked in zip(submissions, all_locked, strict=True):
+        if locked is None:
+            outcomes.append(ALONE)
+            continue
+        try:
+            # First: those that come now are compared with labels as they stand.
+            _replace(connection, campaign, submission, locked, now=now)
+            rows = _result_rows(
+                campaign, submission, locked.leased, locked, replaces=False, now=now
             )
-            for row in accepted
-        }
-        leased = [locked.rows[rank] for rank in locked.leases]
-        groups = group_items(connection, campaign, leased, added=added)
-        sql.insert_results(connection, accepted)
-        for group in groups:
-            del group.leases[labeler]
-            update(connection, campaign, group, now=now, later=True)
-        lease_groups.remove(connection, locked.leases.values(), later=True)
-    replaced, answered = set(locked.answered), set(locked.ranks)
+        except InvalidInput as error:
+            outcomes.append(error)
+            continue
+        accepted.append((submission.labeler, locked, rows))
+        outcomes.append(_statuses(submission, locked))
+    _store(connection, campaign, accepted, now=now)
+    return outcomes
+
+
+def _statuses(submission: Submission, locked: _Locked) -> list[str]:
+    replaced, answered = locked.answered.keys(), locked.ranks.keys()
     return [
         "accepted" if result.token in (replaced if result.replaces else answered) else "stale"
-        for result in results
+        for result in submission.results
     ]
+
+
+def _store(
+    connection: Connection,
+    campaign: Campaign,
+    accepted: Sequence[tuple[str, _Locked, list[dict[str, Any]]]],
+    *,
+    now: float,
+) -> None:
+    """Store results, and the states of their items. accepted: by labeler, rows of `results`."""
+    results = [row for _, _, rows in accepted for row in rows]
+    if not results:
+        return
+    leased = [locked.rows[rank] for _, locked, _ in accepted for rank in locked.leases]
+    _set_agreed_labels(connection, campaign, results, leased)
+    added = {
+        row["rank"]: RoleDecision(row["role"], row["decision"], row["agreed_label"] or row["label"])
+        for row in results
+    }
+    stored, changes = stored_results(connection, campaign, leased), []
+    for labeler, locked, _ in accepted:
+        for group in in_groups([locked.rows[rank] for rank in locked.leases], stored, added):
+            del group.leases[labeler]
+            changes.append(changed(campaign, group, now=now))
+    sql.INSERT_RESULTS.later(connection, results)
+    sql.update_items_later(connection, changes)
+    lease_groups.remove(
+        connection, [lease for _, locked, _ in accepted for lease in locked.leases.values()]
+    )
 
 
 def _replace(
     connection: Connection,
     campaign: Campaign,
-    results: Sequence[Result],
+    submission: Submission,
     locked: _Locked,
     *,
-    labeler: str,
     now: float,
 ) -> None:
     """Put corrections in the place of what they correct, and the items in the state that follows.
 
     Whom a corrected label agreed with, or who agreed with it, is found anew.
     """
-    rows = _result_rows(
-        campaign, results, locked.answered, locked, replaces=True, labeler=labeler, now=now
-    )
-    if not rows:
+    if not locked.answered:
         return
+    rows = _result_rows(campaign, submission, locked.answered, locked, replaces=True, now=now)
     sql.REPLACE_RESULT.each(connection, rows)
     ranks: list[int] = [row["rank"] for row in rows]
     _compare_again(connection, campaign, {rank: locked.rows[rank] for rank in ranks})
@@ -217,51 +259,107 @@ def _compare_again(connection: Connection, campaign: Campaign, rows: Mapping[int
 
 
 def _lock(
-    connection: Connection,
-    campaign: Campaign,
-    tokens: Collection[str],
-    *,
-    labeler: str,
-    answered: Collection[str] = (),
+    connection: Connection, campaign: Campaign, tokens: Collection[str], *, labeler: str
 ) -> _Locked:
-    """The lock is granted before the leases are read: a slot that was leased anew meanwhile
-    is seen. answered: tokens under which results are to be replaced; all items are locked in
-    one statement, in one order."""
+    """The items of a labeler's tokens, which others' transactions may have to be waited for."""
     rank_and_group = lease_groups.look_up(connection, campaign, tokens, labeler=labeler)
-    locked = _Locked({}, {}, {}, {})
-    if answered:
-        values = {"campaign": campaign.campaign, "labeler": labeler, "tokens": list(answered)}
-        for result in sql.RESULTS_BY_TOKEN(connection, values):
-            locked.answered[result.token] = result.rank, result.role
-    token_of = {pair: token for token, pair in rank_and_group.items()}
-    ranks = {rank for rank, _ in token_of} | {rank for rank, _ in locked.answered.values()}
+    rows = _locked_rows(
+        connection, campaign, {rank for rank, _ in rank_and_group.values()}, waits=True
+    )
+    return _locked(labeler, rank_and_group, {}, rows)
+
+
+def _lock_all(
+    connection: Connection, campaign: Campaign, submissions: Sequence[Submission], *, waits: bool
+) -> list[_Locked | None]:
+    """Of each submission; None where it is to be stored alone. All items are locked in one
+    statement, in one order."""
+    asked = [
+        (each.labeler, [result.token for result in each.results if not result.replaces])
+        for each in submissions
+    ]
+    looked_up = lease_groups.look_up_all(connection, campaign, asked)
+    answered: list[dict[str, tuple[int, str]]] = []
+    ranks_of: list[set[int] | None] = []
+    ranks: set[int] = set()
+    for submission, rank_and_group in zip(submissions, looked_up, strict=True):
+        replaced = [result.token for result in submission.results if result.replaces]
+        answered.append(_answered(connection, campaign, replaced, labeler=submission.labeler))
+        own = {rank for rank, _ in [*rank_and_group.values(), *answered[-1].values()]}
+        if not waits and (replaced or own & ranks):
+            ranks_of.append(None)
+            continue
+        ranks_of.append(own)
+        ranks |= own
+    rows = _locked_rows(connection, campaign, ranks, waits=waits)
+    return [
+        _locked(
+            submission.labeler, found, replaces, {rank: rows[rank] for rank in own & rows.keys()}
+        )
+        if own is not None and (waits or own <= rows.keys())
+        else None
+        for submission, found, replaces, own in zip(
+            submissions, looked_up, answered, ranks_of, strict=True
+        )
+    ]
+
+
+def _answered(
+    connection: Connection, campaign: Campaign, tokens: Sequence[str], *, labeler: str
+) -> dict[str, tuple[int, str]]:
+    """Rank and role of the results that were accepted under the tokens."""
+    if not tokens:
+        return {}
+    values = {"campaign": campaign.campaign, "labeler": labeler, "tokens": tokens}
+    rows = sql.RESULTS_BY_TOKEN(connection, values)
+    return {row.token: (row.rank, row.role) for row in rows}
+
+
+def _locked_rows(
+    connection: Connection, campaign: Campaign, ranks: Collection[int], *, waits: bool
+) -> dict[int, Any]:
+    """The lock is granted before the leases are read: a slot that was leased anew meanwhile
+    is seen. waits: otherwise those that others have locked are left out."""
     if not ranks:
-        return locked
-    to_replace = {rank for rank, _ in locked.answered.values()}
-    for row in sql.LOCK_ROWS(connection, {"campaign": campaign.campaign, "ranks": sorted(ranks)}):
+        return {}
+    lock = sql.LOCK_ROWS if waits else sql.LOCK_ROWS_TO_ANSWER
+    values = {"campaign": campaign.campaign, "ranks": sorted(ranks)}
+    return {row.rank: row for row in lock(connection, values)}
+
+
+def _locked(
+    labeler: str,
+    rank_and_group: Mapping[str, tuple[int, str]],
+    answered: dict[str, tuple[int, str]],
+    rows: Mapping[int, Any],
+) -> _Locked:
+    """rank_and_group: by token, as lease_groups.look_up gives it. rows: locked, by rank."""
+    locked = _Locked({}, {}, {}, answered)
+    token_of = {pair: token for token, pair in rank_and_group.items()}
+    to_replace = {rank for rank, _ in answered.values()}
+    for rank, row in rows.items():
         lease = item_leases.read(row.leases, row.expired_leases).get(labeler)
-        token = token_of.get((row.rank, lease.group_id)) if lease else None
+        token = token_of.get((rank, lease.group_id)) if lease else None
         if lease and token:
-            locked.ranks[token], locked.leases[row.rank] = row.rank, lease
-        if (lease and token) or row.rank in to_replace:
-            locked.rows[row.rank] = row
+            locked.ranks[token], locked.leases[rank] = rank, lease
+        if (lease and token) or rank in to_replace:
+            locked.rows[rank] = row
     return locked
 
 
 def _result_rows(
     campaign: Campaign,
-    results: Sequence[Result],
+    submission: Submission,
     items: Mapping[str, tuple[int, str]],
     locked: _Locked,
     *,
     replaces: bool,
-    labeler: str,
     now: float,
 ) -> list[dict[str, Any]]:
     """Rows of the table `results`, of corrections (replaces) or of the others. items: rank and role
     of the tokens under which one is taken."""
-    rows = []
-    for index, result in enumerate(results):
+    rows, labeler = [], submission.labeler
+    for index, result in enumerate(submission.results):
         if result.replaces != replaces or result.token not in items:
             continue
         rank, role = items[result.token]
@@ -286,16 +384,18 @@ def _result_rows(
 
 
 def _set_agreed_labels(
-    connection: Connection, campaign: Campaign, accepted: Sequence[dict[str, Any]], locked: _Locked
+    connection: Connection,
+    campaign: Campaign,
+    accepted: Sequence[dict[str, Any]],
+    items: Sequence[Any],
 ) -> None:
-    """Where labels may agree without being equal: by the labels that others gave before."""
+    """Where labels may agree without being equal: by the labels that others gave before. items:
+    their rows."""
     task = task_named(campaign.task)
     if task.agrees_by_equality:
         return
     earlier: dict[int, list[str]] = {
-        rank: [str(row.gold_label)] if row.gold_label is not None else []
-        for rank, row in locked.rows.items()
-        if rank in locked.leases
+        row.rank: [str(row.gold_label)] if row.gold_label is not None else [] for row in items
     }
     values = {"campaign": campaign.campaign, "ranks": sorted(earlier)}
     for rank, _, _, label in sql.RESULTS(connection, values):

@@ -91,4 +91,5 @@ def write(
         "outcome": outcome,
         "request_id": str(getattr(request, "request_id", ""))[:MAX_TEXT] if is_message else "",
     }
-    logger.info("%s", json.dumps(line))
+    # As logger.info, which looks for the calling line first: a third of a short call's time.
+    logger.handle(logging.LogRecord(logger.name, logging.INFO, "", 0, json.dumps(line), None, None))

@@ -138,7 +138,9 @@ class AuthSettings:
 
 
 class Authenticator(Protocol):
-    """Finds out who a call comes from."""
+    """Finds out who a call comes from. may_block: whether that may wait, for an issuer's keys."""
+
+    may_block: bool
 
     def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
         """Raises Unauthenticated."""
@@ -152,6 +154,7 @@ class TokenAuthenticator:
         shared = settings.secret_file or settings.secret_env
         self._algorithms = SHARED if shared else PUBLIC
         self._keys = _keys(settings)
+        self.may_block = bool(settings.jwks)
 
     def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
         """Raises Unavailable, too: while the issuer's keys cannot be had."""
@@ -207,6 +210,8 @@ class TokenAuthenticator:
 class LocalAuthenticator:
     """No keys: believes callers on this machine, refuses all others."""
 
+    may_block = False
+
     def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
         """A gateway on this machine passes on callers from elsewhere, and says so in headers; a
         page of another site, whose name somebody has pointed at this machine, has that name as
@@ -227,6 +232,8 @@ class OpenAuthenticator:
     Nobody answers for others: a gateway that knows nothing of ON_BEHALF_OF_KEY lets it pass from
     anybody.
     """
+
+    may_block = False
 
     def caller(self, metadata: Mapping[str, str], peer: str) -> Caller:
         return named_caller(metadata)

@@ -7,6 +7,7 @@ codes nor headers: what is wrong is raised as RelabelError's family.
 import asyncio
 import functools
 import logging
+import operator
 import threading
 import time
 from collections import Counter
@@ -36,6 +37,7 @@ from relabel_service.server.campaign_rpcs import Look, stats_response
 from relabel_service.server.health import Health
 from relabel_service.server.item_media import Media
 from relabel_service.server.item_stream import in_chunks
+from relabel_service.server.labeling_calls import LabelingCalls, Response, wait_s
 from relabel_service.server.lease_rpcs import WAITS_FOR_ITEMS, Leased, role_of
 from relabel_service.server.metrics import Instruments, MeasuredStore, NoInstruments
 from relabel_service.server.queue_metrics import QueueMetrics
@@ -53,6 +55,7 @@ from relabel_service.server.streams import (
     with_heartbeats,
 )
 from relabel_service.server.table_prefixes import check_tables
+from relabel_service.server.together import AT_ONCE
 from relabel_service.server.validation import campaign_of, check_message
 from relabel_service.server.waiting import TURNS_AT_ONCE, WaitingRooms
 from relabel_service.v1 import campaigns_pb2, items_pb2, leases_pb2
@@ -64,14 +67,13 @@ WATCH_SHARE = 0.05  # of one thread's time: counting a million results takes lon
 KEPT_FROM_S, KEPT_MOST_S = 0.5, 60.0  # counts that took so long are given again for a while
 # Threads of their own, so that none keeps another waiting: for short calls (as many writers may
 # share a commit), for the turns of calls that wait, and for counting. One imports.
-NUM_THREADS = POOL_SIZE - TURNS_AT_ONCE - 3
+NUM_THREADS = POOL_SIZE - TURNS_AT_ONCE - AT_ONCE - 3
 NUM_LOOKING = 2
 MAX_CALLS = 1000  # short calls that run or wait for a thread, of all callers
 MAX_STREAMS = 4000  # calls that last, of all callers; watches of health apart
 MAX_HEALTH_WATCHES = 500
 NUM_DECODING = 2  # threads of their own for pictures and sounds: decoding takes long
 MAX_DECODED, MAX_DECODED_EACH = 64, 32  # that are decoded or wait for it, in all and of one caller
-LONGEST_WAIT_S = 50.0  # of LeaseItems: gateways end what is silent for 60 s by default (nginx)
 EXPIRED = "the token has expired, and the stream ends with it; open another with a new token"
 EXPIRED_WAITING = "the token has expired while the call waited; ask again with a new token"
 HEARTBEATS: dict[str, Message] = {
@@ -81,6 +83,7 @@ HEARTBEATS: dict[str, Message] = {
 
 STOPPING = "this replica is stopping; connect again"
 NO_INSTRUMENTS = NoInstruments()
+STATUS = operator.attrgetter("status")
 
 T = TypeVar("T")
 
@@ -122,6 +125,7 @@ class Calls:
             on_change=self._rooms.changed,
             retention_days=settings.retention_days,
         )
+        self._labeling = LabelingCalls(self._service, self._threads)
         background = self._service.background
         threading.Thread(target=background.run, name="background", daemon=True).start()
         self._health = Health(self._service.check_health)
@@ -231,7 +235,7 @@ class Calls:
         audit.write(method, request, who=who, on_behalf_of=calling.on_behalf_of, outcome=outcome)
 
     def _count_answers(self, response: rpc.SubmitResultsResponse) -> None:
-        for status, num in Counter(outcome.status for outcome in response.outcomes).items():
+        for status, num in Counter(map(STATUS, response.outcomes)).items():
             name = leases_pb2.ResultStatus.Name(status).removeprefix("RESULT_STATUS_").lower()
             self._instruments.add("relabel_answers", num, outcome=name)
 
@@ -239,6 +243,10 @@ class Calls:
         if method == "LeaseItems":
             return await self._lease_items(request, calling)
         with self._short.take(calling.claimed):
+            if method == "SubmitResults":
+                submitted: rpc.SubmitResultsResponse
+                _, submitted = await self._labeled(method, request, calling)
+                return submitted
             if method == "GetCampaignStats":
                 return await self._count(request, calling)
             return await _on(self._threads, self._call, method, request, calling)
@@ -337,9 +345,10 @@ class Calls:
     ) -> rpc.LeaseItemsResponse:
         """Waits for its turn where nothing is free and the request would wait."""
         began = time.monotonic()
+        response: rpc.LeaseItemsResponse
         with self._short.take(calling.claimed):
-            caller, response = await _on(self._threads, self._first_leases, request, calling)
-        left_s, valid_s = began + _wait_s(request) - time.monotonic(), _valid_s(caller)
+            caller, response = await self._labeled("LeaseItems", request, calling)
+        left_s, valid_s = began + wait_s(request) - time.monotonic(), _valid_s(caller)
         if response.leases or left_s <= 0:
             return response
         lease = functools.partial(_on, self._turns, self._service.LeaseItems, request, caller)
@@ -363,12 +372,12 @@ class Calls:
                 raise Unauthenticated(EXPIRED_WAITING)
             return await lease()
 
-    def _first_leases(
-        self, request: rpc.LeaseItemsRequest, calling: Calling
-    ) -> tuple[Caller, rpc.LeaseItemsResponse]:
-        caller = self._admitted("LeaseItems", request, calling)
-        may_wait = _wait_s(request) > 0
-        return caller, self._service.LeaseItems(request, caller, may_wait=may_wait)
+    async def _labeled(self, method: str, request: Any, calling: Calling) -> Response:
+        """Who calls, and the response to SubmitResults, or to LeaseItems without waiting."""
+        if self._authenticator.may_block:
+            calling = calling.known(await _on(self._threads, calling.identify))
+        admit = functools.partial(self._admitted, method, request, calling)
+        return await self._labeling.make(method, request, admit)
 
     async def _look_for_items(self, campaign: str, labelers: frozenset[str]) -> Vacancies:
         return await _on(self._turns, self._service.look_for_items, campaign, labelers)
@@ -427,8 +436,3 @@ def _valid_s(caller: Caller) -> float:
 async def _on(threads: ThreadPoolExecutor, call: Callable[..., T], *given: Any, **named: Any) -> T:
     bound = functools.partial(call, *given, **named)
     return await asyncio.get_running_loop().run_in_executor(threads, bound)
-
-
-def _wait_s(request: rpc.LeaseItemsRequest) -> float:
-    """How long it may wait here; whoever wants more asks again."""
-    return min(float(request.wait.seconds + request.wait.nanos / 1e9), LONGEST_WAIT_S)

@@ -3,13 +3,14 @@
 Each validates its whole request, then changes the queue in one transaction.
 """
 
+import functools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from relabel_service.errors import PermissionDenied
+from relabel_service.errors import InvalidInput, PermissionDenied, RelabelError
 from relabel_service.queue import campaigns, lease_groups, vacancies
 from relabel_service.queue import lease as leasing
 from relabel_service.queue import submit as submitting
@@ -18,9 +19,11 @@ from relabel_service.queue.item_bytes import serialize_leases
 from relabel_service.queue.item_leases import ADJUDICATOR, LABELER
 from relabel_service.queue.leased_items import leases_in_force
 from relabel_service.queue.store import Store
+from relabel_service.queue.submit import Submission
+from relabel_service.queue.together import Alone
 from relabel_service.queue.vacancies import Vacancies
 from relabel_service.server.auth import Caller
-from relabel_service.server.idempotency import idempotent
+from relabel_service.server.idempotency import Idempotent, Sent, idempotent
 from relabel_service.server.item_stream import named_item
 from relabel_service.server.label_checks import check_labels
 from relabel_service.server.rate_limits import Limits
@@ -29,6 +32,7 @@ from relabel_service.server.validation import (
     MAX_LEASE_DURATION_S,
     MAX_WAIT_S,
     Checks,
+    campaign_of,
 )
 from relabel_service.tasks import task_named
 from relabel_service.v1 import leases_pb2
@@ -69,35 +73,53 @@ class LeaseRpcs:
         self, request: rpc.LeaseItemsRequest, caller: Caller, *, may_wait: bool = False
     ) -> rpc.LeaseItemsResponse:
         """With may_wait, an empty response is not stored as the request's response: ask again."""
-        check = Checks()
-        campaign_id = check.campaign_name("parent", request.parent)
-        check.between("max_items", request.max_items, 0, Checks.MAX_BATCH)
-        duration_s = check.lease_duration("lease_duration", request, "lease_duration")
-        check.duration("wait", request, "wait", most_s=MAX_WAIT_S)
-        check.request_id(request.request_id)
-        check.finish()
-        role = _role(caller, adjudicate=request.adjudicate)
+        sent = Sent(request, caller, may_wait)
+        campaign_id = check_lease(sent)
+        return self._leased(campaign_id, self._leases.one(self._store, sent, campaign_id))
 
-        def lease(connection: Connection, present: Campaign | None, now: float) -> bytes | None:
-            campaign = campaigns.existing(present, campaign_id)
-            wanted = self._lease_request(campaign, caller, role, request.max_items or 1, duration_s)
-            taken = leasing.take(connection, campaign, wanted, now=now)
-            if taken is None:
-                return None if may_wait else b""
-            return taken.to_bytes()
+    def lease_together(
+        self, campaign: str, all_sent: Sequence[Sent]
+    ) -> list[rpc.LeaseItemsResponse | RelabelError | Alone]:
+        """The responses to several callers' requests, all in one role and checked by check_lease;
+        ALONE where one must be made by LeaseItems."""
+        return [
+            self._leased(campaign, outcome)
+            if outcome is None or isinstance(outcome, bytes)
+            else outcome
+            for outcome in self._leases.together(self._store, all_sent, campaign)
+        ]
 
-        def leases(connection: Connection, present: Campaign | None, outcome: bytes) -> bytes:
-            if not outcome.startswith(b"{"):
-                return outcome  # of an earlier release, which stored the response; or no lease
-            taken = leasing.Taken.from_bytes(outcome)
-            campaign = campaigns.existing(present, campaign_id)
-            found = leasing.leases_of(connection, campaign, taken, labeler=caller.name)
-            return serialize_leases(found, campaign)
-
-        response = idempotent(self._store, request, caller, campaign_id, lease, leases)
+    def _leased(self, campaign: str, response: bytes | None) -> rpc.LeaseItemsResponse:
         if response:
-            self._on_change(campaign_id)  # they expire some day
+            self._on_change(campaign)  # they expire some day
         return rpc.LeaseItemsResponse.FromString(response or b"")
+
+    @property
+    def _leases(self) -> Idempotent[bytes]:
+        return Idempotent(act=self._take, respond=_serialized)
+
+    def _take(
+        self, connection: Connection, present: Campaign | None, all_sent: Sequence[Sent], now: float
+    ) -> list[bytes | RelabelError | Alone | None]:
+        campaign = campaigns.existing(present, campaign_of(all_sent[0].request))
+        wanted = [
+            self._lease_request(
+                campaign,
+                sent.caller,
+                role_of(sent.request),
+                sent.request.max_items or 1,
+                duration_s(sent.request),
+            )
+            for sent in all_sent
+        ]
+        outcomes: list[bytes | RelabelError | Alone | None] = []
+        taken_all = leasing.take_all(connection, campaign, wanted, now=now)
+        for sent, taken in zip(all_sent, taken_all, strict=True):
+            if taken is None:
+                outcomes.append(None if sent.may_wait else b"")
+            else:
+                outcomes.append(taken.to_bytes() if isinstance(taken, leasing.Taken) else taken)
+        return outcomes
 
     def look_for_items(self, campaign: str, labelers: Collection[str]) -> Vacancies:
         """For those who wait. labelers: whose leases are to be counted."""
@@ -111,7 +133,8 @@ class LeaseRpcs:
         check.between("max_outstanding", request.max_outstanding, 1, Checks.MAX_BATCH)
         duration_s = check.lease_duration("lease_duration", request, "lease_duration")
         check.finish()
-        role = _role(caller, adjudicate=request.adjudicate)
+        role = role_of(request)
+        _check_role(caller, role)
         with self._store.write_transaction(caller=caller.name, campaign=campaign_id) as (
             connection,
             now,
@@ -131,7 +154,7 @@ class LeaseRpcs:
             taken = leasing.take(connection, campaign, wanted, now=now)
             if taken is None:
                 return WAITS_FOR_ITEMS
-            found = leasing.leases_of(connection, campaign, taken, labeler=caller.name)
+            [found] = leasing.leases_of(connection, campaign, [(caller.name, taken)])
         self._on_change(campaign_id)
         response = rpc.StreamLeasesResponse.FromString(serialize_leases(found, campaign))
         return Leased(response, is_full=len(found) == room)
@@ -229,27 +252,31 @@ class LeaseRpcs:
     def SubmitResults(
         self, request: rpc.SubmitResultsRequest, caller: Caller
     ) -> rpc.SubmitResultsResponse:
-        check = Checks()
-        campaign_id = check.campaign_name("parent", request.parent)
-        check.tokens("results", [result.token for result in request.results], subfield="token")
-        check.request_id(request.request_id)
-        check.finish()
-
-        def submit(connection: Connection, present: Campaign | None, now: float) -> bytes:
-            campaign = campaigns.existing(present, campaign_id)
-            results = _results(request, campaign)
-            check_labels(connection, campaign, results, labeler=caller.name)
-            statuses = submitting.submit(
-                connection, campaign, results, labeler=caller.name, now=now
-            )
-            return rpc.SubmitResultsResponse(
-                outcomes=[leases_pb2.ResultOutcome(status=STATUS[status]) for status in statuses]
-            ).SerializeToString()
-
-        outcome = idempotent(self._store, request, caller, campaign_id, submit, _as_stored)
+        campaign_id = check_submission(request)
+        submissions = self._submissions(waits=True)
+        outcome = submissions.one(self._store, Sent(request, caller), campaign_id)
         self._on_change(campaign_id)
-        response = rpc.SubmitResultsResponse.FromString(outcome or b"")
-        return _with_tokens(response, [result.token for result in request.results])
+        return _submitted(request, outcome)
+
+    def submit_together(
+        self, campaign: str, all_sent: Sequence[Sent]
+    ) -> list[rpc.SubmitResultsResponse | RelabelError | Alone]:
+        """The responses to several callers' requests, checked by check_submission; ALONE where one
+        must be made by SubmitResults."""
+        outcomes = self._submissions(waits=False).together(self._store, all_sent, campaign)
+        self._on_change(campaign)
+        return [
+            _submitted(sent.request, outcome)
+            if outcome is None or isinstance(outcome, bytes)
+            else outcome
+            for sent, outcome in zip(all_sent, outcomes, strict=True)
+        ]
+
+    def _submissions(self, *, waits: bool) -> Idempotent[bytes]:
+        return Idempotent(
+            act=functools.partial(_submit, waits=waits),
+            respond=lambda connection, present, given: [outcome for _, outcome in given],
+        )
 
     def _lease_request(
         self,
@@ -288,15 +315,106 @@ def role_of(request: rpc.LeaseItemsRequest | rpc.StreamLeasesRequest) -> str:
     return ADJUDICATOR if request.adjudicate else LABELER
 
 
-def _role(caller: Caller, *, adjudicate: bool) -> str:
-    """The role in which the caller leases items. Raises PermissionDenied."""
-    role = ADJUDICATOR if adjudicate else LABELER
-    if adjudicate and ADJUDICATOR not in caller.roles:
+def check_lease(sent: Sent) -> str:
+    """The id of the campaign. Raises InvalidInput, PermissionDenied."""
+    request, check = sent.request, Checks()
+    campaign_id = check.campaign_name("parent", request.parent)
+    check.between("max_items", request.max_items, 0, Checks.MAX_BATCH)
+    check.lease_duration("lease_duration", request, "lease_duration")
+    check.duration("wait", request, "wait", most_s=MAX_WAIT_S)
+    check.request_id(request.request_id)
+    check.finish()
+    _check_role(sent.caller, role_of(request))
+    return campaign_id
+
+
+def check_submission(request: rpc.SubmitResultsRequest) -> str:
+    """The id of the campaign. Raises InvalidInput."""
+    check = Checks()
+    campaign_id = check.campaign_name("parent", request.parent)
+    check.tokens("results", [result.token for result in request.results], subfield="token")
+    check.request_id(request.request_id)
+    check.finish()
+    return campaign_id
+
+
+def _serialized(
+    connection: Connection, present: Campaign | None, given: Sequence[tuple[Sent, bytes]]
+) -> list[bytes]:
+    """Responses with the leases that were taken."""
+    # Of an earlier release, which stored the response, or no lease.
+    as_stored = {
+        index: outcome for index, (_, outcome) in enumerate(given) if not outcome.startswith(b"{")
+    }
+    if len(as_stored) == len(given):
+        return [*as_stored.values()]
+    campaign = campaigns.existing(present, campaign_of(given[0][0].request))
+    taken = {
+        index: (sent.caller.name, leasing.Taken.from_bytes(outcome))
+        for index, (sent, outcome) in enumerate(given)
+        if index not in as_stored
+    }
+    found = leasing.leases_of(connection, campaign, [*taken.values()])
+    leases = (serialize_leases(each, campaign) for each in found)
+    responses = as_stored | dict(zip(taken, leases, strict=True))
+    return [responses[index] for index in range(len(given))]
+
+
+def _submit(
+    connection: Connection,
+    present: Campaign | None,
+    all_sent: Sequence[Sent],
+    now: float,
+    *,
+    waits: bool,
+) -> list[bytes | RelabelError | Alone | None]:
+    campaign = campaigns.existing(present, campaign_of(all_sent[0].request))
+    outcomes: dict[int, bytes | RelabelError | Alone | None] = {}
+    submissions: dict[int, Submission] = {}
+    for index, sent in enumerate(all_sent):
+        try:
+            results = _results(sent.request, campaign)
+            check_labels(connection, campaign, results, labeler=sent.caller.name)
+            submissions[index] = Submission(sent.caller.name, results)
+        except InvalidInput as error:
+            outcomes[index] = error
+    submitted = submitting.submit_all(
+        connection, campaign, [*submissions.values()], waits=waits, now=now
+    )
+    for index, statuses in zip(submissions, submitted, strict=True):
+        outcomes[index] = _as_outcomes(*statuses) if isinstance(statuses, list) else statuses
+    return [outcomes[index] for index in range(len(all_sent))]
+
+
+@functools.lru_cache(maxsize=256)
+def _as_outcomes(*statuses: str) -> bytes:
+    """Mostly the same: all are accepted."""
+    return rpc.SubmitResultsResponse(
+        outcomes=[leases_pb2.ResultOutcome(status=STATUS[status]) for status in statuses]
+    ).SerializeToString()
+
+
+def _submitted(
+    request: rpc.SubmitResultsRequest, outcome: bytes | None
+) -> rpc.SubmitResultsResponse:
+    response = rpc.SubmitResultsResponse.FromString(outcome or b"")
+    return _with_tokens(response, [result.token for result in request.results])
+
+
+def _check_role(caller: Caller, role: str) -> None:
+    """Whether the caller may lease items in it. Raises PermissionDenied."""
+    if role == ADJUDICATOR and ADJUDICATOR not in caller.roles:
         raise PermissionDenied(
             f"{caller.name!r} is not an adjudicator; ask with an adjudicator's token, or for "
             "items to label"
         )
-    return role
+
+
+def duration_s(request: rpc.LeaseItemsRequest) -> float | None:
+    """Of the leases; None where the request leaves it to the campaign."""
+    if not request.HasField("lease_duration"):
+        return None
+    return float(request.lease_duration.seconds + request.lease_duration.nanos / 1e9)
 
 
 def _results(request: rpc.SubmitResultsRequest, campaign: Campaign) -> list[submitting.Result]:

@@ -6,10 +6,12 @@ queue_metrics.py.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from sqlalchemy import Connection
 
 from relabel_service.queue.store import Moment, Store
 
@@ -115,6 +117,14 @@ class MeasuredStore:
         )
         with self._measured("write"), opened as moment:
             yield moment
+
+    @contextmanager
+    def shared_transaction(
+        self, *, callers: Sequence[str], campaign: str
+    ) -> Iterator[tuple[Connection, float, Collection[str]]]:
+        opened = self._store.shared_transaction(callers=callers, campaign=campaign)
+        with self._measured("write"), opened as shared:
+            yield shared
 
     def ping(self) -> None:
         with self._measured("ping"):

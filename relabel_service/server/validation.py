@@ -1,6 +1,7 @@
 """The rules a request must keep, each broken one named by its field."""
 
 import base64
+import functools
 import re
 import secrets
 import uuid
@@ -36,9 +37,16 @@ _DECISIONS = {
 
 def campaign_of(request: Message) -> str:
     """The id of the campaign that a request is about; empty where it names none."""
-    values = {field.name: value for field, value in request.ListFields()}
-    name = values.get("name") or values.get("parent") or ""
-    return str(values.get("campaign_id") or name.removeprefix("campaigns/").partition("/")[0])
+    for field in _naming_fields(type(request)):
+        if name := getattr(request, field):
+            return str(name.removeprefix("campaigns/").partition("/")[0])
+    return ""
+
+
+@functools.cache
+def _naming_fields(kind: type[Message]) -> Sequence[str]:
+    fields = kind.DESCRIPTOR.fields_by_name
+    return [name for name in ("campaign_id", "name", "parent") if name in fields]
 
 
 def check_message(request: object, method: str, limits: Limits) -> None:

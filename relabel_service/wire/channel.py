@@ -136,10 +136,12 @@ def _error(error: Any) -> RelabelError:
     """What gateways and gRPC say of a lost connection, and of a body over a gateway's limit, comes
     with codes of its own. A stream that nginx 1.22 cuts off ends with INTERNAL, "Stream removed
     (RST_STREAM (Received RST_STREAM with error code 2))" (grpcio 1.85); our own INTERNAL says
-    INTERNAL_MESSAGE."""
+    INTERNAL_MESSAGE. A server for which over 1,000 calls wait ends some of them, not begun, with
+    CANCELLED (grpcio 1.85); the caller's own cancelling never comes here."""
     failure, details = from_wire(error), error.details() or ""
     is_not_routed = isinstance(failure, NotFound) and details.startswith(NOT_ROUTED)
-    if is_not_routed or any(sign in details for sign in RESET):
+    is_shed = error.code() == grpc.StatusCode.CANCELLED
+    if is_not_routed or is_shed or any(sign in details for sign in RESET):
         return Unavailable(str(failure))
     if GATEWAY_SAYS_TOO_LARGE in details:
         return Exhausted(

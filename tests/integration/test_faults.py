@@ -10,6 +10,7 @@ from deltalake import DeltaTable
 from relabel_service.client import Client
 from tests.support.campaigns import write_findings
 from tests.support.history import Habits, History, run_labelers
+from tests.support.link import Link
 from tests.support.nemesis import Nemesis
 from tests.support.postgres import PostgresServer
 from tests.support.servers import ServerProcess
@@ -27,9 +28,14 @@ def test_history_keeps_its_promises_while_everything_dies(tmp_path: Path) -> Non
 
 
 def check_history(folder: Path, database: PostgresServer) -> None:
-    queue_url = database.create_database("queue")
+    database.create_database("queue")
     with (
-        ServerProcess(folder, queue_url=queue_url, options=("--replicas", "2")) as server,
+        Link(database.port) as link,
+        ServerProcess(
+            folder,
+            queue_url=database.url("queue", port=link.port),
+            options=("--replicas", "2"),
+        ) as server,
         Client(server.address, labeler="admin") as admin,
     ):
         findings = write_findings(folder, NUM_ITEMS)
@@ -46,7 +52,7 @@ def check_history(folder: Path, database: PostgresServer) -> None:
             habits=Habits(batch=3, lease_s=1.0, abandons=0.2),
             is_over=over.is_set,
         )
-        for harm in Nemesis(server, database, random.Random(0)).harms():
+        for harm in Nemesis(server, database, random.Random(0), link).harms():
             time.sleep(CALM_S)
             harm()
         over.set()

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from tests.support.ports import free_port
@@ -48,9 +49,10 @@ class PostgresServer:
             file.write("host all all all trust\n")
         self.start()
 
-    def url(self, database: str) -> str:
-        """SQLAlchemy URL."""
-        return f"postgresql+psycopg://relabel@{self.host}:{self.port}/{database}"
+    def url(self, database: str, *, port: int | None = None) -> str:
+        """SQLAlchemy URL. port: of what stands between, on this machine."""
+        place = f"127.0.0.1:{port}" if port else f"{self.host}:{self.port}"
+        return f"postgresql+psycopg://relabel@{place}/{database}"
 
     def start(self) -> None:
         """Return when it takes connections."""
@@ -67,12 +69,29 @@ class PostgresServer:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the server's first process."""
-        pid = (self._folder / "data" / "postmaster.pid").read_text().splitlines()[0]
-        os.kill(int(pid), number)
+        os.kill(self._pid(), number)
+
+    def processes(self) -> list[psutil.Process]:
+        first = psutil.Process(self._pid())
+        return [first, *first.children()]
+
+    def _pid(self) -> int:
+        return int((self._folder / "data" / "postmaster.pid").read_text().splitlines()[0])
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
         """Make a database and return its URL."""
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self.url(name)
+
+    def create_database_in(self, folder: Path, name: str) -> str:
+        """Make a database whose tables lie in the folder, and the log of writes elsewhere: on a
+        full disk the server refuses writes, and does not end."""
+        place = folder / "tables"
+        place.mkdir()
+        if self._drops:
+            os.chown(place, NOBODY, NOBODY)
+        self.execute(f"CREATE TABLESPACE small LOCATION '{place}'")
+        self.execute(f'CREATE DATABASE "{name}" TABLESPACE small')
         return self.url(name)
 
     def execute(self, statement: str) -> None:

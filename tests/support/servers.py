@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from relabel_service.server.settings import STARTED
 from tests.support.ports import free_port
+
+PROGRAM = (sys.executable, "-m", "relabel_service.cli.main")
 
 
 class ServerProcess:
@@ -22,18 +24,22 @@ class ServerProcess:
         queue_url: str | None = None,
         options: tuple[str, ...] = (),
         environment: Mapping[str, str] = os.environ,
+        program: Sequence[str] = PROGRAM,
+        working_folder: Path | None = None,
     ) -> None:
-        """`folder` keeps the log, and the queue where `queue_url` names no other."""
+        """`folder` keeps the log, and the queue where `queue_url` names no other. program,
+        working_folder: of another release."""
         queue_url = queue_url or f"sqlite:///{folder / 'queue.db'}"
         self.port, self.http_port = free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._command = [
-            sys.executable, "-m", "relabel_service.cli.main", "serve", "--queue", queue_url,
-            "--port", str(self.port), "--http-port", str(self.http_port), *options,
+            *program, "serve", "--queue", queue_url, "--port", str(self.port),
+            "--http-port", str(self.http_port), *options,
         ]  # fmt: skip
         self._environment = {
             name: value for name, value in environment.items() if name != "RAY_ADDRESS"
         } | {"RAY_USAGE_STATS_ENABLED": "0"}
+        self._working_folder = working_folder
         self._log = folder / "serve.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -51,6 +57,7 @@ class ServerProcess:
             self._process = subprocess.Popen(
                 self._command,
                 env=self._environment,
+                cwd=self._working_folder,
                 stdout=subprocess.PIPE,
                 stderr=log,
             )

@@ -1,6 +1,7 @@
 """Whatever people do and however long they take, the queue keeps its promises."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relabel_service.errors import WrongState
+from relabel_service.queue.together import ALONE
 from relabel_service.server.auth import Caller
+from relabel_service.server.idempotency import Sent
 from relabel_service.v1 import campaigns_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from tests.conftest import Start
@@ -81,6 +84,12 @@ class Queue(RuleBasedStateMachine):
             return []
         assert self.state == "active"
         assert self.service.LeaseItems(request, caller).leases == taken
+        self.take(caller, taken, as_adjudicator=as_adjudicator)
+        return list(taken)
+
+    def take(
+        self, caller: Caller, taken: Sequence[leases_pb2.Lease], *, as_adjudicator: bool
+    ) -> None:
         ranks = [lease.item.rank for lease in taken]
         assert len(ranks) == len(set(ranks))
         answered = {(who, at) for who, at, _, _ in self.accepted}
@@ -92,13 +101,61 @@ class Queue(RuleBasedStateMachine):
                 assert self.kept_back.get(rank, 0.0) <= self.clock()
             self.leased.append((lease.token, caller.name, rank, as_adjudicator))
             self.expires[lease.token] = self.clock() + DURATION_S
-        return list(taken)
 
     @rule(labeler=labelers, max_items=st.integers(1, NUM_ITEMS))
     def lease(self, labeler: str, max_items: int) -> None:
         skipped = {at for _, at, decision, _ in self.accepted if decision == NO_VOTES[0]}
         for lease in self.lease_as(Caller(labeler), max_items, as_adjudicator=False):
             assert not (self.never_again and lease.item.rank in skipped)
+
+    @rule(names=st.permutations(["ann", "bob", "cyd"]), max_items=st.integers(1, NUM_ITEMS))
+    def lease_together(self, names: list[str], max_items: int) -> None:
+        all_sent = [
+            Sent(
+                rpc.LeaseItemsRequest(
+                    parent=CAMPAIGN, max_items=max_items, request_id=request_id()
+                ),
+                Caller(name),
+            )
+            for name in names
+        ]
+        skipped = {at for _, at, decision, _ in self.accepted if decision == NO_VOTES[0]}
+        for sent, response in zip(
+            all_sent, self.service.lease_together("test", all_sent), strict=True
+        ):
+            if isinstance(response, WrongState):
+                assert self.state != "active"
+            elif response is not ALONE:
+                assert isinstance(response, rpc.LeaseItemsResponse)
+                assert self.state == "active"
+                self.take(sent.caller, response.leases, as_adjudicator=False)
+                ranks = {lease.item.rank for lease in response.leases}
+                assert not (self.never_again and ranks & skipped)
+
+    @precondition(lambda self: _started(self) and self.leased)
+    @rule(data=st.data(), decision=decisions)
+    def submit_together(self, data: st.DataObject, decision: int) -> None:
+        """One result of each of the labelers, of leases old and new."""
+        drawn: dict[str, tuple[str, int, bool]] = {}
+        for token, labeler, rank, as_adjudicator in data.draw(st.permutations(self.leased)):
+            drawn.setdefault(labeler, (token, rank, as_adjudicator))
+        all_sent = []
+        for labeler, (token, _, _) in drawn.items():
+            result = leases_pb2.Result(token=token, decision=decision)  # type: ignore[arg-type]
+            if decision == leases_pb2.DECISION_RELABEL:
+                result.label.class_label.class_name = "spam"
+            request = rpc.SubmitResultsRequest(
+                parent=CAMPAIGN, results=[result], request_id=request_id()
+            )
+            all_sent.append(Sent(request, Caller(labeler)))
+        responses = self.service.submit_together("test", all_sent)
+        for (labeler, (token, rank, as_adjudicator)), response in zip(
+            drawn.items(), responses, strict=True
+        ):
+            if response is not ALONE:
+                assert isinstance(response, rpc.SubmitResultsResponse)
+                [outcome] = response.outcomes
+                self.submitted(token, labeler, rank, decision, outcome.status, as_adjudicator)
 
     @rule(max_items=st.integers(1, NUM_ITEMS))
     def adjudicate(self, max_items: int) -> None:
@@ -118,12 +175,23 @@ class Queue(RuleBasedStateMachine):
             parent=CAMPAIGN, results=[result], request_id=request_id()
         )
         [outcome] = self.service.SubmitResults(request, Caller(labeler)).outcomes
+        self.submitted(token, labeler, rank, decision, outcome.status, as_adjudicator)
+
+    def submitted(
+        self,
+        token: str,
+        labeler: str,
+        rank: int,
+        decision: int,
+        status: int,
+        as_adjudicator: bool,
+    ) -> None:
         if self.state == "closed":
-            assert outcome.status == leases_pb2.RESULT_STATUS_CLOSED
+            assert status == leases_pb2.RESULT_STATUS_CLOSED
             return
         if self.expires.get(token, 0.0) > self.clock():
-            assert outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED
-        if outcome.status == leases_pb2.RESULT_STATUS_ACCEPTED:
+            assert status == leases_pb2.RESULT_STATUS_ACCEPTED
+        if status == leases_pb2.RESULT_STATUS_ACCEPTED:
             assert token in self.expires  # neither answered nor released before
             self.accepted.append((labeler, rank, decision, as_adjudicator))
             del self.expires[token]

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 from relabel_service.errors import WrongState
 from relabel_service.queue import schema as db
 from relabel_service.queue import statements as sql
-from relabel_service.queue.statements import Statement
+from relabel_service.queue.driver import Statement
 from relabel_service.queue.store import Store
 from tests.conftest import Start
 
@@ -28,7 +28,7 @@ def store_later(store: Store, *names: str) -> None:
     """Raises ValueError within the transaction for the name "fails"."""
     with store.write_transaction() as (connection, _):
         for name in names:
-            sql.STORE_RESPONSE.later(connection, {"labeler": "ann", "request_id": name, **KEY})
+            sql.STORE_RESPONSES.later(connection, [{"labeler": "ann", "request_id": name, **KEY}])
             if name == "fails":
                 raise ValueError("as if refused")
 
@@ -60,6 +60,6 @@ def test_errors_of_the_driver_come_out_as_any_other(start: Start) -> None:
 
 def test_rows_are_read_by_name(start: Start) -> None:
     with start.store.write_transaction() as (connection, _):
-        values = {"labeler": "ann", "request_id": "a", "campaign": "none"}
-        [row] = sql.OPENING(connection, values)
+        values = {"labeler": "ann", "request_id": "a", "campaign": "none", "is_first": True}
+        [row] = sql.OPENING(connection, [values])
     assert (row.fingerprint, row.campaign, row.state) == (None, None, None)
