@@ -140,6 +140,15 @@ def test_every_setting_of_the_service_is_in_the_reference_with_its_default(setti
         assert stated.replace(",", "") == expected.removesuffix(".0"), field.name
 
 
+def test_every_picture_is_shown_and_small() -> None:
+    shown = set(re.findall(r"!\[[^\]]+\]\([^)\s]*?([\w-]+\.webp)\)", "".join(
+        page.read_text() for page in DOCUMENTS
+    )))  # fmt: skip
+    pictures = {path.name: path.stat().st_size for path in (DOCS / "pictures").glob("*.webp")}
+    assert pictures.keys() == shown
+    assert max(pictures.values()) < 150_000
+
+
 def test_the_size_from_which_jobs_take_ray_is_told() -> None:
     assert f"more than {LARGE_TABLE_ROWS:,} rows" in (DOCS / "how-to/engines.md").read_text()
 
