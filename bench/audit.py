@@ -118,21 +118,24 @@ def main(arguments: list[str] | None = None) -> int:
     if not paths:
         print("no set of that name", file=sys.stderr)
         return 1
-    compare(_read(paths[0]).slice(0, WARM_UP_ROWS), turns=1)
+    compare(_drawn(_read(paths[0]), WARM_UP_ROWS), turns=1)
     lines = [
         f"| set | rows | {OURS} (CPU) | {RECIPE} (CPU) | ratio of times | AP | AP of the recipe |",
         "|---|---|---|---|---|---|---|",
     ]
     for path in paths:
-        table = _read(path)
-        if table.num_rows > given.rows:  # drawn, as sets may be sorted by label
-            drawn = np.random.default_rng(0).permutation(table.num_rows)[: given.rows]
-            table = table.take(pa.array(np.sort(drawn)))
+        table = _drawn(_read(path), given.rows)
         lines.append(row_of(path.parent.name, table, compare(table, turns=given.turns)))
         print(lines[-1], flush=True)
     if given.out:
         given.out.write_text("\n".join([*_head(given.turns), *lines, ""]))
     return 0
+
+
+def _drawn(table: pa.Table, num_rows: int) -> pa.Table:
+    """At most so many rows, drawn, as sets may be sorted by label."""
+    drawn = np.random.default_rng(0).permutation(table.num_rows)[:num_rows]
+    return table.take(pa.array(np.sort(drawn)))
 
 
 def _cpu_seconds() -> float:

@@ -15,9 +15,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from bench.label_studio import TOKEN, call, label_studio
+from bench.label_studio import call, label_studio
 from tests.support.campaigns import write_findings
 from tests.support.imported import relabel
+from tests.support.label_studio import LEGACY_TOKEN
 from tests.support.page_items import page_items
 
 OUT = Path(__file__).parent / "label_studio"
@@ -58,7 +59,7 @@ def _export(address: str, task: str, fields: dict[str, Any], folder: Path) -> by
         )
     request = urllib.request.Request(
         f"{address}/api/projects/{project}/export?exportType=JSON&download_all_tasks=true",
-        headers={"Authorization": f"Token {TOKEN}"},
+        headers={"Authorization": f"Token {LEGACY_TOKEN}"},
     )
     with urllib.request.urlopen(request, timeout=120) as response:
         return bytes(response.read())

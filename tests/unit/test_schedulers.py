@@ -29,7 +29,8 @@ def parse(arguments: list[str]) -> dict[str, Any]:
     if arguments[0] == "relabel":
         group: Any = get_command(app)
         with group.make_context("relabel", arguments[1:]) as context:
-            [name, *rest] = [*context._protected_args, *context.args]
+            given: list[str] = [*context._protected_args, *context.args]
+            name, rest = given[0], given[1:]
             command = group.commands[name]
     else:
         assert arguments[:2] == ["python", "-m"]
