@@ -21,7 +21,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))  # the project's own modules, wherever this is started
 
 from PIL import Image  # noqa: E402
-from playwright.sync_api import Browser, Page, expect  # noqa: E402
+from playwright.sync_api import Browser, Page, ViewportSize, expect  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from relabel_service import Client, accept, escalate  # noqa: E402
@@ -32,7 +32,7 @@ from tests.support.page_items import inline, page_items  # noqa: E402
 from tests.support.servers import ServerProcess  # noqa: E402
 
 HERE = Path(__file__).parent
-WIDE, PHONE = {"width": 1000, "height": 680}, {"width": 390, "height": 760}
+WIDE, PHONE = ViewportSize(width=1000, height=680), ViewportSize(width=390, height=760)
 QUALITY = 80  # of WebP, to 100
 MAX_BYTES = 150_000
 TWEETS = ROOT / "tests/data/text_classification/vader_tweets/train.parquet"
@@ -55,13 +55,13 @@ class Pictures:
             return str(made.name)
 
     @contextmanager
-    def person(self, name: str = "ann", size: Any = WIDE) -> Iterator[Labeler]:
+    def person(self, name: str = "ann", size: ViewportSize = WIDE) -> Iterator[Labeler]:
         labeler = Labeler(self.browser, self.server, name)
         labeler.page.set_viewport_size(size)
         yield labeler
         labeler.close()
 
-    def item(self, name: str, campaign: str, mode: str = "", size: Any = WIDE) -> None:
+    def item(self, name: str, campaign: str, mode: str = "", size: ViewportSize = WIDE) -> None:
         with self.person(size=size) as ann:
             save(ann.label(campaign, mode), name)
 
@@ -150,7 +150,7 @@ def campaigns(on: Pictures) -> None:
 
 
 def sign_in(on: Pictures) -> None:
-    context = on.browser.new_context(viewport=WIDE)  # type: ignore[arg-type]
+    context = on.browser.new_context(viewport=WIDE)
     page = context.new_page()
     page.goto(f"http://127.0.0.1:{on.server.http_port}/")
     page.wait_for_selector("#credential")

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relabel_service.bridge.controls import NAME, Control, texts_of
 from relabel_service.bridge.label_config import COMMENT, ESCALATE
 from relabel_service.bridge.tasks import Record
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.base import Task
+from relabel_service.tools.label_studio_controls import NAME, Control, texts_of
 from relabel_service.v1 import leases_pb2
 
 MAX_SPENT_S = 24 * 3600.0  # that a result may say

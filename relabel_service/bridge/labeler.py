@@ -15,8 +15,7 @@ from itertools import islice
 from typing import TypeVar
 
 from relabel_service.bridge.answers import Answer, answer_of, newest
-from relabel_service.bridge.controls import control_of
-from relabel_service.bridge.label_config import NOTE, label_config
+from relabel_service.bridge.label_config import NOTE, control_of, label_config
 from relabel_service.bridge.label_studio_api import Gone, Json, LabelStudioApi
 from relabel_service.bridge.media import Media
 from relabel_service.bridge.projects import create_project, find_project, mark

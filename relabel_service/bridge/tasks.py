@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from relabel_service.bridge.controls import Control
 from relabel_service.bridge.label_config import ASK, NOTE
 from relabel_service.bridge.media import Media
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.base import Task
+from relabel_service.tools.label_studio_controls import Control
 from relabel_service.v1 import items_pb2, leases_pb2
 from relabel_service.visible import visible
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from relabel_service.errors import Exhausted, InvalidInput, Violation
@@ -37,15 +38,15 @@ _DECISIONS = {
 
 def campaign_of(request: Message) -> str:
     """The id of the campaign that a request is about; empty where it names none."""
-    for field in _naming_fields(type(request)):
+    for field in _naming_fields(request.DESCRIPTOR):
         if name := getattr(request, field):
             return str(name.removeprefix("campaigns/").partition("/")[0])
     return ""
 
 
 @functools.cache
-def _naming_fields(kind: type[Message]) -> Sequence[str]:
-    fields = kind.DESCRIPTOR.fields_by_name
+def _naming_fields(kind: Descriptor) -> Sequence[str]:
+    fields = kind.fields_by_name
     return [name for name in ("campaign_id", "name", "parent") if name in fields]
 
 

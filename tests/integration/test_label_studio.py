@@ -19,7 +19,6 @@ from playwright.sync_api import expect
 from typer.testing import CliRunner
 
 from relabel_service import Client, confirm
-from relabel_service.bridge.controls import CONTENT, NAME
 from relabel_service.bridge.label_config import COMMENT, ESCALATE, ESCALATED, NOTE
 from relabel_service.bridge.label_studio import Bridge
 from relabel_service.bridge.label_studio_api import Json, LabelStudioApi
@@ -29,6 +28,7 @@ from relabel_service.cli.main import app
 from relabel_service.errors import Unavailable
 from relabel_service.server.auth import mint
 from relabel_service.tasks.boxes import Box, read_boxes, write_boxes
+from relabel_service.tools.label_studio_controls import CONTENT, NAME
 from tests.integration.conftest import SECRET
 from tests.support.browser import chromium
 from tests.support.campaigns import write_findings

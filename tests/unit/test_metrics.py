@@ -68,6 +68,8 @@ def no_audit_log() -> Iterator[None]:
 
 
 class NoAuthenticator:
+    may_block = False
+
     def caller(self, metadata: object, peer: str) -> Caller:
         raise Unauthenticated("nobody is known here")
 

@@ -2,8 +2,9 @@
 back.
 
 A control says how its part of the labeling configuration looks, how a label becomes Label Studio's
-results, and what results mean. Labels are in the task's text form (tasks/base.py); offsets are in
-characters (code points), boxes in pixels of the upright picture.
+results, and what results mean; `relabel export --to` and the bridge share it. Labels are in the
+task's text form (tasks/base.py); offsets are in characters (code points), boxes in pixels of the
+upright picture.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,16 +26,26 @@ from relabel_service.tasks.spans import Span
 from relabel_service.v1 import items_pb2
 
 NAME, CONTENT = "label", "content"  # of the control, and of what it labels
+CONTENTS = {  # kind of content -> its tag, without attributes
+    "text": f'Text name="{CONTENT}" valueType="text"',
+    "image": f'Image name="{CONTENT}" zoom="true"',
+    "audio": f'Audio name="{CONTENT}"',
+    "table": f'Table name="{CONTENT}"',
+}
 
 Json = dict[str, Any]
 
 
 class Control(Protocol):
     shows: str
-    """What its content is: text, image or audio."""
+    """What its content is, where the task says no other: a key of CONTENTS."""
 
     def config(self, classes: Sequence[str]) -> str:
-        """The control's XML."""
+        """The control's XML.
+
+        Raises InvalidInput without classes, where it chooses one, and for classes that Label
+        Studio would not show as they are.
+        """
 
     def facts(self, content: items_pb2.Content, shown: Mapping[str, Any]) -> Json:
         """What results are read with, kept with the task. shown: text, or width and height."""
@@ -54,10 +65,9 @@ class Choices:
         self.shows = shows
 
     def config(self, classes: Sequence[str]) -> str:
-        options = "".join(f"<Choice value={quoteattr(name)}/>" for name in classes)
         return (
             f'<Choices name="{NAME}" toName="{CONTENT}" choice="single" showInline="true">'
-            f"{options}</Choices>"
+            f"{_options('Choice', classes)}</Choices>"
         )
 
     def facts(self, content: items_pb2.Content, shown: Mapping[str, Any]) -> Json:
@@ -103,8 +113,7 @@ class Spans:
     shows = "text"
 
     def config(self, classes: Sequence[str]) -> str:
-        labels = "".join(f"<Label value={quoteattr(name)}/>" for name in classes)
-        return f'<Labels name="{NAME}" toName="{CONTENT}">{labels}</Labels>'
+        return f'<Labels name="{NAME}" toName="{CONTENT}">{_options("Label", classes)}</Labels>'
 
     def facts(self, content: items_pb2.Content, shown: Mapping[str, Any]) -> Json:
         offsets, end = [], -1
@@ -152,10 +161,9 @@ class Rectangles:
     shows = "image"
 
     def config(self, classes: Sequence[str]) -> str:
-        labels = "".join(f"<Label value={quoteattr(name)}/>" for name in classes)
         return (
-            f'<RectangleLabels name="{NAME}" toName="{CONTENT}" canRotate="false">{labels}'
-            "</RectangleLabels>"
+            f'<RectangleLabels name="{NAME}" toName="{CONTENT}" canRotate="false">'
+            f"{_options('Label', classes)}</RectangleLabels>"
         )
 
     def facts(self, content: items_pb2.Content, shown: Mapping[str, Any]) -> Json:
@@ -200,6 +208,19 @@ def _size(result: Json, facts: Json) -> tuple[float, float]:
     raise InvalidInput.of("label", "a box comes without the picture's size; draw it again")
 
 
+def _options(tag: str, classes: Sequence[str]) -> str:
+    if not classes:
+        raise InvalidInput.of("classes", "are none; Label Studio needs at least one to choose")
+    for name in classes:
+        if name.startswith("$"):
+            raise InvalidInput.of(
+                "classes",
+                f"{name!r} begins with $, which Label Studio takes for a key of the task's data; "
+                "rename the class, or label on the page",
+            )
+    return "".join(f"<{tag} value={quoteattr(name)}/>" for name in classes)
+
+
 def texts_of(result: Json) -> list[str]:
     """What is written in a text area."""
     text = result["value"].get("text")
@@ -223,13 +244,5 @@ CONTROLS: dict[str, Control] = {
     "token_classification": Spans(),
     "object_detection": Rectangles(),
     "sequence_generation": Written(),
+    "click_through_rate": Choices("table"),
 }
-
-
-def control_of(task: str) -> Control:
-    """Raises InvalidInput for tasks that nobody labels by hand."""
-    if task not in CONTROLS:
-        raise InvalidInput.of(
-            "campaign", f"its task is {task}, which Label Studio has no control for; use another"
-        )
-    return CONTROLS[task]
