@@ -78,6 +78,7 @@ def compare(
                 rate, num_items = measure(sides[name].server.address)
                 rates[name].append(rate)
                 cpu_ms[name].append(1e6 * (sides[name].cpu_s() - began) / num_items)
+                print(f"{queue}, {name}: {rate:.0f} items/s", file=sys.stderr, flush=True)
     return {
         "queue": queue,
         "before": [round(rate) for rate in rates["before"]],

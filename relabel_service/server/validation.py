@@ -46,8 +46,7 @@ def campaign_of(request: Message) -> str:
 
 @functools.cache
 def _naming_fields(kind: Descriptor) -> Sequence[str]:
-    fields = kind.fields_by_name
-    return [name for name in ("campaign_id", "name", "parent") if name in fields]
+    return [name for name in ("campaign_id", "name", "parent") if name in kind.fields_by_name]
 
 
 def check_message(request: object, method: str, limits: Limits) -> None:
