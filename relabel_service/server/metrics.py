@@ -73,7 +73,8 @@ METRICS: Mapping[str, Metric] = {
 class Instruments(Protocol):
     """Record values of METRICS. Safe to call from several threads; labels are the metric's."""
 
-    def add(self, name: str, value: float = 1, **labels: str) -> None: ...
+    def add(self, name: str, value: float = 1, **labels: str) -> None:
+        """value: above 0, which Ray's counters insist on (2.60)."""
 
     def set(self, name: str, value: float, **labels: str) -> None: ...
 

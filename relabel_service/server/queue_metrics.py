@@ -64,7 +64,8 @@ class QueueMetrics:
         for each in [*seen, *gone]:
             for name, value in _values(each, now=now).items():
                 self.instruments.set(name, value, campaign=each.campaign)
-            self.instruments.add("relabel_lease_expiries", each.num_expired, campaign=each.campaign)
+            if num := each.num_expired:
+                self.instruments.add("relabel_lease_expiries", num, campaign=each.campaign)
             for state, num in each.num_items.items():
                 self.instruments.set("relabel_items", num, campaign=each.campaign, state=state)
 

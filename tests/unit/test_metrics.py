@@ -41,6 +41,7 @@ class Recorded:
         self.nums: Counter[Key] = Counter()
 
     def add(self, name: str, value: float = 1, **labels: str) -> None:
+        assert value > 0
         key = self._key("counter", name, labels)
         self.values[key] = self.values.get(key, 0) + value
 
