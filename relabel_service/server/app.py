@@ -51,7 +51,7 @@ from relabel_service.server.auth import (
 )
 from relabel_service.server.calling import Calling
 from relabel_service.server.calls import MAX_HEALTH_WATCHES, MAX_STREAMS, Calls
-from relabel_service.server.metrics import LATENCIES_S, METRICS, Metric
+from relabel_service.server.metrics import LATENCIES_S, METRICS, LastingGauges, Metric
 from relabel_service.server.servicers import SERVICERS
 from relabel_service.server.settings import LOCAL_ONLY, OPEN, STARTED, ServeSettings, settings_from
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -99,7 +99,9 @@ class RelabelService:
     """Each RPC of relabel_service.proto and grpc.health.v1's; HTTP beside them (http.py)."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        self._calls = Calls(settings, _authenticator(settings.auth), RayInstruments())
+        instruments = LastingGauges(RayInstruments())
+        instruments.start()
+        self._calls = Calls(settings, _authenticator(settings.auth), instruments)
         self._cors_origins = settings.cors_origins
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

@@ -5,6 +5,7 @@ choose, so that the number of series is bounded: never a labeler's name; campaig
 queue_metrics.py.
 """
 
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +18,7 @@ from relabel_service.queue.store import Moment, Store
 
 # Seconds. From a lease of a warm SQLite to what a gateway gives up on.
 LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+REPEATED_AFTER_S = 5.0  # half of Ray's export interval
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,46 @@ class NoInstruments:
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         pass
+
+
+class LastingGauges:
+    """Instruments whose gauges last: Ray (2.60) shows a gauge that nobody sets again for two export
+    intervals (20 s), and then no more. A gauge that was set to 0 may end so."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        self._instruments = instruments
+        self._lock = threading.Lock()
+        self._last: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+
+    def start(self) -> None:
+        """Repeat until the process ends, on a thread."""
+        threading.Thread(target=self._run, name="lasting gauges", daemon=True).start()
+
+    def add(self, name: str, value: float = 1, **labels: str) -> None:
+        self._instruments.add(name, value, **labels)
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        key = (name, frozenset(labels.items()))
+        with self._lock:  # otherwise repeat() might set an older value last
+            self._instruments.set(name, value, **labels)
+            if value:
+                self._last[key] = value
+            else:
+                self._last.pop(key, None)  # of what is gone, nothing is kept
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        self._instruments.observe(name, value, **labels)
+
+    def repeat(self) -> None:
+        """Set all gauges to what they are."""
+        with self._lock:
+            for (name, labels), value in self._last.items():
+                self._instruments.set(name, value, **dict(labels))
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(REPEATED_AFTER_S)
+            self.repeat()
 
 
 class MeasuredStore:

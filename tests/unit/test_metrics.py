@@ -15,7 +15,7 @@ from relabel_service.server import admin_log, audit
 from relabel_service.server.auth import ALLOWED, Caller
 from relabel_service.server.calling import Calling
 from relabel_service.server.calls import Calls
-from relabel_service.server.metrics import METRICS, MeasuredStore
+from relabel_service.server.metrics import METRICS, LastingGauges, MeasuredStore
 from relabel_service.server.queue_metrics import QueueMetrics
 from relabel_service.server.settings import ServeSettings
 from relabel_service.v1 import leases_pb2
@@ -60,6 +60,19 @@ class Recorded:
         assert METRICS[name].kind == kind
         assert set(METRICS[name].labels) == labels.keys()
         return name, tuple(sorted(labels.items()))
+
+
+def test_gauges_are_set_again_while_they_are_not_0() -> None:
+    recorded = Recorded()
+    gauges = LastingGauges(recorded)
+    gauges.set("relabel_import_rows", 7, campaign="a")
+    gauges.set("relabel_import_rows", 8, campaign="a")
+    gauges.set("relabel_import_rows", 9, campaign="b")
+    gauges.set("relabel_import_rows", 0, campaign="b")
+    gauges.add("relabel_lease_expiries", 2, campaign="a")
+    recorded.values.clear()
+    gauges.repeat()
+    assert recorded.values == {("relabel_import_rows", (("campaign", "a"),)): 8}
 
 
 @pytest.fixture(autouse=True)

@@ -292,6 +292,16 @@ MALFORMED: list[tuple[Any, list[str]]] = [
     (rpc.PauseCampaignRequest(name="x", etag="y"), ["name", "etag", "request_id"]),
     (rpc.ResumeCampaignRequest(), ["name", "request_id"]),
     (rpc.CloseCampaignRequest(name="campaigns/"), ["name", "request_id"]),
+    (rpc.ReopenCampaignRequest(name="x", etag="y"), ["name", "etag", "request_id"]),
+    (rpc.ReopenItemsRequest(parent="x"), ["parent", "request_id", "items"]),
+    (
+        rpc.RequeueSkippedItemsRequest(parent="x", items=["y"], row_ids=["\x00"]),
+        ["parent", "items[0]", "row_ids[0]", "request_id", "items"],
+    ),
+    (
+        rpc.ListAdminActionsRequest(parent="x", page_size=-1, page_token="é"),
+        ["parent", "page_size", "page_token"],
+    ),
     (
         rpc.FinalizeCampaignRequest(name="x", etag="y"),
         ["name", "results_uri", "etag", "request_id"],
