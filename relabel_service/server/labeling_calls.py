@@ -1,6 +1,7 @@
 """LeaseItems and SubmitResults, made together with others' where that goes, and alone where not."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,9 +40,10 @@ class LabelingCalls:
     async def make(self, method: str, request: Any, admit: Admit) -> Response:
         """Who calls, and the response.
 
-        admit: finds out who calls, and whether the caller may; raises what is wrong. It must not
-        wait for anything, or others wait, too.
+        admit: finds out who calls, and whether the caller may, and counts the call; raises what is
+        wrong. It must not wait for anything, or others wait, too.
         """
+        admit = functools.cache(admit)  # a call that comes out as ALONE is counted once, too
         if isinstance(request, Message):
             key = method, campaign_of(request), _role(request)
             made = await self._together.call(key, (request, admit), num_items=_num_items(request))

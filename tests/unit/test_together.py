@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from relabel_service.errors import Exhausted, InvalidInput, RelabelError, Unavai
 from relabel_service.queue.together import ALONE
 from relabel_service.server.auth import Caller
 from relabel_service.server.idempotency import Sent
+from relabel_service.server.labeling_calls import LabelingCalls
 from relabel_service.server.rate_limits import Limits
 from relabel_service.server.service import LeaseService
 from relabel_service.server.together import AT_ONCE, Together
@@ -181,6 +183,25 @@ def test_a_correction_is_made_alone(start: Start) -> None:
     alone, stored = service.submit_together("test", sent)
     assert alone is ALONE
     assert statuses(stored) == [ACCEPTED]
+
+
+def test_a_call_that_is_made_alone_after_all_is_counted_once(start: Start) -> None:
+    service = start()
+    ann = Person(service, "ann")
+    lease = ann.label_next("ham")
+    result = accept(lease)
+    result.replaces = True
+    admitted: list[str] = []
+
+    def admit() -> Caller:
+        admitted.append("ann")
+        return Caller("ann")
+
+    with ThreadPoolExecutor(1) as threads:
+        calls = LabelingCalls(service, threads)
+        request = submission_of("ann", [result]).request
+        _, response = asyncio.run(calls.make("SubmitResults", request, admit))
+    assert (statuses(response), admitted) == ([ACCEPTED], ["ann"])
 
 
 @pytest.fixture
