@@ -67,7 +67,7 @@ def main(
     batch_size: Annotated[int, typer.Option(help="pictures a step")] = 32,
 ) -> None:
     """Print rows/s of both sides and their ratio, least to greatest."""
-    with tempfile.TemporaryDirectory() as local, ray_session() as running:
+    with tempfile.TemporaryDirectory() as local, ray_session(engine.workers()) as running:
         folder = Path(local)
         source, model = _pictures(folder, rows), _swin(folder, tiny=not engine.use_gpu)
         setup = Setup(source, model, CLASSES, batch_size, engine.workers())

@@ -82,7 +82,7 @@ class Setting:
         return latest(Source(str(path), "text_classification", ("text",), "label", "id"))
 
     def engine(self) -> AbstractContextManager[Engine]:
-        return ray_session() if self.on_ray else nullcontext(LocalEngine())
+        return ray_session(self.workers) if self.on_ray else nullcontext(LocalEngine())
 
 
 def prepare(setting: Setting) -> None:

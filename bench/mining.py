@@ -50,7 +50,7 @@ def main(
     """Print rows/s of both sides and their ratio, least to greatest."""
     torch.set_num_threads(1)
     inference = InferenceConfig(batch_rows=BATCH_ROWS, workers=engine.workers())
-    with tempfile.TemporaryDirectory() as local, ray_session() as running:
+    with tempfile.TemporaryDirectory() as local, ray_session(engine.workers()) as running:
         folder = Path(local)
         whole, half = _table(folder, rows), _table(folder, rows // 2)
         store_uri = finished_training(folder, whole, model or _packaged_model(), CLASSES)

@@ -39,6 +39,11 @@ class RayEngine:
         """max_bytes_here: of the files of a table that is read in this process, not by Ray Data."""
         self._max_bytes_here = max_bytes_here
 
+    def start_workers(self, num: int) -> None:
+        """Have processes start and import torch while this one reads the table; does not wait."""
+        for _ in range(num):
+            _import_torch.remote()
+
     def read(self, uri: str, columns: Sequence[str], *, version: int | None = None) -> Batches:
         """Columns of a parquet file or folder, or of a version of a Delta table.
 
@@ -118,6 +123,11 @@ class FewBatches(LocalBatches):
         from cluster.engine.ray_data import from_table
 
         return from_table(self.to_table()).union(*others)
+
+
+@ray.remote
+def _import_torch() -> None:
+    import torch  # noqa: F401
 
 
 @ray.remote

@@ -33,6 +33,9 @@ MIN_LOCAL_SLOTS = 4
 # (2.60), also for a single file, keep a small machine busy for longer than the read itself.
 FOOTER_READERS = "1"
 
+# Ray starts a process for each slot at once (2.60), though few are used: RayEngine.start_workers.
+PRESTART = "0"
+
 # After Ray's one second the next step would start new processes, and import torch in each.
 IDLE_WORKER_MS = "60000"
 
@@ -85,13 +88,13 @@ def session(
     if name is EngineName.LOCAL:
         yield LocalEngine()
         return
-    with ray_session() as engine:
+    with ray_session(workers) as engine:
         yield engine
 
 
 @contextmanager
-def ray_session() -> Iterator[Engine]:
-    """Within it, Ray is connected and its engine ready."""
+def ray_session(workers: Workers) -> Iterator[Engine]:
+    """Within it, Ray is connected and its engine ready; a Ray started here starts the workers."""
     os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", FOOTER_READERS)
     with connect_ray(num_slots=max(os.cpu_count() or 1, MIN_LOCAL_SLOTS)):
         import ray.data
@@ -104,7 +107,10 @@ def ray_session() -> Iterator[Engine]:
         logging.getLogger("ray.train").setLevel(logging.ERROR)
         # At ERROR it writes tracebacks of what is raised here anyway.
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-        yield RayEngine()
+        engine = RayEngine()
+        if not os.environ.get("RAY_ADDRESS") and not workers.use_gpu:
+            engine.start_workers(workers.num)
+        yield engine
 
 
 @contextmanager
@@ -123,6 +129,7 @@ def connect_ray(*, num_slots: int) -> Iterator[None]:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's noise on start and stop
         # It warns of the token that a cluster for this job alone asks for (2.60).
         logging.getLogger(TOKEN_LOGGER).setLevel(logging.ERROR)
+        os.environ.setdefault("RAY_prestart_worker_first_driver", PRESTART)
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_WORKER_MS)
         ray.init(
             address="local",  # not a cluster that somebody else has started on this machine

@@ -11,6 +11,7 @@ from deltalake import write_deltalake
 from cluster.data.rows import Source, latest
 from cluster.engine.base import Engine
 from cluster.engine.local import LocalEngine
+from cluster.engine.workers import Workers
 from cluster.training.config import TrainConfig
 from cluster.training.train import train
 from jobs.common.session import ray_session
@@ -29,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Engine]:
     """The engine on a Ray that this session starts; Ray Data reads small tables, too."""
-    with ray_session():
+    with ray_session(Workers()):
         from cluster.engine.ray import RayEngine
 
         yield RayEngine(max_bytes_here=0)
