@@ -7,6 +7,7 @@ It knows nothing of campaigns. Written against Label Studio 1.23.2.
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -84,7 +85,7 @@ class LabelStudioApi:
         self._call("PATCH", f"/api/projects/{project}/", body=fields)
 
     def delete_project(self, project: int) -> None:
-        self._call("DELETE", f"/api/projects/{project}/")
+        self._delete(f"/api/projects/{project}/")
 
     def tasks(self, project: int, *, since: str = "") -> Iterator[Json]:
         """Tasks with their annotations and drafts; with `since`, those that changed then or later.
@@ -109,16 +110,56 @@ class LabelStudioApi:
         return dict(self._call("GET", f"/api/tasks/{task}/", {"resolve_uri": "false"}))
 
     def import_tasks(self, project: int, tasks: Sequence[Json]) -> list[int]:
-        """The new tasks' ids. Never repeated: where it raises Unavailable, look what is there."""
+        """The new tasks' ids. Never repeated: where it raises Unavailable, look what is there.
+
+        On SQLite, Label Studio (1.23.2) itself repeats an import that found the database locked,
+        and stores the tasks of the second attempt without their predictions: these are sent again.
+        """
         path = f"/api/projects/{project}/import"
         done = self._call("POST", path, {"return_task_ids": "true"}, body=list(tasks), repeat=False)
-        return [int(number) for number in done.get("task_ids", ())]
+        numbers = [int(number) for number in done.get("task_ids", ())]
+        if len(numbers) != len(tasks):
+            raise Unavailable(f"Label Studio took {len(numbers)} of {len(tasks)} tasks")
+        predictions = [
+            {**prediction, "task": number}
+            for number, task in zip(numbers, tasks, strict=True)
+            for prediction in task.get("predictions", ())
+        ]
+        if predictions and not done["prediction_count"]:
+            self.import_predictions(project, predictions)
+        elif done["prediction_count"] != len(predictions):
+            raise Unavailable(
+                f"Label Studio took {done['prediction_count']} of {len(predictions)} predictions"
+            )
+        return numbers
+
+    def import_predictions(self, project: int, predictions: Sequence[Json]) -> None:
+        """Add predictions to the tasks whose ids they have under "task". Never repeated.
+
+        Raises Unavailable also where they are refused: somebody deletes a task at the same time.
+        """
+        path = f"/api/projects/{project}/import/predictions"
+        try:
+            created = self._call("POST", path, body=list(predictions), repeat=False)["created"]
+        except InvalidInput as error:
+            raise Unavailable(str(error)) from error
+        if created != len(predictions):
+            raise Unavailable(f"Label Studio took {created} of {len(predictions)} predictions")
+
+    def delete_prediction(self, prediction: int) -> None:
+        self._delete(f"/api/predictions/{prediction}/")
 
     def update_task(self, task: int, fields: Mapping[str, Any]) -> None:
         self._call("PATCH", f"/api/tasks/{task}/", body=fields)
 
     def delete_task(self, task: int) -> None:
-        self._call("DELETE", f"/api/tasks/{task}/")
+        self._delete(f"/api/tasks/{task}/")
+
+    def _delete(self, path: str) -> None:
+        """What is not there is deleted: the call, or Label Studio's own repetition of it, may have
+        done so before."""
+        with suppress(Gone):
+            self._call("DELETE", path)
 
     def _pages(self, path: str, parameters: Mapping[str, Any], *, key: str) -> Iterator[Json]:
         page, num_seen = 1, 0

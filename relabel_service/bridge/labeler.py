@@ -21,7 +21,7 @@ from relabel_service.bridge.media import Media
 from relabel_service.bridge.projects import create_project, find_project, mark
 from relabel_service.bridge.tasks import Record, Sent, task_of
 from relabel_service.client import Client
-from relabel_service.errors import Exhausted, InvalidInput, RelabelError, Unavailable, WrongState
+from relabel_service.errors import Exhausted, InvalidInput, RelabelError, WrongState
 from relabel_service.tasks import task_of_kind
 from relabel_service.v1 import campaigns_pb2, leases_pb2
 
@@ -119,8 +119,38 @@ class LabelerBridge:
         )
         self._project = project
         self._take(annotated_first)
-        self._push([*self._client.list_leases(self._campaign.name)])  # less what was just taken
+        leases = [*self._client.list_leases(self._campaign.name)]  # less what was just taken
+        self._push(leases)
+        self._repair_predictions(annotated_first, leases)
         self._extend_at = 0.0
+
+    def _repair_predictions(
+        self, tasks: Sequence[Json], leases: Sequence[leases_pb2.Lease]
+    ) -> None:
+        """Predictions of tasks that nobody annotated: those that have none get their lease's, and
+        what is there twice is deleted.
+
+        A bridge may end between the calls that send a task and its predictions, and Label Studio
+        repeats calls that it had half done (label_studio_api.LabelStudioApi.import_tasks).
+        """
+        by_token = {lease.token: lease for lease in leases}
+        predictions: list[Json] = []
+        for task in tasks:
+            record = self._waiting.get(int(task["id"]))
+            lease = by_token.get(record.token) if record else None
+            if lease is None or task["annotations"]:
+                continue
+            versions: set[str] = set()
+            for one in sorted(task["predictions"], key=lambda one: int(one["id"])):
+                if one["model_version"] in versions:
+                    self._api.delete_prediction(one["id"])
+                versions.add(one["model_version"])
+            if not versions and (whole := self._task_of(lease)):
+                predictions += [{**one, "task": task["id"]} for one in whole["predictions"]]
+        if predictions:
+            assert self._project is not None
+            self._api.import_predictions(self._project, predictions)
+            self._report(f"{self.labeler}: {len(predictions)} predictions were missing")
 
     def _is_double(self, task: Json, record: Record) -> bool:
         """Whether another task has this one's lease: an import was repeated, by a bridge that got
@@ -272,7 +302,8 @@ class LabelerBridge:
     def _push(self, leases: Sequence[leases_pb2.Lease]) -> None:
         """Import tasks. One that lost its lease and has another goes on with it."""
         known = {record.item: number for number, record in self._waiting.items()}
-        tasks, unshown = [], []
+        tasks: list[Json] = []
+        unshown = []
         for lease in leases:
             if lease.item.name in known:
                 number = known[lease.item.name]
@@ -280,32 +311,31 @@ class LabelerBridge:
                     renewed = replace(self._waiting[number], token=lease.token, sent=None)
                     self._keep(number, renewed, note="")
                 continue
-            try:
-                tasks.append(
-                    task_of(
-                        lease,
-                        task=self._task,
-                        control=self._control,
-                        media=self._settings.media,
-                    )
-                )
-            except InvalidInput as error:
+            if task := self._task_of(lease):
+                tasks.append(task)
+            else:
                 unshown.append(lease.token)
-                self._report(f"{self.labeler}: {lease.item.name} is not shown: {error}")
         if unshown:
             self._client.release(self._campaign.name, unshown, delay_s=UNSHOWN_DELAY_S)
             self.counts.unshown += len(unshown)
         for some in _batches(tasks):
             assert self._project is not None
-            numbers = self._api.import_tasks(self._project, list(some))
-            if len(numbers) != len(some):
-                raise Unavailable(f"Label Studio took {len(numbers)} of {len(some)} tasks")
+            numbers = self._api.import_tasks(self._project, some)
             for number, task in zip(numbers, some, strict=True):
                 record = Record.of(task)
                 assert record is not None
                 self._waiting[number] = record
                 self._tasks[record.token] = number
             self.counts.pushed += len(some)
+
+    def _task_of(self, lease: leases_pb2.Lease) -> Json | None:
+        """None where it cannot be shown, which is said."""
+        media = self._settings.media
+        try:
+            return task_of(lease, task=self._task, control=self._control, media=media)
+        except InvalidInput as error:
+            self._report(f"{self.labeler}: {lease.item.name} is not shown: {error}")
+            return None
 
 
 def _batches(values: Iterable[T]) -> Iterator[list[T]]:

@@ -38,6 +38,7 @@ from tests.support.label_studio import (
     USER,
     LabelStudioPerson,
     LabelStudioProcess,
+    LockedImport,
     call,
 )
 from tests.support.page_items import BOX, page_items
@@ -168,6 +169,10 @@ def span(start: int, end: int, name: str) -> Json:
 
 def _result(kind: str, value: Json, control: str) -> Json:
     return {"from_name": control, "to_name": CONTENT, "type": kind, "value": value}
+
+
+def prediction_of(task: Json) -> Json:
+    return {"task": task["id"], "model_version": "human label", "result": [choice("ham")]}
 
 
 def predictions(task: Json) -> dict[str, Json]:
@@ -477,7 +482,22 @@ class Losing(httpx.BaseTransport):
         self._network.close()
 
 
-def losing_round(campaign: Campaign, transport: httpx.BaseTransport) -> None:
+class Unpredicted(Losing):
+    """Imports lose their predictions, as where Label Studio repeats one, and so do later calls."""
+
+    def __init__(self) -> None:
+        super().__init__("POST", "/import/predictions", is_sent=False)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/import"):
+            tasks = [{**task, "predictions": []} for task in json.loads(request.read())]
+            headers = {k: v for k, v in request.headers.items() if k != "content-length"}
+            request = httpx.Request(request.method, request.url, headers=headers, json=tasks)
+        return super().handle_request(request)
+
+
+def round_through(campaign: Campaign, transport: httpx.BaseTransport) -> None:
+    """One round for ann alone, whose calls to Label Studio go through the transport."""
     bridge = Bridge(
         campaign.name,
         {"ann": lambda: Client(campaign.server.address, labeler="ann")},
@@ -486,8 +506,43 @@ def losing_round(campaign: Campaign, transport: httpx.BaseTransport) -> None:
         0.1,
         print,
     )
+    bridge.run(threading.Event(), once=True)
+
+
+def losing_round(campaign: Campaign, transport: httpx.BaseTransport) -> None:
     with pytest.raises(Unavailable):
-        bridge.run(threading.Event(), once=True)
+        round_through(campaign, transport)
+
+
+def test_tasks_have_predictions_though_the_database_was_locked(
+    campaign: Campaign, label_studio: LabelStudioProcess
+) -> None:
+    campaign.create(3)
+    locked = LockedImport(label_studio)
+    round_through(campaign, locked)
+    assert locked.num_attempts > 1
+    tasks = campaign.tasks(campaign.person("ann"))
+    assert tasks.keys() == set("012")
+    for task in tasks.values():
+        assert [one["model_version"] for one in task["predictions"]] == ["human label", "model"]
+
+
+def test_predictions_that_were_lost_come_later_but_to_annotated_tasks(campaign: Campaign) -> None:
+    campaign.create(3)
+    losing_round(campaign, Unpredicted())
+    ann = campaign.person("ann")
+    tasks = campaign.tasks(ann)
+    assert [len(task["predictions"]) for task in tasks.values()] == [0, 0, 0]
+    ann.annotate(tasks["1"])  # with nothing chosen, which the bridge refuses
+    call(campaign.api, "POST", "/api/predictions/", prediction_of(tasks["2"]))
+    call(campaign.api, "POST", "/api/predictions/", prediction_of(tasks["2"]))
+    assert "predictions were missing" in campaign.round()
+    tasks = campaign.tasks(ann)
+    assert predictions(tasks["0"]).keys() == {"human label", "model"}
+    assert predictions(tasks["0"])["human label"]["score"] == pytest.approx(0.1)
+    assert predictions(tasks["1"]) == {}
+    assert len(tasks["2"]["predictions"]) == 1  # what was there twice
+    assert "missing" not in campaign.round()
 
 
 def test_an_answer_is_taken_once_though_the_bridge_died_before_it_knew(campaign: Campaign) -> None:

@@ -6,12 +6,15 @@ between runs, and `make tools` makes it.
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 from relabel_service.bridge.label_studio_api import Json, LabelStudioApi
@@ -60,6 +63,7 @@ class LabelStudioProcess:
         self._folder, self._program = folder, program or install()
         if program is None:
             shutil.copytree(MIGRATED, folder, dirs_exist_ok=True)
+        self.database = folder / "label_studio.sqlite3"
         self._log = folder / "label-studio.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -77,6 +81,7 @@ class LabelStudioProcess:
             "COLLECT_ANALYTICS": "false",
             "LATEST_VERSION_CHECK": "false",
             "SENTRY_DSN": "",
+            "LOG_LEVEL": "INFO",  # LockedImport reads it
         }
         environment.pop("PYTHONPATH", None)
         command = [
@@ -108,6 +113,9 @@ class LabelStudioProcess:
         self._process.wait()
         self._process = None
 
+    def num_in_log(self, words: str) -> int:
+        return self._log.read_text(errors="replace").count(words)
+
     def api(self, token: str = LEGACY_TOKEN) -> LabelStudioApi:
         return LabelStudioApi(self.url, token, timeout_s=120)
 
@@ -120,6 +128,45 @@ class LabelStudioProcess:
 def call(api: LabelStudioApi, method: str, path: str, body: Any = None) -> Any:
     """What the web page calls and the bridge does not."""
     return api._call(method, path, body=body, repeat=False)
+
+
+class LockedImport(httpx.BaseTransport):
+    """The network, and another program that locks Label Studio's database when tasks are imported,
+    until Label Studio has given up its first attempt and begins the second, which may fail too."""
+
+    BEGINS = "Try to serialize tasks with annotations"  # Label Studio's line of each attempt
+
+    def __init__(self, label_studio: LabelStudioProcess) -> None:
+        self.num_attempts = 0
+        self._label_studio = label_studio
+        self._network = httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/import"):
+            return self._network.handle_request(request)
+        before = self._label_studio.num_in_log(self.BEGINS)
+        is_over = threading.Event()
+        database = sqlite3.connect(self._label_studio.database, check_same_thread=False)
+        database.execute("BEGIN IMMEDIATE")
+
+        def unlock() -> None:
+            while self._label_studio.num_in_log(self.BEGINS) < before + 2:
+                if is_over.wait(0.05):
+                    break
+            database.rollback()
+
+        unlocking = threading.Thread(target=unlock)
+        unlocking.start()
+        try:
+            return self._network.handle_request(request)
+        finally:
+            is_over.set()
+            unlocking.join()
+            database.close()
+            self.num_attempts = self._label_studio.num_in_log(self.BEGINS) - before
+
+    def close(self) -> None:
+        self._network.close()
 
 
 class LabelStudioPerson:

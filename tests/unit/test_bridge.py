@@ -251,6 +251,56 @@ def test_calls_are_repeated_but_for_those_that_make_something(
     assert methods == ["POST"]
 
 
+def importing(
+    prediction_count: int, created: int
+) -> tuple[list[tuple[str, Any]], Callable[[httpx.Request], httpx.Response]]:
+    """Bodies of the calls by their path, and a Label Studio that takes so many predictions."""
+    calls: list[tuple[str, Any]] = []
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        calls.append((request.url.path, body))
+        if request.url.path.endswith("/predictions"):
+            return httpx.Response(201, json={"created": created})
+        done = {"task_ids": [7, 9][: len(body)], "prediction_count": prediction_count}
+        return httpx.Response(201, json=done)
+
+    return calls, answers
+
+
+TWO = [{"data": {}, "predictions": [{"result": [], "score": 0.5}]}, {"data": {}}]
+
+
+def test_predictions_that_an_import_lost_are_sent_to_the_new_tasks() -> None:
+    calls, answers = importing(prediction_count=0, created=1)
+    assert api(answers).import_tasks(3, TWO) == [7, 9]
+    assert calls == [
+        ("/api/projects/3/import", TWO),
+        ("/api/projects/3/import/predictions", [{"result": [], "score": 0.5, "task": 7}]),
+    ]
+
+
+@pytest.mark.parametrize(("tasks", "count"), [(TWO, 1), (TWO[1:], 0)])
+def test_predictions_that_were_taken_are_not_sent_again(tasks: list[Any], count: int) -> None:
+    calls, answers = importing(prediction_count=count, created=0)
+    api(answers).import_tasks(3, tasks)
+    assert [path for path, _ in calls] == ["/api/projects/3/import"]
+
+
+@pytest.mark.parametrize(("count", "created"), [(0, 0), (2, 1)])
+def test_predictions_that_are_neither_there_nor_taken_fail(count: int, created: int) -> None:
+    _, answers = importing(prediction_count=count, created=created)
+    with pytest.raises(Unavailable, match=f"Label Studio took {count} of 1 predictions"):
+        api(answers).import_tasks(3, TWO)
+
+
+def test_what_is_gone_is_deleted() -> None:
+    connected = api(lambda _: httpx.Response(404))
+    connected.delete_task(1)
+    connected.delete_project(1)
+    connected.delete_prediction(1)
+
+
 def test_what_is_gone_and_what_is_refused_are_told_apart() -> None:
     codes = iter([404, 400])
     connected = api(lambda _: httpx.Response(next(codes), text="no such field"))
