@@ -17,12 +17,13 @@ from typing import TypeVar
 from relabel_service.bridge.answers import Answer, answer_of, newest
 from relabel_service.bridge.label_config import NOTE, control_of, label_config
 from relabel_service.bridge.label_studio_api import Gone, Json, LabelStudioApi
-from relabel_service.bridge.media import Media
+from relabel_service.bridge.media import media_under
 from relabel_service.bridge.projects import create_project, find_project, mark
 from relabel_service.bridge.tasks import Record, Sent, task_of
 from relabel_service.client import Client
 from relabel_service.errors import Exhausted, InvalidInput, RelabelError, WrongState
 from relabel_service.tasks import task_of_kind
+from relabel_service.tools.label_studio_media import Media
 from relabel_service.v1 import campaigns_pb2, leases_pb2
 
 BATCH = 200  # tasks imported, or results submitted, in one call
@@ -44,7 +45,7 @@ class Settings:
 
     window: int = 20
     lease_s: float = 3600.0
-    media: Media = field(default_factory=Media)
+    media: Media = field(default_factory=media_under)
 
 
 @dataclass

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from relabel_service.bridge.label_config import ASK, NOTE
-from relabel_service.bridge.media import Media
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.base import Task
 from relabel_service.tools.label_studio_controls import Control
+from relabel_service.tools.label_studio_media import Media
+from relabel_service.tools.label_studio_predictions import prediction_of
 from relabel_service.v1 import items_pb2, leases_pb2
 from relabel_service.visible import visible
 
@@ -63,8 +64,8 @@ class Record:
 def task_of(lease: leases_pb2.Lease, *, task: Task, control: Control, media: Media) -> Json:
     """What is imported for a lease: data, predictions and meta.
 
-    Predictions are checked here, since Label Studio takes any: those that the task or the content
-    rules out are left out. Raises InvalidInput where the content cannot be shown.
+    Predictions that the task or the content rules out are left out. Raises InvalidInput where the
+    content cannot be shown.
     """
     item = lease.item
     shown = _shown(item, control, media)
@@ -73,12 +74,24 @@ def task_of(lease: leases_pb2.Lease, *, task: Task, control: Control, media: Med
     suggestions = [task.label_from_wire(one.label) for one in item.suggestions]
     record = Record(item.name, lease.token, item.unit, human_label, suggestions, facts)
     data = {control.shows: shown[control.shows], ASK: _ask(item, record), NOTE: ""}
-    predictions = [
-        *_predictions(HUMAN, human_label, _label_quality(item), item, task, control, facts)
-    ]
+    said: list[tuple[str, str, float | None]] = [(HUMAN, human_label, _label_quality(item))]
     if item.suggestions:
-        probability = item.suggestions[0].probability or None
-        predictions += _predictions(MODEL, suggestions[0], probability, item, task, control, facts)
+        said.append((MODEL, suggestions[0], item.suggestions[0].probability or None))
+    predictions = [
+        prediction
+        for by, label, score in said
+        if (
+            prediction := prediction_of(
+                task.unit_label(label, item.unit) if item.unit else label,
+                by=by,
+                score=score,
+                content=item.content,
+                task=task,
+                control=control,
+                facts=facts,
+            )
+        )
+    ]
     return {"data": data, "predictions": predictions, "meta": record.to_meta()}
 
 
@@ -89,7 +102,7 @@ def _shown(item: items_pb2.Item, control: Control, media: Media) -> Json:
     if control.shows == "text" and kind == "tokens":
         return {"text": " ".join(item.content.tokens.tokens)}
     if control.shows == kind == "image":
-        return media.picture(item.content.image)
+        return media.picture(item.content.image, measured=False)
     if control.shows == kind == "audio":
         return media.sound(item.content.audio)
     raise InvalidInput.of(
@@ -100,26 +113,6 @@ def _shown(item: items_pb2.Item, control: Control, media: Media) -> Json:
 def _label_quality(item: items_pb2.Item) -> float | None:
     """1 - suspicion; None where the campaign hides it."""
     return 1 - item.suspicion if item.suspicion else None
-
-
-def _predictions(
-    version: str,
-    label: str,
-    score: float | None,
-    item: items_pb2.Item,
-    task: Task,
-    control: Control,
-    facts: Json,
-) -> list[Json]:
-    """One prediction, or none where the label is not one that can be shown."""
-    label = task.unit_label(label, item.unit) if item.unit else label
-    if task.label_fault(label, ()) or task.incompatible_label(label, item.content):
-        return []
-    try:
-        prediction: Json = {"model_version": version, "result": control.results(label, facts)}
-    except InvalidInput:
-        return []
-    return [prediction if score is None else {**prediction, "score": score}]
 
 
 def _ask(item: items_pb2.Item, record: Record) -> str:

@@ -63,7 +63,7 @@ def label_studio(
         from relabel_service.bridge.label_studio import Bridge
         from relabel_service.bridge.label_studio_api import LabelStudioApi
         from relabel_service.bridge.labeler import Settings
-        from relabel_service.bridge.media import Media
+        from relabel_service.bridge.media import media_under
     except ModuleNotFoundError as error:
         raise InvalidInput.of(
             "bridge", f"needs {error.name}, which is not installed; {EXTRA}"
@@ -76,7 +76,7 @@ def label_studio(
         campaign,
         dict(_labeler(text, address, context.obj) for text in labeler),
         lambda: LabelStudioApi(url, token),
-        Settings(window, lease_duration, Media(tuple(media_prefix or ()))),
+        Settings(window, lease_duration, media_under(tuple(media_prefix or ()))),
         poll,
         lambda line: print(line, flush=True),
     )

@@ -219,7 +219,8 @@ def _hand_over(to: str, handed: _Handed, path: str, *, as_json: bool) -> None:
             "use label-studio, or the service's own page",
         )
     files.refuse_existing(path)
-    num_items = tool.write(handover, path)
+    with files.created_folder(path) as folder:
+        num_items = tool.write(handover, folder)
     notes = [f"{count:,} {note}" for note, count in handover.notes.items()]
     output.print_result(
         "\n".join([f"{path}: {num_items:,} items for {to}", *notes]),

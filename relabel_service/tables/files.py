@@ -6,7 +6,7 @@ Owns how an address becomes bytes and how a file is replaced whole; it refuses t
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
@@ -170,6 +170,24 @@ def created_text(path: str) -> Iterator[TextIO]:
         yield wrapped
         wrapped.flush()
         wrapped.detach()
+
+
+@contextmanager
+def created_folder(path: str) -> Iterator[str]:
+    """The address to write a new folder at. It has its name only when all is written; of an object
+    store, which cannot rename folders, what was written is deleted when it fails."""
+    system, inside = filesystem(path.rstrip("/"))
+    is_local = isinstance(system, fs.LocalFileSystem)
+    name = f"{parent(inside)}/.{os.getpid()}-{Path(inside).name}"
+    try:
+        yield name if is_local else path
+    except BaseException:
+        with suppress(OSError):  # nothing may have been written
+            system.delete_dir(name if is_local else inside)
+        raise
+    if is_local:
+        with reached(path, "written"):
+            Path(name).replace(inside)
 
 
 def write(path: str, data: bytes) -> None:

@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from relabel_service.errors import InvalidInput
-from relabel_service.media import audio, fetch, images
 from relabel_service.tables import files
 from relabel_service.tasks import task_named
 from relabel_service.tools.base import HUMAN, Handover, SaidLabel, classes_of, naming, said_labels
 from relabel_service.tools.label_studio_controls import CONTENT, CONTENTS, CONTROLS
+from relabel_service.tools.label_studio_media import Media
+from relabel_service.tools.label_studio_predictions import prediction_of
 from relabel_service.v1 import items_pb2
 
 TASKS_FILE, CONFIG_FILE = "tasks.json", "label_config.xml"
 KINDS = {"tokens": "text", "fields": "table"}  # payload -> kind of content, where it is not its own
+UNSHOWN = "labels that do not fit what is shown, and are left out"
 Json = dict[str, Any]
 _dumps = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -59,16 +61,32 @@ class LabelStudioTasks:
 
 def task_of(item: items_pb2.Item, handover: Handover) -> Json:
     """The item as a task of Label Studio's import format."""
-    shown = _shown(item.content, handover)
-    data: Json = {"row_id": item.row_id, CONTENT: shown}
+    task, control = task_named(handover.task), CONTROLS[handover.task]
+    shown = _shown(item, handover)
+    payload = item.content.WhichOneof("payload") or "text"
+    data: Json = {"row_id": item.row_id, CONTENT: shown[KINDS.get(payload, payload)]}
     if item.unit:
         data["unit"] = item.unit
     if item.reason:
         data |= {"reason": item.reason, "suspicion": item.suspicion}
-    if item.content.WhichOneof("payload") == "tokens":
+    if payload == "tokens":
         data["tokens"] = list(item.content.tokens.tokens)
-    facts = CONTROLS[handover.task].facts(item.content, {"text": shown, **_size(item, handover)})
-    predictions = [_prediction(said, handover.task, facts) for said in said_labels(item)]
+    facts = control.facts(item.content, shown)
+    predictions = []
+    for said in said_labels(item):
+        prediction = prediction_of(
+            task.label_from_wire(said.label),
+            by=_version(said),
+            score=said.score,
+            content=item.content,
+            task=task,
+            control=control,
+            facts=facts,
+        )
+        if prediction:
+            predictions.append(prediction)
+        else:
+            handover.notes[UNSHOWN] += 1
     return {"data": data, "predictions": predictions}
 
 
@@ -83,40 +101,23 @@ def label_config(task: str, payload: str, classes: Sequence[str]) -> str:
     )
 
 
-def _shown(content: items_pb2.Content, handover: Handover) -> Any:
-    """What the object tag shows."""
-    payload = content.WhichOneof("payload")
-    if payload == "tokens":
-        return " ".join(content.tokens.tokens)
-    if payload == "fields":
-        return dict(sorted(content.fields.fields.items()))
-    if payload in ("image", "audio"):
-        return _media(getattr(content, payload), payload, handover)
-    return content.text.text
-
-
-def _media(media: items_pb2.MediaContent, payload: str, handover: Handover) -> str:
-    """An address that browsers open: an object store's own, else the bytes as a data: URI."""
-    if "://" in media.uri and not media.uri.startswith("file://"):
-        return media.uri
-    data = handover.load(media)
+def _shown(item: items_pb2.Item, handover: Handover) -> Json:
+    """What the object tag shows, under its kind of content (CONTENTS); a picture's size, too."""
+    content, payload = item.content, item.content.WhichOneof("payload")
+    media = Media(handover.load, lambda uri: "://" in uri and not uri.startswith("file://"))
     if payload == "image":
-        return fetch.data_uri(*images.for_browser(data))
-    return fetch.data_uri(data, media.media_type or audio.media_type(data))
+        # Boxes are shares of the picture.
+        has_boxes = item.human_label.WhichOneof("payload") == "boxes"
+        return media.picture(content.image, measured=has_boxes)
+    if payload == "audio":
+        return media.sound(content.audio)
+    if payload == "tokens":
+        return {"text": " ".join(content.tokens.tokens)}
+    if payload == "fields":
+        return {"table": dict(sorted(content.fields.fields.items()))}
+    return {"text": content.text.text}
 
 
-def _size(item: items_pb2.Item, handover: Handover) -> Json:
-    """Upright pixels of a picture with boxes, which are shares of them: width and height."""
-    if item.human_label.WhichOneof("payload") != "boxes":
-        return {}
-    width, height = images.size(handover.load(item.content.image))
-    return {"width": width, "height": height}
-
-
-def _prediction(said: SaidLabel, task: str, facts: Json) -> Json:
+def _version(said: SaidLabel) -> str:
     version = "human label" if said.by == HUMAN else said.by
-    prediction: Json = {
-        "model_version": version if said.rank == 0 else f"{version} {said.rank + 1}",
-        "result": CONTROLS[task].results(task_named(task).label_from_wire(said.label), facts),
-    }
-    return prediction if said.score is None else {**prediction, "score": said.score}
+    return version if said.rank == 0 else f"{version} {said.rank + 1}"

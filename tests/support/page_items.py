@@ -24,9 +24,9 @@ def picture() -> bytes:
     return file.getvalue()
 
 
-def sound() -> bytes:
+def sound(format_: str = "WAV") -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, np.sin(np.arange(8000) / 8).astype("float32"), 8000, format="WAV")
+    soundfile.write(file, np.sin(np.arange(8000) / 8).astype("float32"), 8000, format=format_)
     return file.getvalue()
 
 

@@ -19,7 +19,7 @@ from relabel_service.bridge.label_config import (
     label_config,
 )
 from relabel_service.bridge.label_studio_api import Gone, LabelStudioApi
-from relabel_service.bridge.media import Media
+from relabel_service.bridge.media import media_under
 from relabel_service.bridge.tasks import Record, Sent, task_of
 from relabel_service.errors import InvalidInput, Unauthenticated, Unavailable
 from relabel_service.tasks import TASKS, spans
@@ -58,7 +58,7 @@ def pushed(task_name: str, **fields: Any) -> dict[str, Any]:
         lease_of(task_name, **fields),
         task=TASKS[task_name],
         control=control_of(task_name),
-        media=Media(),
+        media=media_under(),
     )
 
 

@@ -15,12 +15,16 @@ import pytest
 
 from relabel_service.cli.formats import TOOL_NAMES
 from relabel_service.errors import InvalidInput, NotFound
+from relabel_service.tables import delta, schemas
 from relabel_service.tasks import task_named
 from relabel_service.tools import TOOLS
 from relabel_service.tools.base import MAX_NAME, file_stem
-from tests.support.campaigns import write_findings
+from relabel_service.tools.label_studio import UNSHOWN
+from relabel_service.tools.label_studio_media import Media
+from relabel_service.v1 import items_pb2
+from tests.support.campaigns import finding, write_findings
 from tests.support.imported import Imported, relabel
-from tests.support.page_items import inline, page_items, picture
+from tests.support.page_items import inline, page_items, picture, sound
 
 EXPORTS = Path(__file__).parents[1] / "data/label_studio"
 EVERY_TASK = pytest.mark.parametrize("task", page_items())
@@ -188,6 +192,53 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for to in TOOLS:
         with pytest.raises(InvalidInput, match=r"row 'row-0': is not a readable picture"):
             relabel("export", uri, tmp_path / to, "--to", to, "--run-id", "run")
+
+
+@pytest.mark.parametrize("to", TOOLS)
+def test_an_export_that_failed_leaves_nothing_and_is_done_again(tmp_path: Path, to: str) -> None:
+    """The last finding's picture is not there the first time."""
+    later, uri = tmp_path / "later.png", str(tmp_path / "findings")
+    fields = page_items()["object_detection"]
+    found = [finding(0, task="object_detection", **fields)]
+    found += [finding(1, task="object_detection", **fields | {"content": str(later)})]
+    delta.append_once(uri, pa.Table.from_pylist(found, schemas.FINDINGS), app_id="run")
+    options = ("--to", to, "--run-id", "run", "--media-prefix", tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InvalidInput, match="row 'row-1'"):
+        relabel("export", uri, tmp_path / "out", *options)
+    assert sorted(tmp_path.iterdir()) == before
+    later.write_bytes(picture())
+    assert "2 items" in relabel("export", uri, tmp_path / "out", *options)
+    assert sorted(tmp_path.iterdir()) == sorted([*before, later, tmp_path / "out"])
+
+
+def test_predictions_that_do_not_fit_the_content_are_left_out_and_counted(tmp_path: Path) -> None:
+    task = "token_classification"
+    beyond = [{"label": '[[0,99,"PER"]]', "probability": 0.8}]
+    uri = write_findings(tmp_path, 2, task=task, **page_items()[task] | {"suggestions": beyond})
+    said = relabel("export", uri, tmp_path / "out", "--to", "label-studio", "--run-id", "run")
+    assert f"2 {UNSHOWN}" in said
+    for row in load(tmp_path / "out" / "tasks.json"):
+        assert [one["model_version"] for one in row["predictions"]] == ["human label"]
+
+
+def test_a_picture_with_boxes_is_loaded_once_and_a_sound_has_its_type() -> None:
+    loaded: list[str] = []
+
+    def load(content: items_pb2.MediaContent) -> bytes:
+        loaded.append(content.uri)
+        return content.data or picture()
+
+    media = Media(load, lambda uri: uri.startswith("s3://"))
+    here, away = (items_pb2.MediaContent(uri=uri) for uri in ("here", "s3://away"))
+    shown = media.picture(here, measured=True)
+    assert shown["image"].startswith("data:image/png;base64,")
+    size = {"width": shown["width"], "height": shown["height"]}
+    assert media.picture(away, measured=True) == {"image": "s3://away", **size}
+    assert media.picture(away, measured=False) == {"image": "s3://away"}
+    assert loaded == ["here", "s3://away"]
+    heard = media.sound(items_pb2.MediaContent(data=sound("FLAC")))
+    assert heard["audio"].startswith("data:audio/flac;base64,")
 
 
 def test_ids_become_names_of_files() -> None:
