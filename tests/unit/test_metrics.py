@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -94,6 +95,37 @@ def by(caller: Caller) -> Calling:
 
 def refused() -> Caller:
     raise Unauthenticated("who?")
+
+
+class Kept(logging.Handler):
+    """As Serve's handler of a replica's log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(self.format(record))
+
+
+def test_lines_go_to_the_replicas_log_where_no_file_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = Kept()
+    log = tmp_path / "audit.jsonl"
+    request = rpc.PauseCampaignRequest(name=CAMPAIGN, request_id=request_id())
+    serve_log = logging.getLogger("ray.serve")
+    serve_log.addHandler(kept)
+    try:
+        audit.open_log("")
+        audit.write("PauseCampaign", request, who="ann", outcome="OK")
+        audit.open_log(str(log))
+        audit.write("PauseCampaign", request, who="bob", outcome="OK")
+    finally:
+        serve_log.removeHandler(kept)
+    assert [json.loads(line)["who"] for line in kept.messages] == ["ann"]
+    assert [json.loads(line)["who"] for line in log.read_text().splitlines()] == ["bob"]
+    assert "bob" not in capsys.readouterr().err
 
 
 def test_calls_are_counted_and_written_down(tmp_path: Path) -> None:
