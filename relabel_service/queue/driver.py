@@ -8,15 +8,16 @@ import base64
 import json
 import re
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-LATER = "run later"  # of a connection's info: statements and their values
+LATER = "run later"  # of a connection's info: statements of PostgreSQL, and their values
 COPIED_FROM = 20  # rows
 
 
@@ -28,40 +29,24 @@ class Statement:
     """
 
     def __init__(self, template: str) -> None:
-        self._sqlite, self._postgresql = _for_sqlite(template), _for_postgresql(template)
+        self.for_sqlite, self.for_postgresql = _for_sqlite(template), _for_postgresql(template)
         self.returns_rows = bool(re.search(r"^\s*SELECT|RETURNING", template))
-        self._row: Callable[[Iterable[Any]], Any] | None = None
+        self._row: type[tuple[Any, ...]] | None = None
 
     def __call__(self, connection: Connection, values: Mapping[str, Any]) -> list[Any]:
         """The rows that the statement returns, as named tuples; empty where it returns none."""
         with _cursor(connection) as (cursor, is_sqlite):
             if is_sqlite:
-                cursor.execute(self._sqlite, _lists_as_json(values))
+                cursor.execute(self.for_sqlite, _lists_as_json(values))
             else:
-                cursor.execute(self._postgresql, _numbers_as_arrays(values))
+                cursor.execute(self.for_postgresql, _numbers_as_arrays(values))
             if not self.returns_rows:
                 return []
             if self._row is None:
                 names = [column[0] for column in cursor.description]
-                row: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]
-                self._row = row._make
-            return list(map(self._row, cursor.fetchall()))
-
-    def later(self, connection: Connection, values: Mapping[str, Any]) -> None:
-        """Run it before the transaction ends, together with others: flush() does. At once on
-        SQLite, where a statement costs no round trip."""
-        if connection.dialect.name == "sqlite":
-            self(connection, values)
-        else:
-            connection.info.setdefault(LATER, []).append((self, values))
-
-    def each(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Run once for each row; for statements that return no rows."""
-        with _cursor(connection) as (cursor, is_sqlite):
-            if is_sqlite:
-                cursor.executemany(self._sqlite, [_lists_as_json(row) for row in rows])
-            else:
-                cursor.executemany(self._postgresql, rows)
+                self._row = namedtuple("Row", names, rename=True)  # type: ignore[misc]
+            # As Row._make, which counts the columns of each row.
+            return list(map(tuple.__new__, repeat(self._row), cursor.fetchall()))
 
 
 class ForEach:
@@ -71,37 +56,42 @@ class ForEach:
     SQLite, where a statement costs no round trip, it is run for each.
     """
 
-    def __init__(self, columns: str, many: str, one: str | None = None) -> None:
+    def __init__(self, columns: str, many: str, one: str) -> None:
         """columns: of a row, with their types in PostgreSQL, separated by commas.
-        many: reads `ROWS`. one: on SQLite, for one row, whose columns are its parameters; without
-        it `many` is run on a table of one row."""
-        parameters = ", ".join(f":{name} AS {name}" for name in _types(columns))
-        self._one = Statement(one or many.replace("ROWS", f"(SELECT {parameters}) AS row"))
+        many: reads `ROWS`. one: on SQLite, for one row, whose columns are its parameters."""
+        self._one = Statement(one)
         table = columns.replace(" bytea", " text")  # base64
         rows = f"json_to_recordset(CAST(:rows AS json)) AS row({table})"
         self._many = Statement(many.replace("ROWS", rows))
+        # Of `one`: which take time to look for in each row of thousands.
+        self._has_lists = "json_each" in self._one.for_sqlite
 
     def __call__(
-        self, connection: Connection, rows: Sequence[Mapping[str, Any]], **lists: Sequence[Any]
+        self, connection: Connection, rows: Sequence[Mapping[str, Any]], **beside: Any
     ) -> list[Any]:
-        """What it returns, for all rows. lists: parameters of `many` beside the rows."""
+        """What it returns, for all rows. beside: parameters of `many` besides the rows."""
         if not rows:
             return []
-        if connection.dialect.name != "sqlite":
-            return self._many(connection, {"rows": _json(rows), **lists})
+        if not _is_sqlite(connection):
+            return self._many(connection, {"rows": _json(rows), **beside})
         if self._one.returns_rows:
             return [found for row in rows for found in self._one(connection, row)]
-        self._one.each(connection, rows)
+        if self._has_lists:
+            rows = [_lists_as_json(row) for row in rows]
+        with _cursor(connection) as (cursor, _):
+            cursor.executemany(self._one.for_sqlite, rows)
         return []
 
     def later(
-        self, connection: Connection, rows: Sequence[Mapping[str, Any]], **lists: Sequence[Any]
+        self, connection: Connection, rows: Sequence[Mapping[str, Any]], **beside: Any
     ) -> None:
-        """As Statement.later."""
-        if connection.dialect.name == "sqlite":
+        """Run it before the transaction ends, together with others: flush() does. At once on
+        SQLite, where a statement costs no round trip."""
+        if _is_sqlite(connection):
             self(connection, rows)
         elif rows:
-            self._many.later(connection, {"rows": _json(rows), **lists})
+            pending = (self._many.for_postgresql, {"rows": _json(rows), **beside})
+            connection.info.setdefault(LATER, []).append(pending)
 
 
 class Insertion(ForEach):
@@ -122,11 +112,11 @@ class Insertion(ForEach):
         self._names, self._copy = list(types), f"COPY {table} ({names}) FROM STDIN"
 
     def later(
-        self, connection: Connection, rows: Sequence[Mapping[str, Any]], **lists: Sequence[Any]
+        self, connection: Connection, rows: Sequence[Mapping[str, Any]], **beside: Any
     ) -> None:
-        """As Statement.later; many at once, by COPY, where that costs less than reading JSON."""
-        if connection.dialect.name == "sqlite" or len(rows) < COPIED_FROM:
-            super().later(connection, rows, **lists)
+        """As ForEach.later; many at once, by COPY, where that costs less than reading JSON."""
+        if _is_sqlite(connection) or len(rows) < COPIED_FROM:
+            super().later(connection, rows, **beside)
             return
         with _cursor(connection) as (cursor, _), cursor.copy(self._copy) as copy:
             for row in rows:
@@ -154,7 +144,7 @@ def flush(connection: Connection) -> None:
             for number, (_, given) in enumerate(pending)
             for name, value in given.items()
         }
-        together = _together(tuple(statement._postgresql for statement, _ in pending))
+        together = _together(tuple(text for text, _ in pending))
         with _cursor(connection) as (cursor, _):
             cursor.execute(together, _numbers_as_arrays(values))
 
@@ -166,13 +156,17 @@ def _together(texts: Sequence[str]) -> str:
     return f"WITH {', '.join(parts)} SELECT 1"
 
 
+def _is_sqlite(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite"
+
+
 @contextmanager
 def _cursor(connection: Connection) -> Iterator[tuple[Any, bool]]:
     """The driver's, and whether that is SQLite's."""
     driver, dialect = connection.connection, connection.dialect
     cursor = driver.cursor()
     try:
-        yield cursor, dialect.name == "sqlite"
+        yield cursor, _is_sqlite(connection)
     except dialect.loaded_dbapi.Error as error:
         is_gone = dialect.is_disconnect(error, driver, cursor)
         if is_gone:

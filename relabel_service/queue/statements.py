@@ -245,22 +245,41 @@ RESULTS_BY_TOKEN = Statement("""
     WHERE campaign = :campaign AND labeler = :labeler AND token IN :tokens
 """)
 
-REPLACE_RESULT = Statement("""
+_RESULT = (
+    "campaign text, rank integer, labeler text, token text, role text, blind boolean, "
+    "decision text, label text, agreed_label text, comment text, submit_time double precision, "
+    "seconds_spent double precision"
+)
+INSERT_RESULTS = Insertion("results", _RESULT)
+
+# campaign, ranks: of the rows, so that PostgreSQL looks the results up, however many there are.
+REPLACE_RESULTS = ForEach(
+    _RESULT,
+    """
+    UPDATE results SET decision = row.decision, label = row.label,
+        agreed_label = row.agreed_label, comment = row.comment, submit_time = row.submit_time,
+        seconds_spent = row.seconds_spent
+    FROM ROWS WHERE results.campaign = :campaign AND results.rank IN :ranks
+    AND results.rank = row.rank AND results.labeler = row.labeler
+    """,
+    one="""
     UPDATE results SET decision = :decision, label = :label, agreed_label = :agreed_label,
         comment = :comment, submit_time = :submit_time, seconds_spent = :seconds_spent
     WHERE campaign = :campaign AND rank = :rank AND labeler = :labeler
-""")
+    """,
+)
 
-SET_AGREED_LABEL = Statement("""
+SET_AGREED_LABELS = ForEach(
+    "campaign text, rank integer, labeler text, agreed_label text",
+    """
+    UPDATE results SET agreed_label = row.agreed_label
+    FROM ROWS WHERE results.campaign = :campaign AND results.rank IN :ranks
+    AND results.rank = row.rank AND results.labeler = row.labeler
+    """,
+    one="""
     UPDATE results SET agreed_label = :agreed_label
     WHERE campaign = :campaign AND rank = :rank AND labeler = :labeler
-""")
-
-INSERT_RESULTS = Insertion(
-    "results",
-    "campaign text, rank integer, labeler text, token text, role text, blind boolean, "
-    "decision text, label text, agreed_label text, comment text, submit_time double precision, "
-    "seconds_spent double precision",
+    """,
 )
 
 # Lease groups.

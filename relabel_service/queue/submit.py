@@ -221,8 +221,8 @@ def _replace(
     if not locked.answered:
         return
     rows = _result_rows(campaign, submission, locked.answered, locked, replaces=True, now=now)
-    sql.REPLACE_RESULT.each(connection, rows)
     ranks: list[int] = [row["rank"] for row in rows]
+    sql.REPLACE_RESULTS(connection, rows, campaign=campaign.campaign, ranks=ranks)
     _compare_again(connection, campaign, {rank: locked.rows[rank] for rank in ranks})
     for group in group_items(connection, campaign, [locked.rows[rank] for rank in ranks]):
         update(connection, campaign, group, now=now)
@@ -254,8 +254,7 @@ def _compare_again(connection: Connection, campaign: Campaign, rows: Mapping[int
                         "agreed_label": agreed_label,
                     }
                 )
-    if changed:
-        sql.SET_AGREED_LABEL.each(connection, changed)
+    sql.SET_AGREED_LABELS(connection, changed, **values)
 
 
 def _lock(
