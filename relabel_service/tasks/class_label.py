@@ -10,14 +10,12 @@ import pyarrow as pa
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.agreement import AgreeWhereEqual
 from relabel_service.tasks.columns import MAX_WHOLE
-from relabel_service.v1 import items_pb2, labels_pb2
+from relabel_service.tasks.one_unit import OneUnit
+from relabel_service.v1 import labels_pb2
 
 
-class ClassLabelled(AgreeWhereEqual):
+class ClassLabelled(AgreeWhereEqual, OneUnit):
     """The label half of a classification task; the content half is the task's own."""
-
-    refers_to_content = False
-    per_class = False
 
     def read_label(self, value: object, content: str) -> str:
         label = _class_name(value)
@@ -36,30 +34,12 @@ class ClassLabelled(AgreeWhereEqual):
     def classes_in(self, label: str) -> Sequence[str]:
         return (label,)
 
-    def coordinates(self, label: str) -> Sequence[float]:
-        return ()
-
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         if not label.strip():
             return "label is empty; give a class name"
         if classes and label not in classes:
             return f"label {label!r} is not one of the classes {', '.join(classes)}"
         return None
-
-    def incompatible_label(self, label: str, content: items_pb2.Content) -> str | None:
-        return None
-
-    def units(self, classes: Sequence[str]) -> Sequence[str]:
-        return ("",)
-
-    def foreign_part(self, label: str, unit: str, shown: Sequence[str]) -> str | None:
-        return None
-
-    def unit_label(self, label: str, unit: str) -> str:
-        return label
-
-    def with_unit_label(self, label: str, unit: str, unit_label: str) -> str:
-        return unit_label
 
     def label_to_wire(self, label: str) -> labels_pb2.Label:
         return labels_pb2.Label(class_label=labels_pb2.ClassLabel(class_name=label))

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from relabel_service.errors import InvalidInput
 from relabel_service.tasks.agreement import AgreeWhereEqual
+from relabel_service.tasks.one_unit import OneUnit
 from relabel_service.v1 import items_pb2, labels_pb2
 
 NOT_CLICKED, CLICKED = "0", "1"
@@ -18,12 +19,10 @@ NOT_CLICKED, CLICKED = "0", "1"
 Feature = str | int | float | bool | None
 
 
-class ClickThroughRate(AgreeWhereEqual):
+class ClickThroughRate(AgreeWhereEqual, OneUnit):
     name = "click_through_rate"
     kind = labels_pb2.TASK_KIND_CLICK_THROUGH_RATE
     content_columns: tuple[str, ...] = ()  # the features are the user's to name
-    refers_to_content = False
-    per_class = False
 
     def read_content(self, values: Mapping[str, object]) -> str:
         """Canonical JSON of the features; absent and not-a-number are null."""
@@ -52,28 +51,10 @@ class ClickThroughRate(AgreeWhereEqual):
     def classes_in(self, label: str) -> Sequence[str]:
         return (label,)
 
-    def coordinates(self, label: str) -> Sequence[float]:
-        return ()
-
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         if label not in (NOT_CLICKED, CLICKED):
             return f"label {label!r} is not a click; give {NOT_CLICKED} or {CLICKED}"
         return None
-
-    def incompatible_label(self, label: str, content: items_pb2.Content) -> str | None:
-        return None
-
-    def units(self, classes: Sequence[str]) -> Sequence[str]:
-        return ("",)
-
-    def foreign_part(self, label: str, unit: str, shown: Sequence[str]) -> str | None:
-        return None
-
-    def unit_label(self, label: str, unit: str) -> str:
-        return label
-
-    def with_unit_label(self, label: str, unit: str, unit_label: str) -> str:
-        return unit_label
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
         fields = {name: _shown(value) for name, value in read_features(content).items()}

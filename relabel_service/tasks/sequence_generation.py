@@ -18,17 +18,16 @@ from relabel_service.errors import InvalidInput
 from relabel_service.media import audio, fetch
 from relabel_service.tasks import columns
 from relabel_service.tasks.agreement import central
+from relabel_service.tasks.one_unit import OneUnit
 from relabel_service.tasks.scripts import words
 from relabel_service.tasks.shingles import words_alone
 from relabel_service.v1 import items_pb2, labels_pb2
 
 
-class SequenceGeneration:
+class SequenceGeneration(OneUnit):
     name = "sequence_generation"
     kind = labels_pb2.TASK_KIND_SEQUENCE_GENERATION
     content_columns: tuple[str, ...] = ("source",)
-    refers_to_content = False
-    per_class = False
     agrees_by_equality = False
 
     def read_content(self, values: Mapping[str, object]) -> str:
@@ -60,26 +59,8 @@ class SequenceGeneration:
     def classes_in(self, label: str) -> Sequence[str]:
         return ()
 
-    def coordinates(self, label: str) -> Sequence[float]:
-        return ()
-
     def label_fault(self, label: str, classes: Sequence[str]) -> str | None:
         return None if label.strip() else "label is empty; give a text"
-
-    def incompatible_label(self, label: str, content: items_pb2.Content) -> str | None:
-        return None
-
-    def units(self, classes: Sequence[str]) -> Sequence[str]:
-        return ("",)
-
-    def foreign_part(self, label: str, unit: str, shown: Sequence[str]) -> str | None:
-        return None
-
-    def unit_label(self, label: str, unit: str) -> str:
-        return label
-
-    def with_unit_label(self, label: str, unit: str, unit_label: str) -> str:
-        return unit_label
 
     def content_to_wire(self, content: str) -> items_pb2.Content:
         if is_sound(content):
