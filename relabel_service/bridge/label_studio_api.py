@@ -87,6 +87,18 @@ class LabelStudioApi:
     def delete_project(self, project: int) -> None:
         self._delete(f"/api/projects/{project}/")
 
+    def webhooks(self, project: int) -> list[Json]:
+        return [dict(one) for one in self._call("GET", "/api/webhooks/", {"project": project})]
+
+    def create_webhook(self, fields: Mapping[str, Any]) -> None:
+        self._call("POST", "/api/webhooks/", body=fields, repeat=False)
+
+    def update_webhook(self, webhook: int, fields: Mapping[str, Any]) -> None:
+        self._call("PATCH", f"/api/webhooks/{webhook}/", body=fields)
+
+    def delete_webhook(self, webhook: int) -> None:
+        self._delete(f"/api/webhooks/{webhook}/")
+
     def tasks(self, project: int, *, since: str = "") -> Iterator[Json]:
         """Tasks with their annotations and drafts; with `since`, those that changed then or later.
 
@@ -224,7 +236,12 @@ def _json(method: str, path: str, response: httpx.Response) -> Any:
     code, said = response.status_code, response.text[:SHOWN]
     if code in PASSING:
         raise Unavailable(f"Label Studio answered {method} {path} with {code}: {said}")
-    if code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+    if code == httpx.codes.FORBIDDEN:
+        raise Unauthenticated(
+            f"Label Studio forbids {method} {path}: {said}; if it means the token, copy one of "
+            "somebody who may from its page Account & Settings"
+        )
+    if code == httpx.codes.UNAUTHORIZED:
         raise Unauthenticated(
             f"Label Studio refuses the token at {method} {path} ({code}: {said}); copy a valid one "
             "from its page Account & Settings"

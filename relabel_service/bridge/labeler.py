@@ -87,6 +87,11 @@ class LabelerBridge:
         self._since = ""
         self._extend_at = 0.0
 
+    @property
+    def project(self) -> int | None:
+        """Its id; None where it is not known, which the next round changes."""
+        return self._project
+
     def round(self, campaign: campaigns_pb2.Campaign) -> None:
         """Raises RelabelError; the next round begins by looking at everything again."""
         self._campaign = campaign

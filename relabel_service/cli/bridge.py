@@ -45,6 +45,24 @@ def label_studio(
         float, typer.Option(help="seconds a lease lasts; extended while its task waits")
     ] = 3600.0,
     poll: Annotated[float, typer.Option(help="seconds between two looks at Label Studio")] = 2.0,
+    poll_min: Annotated[
+        float, typer.Option(help="seconds between two looks at least, where hints come")
+    ] = 0.2,
+    listen: Annotated[
+        str,
+        typer.Option(
+            help="HOST:PORT to take Label Studio's webhooks at, as hints to look sooner than "
+            "--poll says",
+            show_default=False,
+        ),
+    ] = "",
+    webhook_url: Annotated[
+        str,
+        typer.Option(
+            help="address at which Label Studio reaches --listen; http://HOST:PORT when left out",
+            show_default=False,
+        ),
+    ] = "",
     media_prefix: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,7 +78,8 @@ def label_studio(
 ) -> None:
     """Hand a campaign to people in Label Studio, a project each, until it is closed."""
     try:
-        from relabel_service.bridge.label_studio import Bridge
+        from relabel_service.bridge.hints import Listen
+        from relabel_service.bridge.label_studio import Bridge, Labeler, Pace
         from relabel_service.bridge.label_studio_api import LabelStudioApi
         from relabel_service.bridge.labeler import Settings
         from relabel_service.bridge.media import media_under
@@ -69,16 +88,27 @@ def label_studio(
             "bridge", f"needs {error.name}, which is not installed; {EXTRA}"
         ) from None
 
+    if webhook_url and not listen:
+        raise InvalidInput.of("--webhook-url", "needs --listen; say where hints are taken, too")
+    if listen and once:
+        raise InvalidInput.of("--listen", "is of no use with --once; leave one of the two out")
+    if poll > lease_duration / 3:
+        raise InvalidInput.of(
+            "--poll",
+            f"{poll:g} s is more than a third of --lease-duration, {lease_duration:g} s; give "
+            "less: leases are extended when the bridge looks",
+        )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     bridge = Bridge(
         campaign,
-        dict(_labeler(text, address, context.obj) for text in labeler),
+        [Labeler(*_labeler(text, address, context.obj)) for text in labeler],
         lambda: LabelStudioApi(url, token),
         Settings(window, lease_duration, media_under(tuple(media_prefix or ()))),
-        poll,
+        Pace(poll, min(poll, poll_min)),
         lambda line: print(line, flush=True),
+        Listen.of(listen, webhook_url) if listen else None,
     )
     bridge.run(stop, once=once)
 

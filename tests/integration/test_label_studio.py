@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from playwright.sync_api import expect
 from typer.testing import CliRunner
 
 from relabel_service import Client, confirm
+from relabel_service.bridge.hints import Pace
 from relabel_service.bridge.label_config import COMMENT, ESCALATE, ESCALATED, NOTE
-from relabel_service.bridge.label_studio import Bridge
+from relabel_service.bridge.label_studio import Bridge, Labeler
 from relabel_service.bridge.label_studio_api import Json, LabelStudioApi
 from relabel_service.bridge.labeler import LOST, TAKEN_BACK, Settings
 from relabel_service.bridge.tasks import Record
@@ -35,6 +37,7 @@ from tests.support.campaigns import write_findings
 from tests.support.label_studio import (
     LEGACY_TOKEN,
     PASSWORD,
+    REFUSED_HOST,
     USER,
     LabelStudioPerson,
     LabelStudioProcess,
@@ -42,6 +45,7 @@ from tests.support.label_studio import (
     call,
 )
 from tests.support.page_items import BOX, page_items
+from tests.support.ports import free_port
 from tests.support.servers import ServerProcess
 
 GUIDE = Path(__file__).parents[2] / "docs/how-to/label-studio.md"
@@ -394,7 +398,7 @@ def test_an_item_that_comes_back_is_asked_in_the_same_task(campaign: Campaign) -
 
 def test_the_guides_command_works(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign.create(3)
-    [_, snippet] = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    [_, snippet, _] = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     exported, command = snippet.strip().splitlines()
     assert exported == "export LABEL_STUDIO_API_KEY=TOKEN"
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", LEGACY_TOKEN)
@@ -500,10 +504,10 @@ def round_through(campaign: Campaign, transport: httpx.BaseTransport) -> None:
     """One round for ann alone, whose calls to Label Studio go through the transport."""
     bridge = Bridge(
         campaign.name,
-        {"ann": lambda: Client(campaign.server.address, labeler="ann")},
+        [Labeler("ann", lambda: Client(campaign.server.address, labeler="ann"))],
         lambda: LabelStudioApi(campaign.url, LEGACY_TOKEN, transport=transport),
         Settings(),
-        0.1,
+        Pace(),
         print,
     )
     bridge.run(threading.Event(), once=True)
@@ -573,8 +577,8 @@ def test_tasks_are_there_once_though_the_response_to_their_import_was_lost(
     assert campaign.tasks(campaign.person("ann")).keys() == set("0123")
 
 
-def wait_for(bridge: subprocess.Popen[str], words: str, *, times: int = 1) -> None:
-    """Read what the bridge prints until so many lines have the words."""
+def wait_for(bridge: subprocess.Popen[str], words: str, *, times: int = 1) -> str:
+    """Read what the bridge prints until so many lines have the words; the last of these."""
     assert bridge.stdout is not None
     lines: list[str] = []
     while times:
@@ -582,11 +586,70 @@ def wait_for(bridge: subprocess.Popen[str], words: str, *, times: int = 1) -> No
         assert line, f"the bridge ended: {lines}"
         lines.append(line)
         times -= words in line
+    return lines[-1]
 
 
 def kill(bridge: subprocess.Popen[str]) -> None:
     bridge.kill()
     bridge.communicate()
+
+
+@contextmanager
+def hinted(campaign: Campaign, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A bridge that listens at a free port; ended after a time in which any test ends."""
+    bridge = campaign.start("--listen", "127.0.0.1:0", *options)
+    last = threading.Timer(300, bridge.kill)
+    last.start()
+    try:
+        yield bridge
+    finally:
+        last.cancel()
+        kill(bridge)
+
+
+def test_an_answer_comes_by_a_webhook_though_the_next_look_is_far(campaign: Campaign) -> None:
+    campaign.create(4)
+    with hinted(campaign, "--poll", "1000") as bridge:
+        wait_for(bridge, "Label Studio tells http://127.0.0.1:", times=2)
+        ann = campaign.person("ann")
+        tasks = campaign.tasks(ann)
+        ann.annotate(tasks["0"], choice("spam"))
+        wait_for(bridge, "ann: 4 pushed, 1 accepted")
+        bob = campaign.person("bob")
+        bob.annotate(campaign.tasks(bob)["0"], choice("spam"))
+        wait_for(bridge, "bob: 4 pushed, 1 accepted")
+    with hinted(campaign, "--poll", "1000") as bridge:  # the first was killed
+        wait_for(bridge, "Label Studio tells http://127.0.0.1:", times=2)
+        ann.annotate(tasks["1"], choice("spam"))
+        wait_for(bridge, "ann: 1 accepted")
+        assert len(campaign.api.webhooks(ann.project)) == 1
+        bridge.terminate()
+        assert bridge.wait(120) == 0
+    assert campaign.api.webhooks(ann.project) == []
+
+
+def test_nothing_is_lost_where_nobody_listens_at_the_webhooks_address(campaign: Campaign) -> None:
+    campaign.create(2)
+    nobody = f"http://127.0.0.1:{free_port()}"
+    with hinted(campaign, "--webhook-url", nobody) as bridge:
+        wait_for(bridge, f"Label Studio tells {nobody}", times=2)
+        ann = campaign.person("ann")
+        ann.annotate(campaign.tasks(ann)["0"], choice("spam"))
+        wait_for(bridge, "1 accepted")
+
+
+def test_a_webhook_that_is_refused_is_said_and_answers_come_all_the_same(
+    campaign: Campaign,
+) -> None:
+    campaign.create(2)
+    refused = {f"http://{REFUSED_HOST}:80": "reserved network", "http://bridge:80": "a valid URL"}
+    for number, (url, why) in enumerate(refused.items()):
+        with hinted(campaign, "--webhook-url", url) as bridge:
+            said = f"Label Studio takes no webhook to {url} ("
+            assert why in wait_for(bridge, said, times=2)
+            ann = campaign.person("ann")
+            ann.annotate(campaign.tasks(ann)[str(number)], choice("spam"))
+            wait_for(bridge, "1 accepted")
 
 
 def test_nothing_is_lost_or_doubled_when_any_of_the_three_is_killed(

@@ -27,6 +27,7 @@ ENVIRONMENT = ROOT / "build" / f"label-studio-{VERSION}"
 PROGRAM = ENVIRONMENT / "bin/label-studio"
 MIGRATED = ENVIRONMENT / "data"  # an empty database, which takes minutes to make
 START_S = 1800.0  # on a busy machine
+REFUSED_HOST = "127.0.0.2"  # where Label Studio sends no webhooks
 USER, PASSWORD, LEGACY_TOKEN = "tests@example.org", "tests-password", "b" * 40
 
 
@@ -82,6 +83,9 @@ class LabelStudioProcess:
             "LATEST_VERSION_CHECK": "false",
             "SENTRY_DSN": "",
             "LOG_LEVEL": "INFO",  # LockedImport reads it
+            # Webhooks may go to this machine, but to REFUSED_HOST, as to all of it by default.
+            "USE_DEFAULT_BANNED_SUBNETS": "false",
+            "USER_ADDITIONAL_BANNED_SUBNETS": f"{REFUSED_HOST}/32",
         }
         environment.pop("PYTHONPATH", None)
         command = [
