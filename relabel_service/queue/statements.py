@@ -103,7 +103,7 @@ LOCK_ROWS_SKIP_LOCKED = Statement(f"""
 # The labels that a decision may stand for are columns of `items`, which never change. Both tables
 # are asked for the ranks, or PostgreSQL may read the second one from end to end.
 _TO_ANSWER = f"""
-    SELECT {_ROW}, row_id, human_label, suggestion, gold_label
+    SELECT {_ROW}, human_label, suggestion, gold_label
     FROM queue JOIN items USING (campaign, rank)
     WHERE queue.campaign = :campaign AND queue.rank IN :ranks
     AND items.campaign = :campaign AND items.rank IN :ranks
@@ -226,10 +226,10 @@ RESULTS = Statement("""
     ORDER BY submit_time
 """)
 
-# All of an item's results with their labels as given, in the order in which they were.
+# The labels of items as they were given, in the order in which they were.
 GIVEN_LABELS = Statement("""
     SELECT rank, labeler, label, agreed_label FROM results
-    WHERE campaign = :campaign AND rank IN :ranks
+    WHERE campaign = :campaign AND rank IN :ranks AND label IS NOT NULL
     ORDER BY submit_time, labeler
 """)
 

@@ -155,14 +155,17 @@ def submit_all(
             outcomes.append(ALONE)
             continue
         try:
-            # First: those that come now are compared with labels as they stand.
-            _replace(connection, campaign, submission, locked, now=now)
+            corrections = _result_rows(
+                campaign, submission, locked.answered, locked, replaces=True, now=now
+            )
             rows = _result_rows(
                 campaign, submission, locked.leased, locked, replaces=False, now=now
             )
         except InvalidInput as error:
             outcomes.append(error)
             continue
+        # First: those that come now are compared with labels as they stand.
+        _replace(connection, campaign, corrections, locked, now=now)
         accepted.append((submission.labeler, locked, rows))
         outcomes.append(_statuses(submission, locked))
     _store(connection, campaign, accepted, now=now)
@@ -209,52 +212,38 @@ def _store(
 def _replace(
     connection: Connection,
     campaign: Campaign,
-    submission: Submission,
+    corrections: Sequence[dict[str, Any]],
     locked: _Locked,
     *,
     now: float,
 ) -> None:
     """Put corrections in the place of what they correct, and the items in the state that follows.
 
-    Whom a corrected label agreed with, or who agreed with it, is found anew.
+    corrections: rows of `results`. Whom a corrected label agreed with, or who agreed with it, is
+    found anew.
     """
-    if not locked.answered:
+    if not corrections:
         return
-    rows = _result_rows(campaign, submission, locked.answered, locked, replaces=True, now=now)
-    ranks: list[int] = [row["rank"] for row in rows]
-    sql.REPLACE_RESULTS(connection, rows, campaign=campaign.campaign, ranks=ranks)
-    _compare_again(connection, campaign, {rank: locked.rows[rank] for rank in ranks})
-    for group in group_items(connection, campaign, [locked.rows[rank] for rank in ranks]):
+    items = {row["rank"]: locked.rows[row["rank"]] for row in corrections}
+    asked = {"campaign": campaign.campaign, "ranks": list(items)}
+    sql.REPLACE_RESULTS(connection, corrections, **asked)
+    if not task_named(campaign.task).agrees_by_equality:
+        changes = []
+        for rank, given in _given_labels(connection, campaign, items).items():
+            agreed = _agreed_labels(campaign, items[rank], [result.label for result in given])
+            changes += [
+                {
+                    "campaign": campaign.campaign,
+                    "rank": rank,
+                    "labeler": result.labeler,
+                    "agreed_label": agreed_label,
+                }
+                for result, agreed_label in zip(given, agreed, strict=True)
+                if agreed_label != result.agreed_label
+            ]
+        sql.SET_AGREED_LABELS(connection, changes, **asked)
+    for group in group_items(connection, campaign, items.values()):
         update(connection, campaign, group, now=now)
-
-
-def _compare_again(connection: Connection, campaign: Campaign, rows: Mapping[int, Any]) -> None:
-    """Set the agreed labels of all results on items. rows: the items', by rank."""
-    task = task_named(campaign.task)
-    if task.agrees_by_equality:
-        return
-    given: dict[int, list[Any]] = {rank: [] for rank in rows}
-    values = {"campaign": campaign.campaign, "ranks": sorted(rows)}
-    for result in sql.GIVEN_LABELS(connection, values):
-        if result.label is not None:
-            given[result.rank].append(result)
-    changed = []
-    for rank, item_results in given.items():
-        known = [str(rows[rank].gold_label)] if rows[rank].gold_label is not None else []
-        labels = [result.label for result in item_results]
-        agreed = agreed_labels([*known, *labels], task.agree)[len(known) :]
-        for result, earliest in zip(item_results, agreed, strict=True):
-            agreed_label = None if earliest == result.label else earliest
-            if agreed_label != result.agreed_label:
-                changed.append(
-                    {
-                        "campaign": campaign.campaign,
-                        "rank": rank,
-                        "labeler": result.labeler,
-                        "agreed_label": agreed_label,
-                    }
-                )
-    sql.SET_AGREED_LABELS(connection, changed, **values)
 
 
 def _lock(
@@ -390,19 +379,36 @@ def _set_agreed_labels(
 ) -> None:
     """Where labels may agree without being equal: by the labels that others gave before. items:
     their rows."""
-    task = task_named(campaign.task)
-    if task.agrees_by_equality:
+    if task_named(campaign.task).agrees_by_equality:
         return
-    earlier: dict[int, list[str]] = {
-        row.rank: [str(row.gold_label)] if row.gold_label is not None else [] for row in items
-    }
-    values = {"campaign": campaign.campaign, "ranks": sorted(earlier)}
-    for rank, _, _, label in sql.RESULTS(connection, values):
-        earlier[rank] += [label] if label is not None else []
+    item_of = {item.rank: item for item in items}
+    earlier = _given_labels(connection, campaign, item_of)
     for row in accepted:
         if row["label"] is not None:
-            agreed = agreed_labels([*earlier[row["rank"]], row["label"]], task.agree)[-1]
-            row["agreed_label"] = None if agreed == row["label"] else agreed
+            labels = [result.label for result in earlier.get(row["rank"], ())]
+            labels.append(row["label"])
+            row["agreed_label"] = _agreed_labels(campaign, item_of[row["rank"]], labels)[-1]
+
+
+def _given_labels(
+    connection: Connection, campaign: Campaign, ranks: Collection[int]
+) -> dict[int, list[Any]]:
+    """The stored results with a label, by rank, in the order in which they were given."""
+    given: dict[int, list[Any]] = {}
+    values = {"campaign": campaign.campaign, "ranks": sorted(ranks)}
+    for result in sql.GIVEN_LABELS(connection, values):
+        given.setdefault(result.rank, []).append(result)
+    return given
+
+
+def _agreed_labels(campaign: Campaign, item: Any, labels: Sequence[str]) -> list[str | None]:
+    """What `agreed_label` is of each of an item's labels, in the order in which they were given."""
+    known = [] if item.gold_label is None else [str(item.gold_label)]
+    agreed = agreed_labels([*known, *labels], task_named(campaign.task).agree)[len(known) :]
+    return [
+        None if earliest == label else earliest
+        for label, earliest in zip(labels, agreed, strict=True)
+    ]
 
 
 def _label(index: int, result: Result, row: Any, *, blind: bool) -> str | None:
