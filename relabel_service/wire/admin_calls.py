@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 from relabel_service.v1 import campaigns_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -36,12 +37,7 @@ class AdminCalls:
         self, campaign: str, *, items: Sequence[str] = (), row_ids: Sequence[str] = ()
     ) -> rpc.ReopenItemsResponse:
         """Have items decided anew, by name or by their rows: their answers are withdrawn."""
-        request = rpc.ReopenItemsRequest(
-            parent=campaign_name(campaign),
-            items=items,
-            row_ids=row_ids,
-            request_id=new_request_id(),
-        )
+        request = rpc.ReopenItemsRequest(**_of_items(campaign, items, row_ids))
         response: rpc.ReopenItemsResponse = self._channel.call("ReopenItems", request)
         return response
 
@@ -49,12 +45,7 @@ class AdminCalls:
         self, campaign: str, *, items: Sequence[str] = (), row_ids: Sequence[str] = ()
     ) -> int:
         """Offer skipped items to everybody again, these or all of them; how many there were."""
-        request = rpc.RequeueSkippedItemsRequest(
-            parent=campaign_name(campaign),
-            items=items,
-            row_ids=row_ids,
-            request_id=new_request_id(),
-        )
+        request = rpc.RequeueSkippedItemsRequest(**_of_items(campaign, items, row_ids))
         response: rpc.RequeueSkippedItemsResponse = self._channel.call(
             "RequeueSkippedItems", request, extra_s=FINALIZE_S
         )
@@ -121,6 +112,16 @@ class AdminCalls:
         request = kind(name=campaign_name(campaign), etag=etag, request_id=new_request_id())
         moved: campaigns_pb2.Campaign = self._channel.call(f"{verb}Campaign", request).campaign
         return moved
+
+
+def _of_items(campaign: str, items: Sequence[str], row_ids: Sequence[str]) -> dict[str, Any]:
+    """The fields of a request about items by name, or by their rows."""
+    return {
+        "parent": campaign_name(campaign),
+        "items": items,
+        "row_ids": row_ids,
+        "request_id": new_request_id(),
+    }
 
 
 def new_request_id() -> str:
