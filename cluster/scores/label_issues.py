@@ -38,9 +38,9 @@ def noise_scores(
 
     Each model gets a temperature and a bias a class that fit the labels best, and several models
     are averaged with weights learned alike (Genest and Zidek 1986; Wolpert 1992). A label is wrong
-    by chance, or by classes taken for one another (Dawid and Skene 1979); the score is in the
-    middle of both, as log-odds. One minus it is a label quality score. docs/explanation/scores.md
-    has the sources and what was measured.
+    by chance, where its one rival is the most probable other class, or by classes taken for one
+    another (Dawid and Skene 1979); the score is in the middle of both, as log-odds. One minus it
+    is a label quality score. docs/explanation/scores.md has the sources and what was measured.
 
     Raises InvalidInput where shapes differ, values are not probabilities, or a label has no column.
     """

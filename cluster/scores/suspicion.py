@@ -3,9 +3,12 @@
 Two questions have no answer in the data, so each is answered both ways and the
 answers meet in the middle, as means of log-odds:
 
-  How do labels go wrong? If by chance alone, P(wrong) follows from p(label) only
-  (self-confidence). If classes are taken for one another, the noise model says
-  (noise.py). Either alone loses much where the other holds (docs/explanation/scores.md).
+  How do labels go wrong? If by chance alone, the label has one rival, the most probable
+  other class: the odds are p(other) / p(label). If classes are taken for one another, the
+  noise model says (noise.py). Either alone loses much where the other holds
+  (docs/explanation/scores.md). What a model that is unsure of a row spreads over many
+  classes is no evidence against the label: 1 - p(label) counts it, and ranks the hard rows
+  among the wrong ones (bench/results/mistakenness.md).
 
   Which model of a row is right? The one that predicts labels best, unless it has
   learned the very rule that made the wrong ones. So the ensemble's average, whose
@@ -36,11 +39,24 @@ def suspicion(rows: Compact, model: NoiseModel) -> Doubles:
     return np.concatenate([_suspicion(block, model) for block in rows.blocks(BLOCK_ROWS)])
 
 
+def by_chance(rows: Compact) -> Doubles:
+    """P(label is wrong) if labels go wrong by chance, [R]: between the label and its rival, the
+    most probable other class. 1 - p(label) where there are two classes."""
+    odds = _rival_odds(rows)
+    p_wrong: Doubles = odds / (1 + odds)
+    return p_wrong
+
+
+def _rival_odds(rows: Compact) -> Doubles:
+    rival = rows.p_others[:, 0].astype(np.float64)
+    odds: Doubles = rival / np.maximum(rows.p_label, TINY)
+    return odds
+
+
 def _suspicion(rows: Compact, model: NoiseModel) -> Doubles:
     # The mean of two log-odds is the root of the product of the odds: no logarithm a row.
     odds = model.odds(rows)
-    odds *= 1 - rows.p_label
-    odds /= np.maximum(rows.p_label, TINY)
+    odds *= _rival_odds(rows)
     np.sqrt(odds, out=odds)
     p_wrong: Doubles = odds / (1 + odds)
     return p_wrong

@@ -24,7 +24,7 @@ from cluster.scores.compact_table import LABEL_INDEX, NUM_OTHERS, compact_column
 from cluster.scores.fold_ridge import SECOND, FoldRidge, fold_moments
 from cluster.scores.noise import NoiseModel, belief_sums
 from cluster.scores.stacking import Stacking
-from cluster.scores.suspicion import average_with_base, suspicion
+from cluster.scores.suspicion import average_with_base, by_chance, suspicion
 
 MODEL, ENCODER, AVERAGE = "model", "encoder", "ensemble"
 P_LABEL = f"{DYNAMICS}p_label"
@@ -118,8 +118,7 @@ def suspicions_by_assumption(scored: pa.Table, sums: Mapping[str, Array]) -> dic
     """Suspicion if labels go wrong by chance alone, and if class by class, [R]: by the average, or
     by the trained model where rows have its predictions alone."""
     rows = read_compact(scored, f"{AVERAGE}_" if names_in(scored) else "")
-    by_chance = 1 - rows.p_label.astype(np.float64)
-    return {"chance": by_chance, "noise_model": noise_model(sums).p_wrong(rows)}
+    return {"chance": by_chance(rows), "noise_model": noise_model(sums).p_wrong(rows)}
 
 
 def noise_model(sums: Mapping[str, Array]) -> NoiseModel:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cluster.scores import noise
 from cluster.scores.compact import BLOCK_ROWS, compact
 from cluster.scores.entropy import entropy
-from cluster.scores.suspicion import average_with_base, suspicion
+from cluster.scores.suspicion import average_with_base, by_chance, suspicion
 from relabel_service.errors import InvalidInput
 from tests.support.probability_tables import Array, Table, tables, whole
 
@@ -138,9 +138,30 @@ def test_suspicion_lies_between_the_two_it_averages(table: Table) -> None:
     rows = whole(probabilities, labels)
     model = noise.noise_model(rows, probabilities.shape[1])
     found = suspicion(rows, model)
-    both = np.stack([1 - rows.p_label, model.p_wrong(rows)])
+    both = np.stack([by_chance(rows), model.p_wrong(rows)])
     assert ((found >= both.min(axis=0) - 1e-8) & (found <= both.max(axis=0) + 1e-8)).all()
     np.testing.assert_allclose(average_with_base(found, [found, found]), found, atol=1e-8)
+
+
+def test_a_label_with_one_strong_rival_is_worse_than_one_that_the_model_is_merely_unsure_of() -> (
+    None
+):
+    """Both have the same p(label): a hard row, whose classes are all about as probable, is not a
+    wrong one."""
+    rows = whole(np.array([[0.2, 0.8, 0.0, 0.0, 0.0], [0.2, 0.2, 0.2, 0.2, 0.2]]), np.array([0, 0]))
+    model = noise.NoiseModel(np.full((5, 5), 0.2), np.ones(5))
+    rival, unsure = suspicion(rows, model)
+    assert rival > unsure
+    np.testing.assert_allclose(by_chance(rows), [0.8, 0.5])
+
+
+@for_all(tables())
+def test_with_two_classes_chance_leaves_1_minus_p_label(table: Table) -> None:
+    probabilities, labels = table
+    two = probabilities[:, :2] + 1e-3
+    two /= two.sum(axis=1, keepdims=True)
+    rows = whole(two, labels % 2)
+    np.testing.assert_allclose(by_chance(rows), 1 - rows.p_label, atol=1e-6)
 
 
 @EXAMPLES
@@ -168,7 +189,7 @@ def flipped(seed: int, how: str) -> tuple[Array, Array]:
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     rows = whole(probabilities, labels)
     model = noise.noise_model(rows, 4)
-    ways = np.stack([1 - rows.p_label, model.p_wrong(rows), suspicion(rows, model)])
+    ways = np.stack([by_chance(rows), model.p_wrong(rows), suspicion(rows, model)])
     return ways, labels != truth
 
 
