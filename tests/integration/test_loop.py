@@ -17,8 +17,11 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from typer.testing import CliRunner
 
 from cluster.io.folder import Folder
+from jobs.loop.__main__ import app
+from relabel_service.errors import InvalidInput
 from relabel_service.tables import delta
 from tests.support.ports import free_port
 from tests.tasks.test_text_classification import planted
@@ -67,15 +70,32 @@ def write(folder: Folder, name: str, **planting: Any) -> str:
     return folder.address(f"{name}.parquet")
 
 
-def run_loop(folder: Folder, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        *(sys.executable, "-m", "jobs.loop", "--out", folder.address("out")),
-        *("--dataset", write(folder, "train", num_rows=300, noise=0.4), "--id-column", "id"),
+def arguments(folder: Folder, *options: str) -> list[str]:
+    return [
+        *(
+            "--out",
+            folder.address("out"),
+            "--dataset",
+            write(folder, "train", num_rows=300, noise=0.4),
+            "--id-column",
+            "id",
+        ),
         *("--test", write(folder, "test", num_rows=300, noise=0.0, seed=1)),
         *("--folds", "3", "--top", "60"),
         *("--port", str(free_port()), "--http-port", str(free_port()), *options),
     ]
+
+
+def run_loop(folder: Folder, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "jobs.loop", *arguments(folder, *options)]
     return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+
+
+def refused(folder: Folder, *options: str) -> str:
+    """Why the command does not begin; how an error ends the process: test_start.py."""
+    with pytest.raises(InvalidInput) as raised:
+        CliRunner().invoke(app, arguments(folder, *options), catch_exceptions=False)
+    return str(raised.value)
 
 
 def test_rounds_mend_labels_and_the_next_model_is_better(bucket: str, tmp_path: Path) -> None:
@@ -159,18 +179,14 @@ def test_a_round_on_ray_reads_and_writes_the_object_store(bucket: str, tmp_path:
 
 def test_weights_are_chosen_on_dev_alone(tmp_path: Path) -> None:
     options = ("--gold-column", "gold", "--reviewed-weight", "1", "--reviewed-weight", "4")
-    done = run_loop(Folder(str(tmp_path)), *options)
-    assert done.returncode == 1
-    assert "reviewed_weight: has 2 values and no table to choose on" in done.stderr
+    told = refused(Folder(str(tmp_path)), *options)
+    assert "reviewed_weight: has 2 values and no table to choose on" in told
 
 
 def test_gold_labelers_need_gold(tmp_path: Path) -> None:
-    done = run_loop(Folder(str(tmp_path)))
-    assert done.returncode == 1
-    assert "gold_column: is not given" in done.stderr
+    assert "gold_column: is not given" in refused(Folder(str(tmp_path)))
 
 
 def test_the_queue_cannot_lie_in_an_object_store(bucket: str) -> None:
-    done = run_loop(Folder(f"{bucket}/runs"), "--gold-column", "gold")
-    assert done.returncode == 1
-    assert "queue: cannot lie in 's3://noise/runs/out'" in done.stderr
+    told = refused(Folder(f"{bucket}/runs"), "--gold-column", "gold")
+    assert "queue: cannot lie in 's3://noise/runs/out'" in told
