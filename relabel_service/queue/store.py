@@ -371,11 +371,10 @@ def open_when_reachable(url: str, *, on_wait: Callable[[str], None]) -> Store:
             time.sleep(RETRY_S)
 
 
-def wait_for_server(url: str, *, on_wait: Callable[[str], None]) -> None:
-    """Return once the database can be opened, where it is a server's; at once where it is a file,
-    which one process may open."""
-    if _store_type(url).is_server:
-        open_when_reachable(url, on_wait=on_wait).close()
+def wait_until_reachable(url: str, *, on_wait: Callable[[str], None]) -> None:
+    """Return once the database has been opened, and closed again. Raises as open_store does, but
+    waits for a server that does not answer."""
+    open_when_reachable(url, on_wait=on_wait).close()
 
 
 def check_replicas(url: str, num_replicas: int) -> None:

@@ -38,8 +38,14 @@ from ray.serve.grpc_util import RayServegRPCContext
 from ray.util import metrics as ray_metrics
 from starlette.types import ASGIApp
 
-from relabel_service.errors import Exhausted, InvalidInput, RelabelError, Unavailable
-from relabel_service.queue.store import absolute_url, shown, wait_for_server
+from relabel_service.errors import (
+    Exhausted,
+    InvalidInput,
+    RelabelError,
+    Unavailable,
+    WrongState,
+)
+from relabel_service.queue.store import absolute_url, shown, wait_until_reachable
 from relabel_service.server import http
 from relabel_service.server.auth import (
     ONE_KEY_RULE,
@@ -321,7 +327,8 @@ def serve_until_stopped(
     metrics_port: of the metrics for Prometheus; 0: any free one.
     until_input_ends: or until standard input ends, as it does when whoever started this dies.
     The node ends with this process; what was accepted is in the queue database.
-    Raises InvalidInput when callers from other machines are expected and cannot be identified.
+    Raises InvalidInput when callers from other machines are expected and cannot be identified;
+    Unavailable or WrongState, with the reason, when the service does not start.
     """
     if settings.auth == LOCAL_ONLY and not is_loopback(host):
         raise InvalidInput.of(
@@ -332,7 +339,7 @@ def serve_until_stopped(
     _check_callers_are_seen(settings)  # before Ray starts
     if until_input_ends:
         threading.Thread(target=_stop_when_input_ends, name="input", daemon=True).start()
-    wait_for_server(settings.queue_url, on_wait=_say)
+    _check_it_can_start(settings, host=host, port=port, http_port=http_port)
     stopped = threading.Event()
     ray.init(
         address="local",  # not a cluster that somebody else has started on this machine
@@ -351,6 +358,28 @@ def serve_until_stopped(
     print(f"{STARTED} on port {port}, the page on {page}, queue {queue}", flush=True)
     stopped.wait()
     _stop()
+
+
+def _check_it_can_start(settings: ServeSettings, *, host: str, port: int, http_port: int) -> None:
+    """What else Serve would find out after Ray has started, and try several times."""
+    try:
+        wait_until_reachable(settings.queue_url, on_wait=_say)
+        for interface, number in (("", port), (host, http_port)):
+            _check_is_free(interface, number)
+    except (Unavailable, WrongState) as error:
+        raise type(error)(f"the service did not start: {error}") from error
+
+
+def _check_is_free(host: str, port: int) -> None:
+    """host: empty for all interfaces. Raises Unavailable."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise Unavailable(
+            f"port {port} cannot be listened on ({error.strerror}); stop what listens there, or "
+            "name another port"
+        ) from error
 
 
 def _stop() -> None:

@@ -4,11 +4,18 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from deltalake import write_deltalake
+from ray import serve as serving
 
+from cluster.engine.base import Engine
+from relabel_service.errors import Unavailable
+from relabel_service.server.app import start
 from tests.support.ports import free_port
 from tests.tasks.test_text_classification import planted
 
@@ -20,6 +27,13 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True
     )
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    """Something listens on it."""
+    with socket.create_server(("", 0)) as taken:
+        yield taken.getsockname()[1]
 
 
 def serve(queue: str, port: int) -> str:
@@ -53,13 +67,36 @@ def test_serve_says_why_its_queue_cannot_be_opened(tmp_path: Path) -> None:
 
 
 def test_serve_says_that_its_port_is_taken(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    with taken_port() as port:
         told = serve(f"sqlite:///{tmp_path}/queue.db", port)
-    assert told.startswith("relabel: the service did not start: ")
-    assert f":{port}" in told
+    assert told.startswith(f"relabel: the service did not start: port {port} cannot be listened on")
+    assert told.endswith("; stop what listens there, or name another port")
+
+
+def test_on_a_cluster_it_is_the_reason_that_serve_gives(
+    ray_cluster: Engine, tmp_path: Path
+) -> None:
+    """There the node that would tell at once is another."""
+
+    def refused(queue: Path, port: int) -> str:
+        try:
+            with pytest.raises(Unavailable, match="the service did not start: ") as raised:
+                start(
+                    queue_url=f"sqlite:///{queue}", host="127.0.0.1", port=port,
+                    http_port=free_port(),
+                )  # fmt: skip
+        finally:
+            serving.shutdown()
+        return str(raised.value)
+
+    with taken_port() as port:
+        assert f":{port}" in refused(tmp_path / "queue.db", port)
+    (tmp_path / "file").touch()
+    told = refused(tmp_path / "file" / "queue.db", free_port())
+    assert told == (
+        f"the service did not start: the queue's folder '{tmp_path}/file' cannot be written "
+        "(File exists); make it writable, or name another"
+    )
 
 
 def test_the_loop_takes_a_delta_table_and_makes_its_folder(tmp_path: Path) -> None:
@@ -69,12 +106,8 @@ def test_the_loop_takes_a_delta_table_and_makes_its_folder(tmp_path: Path) -> No
 
 
 def test_the_loop_ends_with_the_reason_when_its_service_does_not_start(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    with taken_port() as port:
         done = loop(tmp_path, port)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "error: the service did not start: " in done.stderr
-    assert f":{port}" in done.stderr
+    assert f"error: the service did not start: port {port} cannot be listened" in done.stderr
