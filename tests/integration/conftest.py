@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -19,21 +20,25 @@ from tests.support.servers import ServerProcess
 from tests.tasks.test_text_classification import planted
 
 
-@pytest.fixture(scope="session")
+# Of the package: they end with its last test, for one of them at rest takes a tenth of a core.
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A `relabel serve` on SQLite, shared by the session: give campaigns names of their own."""
+    """A `relabel serve` on SQLite, shared by all files: give campaigns names of their own."""
     with ServerProcess(tmp_path_factory.mktemp("serve")) as started:
         yield started
         assert started.stop() == 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_cluster() -> Iterator[Engine]:
-    """The engine on a Ray that this session starts; Ray Data reads small tables, too."""
-    with ray_session(Workers()):
-        from cluster.engine.ray import RayEngine
+    """The engine on a Ray that this package starts; Ray Data reads small tables, too."""
+    with pytest.MonkeyPatch.context() as patched:
+        # Its processes have imported torch: the next test that needs them may be far off.
+        patched.setenv("RAY_idle_worker_killing_time_threshold_ms", "600000")
+        with ray_session(Workers()):
+            from cluster.engine.ray import RayEngine
 
-        yield RayEngine(max_bytes_here=0)
+            yield RayEngine(max_bytes_here=0)
 
 
 @pytest.fixture(params=["local", "ray"])
@@ -88,12 +93,26 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 SECRET = secrets.token_hex(32)
+HEARTBEAT_S = 2
+FRONTEND = "https://frontend.test"
 
 
 @pytest.fixture(scope="session")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A `relabel serve` that takes tokens signed with SECRET and nobody without one."""
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder whose files `guarded` shows to those who lease an item that names one."""
+    return tmp_path_factory.mktemp("media")
+
+
+@pytest.fixture(scope="package")
+def guarded(tmp_path_factory: pytest.TempPathFactory, media: Path) -> Iterator[ServerProcess]:
+    """A `relabel serve` that takes tokens signed with SECRET and nobody without one, set as
+    behind a gateway: streams say every HEARTBEAT_S that they live, and the pages of FRONTEND
+    may call. Shared by all files, as `server` is."""
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "secret").write_text(SECRET)
-    with ServerProcess(folder, options=("--secret", str(folder / "secret"))) as started:
+    options = (
+        *("--secret", str(folder / "secret"), "--heartbeat", str(HEARTBEAT_S)),
+        *("--media-prefix", str(media), "--cors-origin", FRONTEND),
+    )
+    with ServerProcess(folder, options=options) as started:
         yield started

@@ -18,7 +18,7 @@ from relabel_service.server.auth import mint
 from relabel_service.v1 import campaigns_pb2, leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.metadata import APPLICATION
-from tests.integration.conftest import SECRET
+from tests.integration.conftest import HEARTBEAT_S, SECRET
 from tests.support import envoy
 from tests.support.campaigns import write_findings
 from tests.support.certificates import Certificates, write_certificates
@@ -27,7 +27,6 @@ from tests.support.nginx import PLAIN, Nginx, documented
 from tests.support.ports import free_port
 from tests.support.servers import ServerProcess
 
-HEARTBEAT_S = 2
 PATIENCE_S = 2 * HEARTBEAT_S + 1
 DOCUMENTED, DEFAULTS, IMPATIENT, MUTUAL = (free_port() for _ in range(4))
 
@@ -37,25 +36,16 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return write_certificates(tmp_path_factory.mktemp("certificates"))
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    folder = tmp_path_factory.mktemp("serve")
-    (folder / "secret").write_text(SECRET)
-    options = ("--secret", str(folder / "secret"), "--heartbeat", str(HEARTBEAT_S))
-    with ServerProcess(folder, options=options) as started:
-        yield started
-
-
 @pytest.fixture(scope="module", params=["nginx", "envoy"])
 def gateway(
     request: pytest.FixtureRequest,
-    server: ServerProcess,
+    guarded: ServerProcess,
     certificates: Certificates,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Nginx | Envoy]:
     makes: dict[str, Callable[..., Nginx | Envoy]] = {"nginx": nginx_before, "envoy": envoy_before}
     folder = tmp_path_factory.mktemp(request.param)
-    with makes[request.param](server, certificates, folder) as started:
+    with makes[request.param](guarded, certificates, folder) as started:
         yield started
 
 

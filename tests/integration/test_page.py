@@ -248,27 +248,23 @@ def test_a_second_tab_asks_before_it_takes_over(
 
 
 def test_what_is_answered_while_the_service_is_away_arrives_later(
-    browser: Browser, tmp_path: Path
+    server: ServerProcess, ann: Labeler, tmp_path: Path
 ) -> None:
-    with ServerProcess(tmp_path) as server:
-        campaign = create(server, tmp_path, 5)
-        ann = Labeler(browser, server)
-        ann.label(campaign)
-        ann.press("a")
-        ann.wait_until_sent()
-        server.kill()
-        ann.press("a")
-        ann.press("c")
-        assert ann.page.evaluate("JSON.parse(Object.entries(localStorage)[0][1]).length") == 2
-        ann.page.close()  # the tab dies with what it has not sent
-        server.start()
-        ann.page = ann.open_tab()
-        ann.label(campaign)
-        ann.wait_until_sent()
-        ann.close()
-        assert ann.faults == []
-        rows = published(server, campaign, tmp_path)
-        assert [row["label"] for row in rows] == ["spam", "spam", "ham"]
+    campaign = create(server, tmp_path, 5)
+    ann.label(campaign)
+    ann.press("a")
+    ann.wait_until_sent()
+    server.kill()
+    ann.press("a")
+    ann.press("c")
+    assert ann.page.evaluate("JSON.parse(Object.entries(localStorage)[0][1]).length") == 2
+    ann.page.close()  # the tab dies with what it has not sent
+    server.start()
+    ann.page = ann.open_tab()
+    ann.label(campaign)
+    ann.wait_until_sent()
+    rows = published(server, campaign, tmp_path)
+    assert [row["label"] for row in rows] == ["spam", "spam", "ham"]
 
 
 def test_a_token_that_expires_costs_no_answer(

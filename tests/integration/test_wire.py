@@ -20,7 +20,6 @@ from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire.metadata import LABELER_KEY
 from tests.support.campaigns import write_findings
 from tests.support.servers import ServerProcess
-from tests.support.stores import new_queue_url
 from tests.unit.test_queue import MALFORMED
 
 ACCEPTED = leases_pb2.RESULT_STATUS_ACCEPTED
@@ -55,10 +54,15 @@ def label_all(address: str, campaign: str, labeler: str) -> list[int]:
     return ranks
 
 
-def test_labelers_at_once_never_get_the_same_item(server: ServerProcess, campaign: str) -> None:
+def label_everything(address: str, campaign: str) -> Counter[int]:
+    """How many results of each rank four labelers at once had accepted."""
     with ThreadPoolExecutor(4) as pool:
-        done = pool.map(lambda who: label_all(server.address, campaign, who), "abcd")
-        counts = Counter(rank for ranks in done for rank in ranks)
+        done = pool.map(lambda who: label_all(address, campaign, who), "abcd")
+        return Counter(rank for ranks in done for rank in ranks)
+
+
+def test_labelers_at_once_never_get_the_same_item(server: ServerProcess, campaign: str) -> None:
+    counts = label_everything(server.address, campaign)
     assert counts == dict.fromkeys(range(NUM_ITEMS), 1)
 
 
@@ -70,11 +74,8 @@ def test_held_items_come_back_when_let_go_unanswered(server: ServerProcess, camp
         assert client.stats(campaign).num_open == NUM_ITEMS - 1
 
 
-def test_nothing_answered_ok_is_lost_to_sigkill(tmp_path: Path) -> None:
-    with (
-        ServerProcess(tmp_path) as server,
-        Client(server.address, labeler="ann") as client,
-    ):
+def test_nothing_answered_ok_is_lost_to_sigkill(server: ServerProcess, tmp_path: Path) -> None:
+    with Client(server.address, labeler="ann") as client:
         campaign = new_campaign(server, tmp_path)
         first, second = client.lease(campaign, max_items=2)
         [outcome] = client.submit(campaign, [accept(first)])
@@ -85,17 +86,6 @@ def test_nothing_answered_ok_is_lost_to_sigkill(tmp_path: Path) -> None:
         assert (counts.num_results, counts.num_done, counts.num_leased) == (1, 1, 1)
         [again, late] = client.submit(campaign, [accept(first), confirm(second)])
         assert (again.status, late.status) == (leases_pb2.RESULT_STATUS_STALE, ACCEPTED)
-
-
-def test_replicas_on_postgresql_share_one_queue(tmp_path: Path) -> None:
-    queue_url = new_queue_url("postgresql", tmp_path)
-    with ServerProcess(tmp_path, queue_url=queue_url, options=("--replicas", "2")) as server:
-        assert len(server.processes("ServeReplica")) == 2
-        campaign = new_campaign(server, tmp_path, votes_required=2)
-        with ThreadPoolExecutor(4) as pool:
-            done = pool.map(lambda who: label_all(server.address, campaign, who), "abcd")
-            counts = Counter(rank for ranks in done for rank in ranks)
-    assert counts == dict.fromkeys(range(NUM_ITEMS), 2)
 
 
 @pytest.fixture
