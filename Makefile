@@ -1,12 +1,12 @@
 # Two commands do everything from a fresh clone with Python 3.11+:
 #   make demo   set-up, then two rounds of the loop on real label errors; ENGINE=ray for Ray
 #   make test   set-up, then formatting, lint, types and every test of the product
-#               PROCESSES=2 shares the test files between two processes
+#               shared by PROCESSES processes (tests/support/sharing.py)
 # Beside them, make test-bench runs the tests of the benchmarks (bench/).
 PYTHON ?= python3
 BIN := .venv/bin
 ENGINE ?= auto
-PROCESSES ?= 1
+PROCESSES ?= 2
 
 .PHONY: demo test test-bench check setup tools protos
 .DELETE_ON_ERROR:

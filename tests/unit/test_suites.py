@@ -4,6 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from tests.support.sharing import STARTS, unit_of
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -22,3 +24,13 @@ def test_every_folder_of_tests_is_run_by_one_make_target() -> None:
 
 def makefile() -> str:
     return (ROOT / "Makefile").read_text()
+
+
+def test_files_that_start_the_same_stay_in_one_process() -> None:
+    folder = ROOT / "tests/integration"
+    units = {file.name: unit_of(file) for file in folder.glob("test_*.py")}
+    assert units["test_wire.py"] == units["test_page.py"] == "service"
+    assert units["test_mine.py"] == units["test_train.py"] == "ray"
+    assert unit_of(Path(__file__)) == __file__  # others are shared one by one
+    shared = (folder / "conftest.py").read_text()
+    assert all(f"def {name}(" in shared for names in STARTS.values() for name in names)
