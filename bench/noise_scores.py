@@ -61,7 +61,8 @@ IMAGE_MODELS: dict[str, Callable[[], Any]] = {
 
 def mistakenness(labels: Ints, p: Floats) -> Floats:
     entropy = -(p * np.log(np.maximum(p, TINY))).sum(axis=1)
-    return np.where(p.argmax(axis=1) == labels, -1, 1) * np.exp(-entropy)
+    found: Floats = np.where(p.argmax(axis=1) == labels, -1, 1) * np.exp(-entropy)
+    return found
 
 
 def by_mass(labels: Ints, p: Floats) -> Floats:

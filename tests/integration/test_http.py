@@ -53,8 +53,8 @@ def http_client(server: ServerProcess, labeler: str) -> httpx.Client:
 
 def create(server: ServerProcess, findings_uri: str, *, token: str = "") -> str:
     """token: an admin's, where the server wants one."""
-    who = {"token": token} if token else {"labeler": "admin"}
-    with Client(server.address, **who) as admin:
+    labeler = "" if token else "admin"
+    with Client(server.address, labeler=labeler, token=token) as admin:
         name = f"c-{uuid.uuid4().hex}"
         return admin.create_campaign(name, findings_uri=findings_uri, run_id="run").name
 

@@ -86,7 +86,7 @@ def test_on_a_cluster_it_is_the_reason_that_serve_gives(
                     http_port=free_port(),
                 )  # fmt: skip
         finally:
-            serving.shutdown()
+            serving.shutdown()  # type: ignore[no-untyped-call]
         return str(raised.value)
 
     with taken_port() as port:

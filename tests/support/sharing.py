@@ -27,7 +27,7 @@ def unit_of(file: Path) -> str:
     return str(file)
 
 
-class BySharedStart(LoadFileScheduling):
+class BySharedStart(LoadFileScheduling):  # type: ignore[misc]
     """Gives a process all files of one start, or one other file, at a time."""
 
     def __init__(self, config: Any, log: Any = None) -> None:
