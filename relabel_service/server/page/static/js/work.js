@@ -8,6 +8,7 @@ import { decisionFor, inWords, isSame, labelOf } from "./labels.js";
 import { Outbox } from "./outbox.js";
 
 const AHEAD = 6; // items leased beyond the one on screen
+const FEW = 3; // of them left: more are leased, several in one call
 const WAIT_S = 20; // how long one call waits for an item
 const MAX_UNDO = 50;
 const KEYS = [
@@ -128,7 +129,7 @@ class Work {
 
   async keepSupplied() {
     while (!this.signal.aborted) {
-      if (this.ahead.length >= AHEAD) {
+      if (this.ahead.length > FEW) {
         await new Promise((resolve) => (this.wake = resolve));
         continue;
       }
