@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import repeat
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
@@ -63,7 +64,9 @@ class ForEach:
         table = columns.replace(" bytea", " text")  # base64
         rows = f"json_to_recordset(CAST(:rows AS json)) AS row({table})"
         self._many = Statement(many.replace("ROWS", rows))
-        # Of `one`: which take time to look for in each row of thousands.
+        # By place: SQLite's driver takes a third longer where it looks parameters up by name.
+        self._by_place = re.sub(r":\w+", "?", self._one.for_sqlite)
+        self._placed = itemgetter(*re.findall(r":(\w+)", self._one.for_sqlite))
         self._has_lists = "json_each" in self._one.for_sqlite
 
     def __call__(
@@ -79,7 +82,7 @@ class ForEach:
         if self._has_lists:
             rows = [_lists_as_json(row) for row in rows]
         with _cursor(connection) as (cursor, _):
-            cursor.executemany(self._one.for_sqlite, rows)
+            cursor.executemany(self._by_place, list(map(self._placed, rows)))
         return []
 
     def later(
@@ -109,7 +112,7 @@ class Insertion(ForEach):
             f"INSERT INTO {table} ({names}) SELECT {read} FROM ROWS",
             one=f"INSERT INTO {table} ({names}) VALUES ({values})",
         )
-        self._names, self._copy = list(types), f"COPY {table} ({names}) FROM STDIN"
+        self._copy = f"COPY {table} ({names}) FROM STDIN"
 
     def later(
         self, connection: Connection, rows: Sequence[Mapping[str, Any]], **beside: Any
@@ -119,8 +122,8 @@ class Insertion(ForEach):
             super().later(connection, rows, **beside)
             return
         with _cursor(connection) as (cursor, _), cursor.copy(self._copy) as copy:
-            for row in rows:
-                copy.write_row([row[name] for name in self._names])
+            for row in map(self._placed, rows):
+                copy.write_row(row)
 
 
 def _types(columns: str) -> dict[str, str]:

@@ -91,7 +91,9 @@ def serialize_leases(leases: Sequence[Lease], campaign: Campaign) -> bytes:
     for lease in leases:
         token, item = lease.token.encode(), _item_bytes(lease.item, campaign)
         num_attempts = 0 if campaign.settings.mixes else lease.num_earlier_attempts
-        tail = _tail(lease.expire_time, num_attempts) + _votes(lease, campaign)
+        tail = _tail(lease.expire_time, num_attempts)
+        if lease.votes:
+            tail += _votes(lease, campaign)
         head = b"".join((_TOKEN_TAG, _varint(len(token)), token, tail, _ITEM_TAG))
         size = _varint(len(item))
         response += _LEASES_TAG + _varint(len(head) + len(size) + len(item))

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -59,8 +59,7 @@ class LargeItem:
     num_bytes: int
 
 
-@dataclass(frozen=True)
-class Lease:
+class Lease(NamedTuple):
     """expire_time in seconds since the epoch."""
 
     token: str
@@ -382,4 +381,5 @@ def shown_votes(
 
 
 def is_large(row: Any, request: LeaseRequest) -> bool:
-    return int(row.num_bytes) > min(request.max_item_bytes, request.max_bytes)
+    num_bytes: int = row.num_bytes
+    return num_bytes > request.max_item_bytes or num_bytes > request.max_bytes

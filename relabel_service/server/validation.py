@@ -246,13 +246,13 @@ class Checks:
             self.broken(
                 f"results[{index}].label", f"goes with DECISION_RELABEL, not with {decision}"
             )
-        spent = self._seconds_spent(f"results[{index}].seconds_spent", result.seconds_spent)
-        return Result(result.token, decision, label, comment, result.replaces, spent)
-
-    def _seconds_spent(self, field: str, value: float) -> float | None:
-        if not 0 <= value <= MAX_SPENT_S:
-            self.broken(field, f"{value:g} is out of range; use 0 to {MAX_SPENT_S:g} seconds")
-        return value or None
+        spent = result.seconds_spent
+        if not 0 <= spent <= MAX_SPENT_S:
+            self.broken(
+                f"results[{index}].seconds_spent",
+                f"{spent:g} is out of range; use 0 to {MAX_SPENT_S:g} seconds",
+            )
+        return Result(result.token, decision, label, comment, result.replaces, spent or None)
 
     def _label(
         self, field: str, result: leases_pb2.Result, task: Task, classes: Sequence[str]
