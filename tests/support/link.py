@@ -5,7 +5,6 @@ While it is silent nothing is forwarded and nothing is closed, as when a switch 
 
 import asyncio
 import threading
-from types import TracebackType
 from typing import Any
 
 from tests.support.ports import free_port
@@ -32,12 +31,7 @@ class Link:
         self._loop.call_soon_threadsafe(self._flows.set)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

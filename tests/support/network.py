@@ -5,7 +5,6 @@ swallowed is not refused: no reset, no ICMP, as where a cable is cut beyond the 
 """
 
 import subprocess
-from types import TracebackType
 
 CLIENT, SERVER = "10.77.1.2", "10.77.2.2"
 # As root of the user namespace, in the router's network: a process in a network of its own for
@@ -73,12 +72,7 @@ class Network:
         for host in (CLIENT, SERVER):
             self._route("delete", host)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
 
     def _route(self, change: str, host: str) -> None:

@@ -2,11 +2,10 @@
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
-from types import TracebackType
 
 from tests.support.certificates import Certificates
+from tests.support.gateway import Gateway
 
 PROGRAM = shutil.which("nginx") or "/usr/sbin/nginx"
 PAGE = Path(__file__).parents[2] / "docs/how-to/behind-a-gateway.md"
@@ -54,48 +53,15 @@ def documented(made: Certificates, *, listen: int, grpc: int, http: int) -> str:
     return block
 
 
-class Nginx:
+class Nginx(Gateway):
     """Runs server blocks; everything else is nginx's default."""
 
     name = "nginx"
+    STARTED, CUT_OFF = "start worker process ", "upstream timed out"
 
     def __init__(self, folder: Path, servers: str) -> None:
         if not Path(PROGRAM).exists():
             raise RuntimeError("the tests need nginx: apt-get install nginx-light")
-        self._config = folder / "nginx.conf"
-        self._config.write_text(FRAME.format(folder=folder, servers=servers))
-
-    def __enter__(self) -> "Nginx":
-        self._process = subprocess.Popen(
-            [PROGRAM, "-p", str(self._config.parent), "-c", str(self._config)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._wait_for("start worker process ")
-        return self
-
-    def wait_until_cut_off(self) -> None:
-        """Return when it has ended a silent stream since the last call."""
-        self._wait_for("upstream timed out")
-
-    def _wait_for(self, words: str) -> None:
-        """Raises RuntimeError when it ends without saying so."""
-        assert self._process.stderr is not None
-        said = []
-        for line in self._process.stderr:
-            if words in line:
-                return
-            said.append(line)
-        raise RuntimeError(f"nginx ended without saying {words!r}: {''.join(said)}")
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.terminate()
-        assert self._process.stderr is not None
-        self._process.stderr.read()
-        self._process.wait()
-        self._process.stderr.close()
+        config = folder / "nginx.conf"
+        config.write_text(FRAME.format(folder=folder, servers=servers))
+        super().__init__(PROGRAM, "-p", str(folder), "-c", str(config))

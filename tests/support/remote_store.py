@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Future
 from threading import Event, Lock, Thread
-from types import TracebackType
 
 from sqlalchemy import text
 
@@ -60,12 +59,7 @@ class RemoteStore:
         print(number, what, file=self._process.stdin, flush=True)
         return answer
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
         self._listener.join()

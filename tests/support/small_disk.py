@@ -5,7 +5,6 @@ import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 BALLAST = "ballast"
 
@@ -22,12 +21,7 @@ class SmallDisk:
         subprocess.run([*command, self.folder], check=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         subprocess.run(["umount", "--lazy", self.folder], check=True)
         self.folder.rmdir()
 
