@@ -67,7 +67,7 @@ def _result(annotation: Json, record: Record, task: Task, control: Control) -> l
     if any(one["value"].get("choices") for one in _of(results, ESCALATE)):
         return leases_pb2.Result(decision=leases_pb2.DECISION_ESCALATE, comment=comment)
     shown = [record.human_label, *record.suggestions]
-    label = control.label(_of(results, NAME), record.facts, shown)
+    label = control.label(_of(results, NAME), record.facts, [*shown, *record.votes])
     label = task.label_from_wire(task.label_to_wire(label))
     if fault := task.label_fault(label, ()) or task.foreign_part(label, record.unit, shown):
         raise InvalidInput.of("label", fault)

@@ -36,10 +36,12 @@ MAX_WAIT_S = 60.0  # between rounds that fail
 
 @dataclass(frozen=True)
 class Labeler:
-    """connect: a new client of the service as that labeler."""
+    """connect: a new client of the service as that labeler. adjudicates: is an adjudicator, and
+    gets what labelers escalated or do not agree on."""
 
     name: str
     connect: Callable[[], AbstractContextManager[Client]]
+    adjudicates: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,15 @@ class _Serving:
         """One round a step; whether it was the last, the campaign having ended."""
         campaign = client.get_campaign(self.bridge.campaign)
         settings, report = self.bridge.settings, self.bridge.report
-        labeling = LabelerBridge(client, api, campaign, self.labeler.name, settings, report)
+        labeling = LabelerBridge(
+            client,
+            api,
+            campaign,
+            self.labeler.name,
+            settings,
+            report,
+            adjudicates=self.labeler.adjudicates,
+        )
         told, self.project = "", None
         while True:
             labeling.round(campaign)

@@ -18,7 +18,7 @@ from relabel_service.bridge.answers import Answer, answer_of, newest
 from relabel_service.bridge.label_config import NOTE, control_of, label_config
 from relabel_service.bridge.label_studio_api import Gone, Json, LabelStudioApi
 from relabel_service.bridge.media import media_under
-from relabel_service.bridge.projects import create_project, find_project, mark
+from relabel_service.bridge.projects import create_project, find_project, mark, title_of
 from relabel_service.bridge.tasks import Record, Sent, task_of
 from relabel_service.client import Client
 from relabel_service.errors import Exhausted, InvalidInput, RelabelError, WrongState
@@ -74,11 +74,15 @@ class LabelerBridge:
         labeler: str,
         settings: Settings,
         report: Callable[[str], None],
+        *,
+        adjudicates: bool = False,
     ) -> None:
+        """adjudicates: takes items whose labelers escalated them or do not agree."""
         self.counts = Counts()
         self.labeler = labeler
         self._client, self._api, self._settings = client, api, settings
         self._campaign, self._report = campaign, report
+        self._adjudicates = adjudicates
         self._task = task_of_kind(campaign.task_kind)
         self._control = control_of(self._task.name)
         self._project: int | None = None
@@ -111,10 +115,10 @@ class LabelerBridge:
 
     def _synchronize(self) -> None:
         """Learn what is in the project, which is made where there is none, and what is leased."""
-        marked = mark(self._campaign, self.labeler)
+        marked = mark(self._campaign, self.labeler, adjudicates=self._adjudicates)
         project = find_project(self._api, marked)
         if project is None:
-            title = f"{self._campaign.name.rpartition('/')[2]} · {self.labeler}"
+            title = title_of(self._campaign, self.labeler, adjudicates=self._adjudicates)
             config = label_config(self._control, self._campaign.classes)
             project = create_project(self._api, marked, title=title, config=config)
             self._report(f"{self.labeler}: {self._api.url}/projects/{project}/data")
@@ -297,7 +301,10 @@ class LabelerBridge:
         if room > 0 and self._campaign.state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE:
             try:
                 leases = self._client.lease(
-                    self._campaign.name, max_items=room, duration_s=self._settings.lease_s
+                    self._campaign.name,
+                    max_items=room,
+                    duration_s=self._settings.lease_s,
+                    adjudicate=self._adjudicates,
                 )
             except Exhausted:
                 return  # the labeler has as many as the service allows

@@ -10,12 +10,13 @@ from relabel_service.bridge.tasks import HUMAN
 from relabel_service.v1 import campaigns_pb2
 
 MAX_TITLE = 50  # Label Studio's
-MARK = "relabel-bridge"
+MARK, ADJUDICATES = "relabel-bridge", "relabel-bridge-adjudicates"
 
 
-def mark(campaign: campaigns_pb2.Campaign, labeler: str) -> str:
+def mark(campaign: campaigns_pb2.Campaign, labeler: str, *, adjudicates: bool) -> str:
     """The line that tells whose project it is, and of which campaign of that name."""
-    return f"{MARK} {campaign.name} {campaign.incarnation} {labeler}"
+    begins = ADJUDICATES if adjudicates else MARK
+    return f"{begins} {campaign.name} {campaign.incarnation} {labeler}"
 
 
 def find_project(api: LabelStudioApi, marked: str) -> int | None:
@@ -35,9 +36,19 @@ def find_project(api: LabelStudioApi, marked: str) -> int | None:
     return found[0][1] if found else None
 
 
+def title_of(campaign: campaigns_pb2.Campaign, labeler: str, *, adjudicates: bool) -> str:
+    """As much of the campaign's id as there is room for beside who it is for."""
+    person = f" · {labeler} adjudicates" if adjudicates else f" · {labeler}"
+    campaign_id, room = campaign.name.rpartition("/")[2], max(MAX_TITLE - len(person), 1)
+    if len(campaign_id) > room:
+        campaign_id = f"{campaign_id[: room - 1]}…"
+    return f"{campaign_id}{person}"[:MAX_TITLE]
+
+
 def create_project(api: LabelStudioApi, marked: str, *, title: str, config: str) -> int:
+    """title: of MAX_TITLE characters at most."""
     fields: Json = {
-        "title": title if len(title) <= MAX_TITLE else f"{title[: MAX_TITLE - 1]}…",
+        "title": title,
         "description": f"Made by `relabel bridge label-studio`; keep the next line.\n{marked}",
         "label_config": config,
         "sampling": "Sequential sampling",  # in the order of ids: as leased, worst first

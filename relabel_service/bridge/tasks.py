@@ -16,9 +16,11 @@ from relabel_service.tools.label_studio_media import Media
 from relabel_service.tools.label_studio_predictions import prediction_of
 from relabel_service.v1 import items_pb2, leases_pb2
 from relabel_service.visible import visible
+from relabel_service.wire.label_text import label_text
 
 META = "relabel"
-HUMAN, MODEL = "human label", "model"  # model versions of predictions
+HUMAN, MODEL, VOTE = "human label", "model", "vote"  # model versions of predictions
+DECIDED = {leases_pb2.DECISION_SKIP: "skipped", leases_pb2.DECISION_ESCALATE: "escalated"}
 
 Json = dict[str, Any]
 
@@ -35,7 +37,10 @@ class Sent:
 
 @dataclass(frozen=True)
 class Record:
-    """A task's lease, and what its annotations are read with. Labels are in their text form."""
+    """A task's lease, and what its annotations are read with. Labels are in their text form.
+
+    votes: labels that labelers decided on, which adjudicators are shown.
+    """
 
     item: str
     token: str
@@ -44,6 +49,7 @@ class Record:
     suggestions: list[str]
     facts: Json = field(default_factory=dict)
     sent: Sent | None = None
+    votes: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, task: Mapping[str, Any]) -> "Record | None":
@@ -72,17 +78,21 @@ def task_of(lease: leases_pb2.Lease, *, task: Task, control: Control, media: Med
     facts = control.facts(item.content, shown)
     human_label = task.label_from_wire(item.human_label)
     suggestions = [task.label_from_wire(one.label) for one in item.suggestions]
-    record = Record(item.name, lease.token, item.unit, human_label, suggestions, facts)
-    data = {control.shows: shown[control.shows], ASK: _ask(item, record), NOTE: ""}
+    votes = [task.label_from_wire(vote.label) for vote in lease.votes if vote.HasField("label")]
+    record = Record(item.name, lease.token, item.unit, human_label, suggestions, facts, votes=votes)
+    data = {control.shows: shown[control.shows], ASK: _ask(lease, record, task), NOTE: ""}
     said: list[tuple[str, str, float | None]] = [(HUMAN, human_label, _label_quality(item))]
     if item.suggestions:
         said.append((MODEL, suggestions[0], item.suggestions[0].probability or None))
+    for number, vote in enumerate(lease.votes, 1):
+        if vote.HasField("label"):
+            said.append((f"{VOTE} {number}", task.label_from_wire(vote.label), None))
     predictions = [
         prediction
         for by, label, score in said
         if (
             prediction := prediction_of(
-                task.unit_label(label, item.unit) if item.unit else label,
+                _about(label, record, task),
                 by=by,
                 score=score,
                 content=item.content,
@@ -115,7 +125,25 @@ def _label_quality(item: items_pb2.Item) -> float | None:
     return 1 - item.suspicion if item.suspicion else None
 
 
-def _ask(item: items_pb2.Item, record: Record) -> str:
-    """The line above the content."""
+def _about(label: str, record: Record, task: Task) -> str:
+    """The part of a label that the item is about. A label that somebody gave is that already, and
+    may name another class in its place."""
+    is_whole = label in (record.human_label, *record.suggestions)
+    return task.unit_label(label, record.unit) if record.unit and is_whole else label
+
+
+def _ask(lease: leases_pb2.Lease, record: Record, task: Task) -> str:
+    """The line above the content; for adjudicators with what labelers decided and wrote, since a
+    prediction has no place for a comment, and Label Studio shows one prediction at a time."""
+    item = lease.item
     parts = [f"About {item.unit}: mark every one." if item.unit else "", item.reason]
-    return visible(" ".join(part for part in parts if part))
+    lines = [" ".join(part for part in parts if part)]
+    for number, vote in enumerate(lease.votes, 1):
+        decided = DECIDED.get(vote.decision, "")
+        if vote.HasField("label"):
+            label = _about(task.label_from_wire(vote.label), record, task)
+            decided = label_text(task.label_to_wire(label), item)
+        lines.append(
+            ": ".join(part for part in (f"{VOTE} {number}", decided, vote.comment) if part)
+        )
+    return visible(" · ".join(line for line in lines if line))

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,13 +22,21 @@ def label_studio(
         str, typer.Option(help="its id, with or without campaigns/ before it", show_default=False)
     ],
     labeler: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="who labels: NAME where the service has no keys, or RELABEL_TOKEN is a "
             "frontend's; NAME=FILE with the file of a token of its own; again for more",
             show_default=False,
         ),
-    ],
+    ] = None,
+    adjudicator: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="who decides what labelers escalated or do not agree on: NAME where the service "
+            "has no keys, else NAME=FILE with the file of an adjudicator's token; again for more",
+            show_default=False,
+        ),
+    ] = None,
     url: Annotated[
         str, typer.Option(envvar="LABEL_STUDIO_URL", help="Label Studio's address")
     ] = "http://localhost:8080",
@@ -98,12 +106,23 @@ def label_studio(
             f"{poll:g} s is more than a third of --lease-duration, {lease_duration:g} s; give "
             "less: leases are extended when the bridge looks",
         )
+    people = [Labeler(*_labeler("--labeler", one, address, context.obj)) for one in labeler or ()]
+    for one in adjudicator or ():
+        if context.obj["token"] and "=" not in one:
+            raise InvalidInput.of(
+                "--adjudicator",
+                f"{one!r} has no file of a token, and a frontend's answers for labelers alone; "
+                "give NAME=FILE",
+            )
+        adjudicating = _labeler("--adjudicator", one, address, context.obj)
+        people.append(Labeler(*adjudicating, adjudicates=True))
+    _check_names([one.name for one in people])
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     bridge = Bridge(
         campaign,
-        [Labeler(*_labeler(text, address, context.obj)) for text in labeler],
+        people,
         lambda: LabelStudioApi(url, token),
         Settings(window, lease_duration, media_under(tuple(media_prefix or ()))),
         Pace(poll, min(poll, poll_min)),
@@ -113,29 +132,40 @@ def label_studio(
     bridge.run(stop, once=once)
 
 
+def _check_names(names: Sequence[str]) -> None:
+    if not names:
+        raise InvalidInput.of("--labeler", "is not given, nor --adjudicator; name who labels")
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidInput.of(
+                "--labeler",
+                f"{name!r} is named twice; name each person once, as labeler or as adjudicator",
+            )
+
+
 def _labeler(
-    text: str, address: str, connection: Mapping[str, Any]
+    option: str, text: str, address: str, connection: Mapping[str, Any]
 ) -> tuple[str, Callable[[], AbstractContextManager[Client]]]:
     """Name and a way to connect, which reads the token's file anew each time."""
     name, has_file, file = text.partition("=")
     if not name or (has_file and not file):
-        raise InvalidInput.of("--labeler", f"{text!r} is not NAME or NAME=FILE; give both")
+        raise InvalidInput.of(option, f"{text!r} is not NAME or NAME=FILE; give both")
     options = {key: value for key, value in connection.items() if key != "on_behalf_of"}
 
     @contextmanager
     def connect() -> Iterator[Client]:
-        token = _token(file) if has_file else options["token"]
+        token = _token(option, file) if has_file else options["token"]
         with Client(address, **{**options, "labeler": name, "token": token}) as client:
             yield client.on_behalf_of(name) if token and not has_file else client
 
     return name, connect
 
 
-def _token(file: str) -> str:
+def _token(option: str, file: str) -> str:
     try:
         return Path(file).read_text().strip()
     except OSError as error:
-        raise InvalidInput.of("--labeler", f"{file!r} cannot be read ({error})") from None
+        raise InvalidInput.of(option, f"{file!r} cannot be read ({error})") from None
 
 
 def add_commands(app: typer.Typer) -> None:

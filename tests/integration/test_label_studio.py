@@ -21,13 +21,13 @@ from typer.testing import CliRunner
 
 from relabel_service import Client, confirm
 from relabel_service.bridge.hints import Pace
-from relabel_service.bridge.label_config import COMMENT, ESCALATE, ESCALATED, NOTE
+from relabel_service.bridge.label_config import ASK, COMMENT, ESCALATE, ESCALATED, NOTE
 from relabel_service.bridge.label_studio import Bridge, Labeler
 from relabel_service.bridge.label_studio_api import Json, LabelStudioApi
 from relabel_service.bridge.labeler import LOST, TAKEN_BACK, Settings
 from relabel_service.bridge.tasks import Record
 from relabel_service.cli.main import app
-from relabel_service.errors import Unavailable
+from relabel_service.errors import PermissionDenied, Unavailable
 from relabel_service.server.auth import mint
 from relabel_service.tasks.boxes import Box, read_boxes, write_boxes
 from relabel_service.tools.label_studio_controls import CONTENT, NAME
@@ -120,7 +120,7 @@ class Campaign:
         return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, bufsize=1)
 
     def person(self, name: str) -> LabelStudioPerson:
-        """Who labels in the project of that name."""
+        """Who labels in the project of that name; of an adjudicator, NAME adjudicates."""
         title = f"{self.name} · {name}"
         [project] = [one["id"] for one in self.api.projects() if one["title"] == title]
         return LabelStudioPerson(self.api, project)
@@ -425,6 +425,44 @@ def test_a_project_that_was_deleted_is_made_anew(campaign: Campaign) -> None:
     assert campaign.tasks(again).keys() == {"1", "2", "3"}  # what was not taken is asked again
 
 
+def test_an_adjudicator_settles(campaign: Campaign) -> None:
+    campaign.create(3)
+    campaign.round()
+    ann, bob = campaign.person("ann"), campaign.person("bob")
+    tasks, others = campaign.tasks(ann), campaign.tasks(bob)
+    for number, label in enumerate(("ham", "spam", "spam")):
+        ann.annotate(tasks[str(number)], choice(label))
+    campaign.round()  # ann's votes are the first
+    bob.annotate(others["0"], choice("spam"), comment("an advert"))
+    bob.annotate(others["1"], choice(ESCALATED, ESCALATE), comment("what is it?"))
+    bob.annotate(others["2"], choice("spam"))
+    campaign.round()
+    assert "cid: 2 pushed" in campaign.round("--adjudicator", "cid")
+    cid = campaign.person("cid adjudicates")
+    disputed = campaign.tasks(cid)
+    assert disputed.keys() == {"0", "1"}
+    assert disputed["0"]["data"][ASK].endswith(" · vote 1: ham · vote 2: spam: an advert")
+    assert disputed["1"]["data"][ASK].endswith(" · vote 1: spam · vote 2: escalated: what is it?")
+    said = predictions(disputed["0"])
+    assert [*said] == ["human label", "model", "vote 1", "vote 2"]
+    assert [one["result"][0]["value"]["choices"] for one in said.values()] == [
+        ["ham"], ["spam"], ["ham"], ["spam"],
+    ]  # fmt: skip
+    assert [*predictions(disputed["1"])] == ["human label", "model", "vote 1"]
+    cid.annotate(disputed["0"], *said["vote 2"]["result"])
+    cid.annotate(disputed["1"], choice("ham"), comment("no doubt"))
+    assert "cid: 2 accepted" in campaign.round("--adjudicator", "cid")
+    with campaign.admin() as client:
+        stats = client.stats(campaign.name)
+    assert (stats.num_done, stats.num_escalated) == (3, 0)
+    results = campaign.results()
+    assert [results[f"row-{number}", "cid"]["decision"] for number in (0, 1)] == [
+        "accept",
+        "confirm",
+    ]
+    assert {results[key]["role"] for key in results if key[1] == "cid"} == {"adjudicator"}
+
+
 def test_blind_items_come_without_the_models_view(campaign: Campaign) -> None:
     uri = write_findings(campaign.folder, 4)
     with campaign.admin() as client:
@@ -459,6 +497,13 @@ def test_tokens_of_people_and_personal_tokens_of_label_studio(
     )
     named = ["--token", frontend, *command, "--labeler", name]
     assert "1 accepted" in CliRunner().invoke(app, named, catch_exceptions=False).output
+    with pytest.raises(PermissionDenied, match="is not an adjudicator"):
+        CliRunner().invoke(
+            app, [*command, "--adjudicator", f"{name}={token}"], catch_exceptions=False
+        )
+    token.write_text(mint(SECRET.encode(), "cid", role="adjudicator", lifetime_s=600))
+    adjudicating = [*command, "--adjudicator", f"cid={token}"]
+    assert "cid: " in CliRunner().invoke(app, adjudicating, catch_exceptions=False).output
     with Client(guarded.address, token=admin) as client:
         [line] = client.stats("bridge-tokens").labelers
     assert (line.labeler, line.num_results) == (name, 1)

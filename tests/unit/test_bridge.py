@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from relabel_service.bridge.answers import Answer, answer_of, newest
 from relabel_service.bridge.label_config import (
+    ASK,
     COMMENT,
     ESCALATE,
     ESCALATED,
@@ -20,13 +21,14 @@ from relabel_service.bridge.label_config import (
 )
 from relabel_service.bridge.label_studio_api import Gone, LabelStudioApi
 from relabel_service.bridge.media import media_under
+from relabel_service.bridge.projects import MAX_TITLE, title_of
 from relabel_service.bridge.tasks import Record, Sent, task_of
 from relabel_service.errors import InvalidInput, Unauthenticated, Unavailable
 from relabel_service.tasks import TASKS, spans
 from relabel_service.tasks.boxes import Box, read_boxes, write_boxes
 from relabel_service.tasks.spans import Span
 from relabel_service.tools.label_studio_controls import CONTROLS
-from relabel_service.v1 import items_pb2, leases_pb2
+from relabel_service.v1 import campaigns_pb2, items_pb2, leases_pb2
 from tests.support.page_items import page_items
 
 URL = "http://label-studio"
@@ -53,9 +55,11 @@ def lease_of(task_name: str, **fields: Any) -> leases_pb2.Lease:
     return leases_pb2.Lease(token="token", item=item)
 
 
-def pushed(task_name: str, **fields: Any) -> dict[str, Any]:
+def pushed(task_name: str, *votes: leases_pb2.Vote, **fields: Any) -> dict[str, Any]:
+    lease = lease_of(task_name, **fields)
+    lease.votes.extend(votes)
     return task_of(
-        lease_of(task_name, **fields),
+        lease,
         task=TASKS[task_name],
         control=control_of(task_name),
         media=media_under(),
@@ -129,6 +133,54 @@ def test_predictions_that_the_task_rules_out_are_left_out() -> None:
     assert [one["model_version"] for one in drawn["predictions"]] == ["human label"]
 
 
+@pytest.mark.parametrize("task_name", LABELED)
+def test_adjudicators_see_each_vote_and_what_was_written(task_name: str) -> None:
+    shown = lease_of(task_name).item
+    task = pushed(
+        task_name,
+        leases_pb2.Vote(decision=leases_pb2.DECISION_CONFIRM, label=shown.human_label),
+        leases_pb2.Vote(decision=leases_pb2.DECISION_ESCALATE, comment="which one?"),
+        leases_pb2.Vote(
+            decision=leases_pb2.DECISION_ACCEPT, label=shown.suggestions[0].label, comment="sure"
+        ),
+        leases_pb2.Vote(decision=leases_pb2.DECISION_SKIP),
+    )
+    human, model, first, third = task["predictions"]
+    assert (first["model_version"], third["model_version"]) == ("vote 1", "vote 3")
+    assert (first["result"], third["result"]) == (human["result"], model["result"])
+    lines = task["data"][ASK].split(" · ")
+    assert lines[-3] == "vote 2: escalated: which one?"
+    assert lines[-2].startswith("vote 3: ")
+    assert lines[-2].endswith(": sure")
+    assert lines[-1] == "vote 4: skipped"
+    assert decision(answer(task_name, task, *third["result"])) == "accept"
+
+
+def test_a_vote_that_is_taken_over_keeps_its_corners_and_its_other_class() -> None:
+    drawn = write_boxes(
+        [Box("bus", 101.123, 99.987, 299.5, 250.25)]
+    )  # the car that is shown is one
+    task = pushed(
+        "object_detection",
+        leases_pb2.Vote(
+            decision=leases_pb2.DECISION_RELABEL,
+            label=TASKS["object_detection"].label_to_wire(drawn),
+        ),
+    )
+    given = answer("object_detection", task, *task["predictions"][-1]["result"])
+    assert decision(given) == "relabel"
+    assert given.result is not None
+    assert TASKS["object_detection"].label_from_wire(given.result.label) == drawn
+
+
+def test_a_vote_is_not_taken_for_the_models_view_where_there_is_none() -> None:
+    label = TASKS["text_classification"].label_to_wire("spam")
+    vote = leases_pb2.Vote(decision=leases_pb2.DECISION_RELABEL, label=label)
+    task = pushed("text_classification", vote, suggestions=[])
+    [_, prediction] = task["predictions"]
+    assert decision(answer("text_classification", task, *prediction["result"])) == "relabel"
+
+
 def test_clicks_are_refused() -> None:
     with pytest.raises(InvalidInput, match="Label Studio has no control for"):
         control_of("click_through_rate")
@@ -186,6 +238,17 @@ def test_classes_of_any_spelling_are_in_the_configuration(task_name: str) -> Non
 def test_classes_that_would_be_taken_for_variables_are_refused() -> None:
     with pytest.raises(InvalidInput, match=r"classes: '\$5' begins with \$"):
         label_config(control_of("text_classification"), ["5", "$5"])
+
+
+def test_a_projects_title_says_whose_it_is_however_long_the_campaigns_name() -> None:
+    campaign = campaigns_pb2.Campaign(name=f"campaigns/{'c' * 60}")
+    title = title_of(campaign, "cid", adjudicates=True)
+    assert title == "c" * 31 + "… · cid adjudicates"
+    assert len(title) == MAX_TITLE
+    assert title_of(campaign, "cid", adjudicates=False).endswith("… · cid")
+    assert len(title_of(campaign, "n" * 60, adjudicates=False)) == MAX_TITLE
+    short = campaigns_pb2.Campaign(name="campaigns/round-1")
+    assert title_of(short, "ann", adjudicates=False) == "round-1 · ann"
 
 
 def test_the_newest_annotation_counts_whoever_made_it() -> None:
