@@ -7,8 +7,7 @@ has it: one that it had already is told by its token, and taken once.
 """
 
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -18,7 +17,9 @@ from relabel_service.bridge.answers import Answer, answer_of, newest
 from relabel_service.bridge.label_config import NOTE, control_of, label_config
 from relabel_service.bridge.label_studio_api import Gone, Json, LabelStudioApi
 from relabel_service.bridge.media import media_under
+from relabel_service.bridge.presence import KEPT, Presence
 from relabel_service.bridge.projects import create_project, find_project, mark, title_of
+from relabel_service.bridge.submitting import CLOSED, LOST, submit
 from relabel_service.bridge.tasks import Record, Sent, task_of
 from relabel_service.client import Client
 from relabel_service.errors import Exhausted, InvalidInput, RelabelError, WrongState
@@ -29,11 +30,7 @@ from relabel_service.v1 import campaigns_pb2, leases_pb2
 BATCH = 200  # tasks imported, or results submitted, in one call
 UNSHOWN_DELAY_S = 24 * 3600.0  # before an item that cannot be shown is offered again
 OVERLAP = timedelta(seconds=5)  # read again: changes are not seen in the order of their times
-LOST = "This answer was not counted: the item was given to somebody else meanwhile."
 TAKEN_BACK = "Somebody else has this item now, or the campaign is closed: please leave it."
-CLOSED = "This answer was not counted: the campaign was closed before."
-ACCEPTED, CLOSED_STATUS = leases_pb2.RESULT_STATUS_ACCEPTED, leases_pb2.RESULT_STATUS_CLOSED
-
 
 T = TypeVar("T")
 
@@ -41,11 +38,21 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Settings:
     """window: tasks that wait for one labeler at most. lease_s: seconds a lease lasts; extended
-    after a third of it. media: which addresses are opened."""
+    after a third of it. media: which addresses are opened. absent_after_s: without an annotation or
+    draft, before a labeler's tasks go to others; 0 for never. now: seconds since the epoch."""
 
     window: int = 20
     lease_s: float = 3600.0
     media: Media = field(default_factory=media_under)
+    absent_after_s: float = 4 * 3600.0
+    now: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.absent_after_s < float("inf"):
+            raise InvalidInput.of(
+                "--absent-after",
+                f"{self.absent_after_s:g} s is below 0 or endless; give 0 for never",
+            )
 
 
 @dataclass
@@ -57,10 +64,12 @@ class Counts:
     refused: int = 0
     lost: int = 0
     unshown: int = 0
+    given_back: int = 0
 
     def __str__(self) -> str:
         """Those that are not 0."""
-        return ", ".join(f"{value} {name}" for name, value in vars(self).items() if value)
+        counted = {name.replace("_", " "): value for name, value in vars(self).items() if value}
+        return ", ".join(f"{value} {name}" for name, value in counted.items())
 
 
 class LabelerBridge:
@@ -90,6 +99,7 @@ class LabelerBridge:
         self._tasks: dict[str, int] = {}  # lease's token -> task
         self._since = ""
         self._extend_at = 0.0
+        self._presence = Presence(settings.absent_after_s, settings.now)
 
     @property
     def project(self) -> int | None:
@@ -104,7 +114,9 @@ class LabelerBridge:
                 self._synchronize()
             else:
                 self._take(self._api.tasks(self._project, since=self._since))
-            self._extend()
+            self._look_for_absence()
+            if not self._presence.is_absent:
+                self._extend()
             self._fill()
         except Gone as error:
             self._report(f"{self.labeler}: {error}; the project is made anew")
@@ -128,6 +140,7 @@ class LabelerBridge:
             self._api.tasks(project), key=lambda one: (not one["annotations"], one["id"])
         )
         self._project = project
+        self._presence.begin(annotated_first)
         self._take(annotated_first)
         leases = [*self._client.list_leases(self._campaign.name)]  # less what was just taken
         self._push(leases)
@@ -178,6 +191,7 @@ class LabelerBridge:
         latest = self._since
         for task in tasks:
             latest = max(latest, task["updated_at"])
+            self._presence.see(task)
             record = Record.of(task)
             if record is None or self._is_double(task, record):
                 continue
@@ -205,7 +219,8 @@ class LabelerBridge:
             else:
                 answer.result.replaces = bool(record.sent and record.sent.accepted)
                 results[number] = answer.result
-        reasons |= self._statuses(results, {number: one for number, (_, one) in answers.items()})
+        versions = {number: answer.version for number, (_, answer) in answers.items()}
+        reasons |= submit(self._client, self._campaign.name, results, versions=versions)
         for number, (record, answer) in answers.items():
             reason = reasons[number]
             sent = Sent(answer.annotation, answer.digest, not reason, reason)
@@ -213,39 +228,6 @@ class LabelerBridge:
             self.counts.accepted += not reason
             self.counts.lost += reason in (LOST, CLOSED)
             self.counts.refused += bool(reason) and reason not in (LOST, CLOSED)
-
-    def _statuses(
-        self, results: Mapping[int, leases_pb2.Result], answers: Mapping[int, Answer]
-    ) -> dict[int, str]:
-        """Why each was not accepted, or nothing. A result that the service rules out is found by
-        sending each by itself."""
-        if not results:
-            return {}
-        numbers, sent = list(results), list(results.values())
-        versions = [answers[number].version for number in numbers]
-        try:
-            outcomes = self._client.submit(
-                self._campaign.name, sent, request_id=_request_id(sent, versions)
-            )
-        except InvalidInput as error:
-            if len(results) > 1:
-                singles = [self._statuses({number: results[number]}, answers) for number in numbers]
-                return {number: reason for single in singles for number, reason in single.items()}
-            return {numbers[0]: "; ".join(broken.description for broken in error.violations)}
-        reasons, again = {}, {}
-        for number, outcome in zip(numbers, outcomes, strict=True):
-            if outcome.status == ACCEPTED:
-                reasons[number] = ""
-            elif outcome.status == CLOSED_STATUS:
-                reasons[number] = CLOSED
-            elif results[number].replaces:
-                reasons[number] = LOST
-            else:
-                # An earlier bridge may have submitted it and been killed before it knew: then
-                # there is a result under this token to replace, by the same.
-                again[number] = results[number]
-                again[number].replaces = True
-        return reasons | self._statuses(again, answers)
 
     def _keep(self, number: int, record: Record, *, note: str | None = None) -> None:
         """Store a task's record with the task, and its note where that changes."""
@@ -295,9 +277,40 @@ class LabelerBridge:
         del self._waiting[number]
         self._api.delete_task(number)
 
+    def _look_for_absence(self) -> None:
+        """Give back what an absent labeler did not begin, but for KEPT tasks: an empty project
+        shows nobody that there is work. Whoever answers one of these is there again."""
+        presence, was_absent = self._presence, self._presence.is_absent
+        presence.is_absent = presence.is_overdue
+        if was_absent and not presence.is_absent:
+            self._extend_at = 0.0
+            self._report(f"{self.labeler}: is there again")
+        if was_absent or not presence.is_absent:
+            return
+        tasks = [self._api.task(number) for number in sorted(self._waiting)]
+        for task in tasks:
+            presence.see(task)
+        presence.is_absent = presence.is_overdue  # but for drafts
+        if not presence.is_absent:
+            return
+        idle = [int(one["id"]) for one in tasks if not (one["annotations"] or one["drafts"])]
+        numbers = idle[KEPT:]
+        for some in _batches(numbers):
+            tokens = [self._waiting[number].token for number in some]
+            self._client.release(self._campaign.name, tokens)
+        for number in numbers:
+            del self._waiting[number]
+            self._api.delete_task(number)
+        self.counts.given_back += len(numbers)
+        self._report(
+            f"{self.labeler}: annotated nothing for {presence.after_s / 3600:g} h and is taken for "
+            f"absent; {len(numbers)} items are given back"
+        )
+
     def _fill(self) -> None:
         """Lease up to the window."""
-        room = self._settings.window - len(self._tokens())
+        window = self._settings.window
+        room = (min(KEPT, window) if self._presence.is_absent else window) - len(self._tokens())
         if room > 0 and self._campaign.state == campaigns_pb2.CAMPAIGN_STATE_ACTIVE:
             try:
                 leases = self._client.lease(
@@ -355,13 +368,6 @@ def _batches(values: Iterable[T]) -> Iterator[list[T]]:
     rest = iter(values)
     while some := list(islice(rest, BATCH)):
         yield some
-
-
-def _request_id(results: Sequence[leases_pb2.Result], versions: Sequence[str]) -> str:
-    """The same for the same results of the same versions of annotations, so that a call that was
-    made is not made again."""
-    parts = b"".join(one.SerializeToString(deterministic=True) for one in results)
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, parts.hex() + " ".join(versions)))
 
 
 def _earlier(updated_at: str) -> str:

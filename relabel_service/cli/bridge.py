@@ -52,6 +52,13 @@ def label_studio(
     lease_duration: Annotated[
         float, typer.Option(help="seconds a lease lasts; extended while its task waits")
     ] = 3600.0,
+    absent_after: Annotated[
+        float,
+        typer.Option(
+            help="seconds without an annotation or draft, after which a labeler's tasks go to "
+            "others; 0 for never"
+        ),
+    ] = 4 * 3600.0,
     poll: Annotated[float, typer.Option(help="seconds between two looks at Label Studio")] = 2.0,
     poll_min: Annotated[
         float, typer.Option(help="seconds between two looks at least, where hints come")
@@ -124,7 +131,7 @@ def label_studio(
         campaign,
         people,
         lambda: LabelStudioApi(url, token),
-        Settings(window, lease_duration, media_under(tuple(media_prefix or ()))),
+        Settings(window, lease_duration, media_under(tuple(media_prefix or ())), absent_after),
         Pace(poll, min(poll, poll_min)),
         lambda line: print(line, flush=True),
         Listen.of(listen, webhook_url) if listen else None,

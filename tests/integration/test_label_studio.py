@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from relabel_service.bridge.hints import Pace
 from relabel_service.bridge.label_config import ASK, COMMENT, ESCALATE, ESCALATED, NOTE
 from relabel_service.bridge.label_studio import Bridge, Labeler
 from relabel_service.bridge.label_studio_api import Json, LabelStudioApi
-from relabel_service.bridge.labeler import LOST, TAKEN_BACK, Settings
+from relabel_service.bridge.labeler import TAKEN_BACK, LabelerBridge, Settings
+from relabel_service.bridge.submitting import LOST
 from relabel_service.bridge.tasks import Record
 from relabel_service.cli.main import app
 from relabel_service.errors import PermissionDenied, Unavailable
@@ -394,6 +396,50 @@ def test_an_item_that_comes_back_is_asked_in_the_same_task(campaign: Campaign) -
     assert again["0"]["data"][NOTE] == ""
     ann.annotate(again["0"], choice("spam"))
     assert "1 accepted" in campaign.round()
+
+
+def test_an_absent_labelers_items_go_to_others_until_the_labeler_is_back(
+    campaign: Campaign,
+) -> None:
+    campaign.create(7)
+    moment, everything = 0.0, set("0123456")
+    settings = Settings(absent_after_s=3600.0, now=lambda: moment)
+    with Client(campaign.server.address, labeler="ann") as client:
+        described = client.get_campaign(campaign.name)
+
+        def bridge() -> LabelerBridge:
+            return LabelerBridge(client, campaign.api, described, "ann", settings, print)
+
+        def leased() -> set[str]:
+            leases = client.list_leases(campaign.name)
+            return {lease.item.name.rpartition("/")[2] for lease in leases}
+
+        running = bridge()
+        running.round(described)
+        ann = campaign.person("ann")
+        tasks = campaign.tasks(ann)
+        ann.annotate(tasks["0"], choice("spam"))
+        ann.draft(tasks["3"], choice("spam"))
+        [annotation] = campaign.tasks(ann)["0"]["annotations"]
+        [draft] = campaign.tasks(ann)["3"]["drafts"]
+        moment = hour_after(annotation)
+        running.round(described)
+        assert leased() == everything - {"0"}  # a draft is work as well
+        moment = hour_after(draft)
+        running.round(described)
+        assert campaign.tasks(ann).keys() == {"0", "1", "2", "3"}  # two, and what was begun
+        assert leased() == {"1", "2", "3"}
+        running.round(described)
+        bridge().round(described)  # after a restart
+        assert campaign.tasks(ann).keys() == {"0", "1", "2", "3"}
+        ann.annotate(tasks["1"], choice("spam"))
+        running.round(described)
+        assert campaign.tasks(ann).keys() == everything
+        assert leased() == everything - {"0", "1"}
+
+
+def hour_after(work: Json) -> float:
+    return datetime.fromisoformat(work["updated_at"]).timestamp() + 3600.0
 
 
 def test_the_guides_command_works(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree
 
@@ -20,7 +21,9 @@ from relabel_service.bridge.label_config import (
     label_config,
 )
 from relabel_service.bridge.label_studio_api import Gone, LabelStudioApi
+from relabel_service.bridge.labeler import Settings
 from relabel_service.bridge.media import media_under
+from relabel_service.bridge.presence import Presence
 from relabel_service.bridge.projects import MAX_TITLE, title_of
 from relabel_service.bridge.tasks import Record, Sent, task_of
 from relabel_service.errors import InvalidInput, Unauthenticated, Unavailable
@@ -29,6 +32,7 @@ from relabel_service.tasks.boxes import Box, read_boxes, write_boxes
 from relabel_service.tasks.spans import Span
 from relabel_service.tools.label_studio_controls import CONTROLS
 from relabel_service.v1 import campaigns_pb2, items_pb2, leases_pb2
+from tests.support.imported import relabel
 from tests.support.page_items import page_items
 
 URL = "http://label-studio"
@@ -186,6 +190,33 @@ def test_clicks_are_refused() -> None:
         control_of("click_through_rate")
 
 
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ([], "--labeler: is not given, nor --adjudicator"),
+        (["--labeler", "ann", "--adjudicator", "ann"], "'ann' is named twice"),
+        (["--labeler", "ann="], "'ann=' is not NAME or NAME=FILE"),
+        (
+            ["--labeler", "ann", "--webhook-url", "http://a.example"],
+            "--webhook-url: needs --listen",
+        ),
+        (["--labeler", "ann", "--listen", "127.0.0.1:0", "--once"], "of no use with --once"),
+        (["--labeler", "ann", "--listen", "8090"], "'8090' is not HOST:PORT"),
+        (["--labeler", "ann", "--poll", "30", "--lease-duration", "60"], "more than a third"),
+        (["--labeler", "ann", "--absent-after", "-1"], "give 0 for never"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(options: list[str], fault: str) -> None:
+    with pytest.raises(InvalidInput, match=fault):
+        relabel("bridge", "label-studio", "--campaign", "round-1", "--token", "b" * 40, *options)
+
+
+def test_an_adjudicator_needs_a_token_of_its_own_where_there_are_keys() -> None:
+    command = ["bridge", "label-studio", "--campaign", "round-1", "--adjudicator", "cid"]
+    with pytest.raises(InvalidInput, match="a frontend's answers for labelers alone"):
+        relabel("--token", "a.b.c", *command)
+
+
 tokens = st.lists(
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=4), min_size=1,
     max_size=8,
@@ -249,6 +280,27 @@ def test_a_projects_title_says_whose_it_is_however_long_the_campaigns_name() -> 
     assert len(title_of(campaign, "n" * 60, adjudicates=False)) == MAX_TITLE
     short = campaigns_pb2.Campaign(name="campaigns/round-1")
     assert title_of(short, "ann", adjudicates=False) == "round-1 · ann"
+
+
+def test_a_labeler_is_absent_after_the_time_since_the_last_work_or_else_the_first_task() -> None:
+    moment = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    presence = Presence(3600.0, now=lambda: moment.timestamp())
+    presence.begin([])
+    assert not presence.is_overdue
+    created = {"created_at": "2026-01-01T11:00:00.000000Z", "annotations": [], "drafts": []}
+    presence.begin([created, created | {"created_at": "2026-01-01T11:30:00.000000Z"}])
+    assert presence.is_overdue
+    presence.see(created | {"drafts": [{"updated_at": "2026-01-01T11:00:00.000001Z"}]})
+    assert not presence.is_overdue
+    never = Presence(0.0, now=lambda: moment.timestamp())
+    never.begin([created])
+    assert not never.is_overdue
+
+
+@pytest.mark.parametrize("absent_after_s", [-1.0, float("inf"), float("nan")])
+def test_times_of_absence_are_looked_at(absent_after_s: float) -> None:
+    with pytest.raises(InvalidInput, match="give 0 for never"):
+        Settings(absent_after_s=absent_after_s)
 
 
 def test_the_newest_annotation_counts_whoever_made_it() -> None:
