@@ -68,9 +68,8 @@ def add_delay(
 
 def count_leased(connection: Connection, campaign: Campaign, *, labeler: str, now: float) -> int:
     """The labeler's leases in force."""
-    values = {"campaign": campaign.campaign, "labeler": labeler, "now": now}
-    [[num]] = sql.COUNT_LEASED(connection, values)
-    return int(num)
+    values = {"campaign": campaign.campaign, "labelers": [labeler], "now": now}
+    return sum(int(num) for _, num in sql.COUNT_LEASED(connection, values))
 
 
 def look_up(

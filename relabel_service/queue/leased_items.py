@@ -22,7 +22,7 @@ from relabel_service.queue.lease import (
 def leased_ranks(connection: Connection, campaign: Campaign, *, labeler: str) -> Iterator[int]:
     """Ranks of items that were leased to the labeler; some of those leases are over."""
     values = {"campaign": campaign.campaign, "labeler": labeler}
-    for (ranks,) in sql.LEASED_RANKS(connection, values):
+    for _, ranks in sql.GROUPS_OF_LABELER(connection, values):
         yield from json.loads(ranks)
 
 

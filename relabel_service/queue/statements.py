@@ -298,12 +298,8 @@ LEASING = Statement("""
     ) AS counts ON true
 """)
 
+# Labelers without leases in force are left out.
 COUNT_LEASED = Statement("""
-    SELECT coalesce(sum(num_live), 0) FROM lease_groups
-    WHERE campaign = :campaign AND labeler = :labeler AND expire_time > :now
-""")
-
-COUNT_LEASED_BY = Statement("""
     SELECT labeler, sum(num_live) FROM lease_groups
     WHERE campaign = :campaign AND labeler IN :labelers AND expire_time > :now
     GROUP BY labeler
@@ -322,11 +318,7 @@ EXPIRED_GROUPS = Statement("""
     FOR UPDATE SKIP LOCKED
 """)
 
-# The items of all groups of a labeler, whatever became of the leases.
-LEASED_RANKS = Statement("""
-    SELECT DISTINCT ranks FROM lease_groups WHERE campaign = :campaign AND labeler = :labeler
-""")
-
+# With their items, whatever became of the leases.
 GROUPS_OF_LABELER = Statement("""
     SELECT DISTINCT group_id, ranks FROM lease_groups
     WHERE campaign = :campaign AND labeler = :labeler

@@ -40,6 +40,6 @@ def look(
     num_leased: dict[str, int] = {}
     if labelers:
         asked = {"campaign": campaign, "labelers": list(labelers), "now": now}
-        num_leased = {name: int(num) for name, num in sql.COUNT_LEASED_BY(connection, asked)}
+        num_leased = {name: int(num) for name, num in sql.COUNT_LEASED(connection, asked)}
     later_s = [expiry_s for expiry_s in expiries_s if expiry_s > 0]
     return Vacancies(state, frozenset(roles), min(later_s, default=None), num_leased)
