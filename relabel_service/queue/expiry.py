@@ -61,6 +61,8 @@ def _free(
     )
     is_set_back = group.row.state == LEASED[role] and not was_delayed
     setback = SETBACK.get(campaign.settings.item_order, 0) if is_set_back else 0
-    if expired.labeler == lease_groups.NOBODY:
-        group.not_before = 0.0  # has passed, whatever slower transactions take the time to be
+    if expired.labeler == lease_groups.NOBODY and group.not_before <= expired.expire_time:
+        # It has passed, whatever slower transactions take the time to be. A later one has not: the
+        # item was released with delay again before anybody saw the end of this one.
+        group.not_before = 0.0
     update(connection, campaign, group, now=now, setback=setback)

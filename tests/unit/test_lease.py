@@ -62,6 +62,20 @@ def test_an_item_given_back_with_delay_comes_again_when_it_has_passed(start: Sta
     assert [lease.item.rank for lease in ann.lease(2)] == [0]
 
 
+def test_the_end_of_one_delay_does_not_end_a_later_one(start: Start) -> None:
+    service = start(votes_required=2)
+    ann, bob, cyd = (Person(service, name) for name in ("ann", "bob", "cyd"))
+    [worst] = ann.lease(1)
+    [shared] = bob.lease(1)
+    assert shared.item.rank == worst.item.rank
+    ann.release([worst], delay={"seconds": 60})
+    start.clock.now += 61  # nobody leases meanwhile
+    bob.release([shared], delay={"seconds": 400})
+    assert worst.item.rank not in [lease.item.rank for lease in cyd.lease(5)]
+    start.clock.now += 401
+    assert [lease.item.rank for lease in cyd.lease(1)] == [worst.item.rank]
+
+
 def test_a_paused_campaign_takes_answers_and_gives_nothing_out(start: Start) -> None:
     service = start()
     ann = Person(service, "ann")
