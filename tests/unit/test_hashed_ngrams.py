@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,3 +119,36 @@ def test_the_gradient_is_that_of_torch(learner: ClassLearner) -> None:
     assert torch.allclose(own, theirs)
     assert expected.abs().sum() > 0
     assert torch.allclose(found, expected)
+
+
+def test_many_short_texts_are_trained_in_fewer_epochs(tmp_path: Path) -> None:
+    short = [f"text {number} of many" for number in range(ngram.MANY)]
+    long = [" ".join(f"{word}x{number}" for word in range(300)) for number in range(ngram.MANY)]
+    found = {}
+    for name, contents in {"many": short, "few": short[:-1], "long": long}.items():
+        (tmp_path / name).mkdir()
+        ngram.prepare(tmp_path / name, contents)
+        found[name] = ngram.load(tmp_path / name, ["x", "y"]).defaults
+    assert found["few"] == found["long"] == ngram.DEFAULTS
+    assert found["many"].epochs < ngram.DEFAULTS.epochs
+
+
+def test_a_training_of_an_earlier_release_has_the_defaults_of_then(tmp_path: Path) -> None:
+    ngram.prepare(tmp_path, ["ab c"] * ngram.MANY)
+    (tmp_path / ngram.TRAINING_FILE).unlink()
+    assert ngram.load(tmp_path, ["x", "y"]).defaults == ngram.DEFAULTS
+
+
+def test_what_most_of_many_long_texts_have_has_no_weight(tmp_path: Path) -> None:
+    """In short texts it has: a single word may make the difference there."""
+    own = [" ".join(f"{'abcdefgh'[place]}{word}{place}" for word in range(150)) for place in (1, 2)]
+    many = [f"common {own[number % 2]}" for number in range(ngram.MANY)]
+    tables = {"many long": many, "few long": many[:-1], "short": [one[:20] for one in many]}
+    num_weighed = {}
+    for name, contents in tables.items():
+        (tmp_path / name).mkdir()
+        ngram.prepare(tmp_path / name, contents)
+        [(features, _)] = ngram.load(tmp_path / name, ["x", "y"]).encode(["common"])
+        num_weighed[name] = len(features)
+    assert min(num_weighed["few long"], num_weighed["short"]) > 0
+    assert num_weighed["many long"] == 0

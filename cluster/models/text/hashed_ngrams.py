@@ -65,13 +65,20 @@ def _count(texts: Sequence[str]) -> Counts:
     characters = _character_buckets(codes, kinds, starts, ends, text_of)
     keys = np.concatenate([*words, *characters])
     keys.sort()
-    first = np.flatnonzero(np.diff(keys, prepend=-1))
-    blocks = keys[first] >> BUCKET_BITS
+    first = np.flatnonzero(is_first(keys))
+    different = keys[first]
     return Counts(
-        bucket=(keys[first] & (NUM_BUCKETS - 1)).astype(np.int32),
+        bucket=(different & (NUM_BUCKETS - 1)).astype(np.int32),
         count=np.diff(first, append=len(keys)),
-        starts=np.searchsorted(blocks, np.arange(2 * len(texts) + 1)),
+        starts=np.searchsorted(different >> BUCKET_BITS, np.arange(2 * len(texts) + 1)),
     )
+
+
+def is_first(keys: Ints) -> npt.NDArray[np.bool_]:
+    """Whether each of some sorted keys differs from the one before it."""
+    found = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=found[1:])  # np.diff takes several times as long
+    return found
 
 
 def code_points(texts: Sequence[str]) -> npt.NDArray[np.uint32]:

@@ -5,7 +5,9 @@ characters; close to Joulin et al. 2017 (fastText) with idf weights (Wang and
 Manning 2012 found such linear models hard to beat on short texts).
 """
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,13 @@ from torch.nn import functional
 
 from cluster.interfaces import Tensors, TrainingDefaults
 from cluster.models.class_learner import ClassLearner
-from cluster.models.text.hashed_ngrams import NUM_BUCKETS, Counts, count_ngrams
+from cluster.models.text.hashed_ngrams import NUM_BUCKETS, Counts, count_ngrams, is_first
 
 BLOCKS = (0.5, 1.0)  # length of the word and of the character part, before both become one unit
 TINY = 1e-12  # instead of a length of 0, which would be divided by
-IDF_FILE = "idf.npy"
+IDF_FILE, TRAINING_FILE = "idf.npy", "training.json"
+LONG = 1000  # different n-grams of a text, on average, from which on texts are long
+MOST_TEXTS = 0.5  # share of long texts; an n-gram of more of them has no weight
 DEFAULTS = TrainingDefaults(
     epochs=6,
     batch_size=128,
@@ -31,6 +35,9 @@ DEFAULTS = TrainingDefaults(
     weight_decay=0.0,
     max_gradient_norm=None,  # a row is a unit vector: its gradient is at most 2 long
 )
+# Where texts are many, time counts. Wrong labels of short ones rank no worse than by 6 epochs
+# (audit.md in bench/results), in two thirds of the time; 4 fit long texts too little.
+MANY, MANY_SHORT = 1000, {"epochs": 4, "learning_rate": 0.03}
 
 Encoded = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]  # features, weights; [n-grams]
 
@@ -84,22 +91,33 @@ class _Bag(torch.autograd.Function):
 
 
 def prepare(folder: Path, contents: Sequence[str]) -> None:
-    """Write each bucket's inverse document frequency in a sample of texts: float32 [NUM_BUCKETS].
+    """Write each bucket's inverse document frequency in a sample of texts, float32 [NUM_BUCKETS],
+    and the training defaults that suit such texts.
 
-    A bucket of one text alone gets 0: it could only help to remember that text.
+    A bucket of one text alone gets 0: it could only help to remember that text. So does one that
+    most texts have, where they are many and long: a quarter of their n-grams are such, and say
+    least.
     """
-    seen = np.zeros(NUM_BUCKETS, np.int64)
+    seen, num_ngrams = np.zeros(NUM_BUCKETS, np.int64), 0
     for counts in count_ngrams(contents):
         text = np.repeat(np.arange(len(counts.starts) // 2), np.diff(counts.starts[::2]))
         keys = np.sort(text * NUM_BUCKETS + counts.bucket)  # np.unique took 20 times as long
-        once = keys[np.diff(keys, prepend=-1) != 0]  # words and characters may share a bucket
+        once = keys[is_first(keys)]  # words and characters may share a bucket
         seen += np.bincount(once % NUM_BUCKETS, minlength=NUM_BUCKETS)
+        num_ngrams += len(counts.bucket)
+    is_many, is_long = len(contents) >= MANY, num_ngrams >= LONG * len(contents)
+    most = len(contents) * (MOST_TEXTS if is_many and is_long else 1)
     idf = np.log((1 + len(contents)) / (1 + seen)) + 1
-    np.save(folder / IDF_FILE, np.where(seen > 1, idf, 0).astype(np.float32))
+    is_used = (seen > 1) & (seen <= most)
+    np.save(folder / IDF_FILE, np.where(is_used, idf, 0).astype(np.float32))
+    training = MANY_SHORT if is_many and not is_long else {}
+    (folder / TRAINING_FILE).write_text(json.dumps(training))
 
 
 def load(folder: Path, classes: Sequence[str]) -> ClassLearner:
     """An untrained learner. Buckets without an idf have no weight: they would stay at 0."""
+    chosen = folder / TRAINING_FILE  # trainings of earlier releases have none
+    training = json.loads(chosen.read_text()) if chosen.exists() else {}
     idf = np.load(folder / IDF_FILE)
     used = np.flatnonzero(idf)
     feature_of = np.full(NUM_BUCKETS, -1, np.int32)
@@ -113,7 +131,7 @@ def load(folder: Path, classes: Sequence[str]) -> ClassLearner:
     return ClassLearner(
         NGramClassifier(max(len(used), 1), len(classes)),
         classes=classes,
-        defaults=DEFAULTS,
+        defaults=replace(DEFAULTS, **training),
         encode=encode,
         collate=_collate,
         size=lambda encoded: len(encoded[0]),
