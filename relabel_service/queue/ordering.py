@@ -7,8 +7,6 @@ in the order of their worst items, and so do items within their group.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from datasketch import MinHash, MinHashLSH
-
 from relabel_service.tasks import task_named
 from relabel_service.tasks.shingles import shingles
 
@@ -39,6 +37,9 @@ def by_class(rows: Iterable[Row]) -> Ordering:
 def alike_together(rows: Iterable[Row]) -> Ordering:
     """An item joins the worst earlier item whose content is alike by its runs of characters
     (MinHash and banding); contents that cannot be compared stand alone."""
+    # Here, since it imports scipy, for which every start of a service would wait.
+    from datasketch import MinHash, MinHashLSH
+
     index = MinHashLSH(threshold=ALIKE, num_perm=NUM_HASHES)
     leader: dict[int, int] = {}
     for row in sorted(rows, key=lambda row: row["rank"]):

@@ -1,4 +1,8 @@
-"""What integration tests share: a running service, both engines, one trained data set."""
+"""What integration tests share: a running service, both engines, one trained data set.
+
+What imports torch is imported where it is used: the process that shares the files out among others
+loads this module, too, before they start.
+"""
 
 import secrets
 from collections.abc import Iterator
@@ -11,13 +15,9 @@ from deltalake import write_deltalake
 
 from cluster.data.rows import Source, latest
 from cluster.engine.base import Engine
-from cluster.engine.local import LocalEngine
 from cluster.engine.workers import Workers
 from cluster.training.config import TrainConfig
-from cluster.training.train import train
-from jobs.common.session import ray_session
 from tests.support.servers import ServerProcess
-from tests.tasks.test_text_classification import planted
 
 
 # Of the package: they end with its last test, for one of them at rest takes a tenth of a core.
@@ -32,6 +32,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="package")
 def ray_cluster() -> Iterator[Engine]:
     """The engine on a Ray that this package starts; Ray Data reads small tables, too."""
+    from jobs.common.session import ray_session
+
     with pytest.MonkeyPatch.context() as patched:
         # Its processes have imported torch: the next test that needs them may be far off.
         patched.setenv("RAY_idle_worker_killing_time_threshold_ms", "600000")
@@ -44,6 +46,8 @@ def ray_cluster() -> Iterator[Engine]:
 @pytest.fixture(params=["local", "ray"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each engine in turn: what a test asserts with it holds on both."""
+    from cluster.engine.local import LocalEngine
+
     if request.param == "local":
         return LocalEngine()
     started: Engine = request.getfixturevalue("ray_cluster")
@@ -66,6 +70,10 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    from cluster.engine.local import LocalEngine
+    from cluster.training.train import train
+    from tests.tasks.test_text_classification import planted
+
     folder = tmp_path_factory.mktemp("trained")
     rows = planted(300, noise=0.15)
     invalid = [

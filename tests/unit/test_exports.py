@@ -48,6 +48,7 @@ def test_another_name_is_an_error() -> None:
         ("import relabel_service.errors", {"grpc", "pyarrow", "numpy", "ray", "torch"}),
         ("from relabel_service import Client, accept", {"pyarrow", "sqlalchemy", "ray", "torch"}),
         ("import relabel_service.cli.main", {"deltalake", "ray", "torch"}),
+        ("import relabel_service.server.service", {"ray", "scipy", "torch"}),
     ],
 )
 def test_importing_it_loads_little(statement: str, unwanted: set[str]) -> None:
