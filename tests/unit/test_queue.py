@@ -1,5 +1,6 @@
 """The lease queue through its RPCs, with the clock in the test's hand."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from relabel_service.v1 import campaigns_pb2, labels_pb2, leases_pb2
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from tests.conftest import Start
 from tests.support.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
+from tests.support.stores import KINDS, new_queue_url
 
 ACCEPTED = leases_pb2.RESULT_STATUS_ACCEPTED
 STALE = leases_pb2.RESULT_STATUS_STALE
@@ -315,18 +317,28 @@ MALFORMED: list[tuple[Any, list[str]]] = [
 ]
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def refusing(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LeaseService]:
+    """One for all requests that change nothing."""
+    folder = tmp_path_factory.mktemp("refusing")
+    made = Start(folder, new_queue_url(request.param, folder))
+    yield made()
+    made.store.close()
+
+
 @pytest.mark.parametrize(
     ("request_message", "fields"),
     MALFORMED,
     ids=[type(message).__name__ for message, _ in MALFORMED],
 )
 def test_each_broken_rule_names_its_field(
-    start: Start, request_message: Any, fields: list[str]
+    refusing: LeaseService, request_message: Any, fields: list[str]
 ) -> None:
-    service = start()
     method = type(request_message).__name__.removesuffix("Request")
     with pytest.raises(InvalidInput) as refused:
-        getattr(service, method)(request_message, Caller("ann"))
+        getattr(refusing, method)(request_message, Caller("ann"))
     assert [violation.field for violation in refused.value.violations] == fields
 
 
