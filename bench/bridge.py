@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from relabel_service import Client
-from relabel_service.bridge.label_studio import Bridge
+from relabel_service.bridge.hints import Pace
+from relabel_service.bridge.label_studio import Bridge, Labeler
 from relabel_service.bridge.labeler import Settings
 from tests.support.campaigns import write_findings
 from tests.support.label_studio import LabelStudioPerson, LabelStudioProcess
@@ -41,10 +42,10 @@ def main() -> None:
         def run_round(window: int) -> None:
             Bridge(
                 "bench",
-                {"ann": lambda: Client(server.address, labeler="ann")},
+                [Labeler("ann", lambda: Client(server.address, labeler="ann"))],
                 studio.api,
                 Settings(window=window),
-                0.0,
+                Pace(),
                 lambda line: None,
             ).run(threading.Event(), once=True)
 

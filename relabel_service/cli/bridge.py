@@ -93,8 +93,8 @@ def label_studio(
 ) -> None:
     """Hand a campaign to people in Label Studio, a project each, until it is closed."""
     try:
-        from relabel_service.bridge.hints import Listen
-        from relabel_service.bridge.label_studio import Bridge, Labeler, Pace
+        from relabel_service.bridge.hints import Listen, Pace
+        from relabel_service.bridge.label_studio import Bridge, Labeler
         from relabel_service.bridge.label_studio_api import LabelStudioApi
         from relabel_service.bridge.labeler import Settings
         from relabel_service.bridge.media import media_under
