@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
-from types import TracebackType
 from typing import Any
 
 from relabel_service.bridge.label_studio_api import LabelStudioApi
@@ -97,12 +96,7 @@ class Hints:
         threading.Thread(target=self._server.serve_forever, args=(STOP_CHECK_S,)).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.shutdown()
         self._server.server_close()
