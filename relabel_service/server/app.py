@@ -8,6 +8,7 @@ Owns how the service starts, and gRPC: which code an error becomes. Serve's prox
 servicers.SERVICERS.
 """
 
+import gc
 import logging
 import os
 import re
@@ -67,6 +68,7 @@ from relabel_service.wire.metadata import APPLICATION
 
 SERVICE = rpc.DESCRIPTOR.services_by_name["RelabelService"]
 ROUTED_WITHIN_S = 30.0
+GC_THRESHOLD = 10_000  # objects more than before, until the newest are looked at; Python has 700
 GRACE_S = 10.0  # for calls that run when the service is stopped
 # Of Serve's own queue, which would hold up the calls that last and the short ones alike.
 MAX_ONGOING_REQUESTS = 2 * (MAX_STREAMS + MAX_HEALTH_WATCHES)
@@ -109,6 +111,10 @@ class RelabelService:
         instruments.start()
         self._calls = Calls(settings, _authenticator(settings.auth), instruments)
         self._cors_origins = settings.cors_origins
+        # Of the replica's process: its rows come and go by the thousand, and the collector would
+        # look at what lasts each time, which took a twentieth of the CPU time.
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return http.build(self._calls, cors_origins=self._cors_origins)
