@@ -68,13 +68,13 @@ class _Turn:
     """Hands runs out in this process while that is quick, and the others to processes of their own.
 
     A process of its own imports torch and encodes the rows again: seconds that a small fit never
-    earns back.
+    earns back. The first of a fit's runs encodes the rows too, and so says little of the others.
     """
 
     def __init__(self, *, num_cores: int) -> None:
         self._num_cores = num_cores
-        self._started = time.process_time()  # what others do here at the time says nothing
-        self._num_done = 0
+        self._per_run_s: float | None = None  # of the last run: CPU, as others may be busy here
+        self._has_encoded = False  # the last run had its fit's rows to encode
         self._left: list[tuple[int, str]] = []
         self._fit = 0
 
@@ -85,8 +85,10 @@ class _Turn:
             if self._left or self._is_long(num_left):
                 self._left += [(self._fit, other) for other in runs[index:]]
                 break
+            started = time.process_time()
             yield run
-            self._num_done += 1
+            self._per_run_s = time.process_time() - started
+            self._has_encoded = index == 0 and len(runs) > 1
         self._fit += 1
 
     def finish(self, fits: Sequence[Fit]) -> None:
@@ -104,10 +106,9 @@ class _Turn:
             )
 
     def _is_long(self, num_left: int) -> bool:
-        if not self._num_done or self._num_cores == 1 or num_left == 1:
+        if self._per_run_s is None or self._num_cores == 1 or num_left == 1:
             return False
-        per_run_s = (time.process_time() - self._started) / self._num_done
-        return per_run_s * num_left > LONG_FIT_S
+        return self._per_run_s * (1 if self._has_encoded else num_left) > LONG_FIT_S
 
 
 class LocalBatches:

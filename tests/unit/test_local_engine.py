@@ -1,6 +1,6 @@
 """The local engine: rows and their order are kept, whatever the batches; errors come out whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -148,3 +148,24 @@ def refuse(*_: object) -> pa.Table:
 def test_errors_come_out_as_they_were_raised(work: Callable[[], object]) -> None:
     with pytest.raises(InvalidInput, match="content: is none; give some"):
         work()
+
+
+def test_the_encoding_of_the_rows_is_not_taken_for_a_long_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process of its own would encode them again: the other runs are quick, and stay here."""
+    seconds, fitted = [0.0], list[str]()
+
+    def fit_runs(table: pa.Table, runs: Iterable[str]) -> None:
+        for run in runs:
+            seconds[0] += 1.0 if fitted else 15.0  # the first encodes the rows
+            fitted.append(run)
+
+    monkeypatch.setattr("cluster.engine.local.time.process_time", lambda: seconds[0])
+    names = ("fold-0", "fold-1", "fold-2", "fold-3", "fold-4")
+    LOCAL.fit(
+        [Fit(LOCAL.from_table(numbers(0, 1)), names, fit_runs, 1, "")],
+        workers=Workers(),
+        max_failures=0,
+    )
+    assert fitted == list(names)
