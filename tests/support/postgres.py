@@ -80,8 +80,7 @@ class PostgresServer:
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
         """Make a database and return its URL."""
-        # Copied file by file: through the log, as by default, takes a third more CPU time.
-        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.url(name)
 
     def create_database_in(self, folder: Path, name: str) -> str:
