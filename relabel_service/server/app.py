@@ -346,6 +346,8 @@ def serve_until_stopped(
     if until_input_ends:
         threading.Thread(target=_stop_when_input_ends, name="input", daemon=True).start()
     _check_it_can_start(settings, host=host, port=port, http_port=http_port)
+    # Ray's processes give way to every other (niceness 15 in 2.60): people wait for this one.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     stopped = threading.Event()
     ray.init(
         address="local",  # not a cluster that somebody else has started on this machine

@@ -383,7 +383,10 @@ def importing(
     return calls, answers
 
 
-TWO: list[dict[str, Any]] = [{"data": {}, "predictions": [{"result": [], "score": 0.5}]}, {"data": {}}]
+TWO: list[dict[str, Any]] = [
+    {"data": {}, "predictions": [{"result": [], "score": 0.5}]},
+    {"data": {}},
+]
 
 
 def test_predictions_that_an_import_lost_are_sent_to_the_new_tasks() -> None:
