@@ -7,7 +7,8 @@ as they leave it:
 - among the others errors are no commoner than among the least suspicious of the rows asked about;
 - the log-odds of an error follow those of suspicion in about a straight line, whose offset and
   slope the answers leave open. Lines that fit them all take part, by their likelihood; beyond the
-  answers the line may bend, by a factor of BEND (bench/errors_left.py).
+  answers the line may bend: errors become rarer than it says by LOW_BEND or commoner by BEND, and
+  rarer by more, as a good ranking ends in a cliff (bench/results/errors_left.md).
 
 Suspicion comes as counts in B bins of equal width over [0, 1], from least to most suspicious.
 """
@@ -24,12 +25,12 @@ TAIL = 0.025  # probability left out at each end
 OFFSETS = np.linspace(-8.0, 8.0, 81)  # log-odds of an error at the mean suspicion of the answers
 SLOPES = np.linspace(0.0, 8.0, 41)  # 1 where suspicion is calibrated, 0 where it says nothing
 SLOPE_SCALE = 0.5  # of the Cauchy prior around 1
-BEND = 1.6
+BEND, LOW_BEND = 1.6, 2.0
 BAND_SHARE, MIN_BAND = 0.25, 50  # the least suspicious of the answers
 
 # Fewer answers, or fewer of either kind, say nothing of other rows (where all are wrong, nobody
 # knows where errors become rare); nor does an interval whose ends are so many times apart.
-MIN_ANSWERS, MIN_WRONG, MIN_RIGHT, MOST_APART = 50, 10, 20, 30.0
+MIN_ANSWERS, MIN_WRONG, MIN_RIGHT, MOST_APART = 50, 10, 20, 40.0
 
 Counts = npt.NDArray[np.int64]
 
@@ -74,7 +75,7 @@ def _by_lines(asked: Counts, wrong: Counts, unasked: Counts) -> tuple[float, flo
     weights = np.exp(log_p - log_p.max())
     p_wrong = expit(lines)
     # The first bin holds suspicions of any smallness: its rows may all be right.
-    least = _quantile(p_wrong[:, :, 1:] @ unasked[1:], weights, TAIL) / BEND
+    least = _quantile(p_wrong[:, :, 1:] @ unasked[1:], weights, TAIL) / LOW_BEND
     most = _quantile(p_wrong @ unasked, weights, 1 - TAIL) * BEND
     return _poisson(TAIL, least), _poisson(1 - TAIL, most)
 

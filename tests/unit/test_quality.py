@@ -98,7 +98,7 @@ def test_without_an_audit_the_interval_holds_the_truth_where_answers_support_one
     assert not any(left.by_audit or left.audit_size for left, _ in lefts)
     assert all(left.low <= left.expected <= left.high for left, _ in lefts)
     assert np.mean([left.low <= truth <= left.high for left, truth in lefts]) >= 0.95
-    assert np.median([left.high / left.low for left, _ in lefts]) < 25
+    assert np.median([left.high / left.low for left, _ in lefts]) < 30
 
 
 def test_answers_that_support_no_interval_ask_for_an_audit() -> None:
