@@ -26,6 +26,9 @@ from relabel_service.wire.reconnecting import SILENCE_S, Watchdog, reconnecting,
 # What Serve's proxy says until it has learned of the application (Ray 2.60); it soon will.
 NOT_ROUTED = f"Application '{APPLICATION}' not found"
 RESET = ("RST_STREAM", "Stream removed")  # in details, of a stream that was cut off
+# Begins what Serve's proxy says, with INTERNAL, of a call whose replica ended (Ray 2.60): ended by
+# Serve since it does not reach its database, or killed.
+REPLICA_ENDED = "The actor "
 GATEWAY_SAYS_TOO_LARGE = "http2 header with status: 413"
 
 T = TypeVar("T")
@@ -143,6 +146,8 @@ def _error(error: Any) -> RelabelError:
     is_shed = error.code() == grpc.StatusCode.CANCELLED
     if is_not_routed or is_shed or any(sign in details for sign in RESET):
         return Unavailable(str(failure))
+    if error.code() == grpc.StatusCode.INTERNAL and details.startswith(REPLICA_ENDED):
+        return Unavailable("the service's replica ended while the call was under way; try again")
     if GATEWAY_SAYS_TOO_LARGE in details:
         return Exhausted(
             "the request is larger than the gateway lets through; send fewer results in a call, or "

@@ -2,24 +2,21 @@
 
     python -m tests.support.remote_store postgresql+psycopg://relabel@10.77.2.2:5432/postgres
 
-Reads one command a line, `NUMBER read|write|hold|sleep|ping|health`, runs each on a thread of its
-own, and says when it ended: `NUMBER ok`, `NUMBER Unavailable: …`. With --quick, time limits of
-seconds stand in the place of the service's own.
+Commands (remote.py): read, write, hold, sleep, ping, health. With --quick, time limits of seconds
+stand in the place of the service's own.
 """
 
 import asyncio
-import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import Future
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 
 from sqlalchemy import text
 
-from relabel_service.errors import RelabelError
 from relabel_service.queue import store as stores
 from relabel_service.server import health
 from relabel_service.server.health import Health
+from tests.support.remote import Remote, answer_commands
 
 QUICK_REACH = {
     "connect_timeout": 2,  # libpq takes no less
@@ -35,50 +32,15 @@ QUICK_TIMEOUTS = {
 }
 
 
-class RemoteStore:
-    """Starts it with a prefix, and asks it. Ends it when left."""
+class RemoteStore(Remote):
+    """url: of the queue. prefix: of the command, which says where it runs."""
 
     def __init__(self, url: str, *, prefix: Sequence[str], quick: bool = True) -> None:
         options = ["--quick"] if quick else []
-        self._command = [*prefix, sys.executable, "-m", __name__, url, *options]
-        self._asked: dict[int, Future[str]] = {}
-
-    def __enter__(self) -> "RemoteStore":
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._listener = Thread(target=self._listen)
-        self._listener.start()
-        return self
-
-    def ask(self, what: str) -> Future[str]:
-        """ "ok", or the error that it was told."""
-        number, answer = len(self._asked), Future[str]()
-        self._asked[number] = answer
-        assert self._process.stdin is not None
-        print(number, what, file=self._process.stdin, flush=True)
-        return answer
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._listener.join()
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.stdout.close()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            number, _, answer = line.strip().partition(" ")
-            self._asked[int(number)].set_result(answer)
-        for asked in self._asked.values():
-            if not asked.done():
-                asked.set_exception(RuntimeError("the store's process ended"))
+        super().__init__([*prefix, sys.executable, "-m", __name__, url, *options])
 
 
-def _run(store: stores.Store, what: str, says: Event) -> None:
+def _run(store: stores.Store, what: str) -> None:
     if what == "ping":
         store.ping()
     elif what == "health":
@@ -90,14 +52,20 @@ def _run(store: stores.Store, what: str, says: Event) -> None:
         with store.write_transaction(caller="ann"):
             pass
     elif what == "hold":
-        with store.write_transaction(caller="ann"):
-            says.set()
-            Event().wait()
+        held = Event()
+        Thread(target=_hold, args=(store, held), daemon=True).start()
+        held.wait()
     elif what == "sleep":
         with store.write_transaction(caller="bob") as (connection, _):
             connection.execute(text("SELECT pg_sleep(3600)"))
     else:
         raise ValueError(what)
+
+
+def _hold(store: stores.Store, held: Event) -> None:
+    with store.write_transaction(caller="ann"):
+        held.set()
+        Event().wait()
 
 
 def main(url: str, *, quick: bool) -> None:
@@ -106,28 +74,12 @@ def main(url: str, *, quick: bool) -> None:
         stores.TIMEOUTS.update(QUICK_TIMEOUTS)
         health.CHECK_WITHIN_S = 1.0
     store = stores.open_store(url)
-    lock = Lock()
 
-    def tell(number: str, answer: str) -> None:
-        with lock:
-            print(number, answer, flush=True)
+    def run(what: list[str]) -> str:
+        _run(store, *what)
+        return "ok"
 
-    def run(number: str, what: str) -> None:
-        held = Event()
-        if what == "hold":
-            Thread(target=_run, args=(store, what, held), daemon=True).start()
-            held.wait()
-            tell(number, "ok")
-            return
-        try:
-            _run(store, what, held)
-        except RelabelError as error:
-            tell(number, f"{type(error).__name__}: {error}")
-        else:
-            tell(number, "ok")
-
-    for line in sys.stdin:
-        Thread(target=run, args=line.split(), daemon=True).start()
+    answer_commands(run)
 
 
 if __name__ == "__main__":

@@ -164,6 +164,7 @@ def until_cancelled(context: grpc.ServicerContext) -> None:
         (grpc.StatusCode.INTERNAL, RESET, Unavailable),
         (grpc.StatusCode.UNKNOWN, "Stream removed", Unavailable),
         (grpc.StatusCode.CANCELLED, "CANCELLED", Unavailable),  # shed by a busy server
+        (grpc.StatusCode.INTERNAL, "The actor died unexpectedly before", Unavailable),
         (grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE, RelabelError),
         (grpc.StatusCode.UNKNOWN, "Received http2 header with status: 413", Exhausted),
     ],
