@@ -439,7 +439,8 @@ def test_an_absent_labelers_items_go_to_others_until_the_labeler_is_back(
 
 
 def hour_after(work: Json) -> float:
-    return datetime.fromisoformat(work["updated_at"]).timestamp() + 3600.0
+    """And a moment, which the sum's rounding does not take away."""
+    return datetime.fromisoformat(work["updated_at"]).timestamp() + 3600.0001
 
 
 def test_the_guides_command_works(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
