@@ -59,7 +59,7 @@ def main(address: str) -> None:
         Client(address, labeler="ann", deadline_s=DEADLINE_S, max_attempts=1) as client,
         grpc.insecure_channel(address) as channel,
     ):
-        health = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+        health = health_pb2_grpc.HealthStub(channel)
         answer_commands(lambda what: _run(client, health, *what))
 
 
