@@ -1,7 +1,8 @@
 # Two commands do everything from a fresh clone with Python 3.11+:
 #   make demo   set-up, then two rounds of the loop on real label errors; ENGINE=ray for Ray
 #   make test   set-up, then formatting, lint, types and every test of the product
-#               shared by PROCESSES processes (tests/support/sharing.py)
+#               shared by PROCESSES processes (tests/support/sharing.py) of one thread each:
+#               threads that wait for each other's core took a test from 31 to 71 s
 # Beside them, make test-bench runs the tests of the benchmarks (bench/).
 PYTHON ?= python3
 BIN := .venv/bin
@@ -36,6 +37,8 @@ tools: setup
 	$(BIN)/python -m tests.support.debian # PgBouncer of Debian 13 beside this machine's
 	$(BIN)/python -m tests.support.label_studio
 
+test: export OMP_NUM_THREADS := 1
+test: export OPENBLAS_NUM_THREADS := 1
 test: check tools
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
