@@ -23,7 +23,11 @@ def snippet(language: str) -> str:
 
 @pytest.mark.parametrize(
     ("language", "command", "labeler", "num_answers"),
-    [("sh", ("bash", "-eu"), "ann", 1), ("python", (sys.executable,), "bob", 5)],
+    [
+        ("sh", ("bash", "-eu"), "ann", 1),
+        ("bash", ("bash", "-eu"), "cid", 1),
+        ("python", (sys.executable,), "bob", 5),
+    ],
 )
 def test_the_guides_snippets_label(
     server: ServerProcess,
@@ -41,6 +45,7 @@ def test_the_guides_snippets_label(
             "RELABEL_HTTP": f"http://127.0.0.1:{server.http_port}",
             "RELABEL_ADDRESS": server.address,
             "PYTHONPATH": str(ROOT),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # buf
         }
         done = subprocess.run(
             command,
