@@ -95,10 +95,12 @@ def wrong_in(table: pa.Table) -> Flags:
     return differs
 
 
-def better_by(wrong: Flags, ours: Scores, other: Scores) -> tuple[float, float]:
+def better_by(
+    wrong: Flags, ours: Scores, other: Scores, *, num_draws: int = NUM_DRAWS
+) -> tuple[float, float]:
     """95 % bootstrap interval of how much higher the average precision of `ours` is."""
     rng, found = np.random.default_rng(0), []
-    for _ in range(NUM_DRAWS):
+    for _ in range(num_draws):
         drawn = rng.integers(len(wrong), size=len(wrong))
         if wrong[drawn].any():
             one, two = (average_precision_score(wrong[drawn], s[drawn]) for s in (ours, other))

@@ -29,6 +29,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
+from bench.audit import better_by
 from cluster import noise_scores
 from cluster.scores import stacking
 from cluster.scores.compact import compact
@@ -142,13 +143,8 @@ def _compared(model: Any, contents: Any, names: Names, *, wrong: npt.NDArray[np.
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     p = cross_val_predict(model, contents, labels, cv=folds, method="predict_proba")
     scores = [score(labels, p) for score in SCORES.values()]
-    rng, differences = np.random.default_rng(0), []
-    for _ in range(NUM_DRAWS):
-        drawn = rng.integers(len(wrong), size=len(wrong))
-        one, other = (average_precision_score(wrong[drawn], scores[at][drawn]) for at in (0, 1))
-        differences.append(one - other)
     found = [average_precision_score(wrong, one) for one in scores]
-    low, high = np.percentile(differences, [2.5, 97.5])
+    low, high = better_by(wrong, scores[0], scores[1], num_draws=NUM_DRAWS)
     cells = " | ".join(f"{one:.3f}" for one in found)
     return f"{cells} | {found[0] - found[1]:+.3f} ({low:+.3f} to {high:+.3f})"
 
