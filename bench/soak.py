@@ -1,6 +1,5 @@
 """The fault tests at full size: promises kept over a million submissions, and hostile requests.
 
-    python -m bench.soak history --submissions 1000000   # hours; kills, stops, crashes, partitions,
     python -m bench.soak history --submissions 1000000   # hours; everything goes wrong all along
     python -m bench.soak history --minutes 20            # as many as go into that time
     python -m bench.soak hostile --requests 100000       # through the running service

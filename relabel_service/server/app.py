@@ -36,6 +36,7 @@ from ray.serve import Application
 from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.grpc_util import RayServegRPCContext
+from ray.serve.schema import LoggingConfig
 from ray.util import metrics as ray_metrics
 from starlette.types import ASGIApp
 
@@ -235,6 +236,8 @@ def application(settings: ServeSettings, *, drain_look_s: float = 2.0) -> Applic
         max_ongoing_requests=MAX_ONGOING_REQUESTS,
         graceful_shutdown_wait_loop_s=drain_look_s,
         graceful_shutdown_timeout_s=GRACE_S,
+        # Without Serve's own line of every call: audit lines tell what changed, metrics the rest.
+        logging_config=LoggingConfig(log_level="WARNING"),
     )
     return deployment(serve.ingress()(RelabelService)).bind(settings)
 

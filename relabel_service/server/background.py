@@ -126,7 +126,7 @@ class Background:
                 for campaign in deletion.begin_overdue(
                     connection, days=self._retention_days, now=now
                 ):
-                    logger.info("campaign %s is deleted: it was kept long enough", campaign)
+                    logger.warning("campaign %s is deleted: it was kept long enough", campaign)
                     has_more = True
         has_more |= self._store.give_back()
         if not has_more:
