@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 BALLAST = "ballast"
+STEP_BYTES = 1 << 24  # all at once takes long, and is undone where somebody writes meanwhile
 
 
 class SmallDisk:
@@ -29,8 +30,9 @@ class SmallDisk:
         """To the last byte, whoever writes meanwhile."""
         with (self.folder / BALLAST).open("wb") as ballast:
             while room := self._room():
+                start, step = os.fstat(ballast.fileno()).st_size, min(room, STEP_BYTES)
                 with suppress(OSError):  # somebody was faster
-                    os.posix_fallocate(ballast.fileno(), os.fstat(ballast.fileno()).st_size, room)
+                    os.posix_fallocate(ballast.fileno(), start, step)
 
     def _room(self) -> int:
         found = os.statvfs(self.folder)
