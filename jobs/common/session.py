@@ -123,6 +123,8 @@ def connect_ray(*, num_slots: int) -> Iterator[None]:
     os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
     import ray
 
+    from relabel_service.server.ray_node import start_ray_node
+
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
@@ -131,13 +133,7 @@ def connect_ray(*, num_slots: int) -> Iterator[None]:
         logging.getLogger(TOKEN_LOGGER).setLevel(logging.ERROR)
         os.environ.setdefault("RAY_prestart_worker_first_driver", PRESTART)
         os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", IDLE_WORKER_MS)
-        ray.init(
-            address="local",  # not a cluster that somebody else has started on this machine
-            num_cpus=num_slots,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
+        start_ray_node(num_cpus=num_slots)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
         yield

@@ -1,11 +1,11 @@
-"""The Ray Serve application: gRPC, and HTTP (http.py), in front of calls.py. Ray only here.
+"""The Ray Serve application: gRPC, and HTTP (http.py), in front of calls.py.
 
     relabel serve                              # or, in a Serve config:
     import_path: relabel_service.server.app:app
     args: {queue_url: "sqlite:////data/queue.db"}
 
-Owns how the service starts, and gRPC: which code an error becomes. Serve's proxy must be given
-servicers.SERVICERS.
+Owns how the service starts, and gRPC: which code an error becomes. Ray only here and in
+ray_node.py. Serve's proxy must be given servicers.SERVICERS.
 """
 
 import gc
@@ -60,6 +60,7 @@ from relabel_service.server.auth import (
 from relabel_service.server.calling import Calling
 from relabel_service.server.calls import MAX_HEALTH_WATCHES, MAX_STREAMS, Calls
 from relabel_service.server.metrics import LATENCIES_S, METRICS, LastingGauges, Metric
+from relabel_service.server.ray_node import start_ray_node
 from relabel_service.server.servicers import SERVICERS
 from relabel_service.server.settings import LOCAL_ONLY, OPEN, STARTED, ServeSettings, settings_from
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -352,15 +353,11 @@ def serve_until_stopped(
     # Ray's processes give way to every other (niceness 15 in 2.60): people wait for this one.
     os.environ.setdefault("RAY_worker_niceness", "0")
     stopped = threading.Event()
-    ray.init(
-        address="local",  # not a cluster that somebody else has started on this machine
+    start_ray_node(
         num_cpus=settings.num_replicas,  # a replica's slot, not a share of the machine
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
         _metrics_export_port=metrics_port or None,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):  # after ray.init, which sets its own
+    for number in (signal.SIGINT, signal.SIGTERM):  # after Ray, which sets its own
         signal.signal(number, lambda *_: stopped.set())
     run(settings, host=host, port=port, http_port=http_port)
     wait_until_routed(f"127.0.0.1:{port}")
