@@ -5,6 +5,7 @@ Owns how an address becomes bytes and how a file is replaced whole; it refuses t
 
 import io
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -178,16 +179,19 @@ def created_folder(path: str) -> Iterator[str]:
     store, which cannot rename folders, what was written is deleted when it fails."""
     system, inside = filesystem(path.rstrip("/"))
     is_local = isinstance(system, fs.LocalFileSystem)
-    name = f"{parent(inside)}/.{os.getpid()}-{Path(inside).name}"
+    name = f"{parent(inside)}/.{secrets.token_hex(4)}-{Path(inside).name}"
     try:
+        if is_local:
+            with reached(path, "written"):
+                Path(name).mkdir(parents=True)
         yield name if is_local else path
+        if is_local:
+            with reached(path, "written"):
+                Path(name).replace(inside)
     except BaseException:
         with suppress(OSError):  # nothing may have been written
             system.delete_dir(name if is_local else inside)
         raise
-    if is_local:
-        with reached(path, "written"):
-            Path(name).replace(inside)
 
 
 def write(path: str, data: bytes) -> None:

@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
-from urllib.parse import quote
 
 from relabel_service.errors import InvalidInput
 from relabel_service.media import fetch, images, prefixes
 from relabel_service.tables import files
+from relabel_service.tables.formats.media import FileNames, file_stem
 from relabel_service.v1 import items_pb2, labels_pb2
 
 HUMAN, MODEL, PREFERRED = "human", "model", "preferred"  # who says a label
-MAX_NAME = 120  # characters of a file's name that are an id's
 SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp"}
 SUFFIXES |= {"image/bmp": ".bmp"}
 
@@ -119,7 +118,7 @@ class Pictures:
     def __init__(self, folder: str, handover: Handover) -> None:
         self._folder, self._handover = folder, handover
         self._written: dict[str, Picture] = {}
-        self._names: set[str] = set()
+        self._names = FileNames()
 
     def write(self, item: items_pb2.Item) -> Picture:
         """Raises InvalidInput naming the row whose picture cannot be read."""
@@ -127,22 +126,10 @@ class Pictures:
             with naming(item):
                 data, kind = images.for_browser(self._handover.load(item.content.image))
                 width, height = images.size(data)
-            name = self._free(file_stem(item.row_id), SUFFIXES.get(kind, ".png"))
+            name = self._names.free(file_stem(item.row_id) + SUFFIXES.get(kind, ".png"))
             files.write(files.join(self._folder, name), data)
             self._written[item.row_id] = Picture(name, width, height)
         return self._written[item.row_id]
-
-    def _free(self, stem: str, suffix: str) -> str:
-        name, number = f"{stem}{suffix}", 1
-        while name.lower() in self._names:  # file systems may not tell cases apart
-            name, number = f"{stem}~{number}{suffix}", number + 1
-        self._names.add(name.lower())
-        return name
-
-
-def file_stem(row_id: str) -> str:
-    """An id as a file's name: itself where it has only letters, digits, spaces and -._~."""
-    return quote(row_id, safe=" ")[:MAX_NAME] or "row"
 
 
 def by_row(items: Iterable[items_pb2.Item]) -> dict[str, list[items_pb2.Item]]:

@@ -16,9 +16,9 @@ import pytest
 from relabel_service.cli.formats import TOOL_NAMES
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables import delta, schemas
+from relabel_service.tables.formats.media import MAX_NAME, file_stem
 from relabel_service.tasks import task_named
 from relabel_service.tools import TOOLS
-from relabel_service.tools.base import MAX_NAME, file_stem
 from relabel_service.tools.label_studio import UNSHOWN
 from relabel_service.tools.label_studio_media import Media
 from relabel_service.v1 import items_pb2

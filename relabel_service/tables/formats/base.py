@@ -160,6 +160,25 @@ def in_batches(
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
+def kept_rows(table: Table, format_name: str) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The rows of a table, each with what `original` holds of it: None in a table that came from
+    elsewhere, and of rows that were added."""
+    origin = origin_of(table.schema)
+    original = origin.original if origin and origin.format == format_name else ""
+    for batch in table.batches():
+        for row in batch.to_pylist():
+            yield row, row.get(original)
+
+
+def no_label(meaning: str) -> InvalidInput:
+    """A row whose label is null, in a format that has no words for it."""
+    return InvalidInput.of(
+        "table",
+        f"has rows whose label is null, which in this format would say {meaning}; label them, drop "
+        "them, or choose another --format (parquet, jsonl)",
+    )
+
+
 def require(schema: pa.Schema, format_name: str, *names: str) -> None:
     """Raises InvalidInput where a table lacks a column that the format is written from."""
     if missing := [name for name in names if name not in schema.names]:

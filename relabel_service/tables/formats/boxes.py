@@ -7,7 +7,20 @@ each box of the table is given back to the one it was; only what changed is writ
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+
 from relabel_service.errors import InvalidInput
+from relabel_service.tables.formats import media
+from relabel_service.tables.formats.base import (
+    BOXES,
+    MEDIA,
+    ORIGINAL,
+    Origin,
+    Table,
+    in_batches,
+    no_label,
+    with_origin,
+)
 from relabel_service.tasks.boxes import CLASS, CORNERS, Box, column_fields, near, successors
 
 
@@ -21,10 +34,47 @@ class Paired(NamedTuple):
     renamed: bool
 
 
+def reader(
+    rows: Iterable[Mapping[str, Any]],
+    origin: Origin,
+    *,
+    original: pa.DataType,
+    id_type: pa.DataType | None = None,
+) -> pa.RecordBatchReader:
+    """Pictures and their boxes as a stream. original: type of what is kept of a row; id_type: of
+    the file's own ids, where it has some."""
+    columns = [
+        pa.field("file_name", pa.string()),
+        pa.field("image", MEDIA),
+        pa.field("label", BOXES),
+        pa.field(ORIGINAL, original),
+    ]
+    ids = [pa.field("id", id_type)] if id_type else []
+    return in_batches(
+        rows,
+        with_origin([*ids, *columns], origin),
+        num_bytes=lambda row: media.num_bytes(row["image"]),
+    )
+
+
+def classes_of(table: Table) -> list[str]:
+    """The classes of a table's boxes, in an order that does not depend on the rows': numbers by
+    their size, then names."""
+    names: set[str] = set()
+    for values in table.column("label"):
+        if values.type != pa.null():
+            names.update(box.class_name for value in values.to_pylist() for box in from_row(value))
+    return sorted(
+        names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
+    )
+
+
 def from_row(value: Sequence[Mapping[str, Any]] | None) -> list[Box]:
-    """The boxes of a label column. Raises InvalidInput where it is not one of boxes."""
+    """The boxes of a label column. Raises InvalidInput where it is not one of boxes, or null."""
+    if value is None:
+        raise no_label("that the picture shows nothing")
     try:
-        return [Box(box[CLASS], *(float(box[side]) for side in CORNERS)) for box in value or ()]
+        return [Box(box[CLASS], *(float(box[side]) for side in CORNERS)) for box in value]
     except (TypeError, KeyError):
         raise InvalidInput.of(
             "table",

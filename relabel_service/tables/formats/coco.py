@@ -2,13 +2,14 @@
 
 A row is an image with its boxes. What COCO says beyond that (ids, masks, crowds, licences, the
 order of annotations) is kept in `original`, and the file's other parts in the origin. Annotations
-stand in no order, so they wait in a temporary SQLite file: memory stays flat.
+stand in no order, so they wait in a temporary SQLite file: memory stays flat. Where the path to
+write is not that of a JSON file, it is a folder of one and of the pictures that the table holds.
 """
 
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -18,22 +19,20 @@ from relabel_service.errors import InvalidInput
 from relabel_service.tables import files
 from relabel_service.tables.formats import boxes, media
 from relabel_service.tables.formats.base import (
-    BOXES,
-    MEDIA,
     ORIGINAL,
     ImportOptions,
     Origin,
     Table,
     details_of,
-    in_batches,
-    origin_of,
+    kept_rows,
     require,
-    with_origin,
 )
 from relabel_service.tables.formats.json_stream import JsonStream
 from relabel_service.tasks.boxes import Box
 
 STREAMED = ("images", "annotations")
+SUFFIXES = (".json", ".json.gz")
+WRITTEN, PICTURES = "annotations/instances_default.json", "images/default"  # as CVAT has them
 Json = dict[str, Any]
 _dumps = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -43,7 +42,7 @@ class Coco:
     about = "COCO detection: one JSON file of images, annotations and categories"
 
     def looks_like(self, path: str) -> bool:
-        if not path.lower().endswith((".json", ".json.gz")):
+        if not path.lower().endswith(SUFFIXES):
             return False
         head = files.head(path)
         return head.lstrip()[:1] == b"{" and any(
@@ -61,46 +60,57 @@ class Coco:
             spill.close()
             raise
         id_type = pa.int64() if spill.ids_are_whole else pa.string()
-        schema = with_origin(
-            [
-                pa.field("id", id_type),
-                pa.field("file_name", pa.string()),
-                pa.field("image", MEDIA),
-                pa.field("label", BOXES),
-                pa.field(ORIGINAL, pa.string()),
-            ],
-            Origin(self.name, details=details),
-        )
-        folder = options.media or files.parent(path)
+        folder = options.media or _pictures_of(path)
 
         def rows() -> Iterator[Json]:
             with closing(spill):
                 for image, annotations in spill.images():
                     yield _row(image, annotations, names, folder=folder, options=options)
 
-        return in_batches(rows(), schema, num_bytes=lambda row: media.num_bytes(row["image"]))
+        origin = Origin(self.name, details=details)
+        return boxes.reader(rows(), origin, original=pa.string(), id_type=id_type)
 
     def write(self, table: Table, path: str) -> None:
         require(table.schema, "coco", "label")
         if "image" not in table.schema.names and "file_name" not in table.schema.names:
             require(table.schema, "coco", "image")
         details = details_of(table.schema, self.name)
-        is_own = bool(details)
         writer = _Writer(details)
-        with _later() as annotations, files.created_text(path) as stream:
-            stream.write("{")
-            order = [key for key in details.get("order", STREAMED) if key != "annotations"]
-            for key in (key for key in order if key != "categories"):
-                stream.write(f"{_dumps(key)}: ")
-                if key == "images":
-                    _write_array(stream, writer.images(table, annotations, is_own=is_own))
-                else:
-                    stream.write(_dumps(writer.header[key]))
-                stream.write(", ")
-            stream.write('"annotations": ')
-            _write_array(stream, annotations.in_order())
-            # Last, as an answer may have named a class that the file did not have.
-            stream.write(f', "categories": {_dumps(writer.categories)}}}\n')
+        if not details:
+            writer.add_categories(boxes.classes_of(table))
+        if path.lower().endswith(SUFFIXES):
+            _write_file(table, writer, path, pictures="")
+            return
+        with files.created_folder(path) as folder:
+            _write_file(table, writer, f"{folder}/{WRITTEN}", pictures=f"{folder}/{PICTURES}")
+
+
+def _write_file(table: Table, writer: "_Writer", path: str, *, pictures: str) -> None:
+    """The JSON, and the pictures into a folder where one is given."""
+    with _later() as annotations, files.created_text(path) as stream:
+        stream.write("{")
+        for key in (key for key in writer.order if key not in ("annotations", "categories")):
+            stream.write(f"{_dumps(key)}: ")
+            if key == "images":
+                _write_array(stream, writer.images(table, annotations, pictures=pictures))
+            else:
+                stream.write(_dumps(writer.header[key]))
+            stream.write(", ")
+        stream.write('"annotations": ')
+        _write_array(stream, annotations.in_order())
+        # Last, as an answer may have named a class that the file did not have.
+        stream.write(f', "categories": {_dumps(writer.categories)}}}\n')
+
+
+def _pictures_of(path: str) -> str:
+    """The folder of a file's pictures: its own, or beside annotations/ as COCO and CVAT have it."""
+    folder = files.parent(path)
+    if folder.rpartition("/")[2] == "annotations":
+        split = path.rpartition("/")[2].partition("_")[2].partition(".")[0]
+        for place in (f"images/{split}", split, "images"):
+            if split and files.is_folder(found := files.join(files.parent(folder), place)):
+                return found
+    return folder
 
 
 NO_BOX = "annotations state no bbox (captions, masks alone): they are kept beside the labels"
@@ -300,24 +310,52 @@ class _Writer:
 
     def __init__(self, details: Mapping[str, Any]) -> None:
         self.header: Json = dict(details.get("header", {}))
+        self.order: Sequence[str] = details.get("order", STREAMED)
         self.categories: list[Json] = list(self.header.get("categories", []))
         self.names = _category_names(self.categories)
         self._ids = {name: key for key, name in self.names.items()}
         self._last_id = int(details.get("last_id", 0))
+        self._image_ids: set[Any] = set()
+        self._file_names = media.FileNames()
+        self._written: set[str] = set()
 
-    def images(self, table: Table, annotations: _Later, *, is_own: bool) -> Iterator[str]:
-        origin = origin_of(table.schema)
-        original = origin.original if origin and is_own else ""
-        number = 0
-        for batch in table.batches():
-            for row in batch.to_pylist():
-                number += 1
-                kept = json.loads(row[original]) if row.get(original) else None
-                image = kept["image"] if kept else _new_image(row, number)
-                yield _dumps(image)
-                self._annotations(
-                    row, image["id"], kept["annotations"] if kept else [], annotations
-                )
+    def add_categories(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._category(name)
+
+    def images(self, table: Table, annotations: _Later, *, pictures: str) -> Iterator[str]:
+        for number, (row, original) in enumerate(kept_rows(table, Coco.name), 1):
+            kept = json.loads(original) if original else {"annotations": []}
+            image = kept["image"] if original else self._new_image(row, number)
+            self._image_ids.add(image["id"])
+            if pictures and (held := media.data(row.get("image"))):
+                self._refuse_again(image["file_name"])
+                files.write(files.inside(pictures, image["file_name"]), held)
+            yield _dumps(image)
+            self._annotations(row, image["id"], kept["annotations"], annotations)
+
+    def _new_image(self, row: Json, number: int) -> Json:
+        """COCO's image of a row that came from elsewhere: its own id, if a number and free."""
+        own_id, file_name = row.get("id"), row.get("file_name")
+        if not isinstance(own_id, int) or own_id in self._image_ids:
+            own_id = number
+            while own_id in self._image_ids:
+                own_id += 1
+        size = media.size(row.get("image"))
+        return {
+            "id": own_id,
+            "file_name": file_name or self._file_names.of_row(row, number),
+            **({"width": size[0], "height": size[1]} if size else {}),
+        }
+
+    def _refuse_again(self, name: str) -> None:
+        if name in self._written:
+            raise InvalidInput.of(
+                "table",
+                f"names the file {name!r} in two rows; rename one, or export to a path that ends "
+                "in .json, which is written without pictures",
+            )
+        self._written.add(name)
 
     def _annotations(
         self, row: Json, image_id: Any, were: Sequence[tuple[int, Json]], annotations: _Later
@@ -369,18 +407,6 @@ class _Writer:
             self.names[self._ids[name]] = name
             self.categories.append({"id": self._ids[name], "name": name, "supercategory": ""})
         return self._ids[name]
-
-
-def _new_image(row: Json, number: int) -> Json:
-    """COCO's image of a row that came from elsewhere."""
-    own_id = row.get("id")
-    picture = row.get("image")
-    size = media.size(picture)
-    return {
-        "id": own_id if isinstance(own_id, int) else number,
-        "file_name": row.get("file_name") or media.file_name(picture, number),
-        **({"width": size[0], "height": size[1]} if size else {}),
-    }
 
 
 def _bbox(box: Box) -> list[float]:

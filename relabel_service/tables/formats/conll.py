@@ -24,7 +24,8 @@ from relabel_service.tables.formats.base import (
     Table,
     details_of,
     in_batches,
-    origin_of,
+    kept_rows,
+    no_label,
     require,
     with_origin,
 )
@@ -75,18 +76,18 @@ class Conll:
 
     def write(self, table: Table, path: str) -> None:
         require(table.schema, "conll", "tokens", "label")
-        layout = Layout(**details_of(table.schema, self.name))
-        origin = origin_of(table.schema)
-        original = origin.original if origin and origin.format == self.name else ""
+        details = details_of(table.schema, self.name)
+        layout = Layout(**details) if details else Layout(separator=_separator_for(table))
         gap = ""  # what must stand between the sentence before and one that the file did not have
         with files.created_text(path) as stream:
-            for batch in table.batches():
-                for row in batch.to_pylist():
-                    kept = Sentence(**json.loads(row[original])) if row.get(original) else None
-                    if kept is None or _tokens(kept, layout) != row["tokens"]:
-                        kept = _new(row["tokens"], gap, layout)
-                    stream.write(_text(kept, row, layout))
-                    gap = layout.line_end * (1 if kept.ends[-1] else 2)
+            for row, original in kept_rows(table, self.name):
+                if row["label"] is None:
+                    raise no_label("that the sentence has no entities")
+                kept = Sentence(**json.loads(original)) if original else None
+                if kept is None or _tokens(kept, layout) != row["tokens"]:
+                    kept = _new(row["tokens"], gap, layout)
+                stream.write(_text(kept, row, layout))
+                gap = layout.line_end * (1 if kept.ends[-1] else 2)
             stream.write(layout.tail)
 
 
@@ -153,7 +154,7 @@ def _cut(path: str, number: int, line: str, separator: str | None) -> tuple[str,
     """What stands before the tag, the tag, and the end of the line."""
     match = LINES[separator].fullmatch(line)
     head, tag, end = match.groups() if match else ("", "", "")
-    if not head.strip():
+    if not (head.rstrip("\t") if separator else head.strip()):
         raise InvalidInput.of(
             "path",
             f"line {number} of {path!r} is {line.rstrip()[:60]!r}; CoNLL has a token, spaces or a "
@@ -283,6 +284,13 @@ def _tokens(sentence: Sentence, layout: Layout) -> list[str]:
 def _new(tokens: Sequence[str], gap: str, layout: Layout) -> Sentence:
     """A sentence that the file did not have."""
     between = layout.separator or " "
+    for token in tokens:
+        if not _fits(token, layout.separator):
+            raise InvalidInput.of(
+                "table",
+                f"holds the token {token!r} in a row of {len(tokens)} tokens, which a line of this "
+                "CoNLL file cannot; drop the row, or choose another --format (jsonl, spacy)",
+            )
     heads = [
         between.join([str(number)] * layout.token + [token, ""])
         for number, token in enumerate(tokens, 1)
@@ -291,10 +299,25 @@ def _new(tokens: Sequence[str], gap: str, layout: Layout) -> Sentence:
     return Sentence(gap, heads, ["O"] * len(tokens), ends)
 
 
+def _separator_for(table: Table) -> str | None:
+    """What separates the columns of a new file: a tab where tokens have spaces in them."""
+    for values in table.column("tokens"):
+        if any(not _fits(token, None) for tokens in values.to_pylist() for token in tokens or ()):
+            return "\t"
+    return None
+
+
+def _fits(token: str, separator: str | None) -> bool:
+    """Whether a token is read again as what it is."""
+    if not token or token.startswith("-DOCSTART-"):
+        return False
+    return not set(token) & set("\t\r\n") if separator else token.split() == [token]
+
+
 def _text(sentence: Sentence, row: Mapping[str, Any], layout: Layout) -> str:
     """The sentence's lines; tags that mean what they meant stay as they were."""
     tags = sentence.tags
-    entities = spans.from_bio(row["label"] or ["O"] * len(tags))
+    entities = spans.from_bio(row["label"])
     if entities != spans_of(tags):
         tags = tags_of(entities, len(tags), layout.scheme)
     lines = zip(sentence.heads, tags, sentence.ends, strict=True)

@@ -81,7 +81,7 @@ class HuggingFace:
         schema = _with_new_classes(schema, columns, table)
         origin = origin_of(table.schema)
         original = origin.original if origin and details else ""
-        with parquet.FileSeries(path, schema, details.get("files", ())) as out:
+        with parquet.created_series(path, schema, details.get("files", ())) as out:
             for batch in table.batches():
                 kept = batch[original] if original in batch.schema.names else None
                 arrays = [_encoded(batch, one, columns.get(one.name), kept) for one in schema]

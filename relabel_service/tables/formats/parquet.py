@@ -8,7 +8,7 @@ import base64
 import fnmatch
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -72,7 +72,7 @@ class Parquet:
         details = details_of(table.schema, self.name)
         schema = target_schema(table.schema, details)
 
-        with FileSeries(path, schema, details.get("files", ())) as out:
+        with created_series(path, schema, details.get("files", ())) as out:
             for batch in table.batches():
                 columns = [cast(field.name, batch[field.name], field.type) for field in schema]
                 out.write(pa.RecordBatch.from_arrays(columns, schema=schema))
@@ -229,15 +229,28 @@ class _Sink(Protocol):
     def write_batch(self, batch: pa.RecordBatch) -> None: ...
 
 
-class FileSeries:
-    """Parquet written to one file, or to a folder's files where the rows came from several.
+@contextmanager
+def created_series(
+    path: str, schema: pa.Schema, series: Sequence[tuple[str, int]]
+) -> Iterator["FileSeries"]:
+    """What writes one new file, or a new folder's files where the rows came from several. series:
+    name below the folder and rows of each."""
+    with ExitStack() as stack:
+        places = [(path, 0)]
+        if series:
+            folder = stack.enter_context(files.created_folder(path))
+            places = [(files.inside(folder, name), rows) for name, rows in series]
+        yield stack.enter_context(FileSeries(places, schema))
 
-    series: name and rows of each; what goes beyond them all belongs to the last.
+
+class FileSeries:
+    """Parquet written to files one after the other.
+
+    series: address and rows of each; what goes beyond them all belongs to the last.
     """
 
-    def __init__(self, path: str, schema: pa.Schema, series: Sequence[tuple[str, int]]) -> None:
-        self._schema = schema
-        self._left = [(files.inside(path, name), rows) for name, rows in series] or [(path, 0)]
+    def __init__(self, series: Sequence[tuple[str, int]], schema: pa.Schema) -> None:
+        self._left, self._schema = list(series), schema
         self._open = ExitStack()
         self._writer: pq.ParquetWriter | None = None
         self._room = 0

@@ -20,7 +20,7 @@ from relabel_service.tables.formats.base import (
     Table,
     details_of,
     in_batches,
-    origin_of,
+    kept_rows,
     require,
     with_origin,
 )
@@ -71,12 +71,9 @@ class SpacyDocs:
 
         chosen = {"attrs": details["attrs"]} if details else {}
         doc_bin = DocBin(store_user_data=bool(details.get("user_data")), **chosen)
-        origin = origin_of(table.schema)
-        original = origin.original if origin and details else ""
         vocab = _vocab()
-        for batch in table.batches():
-            for row in batch.to_pylist():
-                doc_bin.add(_document(row, row.get(original), details.get("kind"), vocab))
+        for row, original in kept_rows(table, self.name):
+            doc_bin.add(_document(row, original, details.get("kind"), vocab))
         files.write(path, doc_bin.to_bytes())
 
 

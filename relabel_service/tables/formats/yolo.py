@@ -2,11 +2,14 @@
 
 Class names come from data.yaml, classes.txt or obj.names at the folder or above it. A line that
 nobody changed comes back as it was, polygons and further columns with it; boxes of polygons are
-what they span. Refuses to guess a picture's size: every one that has boxes must be there.
+what they span. What lists the pictures (train.txt, Darknet's obj.data) comes back, too. Refuses to
+guess a picture's size: every one that has boxes must be there.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -16,17 +19,13 @@ from relabel_service.errors import InvalidInput
 from relabel_service.tables import files
 from relabel_service.tables.formats import boxes, media
 from relabel_service.tables.formats.base import (
-    BOXES,
-    MEDIA,
     ORIGINAL,
     ImportOptions,
     Origin,
     Table,
     details_of,
-    in_batches,
-    origin_of,
+    kept_rows,
     require,
-    with_origin,
 )
 from relabel_service.tables.formats.parquet import refuse_splits
 from relabel_service.tasks.boxes import Box
@@ -34,7 +33,10 @@ from relabel_service.tasks.boxes import Box
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 YAMLS = ("data.yaml", "data.yml", "dataset.yaml")
 LISTS = ("classes.txt", "obj.names", "labels.txt")
+LISTINGS = ("train.txt", "valid.txt", "val.txt", "test.txt")  # a picture's path a line
+DARKNET = "obj.data"
 MAX_PARENTS = 3  # from images/train up to data.yaml, with one to spare
+NEW_FOLDER = "images/train"  # of pictures that come from elsewhere, as Ultralytics' own sets
 Json = dict[str, Any]
 
 
@@ -55,6 +57,7 @@ class Yolo:
         if not pictures:
             raise InvalidInput.of("path", f"{path!r} holds no pictures; give the folder of them")
         refuse_splits(path, pictures, example="images/train")
+        _refuse_shared_labels(path, pictures)
         root, names_file = _root(path)
         text = files.content(names_file).decode("utf-8") if names_file else ""
         names = _class_names(names_file, text)
@@ -63,39 +66,106 @@ class Yolo:
             "names_file": names_file.removeprefix(root).strip("/"),
             "names_text": text,
             "pose": "kpt_shape" in text,
+            "listings": dict(_listings(root)),
         }
-        schema = with_origin(
-            [
-                pa.field("file_name", pa.string()),
-                pa.field("image", MEDIA),
-                pa.field("label", BOXES),
-                pa.field(ORIGINAL, pa.string()),
-            ],
-            Origin(self.name, details=details),
-        )
         rows = (
             _row(root, f"{below}/{name}".strip("/"), names, details["pose"], options)
             for name in pictures
         )
-        return in_batches(rows, schema, num_bytes=lambda row: media.num_bytes(row["image"]))
+        return boxes.reader(rows, Origin(self.name, details=details), original=pa.string())
 
     def write(self, table: Table, path: str) -> None:
         require(table.schema, "yolo", "image", "label")
         details = details_of(table.schema, self.name)
-        text, names_file = details.get("names_text", ""), details.get("names_file", "classes.txt")
-        names = _class_names(names_file, text)
-        num_known = len(names)
-        origin = origin_of(table.schema)
-        original = origin.original if origin and details else ""
-        number = 0
-        for batch in table.batches():
-            for row in batch.to_pylist():
-                number += 1
-                kept = json.loads(row[original]) if row.get(original) else _new(row, number)
-                _write_row(path, row, kept, names, bool(details.get("pose")))
-        if names_file:
-            grown = text if len(names) == num_known else _with_names(names_file, text, names)
-            files.write(files.inside(path, names_file), grown.encode())
+        classes = _Classes.of(details) if details else _Classes(boxes.classes_of(table))
+        names, pictures, where = media.FileNames(), list[str](), NEW_FOLDER
+        with files.created_folder(path) as folder:
+            for number, (row, original) in enumerate(kept_rows(table, self.name), 1):
+                if original:
+                    kept = json.loads(original)
+                    where = files.parent(names.take(kept["picture"]))
+                else:
+                    kept = _new(row, names.of_row(row, number, where))
+                _write_row(folder, row, kept, classes)
+                pictures.append(kept["picture"])
+            for name, text in classes.files(pictures):
+                files.write(files.inside(folder, name), text.encode())
+
+
+@dataclass
+class _Classes:
+    """Names by number, and what tells them and the pictures: they grow by classes that answers
+    added. numbered: nothing tells names, and boxes have numbers alone."""
+
+    names: list[str] = field(default_factory=list)
+    file: str = ""
+    text: str = ""
+    pose: bool = False
+    listings: Mapping[str, str] = field(default_factory=dict)
+    numbered: bool = False
+
+    @classmethod
+    def of(cls, details: Mapping[str, Any]) -> "_Classes":
+        file, text = details["names_file"], details["names_text"]
+        listings = details.get("listings", {})  # a table that an earlier release imported has none
+        return cls(_class_names(file, text), file, text, details["pose"], listings, not file)
+
+    def number(self, name: str) -> str:
+        """The class's number. Raises InvalidInput where it can have none."""
+        if self.numbered:
+            if not name.isdecimal():
+                raise InvalidInput.of(
+                    "table",
+                    f"has a box of the class {name!r}, and the folder that it came from has "
+                    "numbers alone; add classes.txt with their names there, and import it again",
+                )
+            return name
+        if name not in self.names:
+            self.names.append(name)
+        return str(self.names.index(name))
+
+    def files(self, pictures: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """The files that tell the names and list the pictures."""
+        if not self.file and not self.numbered:
+            yield YAMLS[0], _new_yaml(self.names)
+        elif self.file:
+            grown = len(self.names) > len(_class_names(self.file, self.text))
+            yield self.file, _with_names(self.file, self.text, self.names) if grown else self.text
+        written = set(pictures)
+        for name, text in self.listings.items():
+            if name == DARKNET:
+                count = str(len(self.names))
+                yield name, re.sub(r"(?m)^(\s*classes\s*=\s*)\d+", rf"\g<1>{count}", text)
+            else:
+                lines = text.splitlines(keepends=True)
+                kept = "".join(line for line in lines if _listed(line.strip(), written))
+                if kept.strip() or not text.strip():  # not those of other splits
+                    yield name, kept
+
+
+def _listings(root: str) -> Iterator[tuple[str, str]]:
+    for name in (DARKNET, *LISTINGS):
+        if files.is_file(place := files.join(root, name)):
+            yield name, files.content(place).decode("utf-8")
+
+
+def _listed(line: str, pictures: set[str]) -> bool:
+    """Whether a line names one of the pictures, from wherever it counts the path."""
+    parts = line.replace("\\", "/").split("/")
+    return not line or any("/".join(parts[n:]) in pictures for n in range(len(parts)))
+
+
+def _refuse_shared_labels(path: str, pictures: Sequence[str]) -> None:
+    """Raises InvalidInput where two pictures would have one file of boxes."""
+    seen: dict[str, str] = {}
+    for name in pictures:
+        other = seen.setdefault(_label_file(name), name)
+        if other != name:
+            raise InvalidInput.of(
+                "path",
+                f"{path!r} has {other!r} and {name!r}, whose boxes would both be in "
+                f"{_label_file(name)!r}; rename one, or leave it out",
+            )
 
 
 def _root(path: str) -> tuple[str, str]:
@@ -150,6 +220,17 @@ def _with_names(names_file: str, text: str, names: Sequence[str]) -> str:
     if "nc" in told:
         told["nc"] = len(names)
     return str(yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
+
+
+def _new_yaml(names: Sequence[str]) -> str:
+    """data.yaml as Ultralytics reads it: without a path, so that the others are relative to it."""
+    lines = (
+        f"  {number}: {json.dumps(name, ensure_ascii=False)}\n" for number, name in enumerate(names)
+    )
+    return (
+        f"train: {NEW_FOLDER}\nval: {NEW_FOLDER}  # name pictures to validate on\n"
+        f"nc: {len(names)}\nnames:{'' if names else ' {}'}\n{''.join(lines)}"
+    )
 
 
 def _label_file(picture: str) -> str:
@@ -215,10 +296,8 @@ def _is_polygon(shares: Sequence[float], pose: bool) -> bool:
     return len(shares) >= 6 and len(shares) % 2 == 0 and not pose
 
 
-def _new(row: Json, number: int) -> Json:
+def _new(row: Json, picture: str) -> Json:
     """Where a row of another origin goes, and its picture's size."""
-    name = row.get("file_name") or media.file_name(row["image"], number)
-    picture = f"images/{name.rpartition('/')[2]}"
     return {
         "picture": picture,
         "labels": _label_file(picture),
@@ -227,7 +306,7 @@ def _new(row: Json, number: int) -> Json:
     }
 
 
-def _write_row(path: str, row: Json, kept: Json, names: list[str], pose: bool) -> None:
+def _write_row(path: str, row: Json, kept: Json, classes: _Classes) -> None:
     """Write a row's text file, and its picture where the table holds its bytes."""
     lines = kept["lines"] or []
     size = kept["size"]
@@ -238,8 +317,8 @@ def _write_row(path: str, row: Json, kept: Json, names: list[str], pose: bool) -
             f"{kept['picture']!r} cannot be read, and YOLO's boxes are shares of its size; import "
             "pictures with their bytes",
         )
-    were = [_box(kept["labels"], line, names, size, pose) for line in lines]
-    written = [_line(one, lines, size, names, pose) for one in boxes.pair(were, present)]
+    were = [_box(kept["labels"], line, classes.names, size, classes.pose) for line in lines]
+    written = [_line(one, lines, size, classes) for one in boxes.pair(were, present)]
     if written or kept["lines"] is not None:
         files.write(
             files.inside(path, kept["labels"]), "".join(f"{line}\n" for line in written).encode()
@@ -248,10 +327,8 @@ def _write_row(path: str, row: Json, kept: Json, names: list[str], pose: bool) -
         files.write(files.inside(path, kept["picture"]), held)
 
 
-def _line(
-    one: boxes.Paired, lines: Sequence[str], size: Sequence[int], names: list[str], pose: bool
-) -> str:
-    number = _class_number(one.box.class_name, names)
+def _line(one: boxes.Paired, lines: Sequence[str], size: Sequence[int], classes: _Classes) -> str:
+    number = classes.number(one.box.class_name)
     parts = lines[one.was].split() if one.was is not None else [""]
     if not one.moved:
         return " ".join([number, *parts[1:]]) if one.renamed else lines[one.was or 0]
@@ -262,15 +339,6 @@ def _line(
         (box.x_max - box.x_min) / size[0],
         (box.y_max - box.y_min) / size[1],
     )
-    is_polygon = _is_polygon([0.0] * (len(parts) - 1), pose)
+    is_polygon = _is_polygon([0.0] * (len(parts) - 1), classes.pose)
     further = [] if is_polygon else parts[5:]
     return " ".join([number, *(f"{share:.6f}" for share in shares), *further])
-
-
-def _class_number(name: str, names: list[str]) -> str:
-    """The class's number; names grow by classes that answers added. Without names, numbers are."""
-    if not names and name.isdigit():
-        return name
-    if name not in names:
-        names.append(name)
-    return str(names.index(name))
