@@ -12,9 +12,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
@@ -23,7 +25,9 @@ from cluster.interfaces import Array
 from cluster.mining.unasked import histogram
 from cluster.scores.errors_left import MIN_ANSWERS, interval
 from cluster.tasks import MODEL_TASKS
+from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
+from relabel_service.tasks.base import Task
 
 NUM_FOLDS = 5
 FOLDERS = {"token_classification": "ner"}  # of the data sets, where not named as the task
@@ -57,6 +61,7 @@ def take_evidence(path: Path, task_name: str, label_column: str) -> tuple[Array,
     if label_column not in table.column_names:
         return None
     rng = np.random.default_rng(0)
+    table = _valid(table, task_named(task_name), label_column)
     gold = Rows.of(task_name, table, table["gold"].to_pylist())
     rows = Rows.of(task_name, table, table[label_column].to_pylist())
     if rows.labels == gold.labels:
@@ -69,6 +74,21 @@ def take_evidence(path: Path, task_name: str, label_column: str) -> tuple[Array,
         for row in scored.select(["id", "unit", "label"]).to_pylist()
     ]
     return suspicions, np.array(wrong)
+
+
+def _valid(table: pa.Table, task: Task, label_column: str) -> pa.Table:
+    """The rows that jobs take; they put others (a box without area) into quarantine."""
+
+    def is_valid(row: dict[str, Any]) -> bool:
+        try:
+            content = task.read_content({name: row[name] for name in task.content_columns})
+            for name in (label_column, "gold"):
+                task.read_label(row[name], content)
+        except InvalidInput:
+            return False
+        return True
+
+    return table.filter(pa.array([is_valid(row) for row in table.to_pylist()]))
 
 
 def _with_errors(rows: Rows, rng: np.random.Generator) -> Rows:

@@ -140,9 +140,10 @@ def cross_fit(
             for place, one in zip(held_out, said, strict=True):
                 predictions[place] = one
     scored = _judged(learner, predictions, rows)
+    row = scored["row"].to_numpy()  # a row may have several scored parts
     return CrossFitted(
-        scored.append_column(FOLD, pa.array(fold)).append_column(
-            f"{DYNAMICS}{learner.dynamics[0]}", pa.array(watched[:, 1] / watched[:, 0])
+        scored.append_column(FOLD, pa.array(fold[row])).append_column(
+            f"{DYNAMICS}{learner.dynamics[0]}", pa.array((watched[:, 1] / watched[:, 0])[row])
         ),
         _judged(learner, said, rows),
     )

@@ -1,5 +1,6 @@
 """What the benchmarks train in this process is what the product does: folds, judgement, order."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from bench.loop_orders import ORDERS, TableStats
 from bench.training import Rows, cross_fit, evidence, folds_of, train
 from cluster.interfaces import DYNAMICS, FOLD
 from cluster.scores.feedback import Feedback
+from relabel_service.tasks import spans
+from relabel_service.tasks.spans import Span
 from tests.support.cross_fit import auroc
 from tests.tasks.test_text_classification import planted
 
@@ -47,6 +50,20 @@ def test_rows_are_judged_by_the_model_that_has_not_seen_them_and_watched_by_the_
     wrong = np.array(some.labels) != np.array(gold)
     assert ((watched >= 0) & (watched <= 1)).all()
     assert auroc(1 - watched, wrong) > 0.9
+
+
+def test_each_part_of_a_row_has_the_rows_fold_and_dynamics() -> None:
+    texts = [json.dumps(["Ada", "lives", f"w{number}"]) for number in range(12)]
+    labels = [spans.to_text([Span(0, 1, "PER"), Span(2, 3, "LOC")]) for _ in texts]
+    some = Rows("token_classification", [f"r{number}" for number in range(12)], texts, labels)
+    scored = cross_fit(some, num_folds=2).scored
+    assert sorted(scored["unit"].to_pylist()) == ["LOC"] * 12 + ["PER"] * 12
+    fold = dict(zip(some.ids, folds_of(some, 2).tolist(), strict=True))
+    assert scored[FOLD].to_pylist() == [fold[row_id] for row_id in scored["id"].to_pylist()]
+    watched: dict[str, set[float]] = {}
+    for row in scored.select(["id", f"{DYNAMICS}p_label"]).to_pylist():
+        watched.setdefault(row["id"], set()).add(row[f"{DYNAMICS}p_label"])
+    assert all(len(values) == 1 for values in watched.values())
 
 
 def test_every_order_but_chance_finds_planted_errors() -> None:
