@@ -124,8 +124,7 @@ class LabelStudioApi:
         path = f"/api/projects/{project}/import"
         done = self._call("POST", path, {"return_task_ids": "true"}, body=list(tasks), repeat=False)
         numbers = [int(number) for number in done.get("task_ids", ())]
-        if len(numbers) != len(tasks):
-            raise Unavailable(f"Label Studio took {len(numbers)} of {len(tasks)} tasks")
+        _require_all("tasks", len(numbers), len(tasks))
         predictions = [
             {**prediction, "task": number}
             for number, task in zip(numbers, tasks, strict=True)
@@ -133,10 +132,8 @@ class LabelStudioApi:
         ]
         if predictions and not done["prediction_count"]:
             self.import_predictions(project, predictions)
-        elif done["prediction_count"] != len(predictions):
-            raise Unavailable(
-                f"Label Studio took {done['prediction_count']} of {len(predictions)} predictions"
-            )
+        else:
+            _require_all("predictions", done["prediction_count"], len(predictions))
         return numbers
 
     def import_predictions(self, project: int, predictions: Sequence[Json]) -> None:
@@ -149,8 +146,7 @@ class LabelStudioApi:
             created = self._call("POST", path, body=list(predictions), repeat=False)["created"]
         except InvalidInput as error:
             raise Unavailable(str(error)) from error
-        if created != len(predictions):
-            raise Unavailable(f"Label Studio took {created} of {len(predictions)} predictions")
+        _require_all("predictions", created, len(predictions))
 
     def delete_prediction(self, prediction: int) -> None:
         self._delete(f"/api/predictions/{prediction}/")
@@ -224,6 +220,11 @@ class LabelStudioApi:
             return self._http.request(method, self.url + path, **options)
         except httpx.TransportError as error:
             raise Unavailable(f"Label Studio at {self.url} cannot be reached: {error}") from error
+
+
+def _require_all(things: str, num_taken: int, num_sent: int) -> None:
+    if num_taken != num_sent:
+        raise Unavailable(f"Label Studio took {num_taken} of {num_sent} {things}")
 
 
 def _json(method: str, path: str, response: httpx.Response) -> Any:
