@@ -3,17 +3,17 @@
 Arrays: B rows, C classes in the order of the manifest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from torch import nn
 from torch.nn import functional
 
-from cluster.interfaces import Array, Tensors, TrainingDefaults
+from cluster.interfaces import Array, Tensors
+from cluster.models.network_learner import NetworkLearner
 from cluster.scores.compact import compact
 from cluster.scores.compact_table import LABEL_INDEX, NUM_OTHERS, compact_columns
 from cluster.scores.entropy import entropy
@@ -25,39 +25,18 @@ TARGET = "target"
 Probabilities = npt.NDArray[np.float32]
 
 
-class ClassLearner(nn.Module):
+class ClassLearner(NetworkLearner):
     """A network that gives logits, and the encoding of its inputs, as a Learner.
 
     network: batch without targets -> logits [B, C].
     """
 
-    dynamics: tuple[str, ...] = ("p_label", "margin")
-    needs_labels_to_score = False
-
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        classes: Sequence[str],
-        defaults: TrainingDefaults,
-        encode: Callable[[Sequence[str]], list[Any]],
-        collate: Callable[[Sequence[Any]], Tensors],
-        size: Callable[[Any], int],
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.defaults = defaults
-        self.encode = encode
-        self.size = size
-        self._classes = list(classes)
-        self._index = {name: index for index, name in enumerate(classes)}
-        self._collate = collate
-
     def encode_labels(self, labels: Sequence[str], contents: Sequence[str]) -> list[int]:
-        return [self._index[label] for label in labels]
+        index = {name: number for number, name in enumerate(self.classes)}
+        return [index[label] for label in labels]
 
     def collate(self, encoded: Sequence[Any], targets: Sequence[int] | None = None) -> Tensors:
-        batch = self._collate(encoded)
+        batch = self.collate_inputs(encoded)
         if targets is not None:
             batch[TARGET] = torch.tensor(targets, dtype=torch.long)
         return batch
@@ -77,11 +56,11 @@ class ClassLearner(nn.Module):
         labels: Sequence[str],
         contents: Sequence[str],
     ) -> pa.Table:
-        indices = np.array([self._index[label] for label in labels], np.int64)
-        return score(np.stack(predictions), indices, self._classes)
+        indices = np.array(self.encode_labels(labels, contents), np.int64)
+        return score(np.stack(predictions), indices, self.classes)
 
     def decode(self, predictions: Sequence[Probabilities]) -> list[str]:
-        return [self._classes[int(row.argmax())] for row in predictions]
+        return [self.classes[int(row.argmax())] for row in predictions]
 
 
 def score(

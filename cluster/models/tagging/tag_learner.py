@@ -4,16 +4,16 @@ B rows, T tokens of the longest row, C classes, G = 1 + 2 C tags as tags.py numb
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import nn
 from torch.nn import functional
 
-from cluster.interfaces import Array, Tensors, TrainingDefaults
+from cluster.interfaces import Array, Tensors
+from cluster.models.network_learner import NetworkLearner
 from cluster.models.tagging import tags
 from cluster.models.tagging.entity_errors import KINDS, entity_errors, reason
 from relabel_service.tables.schemas import SUGGESTION
@@ -26,43 +26,22 @@ NOT_A_TOKEN = -100
 SIGNALS = ("p_label", "p_label_mean", *(f"num_{kind.replace(' ', '_')}" for kind in KINDS))
 
 
-class TagLearner(nn.Module):
+class TagLearner(NetworkLearner):
     """A network that gives a logit for each token and tag, and its encoding, as a Learner.
 
     network: batch without targets -> logits [B, T, G].
     """
 
-    dynamics: tuple[str, ...] = ("p_label", "margin")
-    needs_labels_to_score = False
-
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        classes: Sequence[str],
-        defaults: TrainingDefaults,
-        encode: Callable[[Sequence[str]], list[Any]],
-        collate: Callable[[Sequence[Any]], Tensors],
-        size: Callable[[Any], int],
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.defaults = defaults
-        self.encode = encode
-        self.size = size
-        self._classes = list(classes)
-        self._collate = collate
-
     def encode_labels(self, labels: Sequence[str], contents: Sequence[str]) -> list[tags.Tags]:
         return [
-            tags.of_spans(spans.from_text(label), len(json.loads(content)), self._classes)
+            tags.of_spans(spans.from_text(label), len(json.loads(content)), self.classes)
             for label, content in zip(labels, contents, strict=True)
         ]
 
     def collate(
         self, encoded: Sequence[Any], targets: Sequence[tags.Tags] | None = None
     ) -> Tensors:
-        batch = self._collate(encoded)
+        batch = self.collate_inputs(encoded)
         if targets is not None:
             padded = torch.full(batch[MASK].shape, NOT_A_TOKEN)
             for row, target in enumerate(targets):
@@ -97,7 +76,7 @@ class TagLearner(nn.Module):
                 zip(predictions, labels, contents, strict=True)
             )
             for row in score_row(
-                index, probabilities, spans.from_text(label), json.loads(content), self._classes
+                index, probabilities, spans.from_text(label), json.loads(content), self.classes
             )
         ]
         return pa.Table.from_pylist(rows, schema=SCORED)
@@ -105,7 +84,7 @@ class TagLearner(nn.Module):
     def decode(self, predictions: Sequence[tags.Probabilities]) -> list[str]:
         """The entities of the most probable legal tagging, as a label's text."""
         return [
-            spans.to_text(tags.to_spans(tags.decode(probabilities), self._classes))
+            spans.to_text(tags.to_spans(tags.decode(probabilities), self.classes))
             for probabilities in predictions
         ]
 
