@@ -17,7 +17,17 @@ from cluster.data.rows import Source, latest
 from cluster.engine.base import Engine
 from cluster.engine.workers import Workers
 from cluster.training.config import TrainConfig
+from tests.support.object_store import object_store
 from tests.support.servers import ServerProcess
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URL of an empty bucket in a store of its own, which the environment tells how to reach."""
+    with object_store() as (url, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield url
 
 
 # Of the package: they end with its last test, for one of them at rest takes a tenth of a core.

@@ -7,8 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,36 +25,6 @@ from tests.support.ports import free_port
 from tests.tasks.test_text_classification import planted
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """URL of an empty bucket in a store of its own, which the environment tells how to reach."""
-    port = free_port()
-    # In a process of its own: a call of delta-rs holds the interpreter that would answer it.
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as store:
-        assert store.stderr is not None
-        while b"Running on" not in store.stderr.readline():
-            assert store.poll() is None, "the store did not start"
-        drain = threading.Thread(target=store.stderr.read)  # lest the pipe fill
-        drain.start()
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_REGION": "us-east-1",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-        }.items():
-            monkeypatch.setenv(name, value)
-        files = pyarrow.fs.S3FileSystem(
-            endpoint_override=f"http://127.0.0.1:{port}", allow_bucket_creation=True
-        )
-        files.create_dir("noise")
-        yield "s3://noise"
-        store.terminate()
-        drain.join()
 
 
 def write(folder: Folder, name: str, **planting: Any) -> str:
