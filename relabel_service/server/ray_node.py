@@ -17,13 +17,16 @@ AGENT_PORT = {"dashboard_agent_listen_port": 0}
 
 def start_ray_node(*, num_cpus: int, **options: Any) -> None:
     """Connect this process to a new node, which ends with it. options: others of ray.init."""
-    init = partialmethod(RayParams.__init__, **AGENT_PORT)
-    RayParams.__init__ = init  # type: ignore[method-assign,assignment]
-    ray.init(
-        address="local",  # not a cluster that somebody else has started on this machine
-        num_cpus=num_cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        **options,
-    )
+    init = RayParams.__init__
+    RayParams.__init__ = partialmethod(init, **AGENT_PORT)  # type: ignore[method-assign,assignment]
+    try:
+        ray.init(
+            address="local",  # not a cluster that somebody else has started on this machine
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            **options,
+        )
+    finally:
+        RayParams.__init__ = init  # type: ignore[method-assign]
