@@ -9,14 +9,17 @@
 # tries again and again for 3 s, and ray.init returns only then (3.7 s for the first node, 6.9 s for the
 # second, on two cores); its log ends with "The agent will stay alive but the HTTP service will be
 # disabled". The first node's log has nothing of the kind.
-# Fails when the second node's agent gets a port, or the first one does not.
+# Wants a machine on which no other Ray node runs. Fails when the second node's agent gets a port, or the first one does not.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cat > "$folder/nodes.py" <<'PYTHON'
+import socket
 import subprocess
 import sys
 from pathlib import Path
+
+import ray
 
 NODE = """
 import sys, time
@@ -43,9 +46,10 @@ def start():
     return node, NO_SERVICE in log
 
 
-import ray
-
 print(f"ray {ray.__version__}")
+with socket.socket() as taken:
+    if not taken.connect_ex((ray.util.get_node_ip_address(), 52365)):
+        raise SystemExit("another Ray node has port 52365: run this where there is none")
 first, first_lacks = start()
 second, second_lacks = start()
 for node in (second, first):
