@@ -1,15 +1,17 @@
 """The page in a real browser, on a real service: each task by keyboard alone; what goes wrong."""
 
 import json
+import sqlite3
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from deltalake import DeltaTable
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from relabel_service import Client, accept, escalate
 from relabel_service.server.auth import mint
@@ -265,6 +267,42 @@ def test_what_is_answered_while_the_service_is_away_arrives_later(
     ann.wait_until_sent()
     rows = published(server, campaign, tmp_path)
     assert [row["label"] for row in rows] == ["spam", "spam", "ham"]
+
+
+def test_an_answer_on_its_way_when_the_replica_ends_arrives(
+    server: ServerProcess, ann: Labeler, tmp_path: Path
+) -> None:
+    campaign = create(server, tmp_path, 2)
+    ann.label(campaign)
+    with closing(sqlite3.connect(server.folder / "queue.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # so that the answer stays under way
+        with ann.page.expect_request("**/SubmitResults"):
+            ann.press("a")
+        with Client(server.address, labeler="admin") as admin:
+            admin.get_campaign(campaign)  # sent after the answer
+        with ann.page.expect_response(lambda response: response.status == 500):
+            for replica in server.processes("ServeReplica"):
+                replica.kill()  # Serve says 500, and starts another
+    ann.wait_until_sent()
+    rows = published(server, campaign, tmp_path)
+    assert [row["label"] for row in rows] == ["spam"]
+
+
+@pytest.mark.parametrize("status", [200, 403, 429, 500])
+def test_what_a_gateway_says_in_the_place_of_the_service_costs_no_answer(
+    server: ServerProcess, ann: Labeler, tmp_path: Path, status: int
+) -> None:
+    campaign = create(server, tmp_path, 2)
+    ann.label(campaign)
+
+    def answer(route: Route) -> None:
+        route.fulfill(status=status, content_type="text/html", body="<h1>Please sign in</h1>")
+
+    ann.page.route("**/SubmitResults", answer, times=1)
+    ann.press("a")
+    ann.wait_until_sent()
+    rows = published(server, campaign, tmp_path)
+    assert [row["label"] for row in rows] == ["spam"]
 
 
 def test_a_token_that_expires_costs_no_answer(

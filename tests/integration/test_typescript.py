@@ -3,8 +3,11 @@
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from relabel_service import Client
@@ -51,8 +54,8 @@ def test_what_is_generated_is_what_the_contract_says(built: Path) -> None:
     assert len(before) >= 7
 
 
-def label(built: Path, server: ServerProcess, *arguments: str, keys: str, token: str = "") -> str:
-    address = f"http://127.0.0.1:{server.http_port}"
+def label(built: Path, http_port: int, *arguments: str, keys: str, token: str = "") -> str:
+    address = f"http://127.0.0.1:{http_port}"
     environment = {"PATH": "/usr/bin:/bin", "RELABEL_TOKEN": token}
     node = shutil.which("node") or "node"
     command = (node, "dist/examples/labeler.js", address, *arguments)
@@ -63,7 +66,7 @@ def test_the_example_labels(built: Path, server: ServerProcess, tmp_path: Path) 
     with Client(server.address, labeler="admin") as admin:
         uri = write_findings(tmp_path, 8)
         admin.create_campaign("node", findings_uri=uri, run_id="run")
-        said = label(built, server, "node", "ann", keys="a\nx\nc\ns\ne\na\na\nq\n")
+        said = label(built, server.http_port, "node", "ann", keys="a\nx\nc\ns\ne\na\na\nq\n")
         assert "6 answers are kept" in said
         stats = admin.stats("node")
     assert (stats.num_results, stats.num_changed, stats.num_escalated) == (6, 3, 1)
@@ -77,6 +80,59 @@ def test_it_labels_with_a_token(built: Path, guarded: ServerProcess, tmp_path: P
     with Client(guarded.address, token=token("boss", "admin")) as admin:
         uri = write_findings(tmp_path, 1)
         admin.create_campaign("node-token", findings_uri=uri, run_id="run")
-        said = label(built, guarded, "node-token", keys="a\n", token=token("ann", "labeler"))
+        said = label(
+            built, guarded.http_port, "node-token", keys="a\n", token=token("ann", "labeler")
+        )
         assert "1 answers are kept" in said
         assert [each.labeler for each in admin.stats("node-token").labelers] == ["ann"]
+
+
+class LosesReplicas(BaseHTTPRequestHandler):
+    """Forwards, but for each method's first call: it ends as Serve ends one whose replica died."""
+
+    service: httpx.Client
+    seen: set[str]
+
+    def do_POST(self) -> None:
+        body = b""
+        while size := int(self.rfile.readline(), 16):  # Node sends chunks
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        if self.path not in self.seen:
+            self.seen.add(self.path)
+            self._send(500, "text/plain; charset=utf-8", b"Internal Server Error")
+            return
+        kept = {
+            name: value
+            for name, value in self.headers.items()
+            if name.lower() not in ("host", "transfer-encoding", "connection")
+        }
+        answer = self.service.post(self.path, content=body, headers=kept)
+        self._send(answer.status_code, answer.headers["content-type"], answer.content)
+
+    def _send(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-type", content_type)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_calls_of_replicas_that_end_are_made_again(
+    built: Path, server: ServerProcess, tmp_path: Path
+) -> None:
+    class Handler(LosesReplicas):
+        service = httpx.Client(base_url=f"http://127.0.0.1:{server.http_port}")
+        seen: set[str] = set()
+
+    with Client(server.address, labeler="admin") as admin, Handler.service:
+        uri = write_findings(tmp_path, 2)
+        admin.create_campaign("node-500", findings_uri=uri, run_id="run")
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as between:
+            threading.Thread(target=between.serve_forever, daemon=True).start()
+            said = label(built, between.server_port, "node-500", "ann", keys="a\nq\n")
+            between.shutdown()
+        assert "1 answers are kept" in said
+        assert admin.stats("node-500").num_results == 1
+    assert {path.rpartition("/")[2] for path in Handler.seen} >= {"LeaseItems", "SubmitResults"}

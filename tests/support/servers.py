@@ -40,6 +40,7 @@ class ServerProcess:
             name: value for name, value in environment.items() if name != "RAY_ADDRESS"
         } | {"RAY_USAGE_STATS_ENABLED": "0"}
         self._working_folder = working_folder
+        self.folder = folder
         self._log = folder / "serve.log"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -224,7 +224,8 @@ function duration(seconds: number | undefined): Duration | undefined {
 
 /** How long to wait before the same call again; undefined where that is of no use. */
 function retryAfterMs(error: ConnectError, waitMs: number): number | undefined {
-  if (error.code === Code.Unavailable) return waitMs;
+  // Unknown: not the service's word, which always names a code. Ray Serve answers 500 for a replica that ended.
+  if (error.code === Code.Unavailable || error.code === Code.Unknown) return waitMs;
   if (error.code !== Code.ResourceExhausted) return undefined;
   const [info] = error.findDetails(RetryInfoSchema);
   const delay = info?.retryDelay;

@@ -3,18 +3,18 @@
 const SERVICE = "/relabel_service.v1.RelabelService/";
 const FIRST_WAIT_MS = 200;
 const MAX_WAIT_MS = 5000;
-const PASSING = new Set(["unavailable", "aborted", "deadline_exceeded"]);
+const PASSING = new Set(["unavailable", "deadline_exceeded"]);
 
 /** A call that the service refused. code: Connect's, as "not_found". */
 export class Refused extends Error {
-  constructor({ code, message, details = [] }, status) {
-    super(message ?? `the service answered ${status}`);
-    this.code = code ?? (status === 502 || status === 503 || status === 504 ? "unavailable" : "unknown");
+  constructor({ code, message, details = [] }) {
+    super(message);
+    this.code = code;
     this.retryAfterMs = retryAfterMs(details);
   }
 }
 
-/** The service cannot be reached. */
+/** The service cannot be reached, or something before it answered in its place. */
 export class Unreachable extends Error {}
 
 export class Api {
@@ -95,7 +95,7 @@ export function pauseMs(error, waitMs) {
   if (error instanceof Unreachable) return waitMs;
   if (!(error instanceof Refused)) return null;
   if (error.code === "resource_exhausted") return error.retryAfterMs;
-  return PASSING.has(error.code) && error.code !== "aborted" ? waitMs : null;
+  return PASSING.has(error.code) ? waitMs : null;
 }
 
 export function requestId() {
@@ -114,16 +114,19 @@ export function sleep(ms, signal) {
   });
 }
 
+/** The service's answers are JSON, and its refusals have a code. Whatever else comes is a gateway's, a
+ * sign-in page's, or Ray Serve's, whose 500 says that the replica ended: it decides about no answer. */
 async function answerOf(response) {
   const text = await response.text();
-  let body = {};
+  let body = null;
   try {
-    body = text ? JSON.parse(text) : {};
+    body = JSON.parse(text);
   } catch {
-    // A gateway's own page: its status says enough.
+    // Told below.
   }
-  if (!response.ok) throw new Refused(body, response.status);
-  return body;
+  if (response.ok && body !== null) return body;
+  if (body?.code) throw new Refused(body);
+  throw new Unreachable(`the service cannot be reached: something before it answered ${response.status}`);
 }
 
 async function* events(stream) {
