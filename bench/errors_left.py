@@ -55,9 +55,11 @@ class Set:
     wrong: Flags
 
 
-def take_evidence(path: Path, task_name: str, label_column: str) -> tuple[Array, Flags] | None:
-    """Cross-fit a set; None where it has no such column."""
-    table = pq.read_table(path)
+def take_evidence(
+    path: Path, task_name: str, label_column: str, *, num_rows: int | None
+) -> tuple[Array, Flags] | None:
+    """Cross-fit a set, or its first rows; None where it has no such column."""
+    table = pq.read_table(path).slice(0, num_rows)
     if label_column not in table.column_names:
         return None
     rng = np.random.default_rng(0)
@@ -103,7 +105,9 @@ def _with_errors(rows: Rows, rng: np.random.Generator) -> Rows:
     return Rows(rows.task, rows.ids, rows.contents, labels)
 
 
-def sets(data: list[Path], cache: Path, only: list[str]) -> Iterator[Set]:
+def sets(
+    data: list[Path], cache: Path, only: list[str], *, num_rows: int | None = None
+) -> Iterator[Set]:
     cache.mkdir(parents=True, exist_ok=True)
     for folder in data:
         for task in MODEL_TASKS:
@@ -114,9 +118,11 @@ def sets(data: list[Path], cache: Path, only: list[str]) -> Iterator[Set]:
                     name = f"{path.parent.name}-{column}"
                     if only and name not in only:
                         continue
+                    if num_rows is not None:
+                        name = f"{name}, first {num_rows}"
                     kept = cache / f"{name}.npz"
                     if not kept.exists():
-                        found = take_evidence(path, task, column)
+                        found = take_evidence(path, task, column, num_rows=num_rows)
                         if found is None:
                             continue
                         np.savez(kept, suspicion=found[0], wrong=found[1])
@@ -195,11 +201,13 @@ def main() -> int:
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=[], help="<name>-<label column>")
+    parser.add_argument("--rows", type=int, help="of each set, the first")
     parser.add_argument("--rounds", type=int, default=20, help="simulated of each kind")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    lines = page([*sets(given.data, given.cache, given.only)], num_rounds=given.rounds)
+    found = sets(given.data, given.cache, given.only, num_rows=given.rows)
+    lines = page([*found], num_rounds=given.rounds)
     if given.out is None:
         print("\n".join(lines))
         return 0
