@@ -27,6 +27,8 @@ SAMPLE_BYTES = 4  # decoded, float32
 MAX_BYTES = 512 * 2**20  # decoded, all channels
 FREE_BYTES = 8 * 2**20  # decoded sizes up to this are decoded, however small the file
 MAX_RATIO = 1_000  # beyond, decoded bytes over the file's; speech in Opus has up to 250
+LEAST_HELD = 0.98  # of the samples that a file says it has; with fewer it was cut off
+STREAMED = 0x7FFF_0000  # sizes from here on are written where the size was not known
 MAX_PEAK = 1e6  # full scale is 1; sums of squares would overflow long before float32 does
 
 Samples = npt.NDArray[np.float32]
@@ -63,14 +65,19 @@ def _decoded(data: bytes) -> tuple[Samples, int, str]:
 
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
-            if fault := _impossible(file, len(data)):
+            if fault := _impossible(file, len(data)) or _cut_off(data):
                 raise InvalidInput.of("audio", fault)
+            num_frames = int(file.frames)
             channels = file.read(dtype="float32", always_2d=True)
             rate, container = int(file.samplerate), str(file.format)
     except (soundfile.SoundFileError, ValueError, MemoryError) as error:
+        # Not str(error), which names the stream by its address in memory.
+        reason = getattr(error, "error_string", str(error)) or "it is broken or cut off"
         raise InvalidInput.of(
-            "audio", f"is not a readable sound ({error}); fix the file, or drop the row"
+            "audio", f"is not a readable sound ({reason}); fix the file, or drop the row"
         ) from None
+    if 0 < len(channels) < LEAST_HELD * num_frames:
+        raise InvalidInput.of("audio", _shorter(num_frames, len(channels), "samples"))
     if fault := _unheard(channels):
         raise InvalidInput.of("audio", fault)
     mono: Samples = channels.mean(axis=1)
@@ -96,6 +103,25 @@ def _impossible(file: Any, num_bytes: int) -> str | None:
             "many; cut it, or drop the row"
         )
     return None
+
+
+def _cut_off(data: bytes) -> str | None:
+    """Why a WAV is not decoded that lacks some of its samples, of which libsndfile says nothing."""
+    place = 12
+    while data[:4] == b"RIFF" and place + 8 <= len(data):
+        size, held = int.from_bytes(data[place + 4 : place + 8], "little"), len(data) - place - 8
+        if data[place : place + 4] == b"data":
+            is_whole = held >= LEAST_HELD * size or size >= STREAMED
+            return None if is_whole else _shorter(size, held, "bytes of samples")
+        place += 8 + size + size % 2
+    return None
+
+
+def _shorter(num_said: int, num_held: int, what: str) -> str:
+    return (
+        f"says that it has {num_said:,} {what} and holds {num_held:,}, as if it was cut off; fetch "
+        "the file again, or drop the row"
+    )
 
 
 def _unheard(channels: Samples) -> str | None:

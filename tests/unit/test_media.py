@@ -322,6 +322,43 @@ def test_a_sound_that_cannot_be_is_refused_by_its_header(data: bytes, message: s
         assert ";" in str(refused.value)
 
 
+NOISE = np.random.default_rng(0).normal(0, 0.1, 8_000)
+
+
+@pytest.mark.parametrize(
+    ("format_", "subtype", "message"),
+    [
+        ("WAV", "PCM_16", r"says that it has 16,000 bytes of samples and holds 7,978, .* cut off"),
+        ("WAV", "FLOAT", r"bytes of samples and holds .* cut off"),
+        ("FLAC", "PCM_16", r"is not a readable sound \(\S"),
+        ("OGG", "VORBIS", "has no samples"),
+        ("MP3", "MPEG_LAYER_III", r"says that it has 8,000 samples and holds \d"),
+    ],
+)
+def test_a_sound_that_was_cut_off_is_refused(format_: str, subtype: str, message: str) -> None:
+    data = sound_of(NOISE, format=format_, subtype=subtype)
+    assert len(audio.samples(data)[0]) == 8_000
+    with pytest.raises(InvalidInput, match=message):
+        audio.samples(data[: len(data) // 2])
+
+
+def test_a_wav_whose_length_was_not_known_when_it_was_begun_is_read() -> None:
+    data = bytearray(sound_of(NOISE, format="WAV", subtype="PCM_16"))
+    place = data.index(b"data") + 4
+    data[4:8] = data[place : place + 4] = b"\xff\xff\xff\xff"
+    assert len(audio.samples(bytes(data))[0]) == 8_000
+
+
+def test_what_is_wrong_with_a_sound_is_told_alike_each_time() -> None:
+    told = set()
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match=r"is not a readable sound \(Format not") as refused:
+            audio.samples(b"no sound at all")
+        told.add(str(refused.value))
+    assert len(told) == 1
+    assert "0x" not in told.pop()
+
+
 @pytest.mark.parametrize(
     ("uri", "prefix"),
     [
