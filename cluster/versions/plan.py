@@ -8,6 +8,7 @@ where asked, leaves those rows alone. Several rows may have one id: the shown on
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -312,13 +313,14 @@ def _within_rules(
 
 
 def as_held(value: Any, kind: pa.DataType) -> Any:
-    """The value as a label column of this type holds it: numbers rounded where it holds whole ones.
+    """The value as a label column of this type holds it: numbers rounded where it holds fewer
+    decimals.
 
     Raises InvalidInput where it holds none such.
     """
     try:
         return _column([_rounded(value, kind)], kind)[0].as_py()
-    except (pa.ArrowException, OverflowError, ValueError):
+    except (pa.ArrowException, ArithmeticError, ValueError):
         raise InvalidInput.of(
             "label",
             f"{value!r} cannot be held by a label column of {kind}; give a label that can, or copy "
@@ -331,7 +333,11 @@ def _rounded(value: Any, kind: pa.DataType) -> Any:
         return {field.name: _rounded(value.get(field.name), field.type) for field in kind}
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and isinstance(value, list):
         return [_rounded(one, kind.value_type) for one in value]
-    return round(value) if pa.types.is_integer(kind) and isinstance(value, float) else value
+    if isinstance(value, float) and pa.types.is_integer(kind):
+        return round(value)
+    if isinstance(value, float) and pa.types.is_decimal(kind):
+        return round(Decimal(str(value)), kind.scale)
+    return value
 
 
 def _updates(

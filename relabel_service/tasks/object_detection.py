@@ -1,6 +1,7 @@
 """Object detection: the content is an image, the label its boxes, the units the box classes."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -169,7 +170,9 @@ def _read_box(index: int, value: object) -> Box:
     name, corners = value[CLASS], [value[side] for side in CORNERS]
     if not isinstance(name, str):
         raise InvalidInput.of("label", f"box {index} has class {name!r}; give a class name")
-    if any(isinstance(side, bool) or not isinstance(side, int | float) for side in corners):
+    if any(
+        isinstance(side, bool) or not isinstance(side, int | float | Decimal) for side in corners
+    ):
         raise InvalidInput.of("label", f"box {index} has corners {corners}; give four numbers")
     return Box(name, *map(float, corners))
 

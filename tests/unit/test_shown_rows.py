@@ -19,7 +19,7 @@ from relabel_service.tables import delta, schemas
 from relabel_service.tables.fingerprint import content_fingerprint
 from relabel_service.tables.lineage import decided_by_people
 from relabel_service.tables.row_ids import row_ids
-from relabel_service.tasks.boxes import Box, write_boxes
+from relabel_service.tasks.boxes import CORNERS, Box, write_boxes
 from tests.data.png import encode
 from tests.support.campaigns import finding
 from tests.unit.test_majority import results, vote
@@ -230,6 +230,23 @@ def test_a_box_keeps_its_other_fields_and_its_place(tmp_path: Path) -> None:
     }  # fmt: skip
     assert lineage(tmp_path)[0]["new_label"] == boxes((51, 0, 70, 20), (80, 80, 90, 90))
     assert after.schema.names == schema.names
+
+
+def test_corners_may_be_decimals_and_are_rounded_to_theirs(tmp_path: Path) -> None:
+    kind = pa.struct([("label", pa.string()), *((side, pa.decimal128(6, 1)) for side in CORNERS)])
+    corners = [[Decimal(value) for value in some] for some in ((0, 0, 20, 20), ("30.5", 0, 50, 20))]
+    given = [{"label": "dog", **dict(zip(CORNERS, some, strict=True))} for some in corners]
+    schema = pa.schema([("id", pa.string()), ("label", pa.list_(kind)), ("image", pa.binary())])
+    table = pa.Table.from_pylist([{"id": "a", "image": PICTURE, "label": given}], schema=schema)
+    before = boxes((0, 0, 20, 20), (30.5, 0, 50, 20))
+    answer = boxes((0.26, 0, 20, 20), (30.5, 0, 50, 20))
+    of_dogs = {"task": "object_detection", "unit": "dog", "human_label": before}
+    _, after = merged(
+        tmp_path, table, decided("a", answer, data_uri(PICTURE, "image/png"), **of_dogs),
+        task="object_detection", content_columns=("image",),
+    )  # fmt: skip
+    assert after["label"].to_pylist() == [[given[0] | {"x0": Decimal("0.3")}, given[1]]]
+    assert lineage(tmp_path)[0]["new_label"] == boxes((0.3, 0, 20, 20), (30.5, 0, 50, 20))
 
 
 def test_a_box_that_was_named_anew_keeps_its_fields(tmp_path: Path) -> None:
