@@ -24,6 +24,7 @@ from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
 
 MAX_NAMED = 3  # kinds of faults that the error names
+REPEATED = "the id is that of another row; give each row an id of its own"
 VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|-?\d[\d.e+-]*|\bnan\b|\binf\b")
 
 _PART = pa.schema(
@@ -46,6 +47,7 @@ class TableProfile:
     """The whole table in numbers.
 
     num_faults: invalid rows, the second and later rows of a repeated id included.
+    faults: a sentence of each kind, and its rows, the commonest first.
     classes: rows that name each class. repeated: keys of ids that several rows
     use. Two ids share a key by chance in one of 30 million tables of a million rows.
     near_duplicates: uint64 [grouped rows, 2]; the id key of a row that has
@@ -59,6 +61,19 @@ class TableProfile:
     repeated: IdKeys
     near_duplicates: npt.NDArray[np.uint64]
     warnings: Sequence[str] = ()
+    faults: Sequence[tuple[str, int]] = ()
+
+    @property
+    def left_out(self) -> list[str]:
+        """A sentence: how many rows no model is trained on, and why; none where all are."""
+        if not self.num_faults:
+            return []
+        return [f"{self.num_faults:,} of {self.num_rows:,} rows are left out: {told(self.faults)}"]
+
+
+def told(faults: Sequence[tuple[str, int]]) -> str:
+    """The commonest kinds of faults, each with its rows."""
+    return "; ".join(f"{count:,} rows: {fault}" for fault, count in faults[:MAX_NAMED])
 
 
 def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = False) -> TableProfile:
@@ -74,12 +89,11 @@ def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = Fal
     )
     num_rows = sum(part["num_rows"] for part in parts)
     num_faults = sum(part["num_faults"] for part in parts)
+    faults = _by_kind(pair for part in parts for pair in json.loads(part["faults"]))
     if num_faults == num_rows:
-        kinds = _by_kind(pair for part in parts for pair in json.loads(part["faults"]))
-        faults = "; ".join(f"{count} rows: {fault}" for fault, count in kinds[:MAX_NAMED])
         raise InvalidInput.of(
             "dataset",
-            f"{source.uri!r}: none of {num_rows} rows is valid for {source.task}: {faults}",
+            f"{source.uri!r}: none of {num_rows} rows is valid for {source.task}: {told(faults)}",
         )
     classes: Counter[str] = Counter()
     for part in parts:
@@ -87,16 +101,19 @@ def profile_table(engine: Engine, source: Source, *, near_duplicates: bool = Fal
     num_coordinates = sum(part["num_coordinates"] for part in parts)
     largest = max(part["largest_coordinate"] for part in parts)
     keys, counts = np.unique(_joined(parts, "keys"), return_counts=True)
+    if num_repeated := num_rows - len(keys):
+        faults = sorted([*faults, (REPEATED, num_repeated)], key=lambda pair: -pair[1])
     bands = _joined(parts, "bands")
     return TableProfile(
         num_rows=num_rows,
-        num_faults=num_faults + num_rows - len(keys),
+        num_faults=num_faults + num_repeated,
         classes=dict(sorted(classes.items())),
         repeated=keys[counts > 1],
         near_duplicates=_groups(_joined(parts, "band_keys"), bands)
         if len(bands)
         else np.empty((0, 2), np.uint64),
         warnings=[*near_identical(classes), *fractions(num_coordinates, largest)],
+        faults=faults,
     )
 
 

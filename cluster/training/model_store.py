@@ -42,7 +42,7 @@ class Manifest:
     num_rows: valid rows, which are trained on. near_duplicates: pairs of id keys, as Folds takes
     them.
     tokenize: how texts are cut into tokens where they are compared; empty where labels are none.
-    warnings: what looks odd in the table's labels (TableProfile).
+    warnings: what looks odd in the table's labels, and which rows are left out (TableProfile).
     training_id: differs from that of any other training, the same settings again included.
     """
 

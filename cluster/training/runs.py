@@ -68,8 +68,14 @@ class RunFitter:
     ) -> None:
         config, manifest, number = self.config, self.manifest, self.manifest.runs.index(run)
         if not len(indices):
+            if config.workers.num > 1:
+                raise InvalidInput.of(
+                    "num_workers", f"{config.workers.num} leaves a worker without rows; use fewer"
+                )
             raise InvalidInput.of(
-                "num_workers", f"{config.workers.num} leaves a worker without rows; use fewer"
+                "dataset",
+                f"has {manifest.num_rows} valid rows, all of them in one fold, as near-identical "
+                "texts are, and so none to train the fold's model on; give more rows, or --folds 0",
             )
         torch.manual_seed(config.seed + number)
         learner = store.load_learner(

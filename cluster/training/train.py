@@ -111,20 +111,21 @@ def _manifest(source: Source, config: TrainConfig, profile: TableProfile) -> Man
         settings=config.to_dict(),
         near_duplicates=tuple((int(row), int(group)) for row, group in profile.near_duplicates),
         training_id=uuid.uuid4().hex,
-        warnings=tuple(profile.warnings),
+        warnings=(*profile.warnings, *profile.left_out),
     )
 
 
 def _require_classes(source: Source, profile: TableProfile) -> None:
     task = task_named(source.task)
+    left_out = "".join(f" ({sentence})" for sentence in profile.left_out)
     if task.per_class and not profile.classes:
         raise InvalidInput.of(
-            source.label_column, "names no class in any row; give labels that name some"
+            source.label_column, f"names no class in any row; give labels that name some{left_out}"
         )
     if not task.per_class and profile.classes and len(profile.classes) < MIN_CLASSES:
         raise InvalidInput.of(
             source.label_column,
-            f"holds the one class {next(iter(profile.classes))!r}; give two or more",
+            f"holds the one class {next(iter(profile.classes))!r}; give two or more{left_out}",
         )
 
 

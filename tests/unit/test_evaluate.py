@@ -104,6 +104,42 @@ def test_train_and_mine_tell_what_looks_odd_in_the_labels(
         assert f"warning: {spam}\n" in told.err
 
 
+def test_training_tells_which_rows_it_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "train.parquet", "label", ["ham", "spam"] * 20)
+    table = pq.read_table(tmp_path / "train.parquet")
+    numbers = pa.array([number % 37 for number in range(40)])
+    table = table.set_column(table.schema.get_field_index("id"), "id", numbers)
+    pq.write_table(table, tmp_path / "train.parquet")
+    arguments = ["--dataset", str(tmp_path / "train.parquet"), "--out", str(tmp_path / "model")]
+    settings = ["--id-column", "id", "--folds", "2", "--epochs", "1"]
+    train_job.app([*arguments, *settings], standalone_mode=False)
+    said = capsys.readouterr()
+    [told] = json.loads(said.out)["warnings"]
+    assert told.startswith("3 of 40 rows are left out: 3 rows: the id is that of another row")
+    assert f"warning: {told}\n" in said.err
+
+
+def test_where_one_class_is_left_the_rows_that_are_not_valid_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", "label", ["ham", " "] * 3)
+    arguments = ["--dataset", str(tmp_path / "train.parquet"), "--out", str(tmp_path / "model")]
+    told = r"one class 'ham'; give two or more \(3 of 6 rows are left out: 3 rows: label: "
+    with pytest.raises(InvalidInput, match=told):
+        train_job.app([*arguments, "--id-column", "id"], standalone_mode=False)
+
+
+def test_rows_of_one_fold_are_too_few(tmp_path: Path) -> None:
+    ids, texts = ["a", "a", "a"], ["one text", "another one", "a third"]
+    table = pa.table({"id": ids, "text": texts, "label": ["ham", "spam", "ham"]})
+    pq.write_table(table, tmp_path / "train.parquet")
+    arguments = ["--dataset", str(tmp_path / "train.parquet"), "--out", str(tmp_path / "model")]
+    with pytest.raises(
+        InvalidInput, match=r"has 1 valid rows, all of them in one fold, .* --folds 0"
+    ):
+        train_job.app([*arguments, "--id-column", "id", "--folds", "2"], standalone_mode=False)
+
+
 def test_a_test_without_a_row_to_evaluate_is_refused_with_the_reason(folder: Path) -> None:
     test = write(folder / "none.parquet", "gold", ["eggs"] * 4)
     with pytest.raises(InvalidInput, match="no valid row to evaluate on: gold: label 'eggs'"):

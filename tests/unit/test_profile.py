@@ -45,6 +45,16 @@ def test_one_pass_counts_rows_faults_classes_and_repeated_ids(tmp_path: Path) ->
     assert profile.near_duplicates.shape == (0, 2)
 
 
+def test_rows_that_are_left_out_are_told_with_their_reasons(tmp_path: Path) -> None:
+    rows = [("1", "a", "x"), ("2", "b", "y"), ("1", "c", "x"), ("1", "d", "y"), ("4", "e", None)]
+    [told] = profile_table(LocalEngine(), written(tmp_path, *rows)).left_out
+    assert told.startswith("3 of 5 rows are left out: 2 rows: the id is that of another row; give")
+    assert (
+        told.endswith("; 1 rows: label: a class is expected, got None") or "1 rows: label" in told
+    )
+    assert profile_table(LocalEngine(), written(tmp_path, *rows[:2])).left_out == []
+
+
 def test_of_rows_that_share_an_id_one_is_kept(tmp_path: Path) -> None:
     source = written(tmp_path, ("1", "a", "y"), ("2", "b", "y"), ("1", "c", "x"))
     repeated = profile_table(LocalEngine(), source).repeated
