@@ -2,9 +2,11 @@
 
 Each step is idempotent: run again, it continues or returns its stored result, so a loop that was
 stopped goes on where it was. The version that a round starts from is kept in a file: a repeated
-round must not start from the version that it has made itself.
+round must not start from the version that it has made itself. A round whose answers are published
+needs no service: where they are is kept in a file, too.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -102,6 +104,8 @@ class Rounds:
 
     def _round(self, number: int) -> Round:
         """Train where it is due, mine, have people label, merge, and look at what they said."""
+        if not self._is_published(number):
+            self._service.start()  # while the model is being trained
         source, training = self._source(number), None
         metrics: Metrics = {}
         if number == self._training_round(number):
@@ -112,9 +116,10 @@ class Rounds:
             self._delete_predictions_before(number)
         with self._progress.step(f"v{number} mine", None):
             mined = mine(self.mining(number), self._engine)
-        campaign = self._label(number, mined)
+        if not self._is_published(number):
+            self._label(number, mined)
         with self._progress.step(f"v{number} merge", None):
-            merged, quality = self._merge(number, campaign, source, mined)
+            merged, quality = self._merge(number, source, mined)
         leased = delta.read_run(self._uri("findings"), mined.run_id, columns=["id", "unit", "rank"])
         asked = frozenset(zip(leased["id"].to_pylist(), leased["unit"].to_pylist(), strict=True))
         wrong, num_without_gold = self._wrong(source)
@@ -224,9 +229,9 @@ class Rounds:
             reuse_run=f"round-{training_round}" if training_round < number else None,
         )
 
-    def _label(self, number: int, mined: MineResult) -> str:
-        """The round's campaign, once every item of it is answered."""
-        name = f"campaigns/round-{number}"
+    def _label(self, number: int, mined: MineResult) -> None:
+        """Return once every item of the round's campaign is answered."""
+        name = _campaign(number)
         client = self._service.connect()
         try:
             campaign = client.get_campaign(name)
@@ -239,29 +244,43 @@ class Rounds:
                 audit=_audit(mined),
             )
         if campaign.state in (CAMPAIGN_STATE_FINALIZING, CAMPAIGN_STATE_FINALIZED):
-            return name  # answered before the loop was stopped
+            return  # answered before the loop was stopped
         num_answers = (mined.num_findings + mined.num_audit) * self._config.votes_required
         with self._progress.step(f"v{number} label", num_answers) as advance:
             self._label_campaign(client, name, advance)
-        return name
 
-    def _merge(
-        self, number: int, campaign: str, source: Source, mined: MineResult
-    ) -> tuple[MergeResult, Quality]:
+    def _is_published(self, number: int) -> bool:
+        """Whether the round's answers are: then nobody is asked, and no service is needed."""
+        return self._folder.exists(_published_file(number))
+
+    def _publish(self, number: int) -> tuple[str, str]:
+        """The table of the round's answers, and the incarnation of its campaign."""
+        if not self._is_published(number):
+            finalized = self._service.connect().finalize(
+                _campaign(number), results_uri=self._uri("results")
+            )
+            published = {
+                "results_uri": finalized.results_uri,
+                "incarnation": finalized.incarnation or FIRST,
+            }
+            self._folder.write(_published_file(number), json.dumps(published).encode())
+        published = json.loads(self._folder.read(_published_file(number)))
+        return published["results_uri"], published["incarnation"]
+
+    def _merge(self, number: int, source: Source, mined: MineResult) -> tuple[MergeResult, Quality]:
         """Publish the answers, make the next version of them, and measure the labels by them."""
-        finalized = self._service.connect().finalize(campaign, results_uri=self._uri("results"))
-        incarnation = finalized.incarnation or FIRST
+        results_uri, incarnation = self._publish(number)
         merged = merge(
             MergeConfig(
                 replace(source, version=None),
-                finalized.results_uri,
+                results_uri,
                 f"round-{number}",
                 self._lineage,
                 consensus=self._config.consensus,
                 incarnation=incarnation,
             )
         )
-        results = read_results(finalized.results_uri, f"round-{number}", incarnation=incarnation)
+        results = read_results(results_uri, f"round-{number}", incarnation=incarnation)
         decisions, _ = decide(results, self._config.consensus)
         mining = self.mining(number)
         if not self._config.feedback:  # answers that do not rank still say what is left
@@ -303,6 +322,15 @@ class Rounds:
 
     def _uri(self, name: str) -> str:
         return self._folder.address(name)
+
+
+def _campaign(number: int) -> str:
+    return f"campaigns/round-{number}"
+
+
+def _published_file(number: int) -> str:
+    """Names the round's results; written once they are whole."""
+    return f"rounds/{number}.published.json"
 
 
 def _audit(mined: MineResult) -> Audit | None:

@@ -1,4 +1,4 @@
-"""The loop's own service, which starts while the first version is being trained.
+"""The loop's own service, which starts while a version is being trained whose round has no answers.
 
 Beside the local engine it is a `relabel serve` in a process of its own: Ray in this one would
 hold up the training. On Ray it runs on the cluster that is connected already.
@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from relabel_service.client import Client
@@ -21,15 +21,17 @@ from relabel_service.server.settings import STARTED
 
 @dataclass(frozen=True)
 class Service:
-    """connect: returns the client once the service answers. stop: begins to stop it."""
+    """start: begins to start it; again, does nothing. connect: returns the client once the
+    service answers. stop: begins to stop it."""
 
+    start: Callable[[], None]
     connect: Callable[[], Client]
     stop: Callable[[], None]
 
 
 @contextmanager
 def serving(address: str, *, queue_url: str, http_port: int, on_ray: bool) -> Iterator[Service]:
-    """Start a service in the background; it has ended when this is left.
+    """A service that starts in the background when it is asked to; it has ended when this is left.
 
     on_ray: on the cluster that this process is connected to. A service that does not start ends
     whatever runs within at once, with its reason: Unavailable.
@@ -46,7 +48,7 @@ def serving(address: str, *, queue_url: str, http_port: int, on_ray: bool) -> It
             client.close()
             process.stop()
 
-        yield Service(connect, stop)
+        yield Service(awaited.start, connect, stop)
 
 
 class _Awaited:
@@ -56,26 +58,34 @@ class _Awaited:
         self._service = service
         self._thread = ThreadPoolExecutor(1, "service")
         self._lock, self._interrupts = threading.Lock(), True
+        self._started: Future[None] | None = None
 
     def __enter__(self) -> "_Awaited":
-        self._started = self._thread.submit(self._service.start)
-        self._started.add_done_callback(self._interrupt)
         return self
+
+    def start(self) -> None:
+        if self._started is None:
+            self._service.launch()
+            self._started = self._thread.submit(self._service.wait_until_serving)
+            self._started.add_done_callback(self._interrupt)
 
     def wait(self) -> None:
         """Return when it serves; raises what made it fail."""
+        self.start()
         with self._lock:
             self._interrupts = False
+        assert self._started is not None
         self._started.result()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._lock:
             self._interrupts = False
-        failed = kind is KeyboardInterrupt and self._started.done()
+        started = self._started
+        failed = kind is KeyboardInterrupt and started is not None and started.done()
         self._service.stop()
         self._thread.shutdown()
-        if failed:
-            self._started.result()
+        if started is not None and failed:
+            started.result()
 
     def _interrupt(self, started: Future[None]) -> None:
         with self._lock:
@@ -95,7 +105,10 @@ class _OnRay:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def start(self) -> None:
+    def launch(self) -> None:
+        pass
+
+    def wait_until_serving(self) -> None:
         from relabel_service.server import app  # Ray
 
         host, _, port = self._address.rpartition(":")
@@ -115,20 +128,25 @@ class _OwnProcess:
             *("--queue", queue_url, "--port", address.rpartition(":")[2]),
             *("--http-port", str(http_port)),
         ]
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "_OwnProcess":
         self._errors = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
-        )
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._errors, self._process:  # waits
-            self.stop()
+        self.stop()
+        with self._errors, self._process or nullcontext():  # waits
+            pass
 
-    def start(self) -> None:
-        """Return when it says that it serves. Raises Unavailable when it ends instead."""
+    def launch(self) -> None:
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+        )
+
+    def wait_until_serving(self) -> None:
+        """Return when it says so. Raises Unavailable when it ends instead."""
+        assert self._process is not None
         assert self._process.stdout is not None
         if any(line.startswith(STARTED.encode()) for line in self._process.stdout):
             return
@@ -138,5 +156,6 @@ class _OwnProcess:
         raise Unavailable(said.rpartition("relabel: ")[2] or "the service ended before it served")
 
     def stop(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
