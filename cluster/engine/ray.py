@@ -13,7 +13,6 @@ import pyarrow as pa
 import ray
 
 from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction, Fit
-from cluster.engine.loaded import Loaded
 from cluster.engine.local import LocalBatches, LocalEngine, rebatched
 from cluster.engine.ray_errors import own_errors
 from cluster.engine.workers import Workers
@@ -26,7 +25,7 @@ T = TypeVar("T")
 
 MIN_REMOTE_SHARDS = 32
 MAX_BYTES_HERE = 8 << 20  # of files; about 100,000 short texts
-MAX_ACTOR_FAILURES = 3
+MAX_WORKER_FAILURES = 3
 
 
 class RayEngine:
@@ -89,7 +88,7 @@ class RayEngine:
 
 
 class FewBatches(LocalBatches):
-    """Batches that are mapped in this process, and by models in actors."""
+    """Batches that are mapped in this process, and by models in tasks."""
 
     def map_model(
         self,
@@ -98,21 +97,25 @@ class FewBatches(LocalBatches):
         workers: Workers,
         batch_rows: int = BATCH_ROWS,
     ) -> "FewBatches":
-        """As map, by actors that each call `load` once."""
-        model: Any = ray.remote(Loaded).options(
+        """As map, by tasks that each call `load` once.
+
+        Not by actors: for each of them a process would start and import torch, and a task has one
+        that did so before.
+        """
+        mapped = _mapped.options(
             num_cpus=1,
             num_gpus=1 / workers.cpus_per_gpu if workers.use_gpu else None,
-            max_restarts=MAX_ACTOR_FAILURES,
-            max_task_retries=MAX_ACTOR_FAILURES,  # functions are pure
+            num_returns="streaming",
+            max_retries=MAX_WORKER_FAILURES,  # functions are pure
         )
 
         def run() -> Iterator[pa.Table]:
             batches = list(rebatched(self, batch_rows))
-            num_actors = min(workers.num * workers.cpus_per_gpu, len(batches))
-            actors: list[Any] = [model.remote(load) for _ in range(num_actors)]
+            num_tasks = min(workers.num * workers.cpus_per_gpu, len(batches))
+            shares = [mapped.remote(load, batches[first::num_tasks]) for first in range(num_tasks)]
             with own_errors():
-                calls = zip(cycle(actors), batches, strict=False)
-                yield from map(ray.get, [actor.__call__.remote(batch) for actor, batch in calls])
+                for share, _ in zip(cycle(shares), batches, strict=False):
+                    yield ray.get(next(share))
 
         return FewBatches(run)
 
@@ -133,6 +136,13 @@ def _import_torch() -> None:
 @ray.remote
 def _call(shard: Any, function: Callable[..., T], *shared: Any) -> T:
     return function(shard, *shared)
+
+
+@ray.remote
+def _mapped(load: Callable[[], BatchFunction], batches: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    function = load()
+    for batch in batches:
+        yield function(batch)
 
 
 def _fit_apart(fits: Sequence[Fit], workers: Workers, max_failures: int) -> None:

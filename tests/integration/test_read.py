@@ -1,9 +1,12 @@
 """Both engines read the same rows of tables that other tools wrote."""
 
+import os
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -78,10 +81,11 @@ def test_an_error_of_a_worker_comes_out_as_itself(
     engine: Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pq.write_table(pa.table({"x": [1, 2]}), tmp_path / "a.parquet")
-    read = engine.read(str(tmp_path), ["x"])
+    read, few = engine.read(str(tmp_path), ["x"]), engine.from_table(pa.table({"x": [1, 2]}))
     ways: list[tuple[RelabelError, Callable[[], object]]] = [
         (INVALID, lambda: read.map_model(_Failing(INVALID), workers=Workers()).to_table()),
         (MISSING, lambda: read.map_model(_Failing(MISSING), workers=Workers()).cache()),
+        (INVALID, lambda: few.map_model(_Failing(INVALID), workers=Workers()).to_table()),
         (MISSING, lambda: read.map(partial(_failing, error=MISSING)).to_table()),
         (
             INVALID,
@@ -95,3 +99,32 @@ def test_an_error_of_a_worker_comes_out_as_itself(
             way()
         assert (type(raised.value), str(raised.value)) == (type(error), str(error))
     assert "Traceback" not in capfd.readouterr().err
+
+
+class _DyingOnce:
+    """Loads a function that tells in which process it ran; the first that runs it ends."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __call__(self) -> BatchFunction:
+        return self._run
+
+    def _run(self, batch: pa.Table) -> pa.Table:
+        if not self._mark.exists():
+            self._mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return batch.append_column("process", pa.array([os.getpid()] * batch.num_rows))
+
+
+def test_few_rows_are_mapped_by_processes_that_are_there_already(
+    ray_cluster: Engine, tmp_path: Path
+) -> None:
+    table = pa.table({"x": range(50)})
+    rows = ray_cluster.from_table(table)
+    for _ in range(2):
+        present = {process.pid for process in psutil.Process().children(recursive=True)}
+        load = _DyingOnce(tmp_path / "died")
+        mapped = rows.map_model(load, workers=Workers(), batch_rows=10).to_table()
+        assert mapped.select(["x"]) == table
+    assert set(mapped["process"].to_pylist()) <= present
