@@ -154,9 +154,9 @@ def predict_tests(
                 predicted[name].fingerprints.append(fingerprint)
     for name, test in predicted.items():
         if not test.ids:
-            because = f": {test.faults.most_common(1)[0][0]}" if test.faults else ""
+            [(fault, _)] = test.faults.most_common(1) or [("it has no rows; give some", 0)]
             raise InvalidInput.of(
-                name, f"{tests[name].uri!r} has no valid row to evaluate on{because}"
+                name, f"{tests[name].uri!r} has no valid row to evaluate on: {fault}"
             )
     return {
         name: test.take(sorted(range(len(test.ids)), key=_labelled(test).__getitem__))

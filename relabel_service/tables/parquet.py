@@ -135,6 +135,8 @@ def _schemas(found: ParquetFiles) -> dict[str, pa.Schema]:
 
 def _unified(uri: str, schemas: Mapping[str, pa.Schema], columns: set[str]) -> pa.Schema:
     """One schema for the columns of all files."""
+    for file, schema in schemas.items():
+        require_distinct(file, schema, columns)
     first, *others = schemas.values()
     if all(other.equals(first) for other in others):
         return first
@@ -158,6 +160,15 @@ def _unified(uri: str, schemas: Mapping[str, pa.Schema], columns: set[str]) -> p
                 ) from None
             fields[field.name] = wider, known_in if wider.equals(known) else file
     return pa.schema([field for field, _ in fields.values()], metadata=first.metadata)
+
+
+def require_distinct(file: str, schema: pa.Schema, columns: Iterable[str]) -> None:
+    """Raises InvalidInput where a file has one of the columns more than once."""
+    for name in columns:
+        if (number := len(schema.get_all_field_indices(name))) > 1:
+            raise InvalidInput.of(
+                "dataset", f"{file!r} has {number} columns {name!r}; rename or drop all but one"
+            )
 
 
 def _without_categories(kind: pa.DataType) -> pa.DataType:

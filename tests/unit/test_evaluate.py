@@ -144,6 +144,9 @@ def test_a_test_without_a_row_to_evaluate_is_refused_with_the_reason(folder: Pat
     test = write(folder / "none.parquet", "gold", ["eggs"] * 4)
     with pytest.raises(InvalidInput, match="no valid row to evaluate on: gold: label 'eggs'"):
         evaluate(str(folder / "model"), {"test": test}, InferenceConfig(), LocalEngine())
+    test = write(folder / "empty.parquet", "gold", [])
+    with pytest.raises(InvalidInput, match="to evaluate on: it has no rows; give some"):
+        evaluate(str(folder / "model"), {"test": test}, InferenceConfig(), LocalEngine())
 
 
 SOME = Evaluation({"accuracy": 0.9}, Coverage(48, 12, "gold: label 'ham ' is not one of …"))

@@ -328,3 +328,63 @@ def test_rows_without_a_label_are_not_written_as_rows_of_nothing(
     with pytest.raises(InvalidInput, match=r"rows whose label is null, .* label them, drop them"):
         exported(table, tmp_path, format_name)
     assert {path.name for path in tmp_path.iterdir()} == {"table.parquet"}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_columns_that_are_named_as_imports_name_theirs_come_back(
+    tmp_path: Path, suffix: str
+) -> None:
+    columns = {"row_number": [5, 6], "original": ["o", "p"], "label": ["x", "y"]}
+    source = tmp_path / f"in.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.table(columns), source)
+    elif suffix == "csv":
+        source.write_text("row_number,original,label\n5,o,x\n6,p,y\n")
+    else:
+        lines = [
+            dict(zip(columns, some, strict=True)) for some in zip(*columns.values(), strict=True)
+        ]
+        source.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    out = Imported(source, tmp_path).export(f"out.{suffix}")
+    if suffix == "parquet":
+        assert pq.read_table(out).to_pydict() == columns
+    else:
+        assert out.read_text() == source.read_text()
+
+
+def coco(tmp_path: Path, **changes: Any) -> Path:
+    images = [{"id": 1, "file_name": "a.png"}]
+    source = {"images": images, "annotations": [], "categories": []} | changes
+    (tmp_path / "in.json").write_text(json.dumps(source))
+    return tmp_path / "in.json"
+
+
+@pytest.mark.parametrize(
+    "category", [{"id": [1], "name": "cat"}, {"id": 1, "name": 7}, {"id": None, "name": "cat"}, 3]
+)
+def test_a_category_of_coco_that_is_none_is_refused(tmp_path: Path, category: Any) -> None:
+    with pytest.raises(InvalidInput, match="COCO's categories have an id and a name, a text"):
+        Imported(coco(tmp_path, categories=[category]), tmp_path)
+
+
+@pytest.mark.parametrize("ids", [[1.5, 2], [2**70, 1], [1, "b"], [None, 4]])
+def test_ids_of_coco_that_are_not_whole_numbers_become_texts(
+    tmp_path: Path, ids: list[Any]
+) -> None:
+    images = [{"id": own_id, "file_name": f"{n}.png"} for n, own_id in enumerate(ids)]
+    source = coco(tmp_path, images=images, categories=None)
+    table = Imported(source, tmp_path)
+    as_text = [own_id if isinstance(own_id, str) else json.dumps(own_id) for own_id in ids]
+    assert [row["id"] for row in table.rows] == as_text
+    back = json.loads(table.export("out.json").read_text())
+    assert [one["id"] for one in back["images"]] == ids
+
+
+@pytest.mark.parametrize("text", ["[" * 5_000 + "]" * 5_000, "1" * 5_000])
+def test_json_beyond_what_is_decoded_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "in.jsonl").write_text(f'{{"a": {text}}}\n')
+    with pytest.raises(InvalidInput, match=r"line 1 of .* is not JSON: .*; fix the line"):
+        Imported(tmp_path / "in.jsonl", tmp_path)
+    (tmp_path / "in.json").write_text(f'{{"images": [], "annotations": [], "info": {text}}}')
+    with pytest.raises(InvalidInput, match=r"is not whole JSON: .*; fix the file"):
+        Imported(tmp_path / "in.json", tmp_path)

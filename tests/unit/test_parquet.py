@@ -14,6 +14,7 @@ from cluster.io.tables import column_names, count_rows, num_bytes, read_table
 from jobs.common.options import versioned
 from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables.delta import open_table
+from tests.support.imported import relabel
 
 
 def written(folder: Path, files: Mapping[str, pa.Table]) -> str:
@@ -67,6 +68,16 @@ def test_types_that_do_not_go_together_are_named_with_their_files(tmp_path: Path
         InvalidInput, match=r"'x' of .* is int64 in 'a.parquet' and string in 'b.parquet'"
     ):
         read(uri, "x")
+
+
+def test_a_column_that_a_file_has_twice_is_told_where_it_is_read(tmp_path: Path) -> None:
+    twice = pa.table([pa.array(["a"]), pa.array(["b"]), pa.array(["c"])], names=["y", "x", "x"])
+    uri = written(tmp_path, {"a.parquet": column("z"), "b.parquet": twice})
+    with pytest.raises(InvalidInput, match=r"'b.parquet' has 2 columns 'x'; rename or drop"):
+        read(uri, "x")
+    assert read(uri, "y")["y"] == [None, "a"]
+    with pytest.raises(InvalidInput, match=r"b.parquet' has 2 columns 'x'; rename or drop"):
+        relabel("import", f"{uri}/b.parquet", tmp_path / "table", "--format", "parquet")
 
 
 def test_columns_that_nobody_reads_may_be_of_any_types(tmp_path: Path) -> None:

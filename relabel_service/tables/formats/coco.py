@@ -53,7 +53,7 @@ class Coco:
         spill = _Spill()
         try:
             header, order = _load(path, spill)
-            names = _category_names(header.get("categories", []))
+            names = _category_names(header.get("categories") or [])
             spill.check(path, names)
             details = {"header": header, "order": order, "last_id": spill.last_id}
         except BaseException:
@@ -65,7 +65,10 @@ class Coco:
         def rows() -> Iterator[Json]:
             with closing(spill):
                 for image, annotations in spill.images():
-                    yield _row(image, annotations, names, folder=folder, options=options)
+                    row = _row(image, annotations, names, folder=folder, options=options)
+                    if not spill.ids_are_whole and not isinstance(row["id"], str):
+                        row["id"] = _dumps(row["id"])
+                    yield row
 
         origin = Origin(self.name, details=details)
         return boxes.reader(rows(), origin, original=pa.string(), id_type=id_type)
@@ -162,9 +165,14 @@ def _category_names(categories: Sequence[Json]) -> dict[Any, str]:
     """Category id -> class name; those of one name are told apart by their ids."""
     counts: dict[str, int] = {}
     for category in categories:
-        if not isinstance(category, dict) or not {"id", "name"} <= category.keys():
+        if not (
+            isinstance(category, dict)
+            and isinstance(category.get("id"), int | str)
+            and isinstance(category.get("name"), str)
+        ):
             raise InvalidInput.of(
-                "categories", f"holds {category!r}; COCO's categories have an id and a name"
+                "categories",
+                f"holds {category!r}; COCO's categories have an id and a name, a text",
             )
         counts[category["name"]] = counts.get(category["name"], 0) + 1
     return {
@@ -261,7 +269,7 @@ class _Spill:
                 raise InvalidInput.of(key, f"holds {one!r}; COCO has objects there")
             own_id = one.get("id")
             if key == "images":
-                self.ids_are_whole &= isinstance(own_id, int)
+                self.ids_are_whole &= isinstance(own_id, int) and -(2**63) <= own_id < 2**63
                 yield _dumps(own_id), None, None, text
                 continue
             if isinstance(own_id, int):
@@ -311,7 +319,7 @@ class _Writer:
     def __init__(self, details: Mapping[str, Any]) -> None:
         self.header: Json = dict(details.get("header", {}))
         self.order: Sequence[str] = details.get("order", STREAMED)
-        self.categories: list[Json] = list(self.header.get("categories", []))
+        self.categories: list[Json] = list(self.header.get("categories") or [])
         self.names = _category_names(self.categories)
         self._ids = {name: key for key, name in self.names.items()}
         self._last_id = int(details.get("last_id", 0))

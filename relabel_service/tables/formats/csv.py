@@ -17,6 +17,7 @@ from pyarrow import csv as pacsv
 from relabel_service.errors import InvalidInput
 from relabel_service.tables import files
 from relabel_service.tables.formats.base import (
+    ORIGINAL,
     ROW_NUMBER,
     ImportOptions,
     Origin,
@@ -51,10 +52,11 @@ class Csv:
             "has_mark": dialect.has_mark,
             "decimals": {c.name: c.decimals for c in columns if c.kind == "decimals"},
         }
-        number = free_name(ROW_NUMBER, (column.name for column in columns))
+        names = [column.name for column in columns]
+        number, unused = free_name(ROW_NUMBER, names), free_name(ORIGINAL, names)
         schema = with_origin(
             [pa.field(column.name, column.type) for column in columns],
-            Origin(self.name, number, details=details),
+            Origin(self.name, number, unused, details),
         )
         return pa.RecordBatchReader.from_batches(schema, _typed(path, dialect, columns, schema))
 

@@ -86,9 +86,9 @@ def _lines(path: str) -> Iterator[list[Line]]:
 def _object(path: str, number: int, line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # very deep, or a number of 4,300 digits
         raise InvalidInput.of(
-            "path", f"line {number} of {path!r} is not JSON: {error.msg}; fix the line"
+            "path", f"line {number} of {path!r} is not JSON: {error}; fix the line"
         ) from None
     if not isinstance(value, dict):
         raise InvalidInput.of(

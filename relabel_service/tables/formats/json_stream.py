@@ -61,6 +61,8 @@ class JsonStream:
                 if self._more():
                     continue
                 raise self._broken(error.msg) from None
+            except (RecursionError, ValueError) as error:  # very deep, or a number of 4,300 digits
+                raise self._broken(str(error)) from None
             if end == len(self._buffer) and self._more():
                 continue  # a number may go on in what comes next
             self._begun, self._at = self._at, end

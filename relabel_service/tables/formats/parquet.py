@@ -18,6 +18,7 @@ from relabel_service.errors import InvalidInput, NotFound
 from relabel_service.tables import files
 from relabel_service.tables.formats.base import (
     BATCH_ROWS,
+    ORIGINAL,
     ROW_NUMBER,
     ImportOptions,
     Origin,
@@ -27,6 +28,7 @@ from relabel_service.tables.formats.base import (
     own_columns,
     with_origin,
 )
+from relabel_service.tables.parquet import require_distinct
 
 SUFFIX = ".parquet"
 SPLIT = re.compile(r"(?:^|/)(train|test|validation|valid|val|dev)(?=[-_./]|$)")
@@ -56,7 +58,8 @@ class Parquet:
         schema = common_schema(names)
         details = {"schema": packed(schema), "files": file_rows(path, names)}
         number = free_name(ROW_NUMBER, schema.names)
-        held = with_origin(held_fields(schema), Origin(self.name, number, details=details))
+        unused = free_name(ORIGINAL, schema.names)  # not the name of a column of the file's
+        held = with_origin(held_fields(schema), Origin(self.name, number, unused, details))
 
         def batches() -> Iterator[pa.RecordBatch]:
             start = 0
@@ -128,6 +131,7 @@ def opened(name: str) -> pq.ParquetFile:
 def common_schema(names: Sequence[str]) -> pa.Schema:
     """The one schema of the files. Raises InvalidInput naming two files that differ."""
     first = opened(names[0]).schema_arrow
+    require_distinct(names[0], first, first.names)
     for name in names[1:]:
         other = opened(name).schema_arrow
         if not other.equals(first):
