@@ -113,6 +113,15 @@ def text(path: str) -> TextIO:
     return io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="")
 
 
+def whole_text(path: str) -> str:
+    """All of a file that is small, as text does. Raises InvalidInput where it is not UTF-8."""
+    try:
+        with text(path) as stream:
+            return stream.read()
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error) from None
+
+
 def content(path: str) -> bytes:
     with opened(path) as file:
         return file.read()

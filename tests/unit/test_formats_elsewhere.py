@@ -388,3 +388,74 @@ def test_json_beyond_what_is_decoded_is_refused(tmp_path: Path, text: str) -> No
     (tmp_path / "in.json").write_text(f'{{"images": [], "annotations": [], "info": {text}}}')
     with pytest.raises(InvalidInput, match=r"is not whole JSON: .*; fix the file"):
         Imported(tmp_path / "in.json", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", b"0 0.5 0.5 0.1 0.1 \xff\n"),
+        ("classes.txt", b"caf\xe9\n"),
+        ("train.txt", b"\xe9\n"),
+    ],
+)
+def test_text_of_another_encoding_is_told_with_its_file(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    root = write(tmp_path / "in", a_dot_png=png(), a_dot_txt="0 0.5 0.5 0.1 0.1\n")
+    (root / "classes.txt").write_text("cat\n")
+    (root / name).write_bytes(content)
+    with pytest.raises(InvalidInput, match=rf"{name}' is not UTF-8 text .*; save it as UTF-8"):
+        Imported(root, tmp_path)
+
+
+def test_a_class_of_yolo_is_the_line_of_its_number(tmp_path: Path) -> None:
+    root = write(tmp_path / "in", a_dot_png=png(), classes_dot_txt="\ufeffcat\n\ndog\n\n")
+    (root / "a.txt").write_text("2 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.1 0.1\n")
+    [row] = Imported(root, tmp_path).rows
+    assert [one["label"] for one in row["label"]] == ["dog", "cat"]
+    (root / "a.txt").write_text("-1 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(InvalidInput, match=r"has the line '-1 .* a class from 0 to 2"):
+        Imported(root, tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"x1": float("nan")}, r"has the box cat \(8, 12, nan, 36\); corners are finite numbers"),
+        ({"label": None}, r"boxes are a list of label, x0, y0, x1, y1"),
+    ],
+)
+@pytest.mark.parametrize("format_name", ["coco", "yolo", "voc"])
+def test_boxes_that_are_none_are_not_written(
+    tmp_path: Path, format_name: str, wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        exported(rows([box("cat"), box("cat") | wrong]), tmp_path, format_name)
+    assert {path.name for path in tmp_path.iterdir()} == {"table.parquet"}
+
+
+def test_a_class_that_xml_cannot_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"has the class 'a\\nb', whose control characters"):
+        exported(rows([box("a\nb")]), tmp_path, "voc")
+
+
+@pytest.mark.parametrize("format_name", ["conll", "spacy"])
+@pytest.mark.parametrize(
+    ("tokens", "label", "message"),
+    [
+        (["a b"], ["O O"], r"a column tokens of string; give lists of texts"),
+        ([["a", None]], [["O", "O"]], r"(drop the row|fix or drop the row)"),
+    ],
+)
+def test_tokens_that_are_none_are_not_written(
+    tmp_path: Path, format_name: str, tokens: list[Any], label: list[Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        exported(pa.table({"tokens": tokens, "label": label}), tmp_path, format_name)
+
+
+def test_a_sentence_without_tokens_is_refused_by_conll(tmp_path: Path) -> None:
+    kind = pa.list_(pa.string())
+    empty = pa.table({"tokens": pa.array([["a"], []], kind), "label": pa.array([["O"], []], kind)})
+    with pytest.raises(InvalidInput, match="a row without tokens, which CoNLL cannot; drop it"):
+        exported(empty, tmp_path, "conll")

@@ -170,6 +170,16 @@ def kept_rows(table: Table, format_name: str) -> Iterator[tuple[dict[str, Any], 
             yield row, row.get(original)
 
 
+def require_tokens(schema: pa.Schema, format_name: str) -> None:
+    """Raises InvalidInput where a table lacks the columns of tokens, or they are not lists."""
+    require(schema, format_name, "tokens", "label")
+    kind = schema.field("tokens").type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        raise InvalidInput.of(
+            "table", f"has a column tokens of {kind}; give lists of texts, a sentence a row"
+        )
+
+
 def no_label(meaning: str) -> InvalidInput:
     """A row whose label is null, in a format that has no words for it."""
     return InvalidInput.of(

@@ -4,6 +4,7 @@ Tables hold what people see: a class and corners. A file's boxes hold more (ids,
 each box of the table is given back to the one it was; only what changed is written anew.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -74,7 +75,10 @@ def from_row(value: Sequence[Mapping[str, Any]] | None) -> list[Box]:
     if value is None:
         raise no_label("that the picture shows nothing")
     try:
-        return [Box(box[CLASS], *(float(box[side]) for side in CORNERS)) for box in value]
+        found = [Box(box[CLASS], *(float(box[side]) for side in CORNERS)) for box in value]
+        if all(isinstance(box.class_name, str) for box in found):
+            return found
+        raise TypeError
     except (TypeError, KeyError):
         raise InvalidInput.of(
             "table",
@@ -89,7 +93,8 @@ def to_row(boxes: Iterable[Box]) -> list[dict[str, Any]]:
 def pair(originals: Sequence[Box], present: Sequence[Box]) -> list[Paired]:
     """Each present box with the one it was, in the originals' order and new ones last.
 
-    A box of the file with no counterpart was removed.
+    A box of the file with no counterpart was removed. Raises InvalidInput where a new one has a
+    corner that is not a finite number.
     """
     became = successors(originals, present)
     paired = [
@@ -102,4 +107,9 @@ def pair(originals: Sequence[Box], present: Sequence[Box]) -> list[Paired]:
         for index, place in sorted(became.items())
     ]
     new = sorted(set(range(len(present))) - set(became.values()))
+    for place in new:
+        if not all(map(math.isfinite, present[place].corners)):
+            raise InvalidInput.of(
+                "table", f"has the box {present[place]}; corners are finite numbers: fix or drop it"
+            )
     return paired + [Paired(present[place], None, moved=True, renamed=True) for place in new]

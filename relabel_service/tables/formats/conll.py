@@ -26,7 +26,7 @@ from relabel_service.tables.formats.base import (
     in_batches,
     kept_rows,
     no_label,
-    require,
+    require_tokens,
     with_origin,
 )
 from relabel_service.tasks import spans
@@ -75,7 +75,7 @@ class Conll:
         return in_batches((_row(one, layout) for one in sentences if one.heads), schema)
 
     def write(self, table: Table, path: str) -> None:
-        require(table.schema, "conll", "tokens", "label")
+        require_tokens(table.schema, "conll")
         details = details_of(table.schema, self.name)
         layout = Layout(**details) if details else Layout(separator=_separator_for(table))
         gap = ""  # what must stand between the sentence before and one that the file did not have
@@ -284,6 +284,10 @@ def _tokens(sentence: Sentence, layout: Layout) -> list[str]:
 def _new(tokens: Sequence[str], gap: str, layout: Layout) -> Sentence:
     """A sentence that the file did not have."""
     between = layout.separator or " "
+    if not tokens:
+        raise InvalidInput.of(
+            "table", "holds a row without tokens, which CoNLL cannot; drop it, or choose jsonl"
+        )
     for token in tokens:
         if not _fits(token, layout.separator):
             raise InvalidInput.of(

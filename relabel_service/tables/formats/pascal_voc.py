@@ -88,10 +88,9 @@ class PascalVoc:
                 else:
                     names.take(_stem(kept["file"]) + ".xml")
                 stems.append(_stem(kept["file"]))
-                _write_row(folder, row, kept, is_new=is_new)
-                classes.update(
-                    dict.fromkeys(box.class_name for box in boxes.from_row(row["label"]))
-                )
+                present = boxes.from_row(row["label"])
+                _write_row(folder, row, kept, present, is_new=is_new)
+                classes.update(dict.fromkeys(box.class_name for box in present))
             lists = details.get("lists", {}) if details else {
                 LABEL_MAP: LABEL_MAP_HEAD, f"{MAIN}train.txt": "".join(f"{one}\n" for one in stems)
             }  # fmt: skip
@@ -175,7 +174,7 @@ def _lists(path: str) -> Iterator[tuple[str, str]]:
     """Lists of pictures by their names, and labelmap.txt."""
     for name in files.names_under(path, ".txt"):
         if name == LABEL_MAP or name.startswith(SETS):
-            text = files.content(files.join(path, name)).decode("utf-8")
+            text = files.whole_text(files.join(path, name))
             lines = [line for line in text.splitlines() if line.strip()]
             if name == LABEL_MAP or not all(map(SAYS_LABEL.search, lines)):
                 yield name, text
@@ -236,8 +235,7 @@ def _new(row: Json, file_name: str) -> Json:
     return {"file": f"{ANNOTATIONS}{stem}.xml", "xml": ET.tostring(root)}
 
 
-def _write_row(path: str, row: Json, kept: Json, *, is_new: bool) -> None:
-    present = boxes.from_row(row["label"])
+def _write_row(path: str, row: Json, kept: Json, present: Sequence[Box], *, is_new: bool) -> None:
     if kept["xml"] is None and present:
         kept = {**kept, "xml": _new(row, row["file_name"])["xml"]}
     where = None if is_new else media.address(row["image"])
@@ -294,6 +292,12 @@ def _added(root: ET.Element) -> ET.Element:
 
 
 def _text(element: ET.Element, path: str, value: str) -> None:
+    if any(sign < " " for sign in value):
+        raise InvalidInput.of(
+            "table",
+            f"has the class {value!r}, whose control characters XML and labelmap.txt cannot hold; "
+            "rename it, or choose another --format (coco)",
+        )
     found = element.find(path)
     assert found is not None, path
     found.text = value

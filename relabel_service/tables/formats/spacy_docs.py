@@ -21,7 +21,7 @@ from relabel_service.tables.formats.base import (
     details_of,
     in_batches,
     kept_rows,
-    require,
+    require_tokens,
     with_origin,
 )
 from relabel_service.tasks import spans
@@ -64,7 +64,7 @@ class SpacyDocs:
         return in_batches(rows, schema)
 
     def write(self, table: Table, path: str) -> None:
-        require(table.schema, "spacy", "tokens", "label")
+        require_tokens(table.schema, "spacy")
         details = details_of(table.schema, self.name)
         _require_spacy(path)
         from spacy.tokens import DocBin
@@ -151,6 +151,10 @@ def _document(row: Json, kept: bytes | None, kind: str | None, vocab: Any) -> "D
     from spacy.tokens import Doc
     from spacy.tokens import Span as DocSpan
 
+    if not kept and not all(row["tokens"] or [""]):
+        raise InvalidInput.of(
+            "table", f"holds the tokens {row['tokens']!r}; spaCy's are texts: fix or drop the row"
+        )
     document = Doc(vocab).from_bytes(kept) if kept else Doc(vocab, words=row["tokens"])
     if kind == CATEGORIES or isinstance(row["label"], str):
         if row["label"] is not None and row["label"] != _category(document):

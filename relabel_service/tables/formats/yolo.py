@@ -59,7 +59,7 @@ class Yolo:
         refuse_splits(path, pictures, example="images/train")
         _refuse_shared_labels(path, pictures)
         root, names_file = _root(path)
-        text = files.content(names_file).decode("utf-8") if names_file else ""
+        text = files.whole_text(names_file) if names_file else ""
         names = _class_names(names_file, text)
         below = path.rstrip("/").removeprefix(root).strip("/")
         details: Json = {
@@ -146,7 +146,7 @@ class _Classes:
 def _listings(root: str) -> Iterator[tuple[str, str]]:
     for name in (DARKNET, *LISTINGS):
         if files.is_file(place := files.join(root, name)):
-            yield name, files.content(place).decode("utf-8")
+            yield name, files.whole_text(place)
 
 
 def _listed(line: str, pictures: set[str]) -> bool:
@@ -184,7 +184,7 @@ def _root(path: str) -> tuple[str, str]:
 def _class_names(names_file: str, text: str) -> list[str]:
     """Class names by number. Raises InvalidInput where the file does not say them."""
     if not names_file.endswith((".yaml", ".yml")):
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return [line.strip() for line in text.rstrip().splitlines()]  # a line has its number
     found = _yaml(names_file, text).get("names")
     if isinstance(found, dict):
         found = [found.get(number) for number in range(len(found))]
@@ -249,7 +249,7 @@ def _row(
     where = files.join(root, label_file)
     lines = None
     if files.is_file(where):
-        lines = [line for line in files.content(where).decode().splitlines() if line.strip()]
+        lines = [line for line in files.whole_text(where).splitlines() if line.strip()]
     embedded = media.value(root, picture, ImportOptions(embed=True))
     size = media.size(embedded)
     if size is None and lines:
@@ -273,7 +273,7 @@ def _box(where: str, line: str, names: Sequence[str], size: tuple[int, int], pos
     parts = line.split()
     try:
         number, shares = int(parts[0]), [float(part) for part in parts[1:]]
-        if len(shares) < 4 or (names and not 0 <= number < len(names)):
+        if len(shares) < 4 or number < 0 or (names and number >= len(names)):
             raise ValueError
     except ValueError:
         raise InvalidInput.of(
