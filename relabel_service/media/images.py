@@ -184,8 +184,14 @@ def _orientation(picture: "Picture") -> int:
 
     if picture.format == "TIFF":
         return 1  # Pillow turns these by itself, and says the upright size (13.0)
-    # Not picture.getexif(), which for PNG decodes the pixels.
-    found = Image.Image.getexif(picture).get(ORIENTATION, 1)
+    # Not picture.getexif(), which for PNG decodes the pixels, and takes XMP's orientation where
+    # EXIF has none (13.0): no browser does, so that boxes would be drawn beside what they are of.
+    exif = Image.Exif()
+    try:
+        exif.load(picture.info.get("exif") or b"")
+        found = exif.get(ORIENTATION, 1)
+    except (SyntaxError, OSError, ValueError):  # broken EXIF, of a picture that browsers show
+        return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 

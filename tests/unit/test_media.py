@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 
 from relabel_service.errors import InvalidInput
 from relabel_service.media import audio, fetch, images, prefixes
@@ -216,6 +216,33 @@ def test_sizes_and_pixels_are_of_the_upright_picture(format_: str, orientation: 
     expected = ImageOps.exif_transpose(expected)
     difference = np.abs(np.asarray(upright, int) - np.asarray(expected, int)).mean()
     assert difference < 8  # of 255; JPEG's losses
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "WEBP", "PNG"])
+@pytest.mark.parametrize("with_exif", [False, True])
+def test_an_orientation_that_xmp_alone_states_is_none(format_: str, with_exif: bool) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    settings: dict[str, Any] = {"xmp": xmp}
+    if format_ == "PNG":
+        settings = {"pnginfo": PngImagePlugin.PngInfo()}
+        settings["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    if with_exif:
+        exif = Image.Exif()
+        exif[0x0110] = "a camera"
+        settings["exif"] = exif
+    data = file_of(Image.new("RGB", (60, 40)), format_, **settings)
+    shown, _ = images.for_browser(data)
+    assert images.size(data) == images.decode(data).size == images.size(shown) == (60, 40)
+    assert shown == data  # browsers are given the file as it is, and do not turn it
+
+
+def test_a_picture_whose_exif_is_broken_is_upright() -> None:
+    exif = Image.Exif()
+    exif[images.ORIENTATION] = 6
+    data = file_of(Image.new("RGB", (60, 40)), "JPEG", exif=exif)
+    broken = data.replace(b"Exif\0\0MM", b"Exif\0\0XX")
+    assert broken != data
+    assert images.size(broken) == images.decode(broken).size == (60, 40)
 
 
 def header_of(width: int, height: int) -> bytes:
