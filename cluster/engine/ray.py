@@ -112,7 +112,9 @@ class FewBatches(LocalBatches):
         def run() -> Iterator[pa.Table]:
             batches = list(rebatched(self, batch_rows))
             num_tasks = min(workers.num * workers.cpus_per_gpu, len(batches))
-            shares = [mapped.remote(load, batches[first::num_tasks]) for first in range(num_tasks)]
+            shares: list[Any] = [
+                mapped.remote(load, batches[first::num_tasks]) for first in range(num_tasks)
+            ]
             with own_errors():
                 for share, _ in zip(cycle(shares), batches, strict=False):
                     yield ray.get(next(share))
