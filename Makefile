@@ -39,6 +39,9 @@ tools: setup
 
 test: export OMP_NUM_THREADS := 1
 test: export OPENBLAS_NUM_THREADS := 1
+# Set by many images: each of the run's processes would compile what it imports, and pytest rewrite
+# all assertions twice, 3 CPU seconds a process.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: check tools
 	$(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
