@@ -84,32 +84,25 @@ def write(folder: Path) -> str:
     return str(folder / "train.parquet")
 
 
-def test_train_and_mine_run_as_submitted_jobs(cluster: Cluster, tmp_path: Path) -> None:
+def test_jobs_run_when_submitted_and_fail_with_their_reason(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """One submission: each command has its driver, and the next one runs if it succeeded."""
     dataset, model, findings = write(tmp_path), str(tmp_path / "model"), str(tmp_path / "findings")
-    done = _when_up(
-        cluster,
-        *("python", "-m", "jobs.train", "--dataset", dataset, "--out", model, "--folds", "2"),
-        *("--id-column", "key", "--text-column", "body", "--label-column", "topic"),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert _told(done.stdout)["num_rows"] == 200
-    done = cluster.submit(
-        *("python", "-m", "jobs.mine", "--dataset", dataset, "--training", model),
-        *("--findings", findings, "--run-id", "first", "--budget", "10%"),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    told = _told(done.stdout)
-    assert (told["num_rows"], told["num_scored"], told["num_findings"]) == (200, 200, 20)
-    assert delta.read_run(findings, "first").num_rows == 20
-
-
-def test_a_job_that_cannot_be_done_fails_with_its_reason(cluster: Cluster, tmp_path: Path) -> None:
-    done = _when_up(
-        cluster,
-        *("python", "-m", "jobs.train", "--dataset", write(tmp_path), "--out", str(tmp_path / "m")),
-        *("--id-column", "id", "--text-column", "body", "--label-column", "topic"),
-    )
+    columns = "--text-column body --label-column topic"
+    train = f"python -m jobs.train --dataset {dataset} {columns}"
+    commands = [
+        f"{train} --id-column key --out {model} --folds 2",
+        f"python -m jobs.mine --dataset {dataset} --training {model} --findings {findings} "
+        "--run-id first --budget 10%",
+        f"{train} --id-column id --out {tmp_path / 'none'}",
+    ]
+    done = _when_up(cluster, "sh", "-c", " && ".join(commands))
     assert done.returncode != 0
+    trained, mined = _results(done.stdout)
+    assert trained["num_rows"] == 200
+    assert (mined["num_rows"], mined["num_scored"], mined["num_findings"]) == (200, 200, 20)
+    assert delta.read_run(findings, "first").num_rows == 20
     assert "has no column 'id'; it has key, body, topic" in done.stdout + done.stderr
 
 
@@ -122,9 +115,8 @@ def _when_up(cluster: Cluster, *entrypoint: str) -> subprocess.CompletedProcess[
     return done
 
 
-def _told(output: str) -> dict[str, int]:
-    """The JSON that the job printed, amid the submitter's own lines."""
-    found = re.search(r"^\{$.*?^\}$", output, re.DOTALL | re.MULTILINE)
-    assert found, output
-    told: dict[str, int] = json.loads(found.group())
-    return told
+def _results(output: str) -> list[dict[str, int]]:
+    """The JSON that each job printed, amid the submitter's own lines."""
+    return [
+        json.loads(found) for found in re.findall(r"^\{$.*?^\}$", output, re.DOTALL | re.MULTILINE)
+    ]
