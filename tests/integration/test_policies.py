@@ -1,5 +1,7 @@
 """Policies: weights reach training, a search writes what dev chose on both engines, self-refine."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +10,23 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cluster.data.rows import Source, latest
+from cluster.data.rows import Source, latest, rows
 from cluster.engine.base import Engine
 from cluster.engine.local import LocalEngine
+from cluster.engine.ray import RayEngine
 from cluster.inference.evaluate import evaluate
 from cluster.inference.predict import InferenceConfig
 from cluster.mining.selection import Selection
 from cluster.training.config import TrainConfig
 from cluster.training.train import train
 from cluster.versions.plan import Action
-from cluster.versions.policy import Rule
+from cluster.versions.policy import Rule, decide, preview
 from jobs.policy.search import KEEP, PolicySearchConfig, search
 from jobs.self_refine import SelfRefineConfig, refine
 from relabel_service.tables import delta
 from tests.support.cross_fit import Rows
 from tests.tasks.test_text_classification import planted
+from tests.unit.test_policy import FINDINGS, Setting
 
 LOCAL = LocalEngine()
 SETTINGS = TrainConfig(num_folds=2, epochs=6)
@@ -80,9 +84,34 @@ def test_rows_that_weigh_nothing_teach_nothing(tmp_path: Path, test_uri: str) ->
     assert metrics["test"].metrics["accuracy"] > 0.9
 
 
-def test_a_search_writes_the_rule_that_dev_chose_once(
-    tmp_path: Path, noisy: str, test_uri: str, engine: Engine
+@pytest.mark.parametrize("action", list(Action))
+def test_a_preview_is_read_as_the_rows_that_applying_would_leave(
+    tmp_path: Path, engine: Engine, action: Action
 ) -> None:
+    setting, rule = Setting(tmp_path), Rule(action, least=0.5)
+    decisions = decide(FINDINGS, rule)
+    for _ in range(2):  # the second replaces the first
+        source = preview(
+            engine, setting.source, decisions=decisions, rule=rule, out=str(tmp_path / "out")
+        )
+    previewed = rows(engine, source).to_table().sort_by("id")
+    setting.apply(rule)
+    applied = rows(LOCAL, latest(replace(setting.source, version=None))).to_table()
+    assert previewed["id"].to_pylist() == applied.sort_by("id")["id"].to_pylist()
+    assert previewed["label"].to_pylist() == applied.sort_by("id")["label"].to_pylist()
+    if action is Action.WEIGHT:
+        assert previewed["weight"].to_pylist() == pytest.approx([0.1, 0.3, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("make", [LocalEngine, RayEngine])
+def test_a_search_writes_the_rule_that_dev_chose_once(
+    tmp_path: Path,
+    noisy: str,
+    test_uri: str,
+    ray_cluster: Engine,
+    make: Callable[[], Engine],
+) -> None:
+    engine = make()
     config = PolicySearchConfig(
         source=source_of(noisy),
         out=str(tmp_path / "out"),

@@ -1,6 +1,5 @@
 """Rules decide about the worst findings; each becomes one version, with lineage, once."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cluster.data.rows import Source, latest, rows
-from cluster.engine.local import LocalEngine
+from cluster.data.rows import Source, latest
 from cluster.versions.plan import Action
-from cluster.versions.policy import LABEL_RANK, Rule, apply, changed_rows, decide, preview
+from cluster.versions.policy import LABEL_RANK, Rule, apply, changed_rows, decide
 from relabel_service.errors import Conflict, InvalidInput
 from relabel_service.tables import delta, schemas
 from relabel_service.tables.lineage import decided_by_people
@@ -182,25 +180,6 @@ def test_a_rule_that_meets_no_row_makes_no_version(tmp_path: Path) -> None:
     written = setting.apply(Rule(Action.DROP, least=0.95))
     assert (written.version_before, written.version) == (0, 0)
     assert DeltaTable(setting.uri).version() == 0
-
-
-@pytest.mark.parametrize("action", list(Action))
-def test_a_preview_is_read_as_the_rows_that_applying_would_leave(
-    tmp_path: Path, action: Action
-) -> None:
-    setting, rule = Setting(tmp_path), Rule(action, least=0.5)
-    decisions = decide(FINDINGS, rule)
-    for _ in range(2):  # the second replaces the first
-        source = preview(
-            LocalEngine(), setting.source, decisions=decisions, rule=rule, out=str(tmp_path / "out")
-        )
-    previewed = rows(LocalEngine(), source).to_table().sort_by("id")
-    setting.apply(rule)
-    applied = rows(LocalEngine(), latest(replace(setting.source, version=None))).to_table()
-    assert previewed["id"].to_pylist() == applied.sort_by("id")["id"].to_pylist()
-    assert previewed["label"].to_pylist() == applied.sort_by("id")["label"].to_pylist()
-    if action is Action.WEIGHT:
-        assert previewed["weight"].to_pylist() == pytest.approx([0.1, 0.3, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("action", list(Action))
