@@ -1,6 +1,7 @@
 """Mining, on both engines: every row accounted for, the worst found, once.
 
-What does not depend on the engine runs on the local one alone.
+What does not depend on the engine runs on the local one alone; what another engine goes on with
+ends as a whole run of the local one does.
 """
 
 from dataclasses import replace
@@ -147,7 +148,7 @@ def test_a_run_cut_off_goes_on_with_what_is_missing(
         monkeypatch.setattr(f"cluster.engine.{module}.{name}", 100)
     settings = {"selection": Selection(top=50), "inference": InferenceConfig(batch_rows=100)}
     whole = config(trained, tmp_path, "whole", num_audit=10, **settings)
-    expected = mine(whole, engine)
+    expected = mine(whole, LOCAL)
     # As a run leaves it that dies after some shards: the shards of another, less one.
     half = config(trained, tmp_path, "half", num_audit=10, **settings)
     _predict_only(half, engine, monkeypatch)
@@ -169,7 +170,7 @@ def test_only_new_and_changed_rows_are_predicted_again_and_the_same_is_found(
     mine(config(trained, tmp_path, "then", selection=ALL, keep_predictions=True), engine)
     later = _later_version(trained, tmp_path / "data")
     whole = replace(config(trained, tmp_path, "whole", selection=ALL), source=later)
-    expected = mine(whole, engine)
+    expected = mine(whole, LOCAL)
     reusing = replace(whole, run_id="reusing", reuse_run="then")
     mined = mine(reusing, engine)
     # Of the valid rows one is gone, one is new, ten have another label, one another content.
@@ -341,12 +342,12 @@ def test_an_encoder_gives_a_second_model(
 ) -> None:
     encoder = tiny_bert(tmp_path / "encoder", planted(100, noise=0).contents)
     settings = config(trained, tmp_path, selection=Selection(top=20), encoder=encoder)
-    mine(settings, engine)
-    signals = [dict(row["signals"]) for row in _findings(settings)]
-    assert all({"suspicion_encoder", "suspicion_dynamics"} < set(of_row) for of_row in signals)
+    mine(settings, LOCAL)
     half = config(trained, tmp_path, "half", selection=Selection(top=20), encoder=encoder)
     _predict_only(half, engine, monkeypatch)
     mine(half, engine)
+    signals = [dict(row["signals"]) for row in _findings(half)]
+    assert all({"suspicion_encoder", "suspicion_dynamics"} < set(of_row) for of_row in signals)
     assert _order(half) == _order(settings)
     assert _suspicions(half) == pytest.approx(_suspicions(settings))
 

@@ -245,7 +245,7 @@ def test_pictures_are_scored_by_predicted_boxes(only: bool, tmp_path: Path) -> N
 
 
 def test_a_view_is_pooled_alike_on_both_engines(
-    trained: Trained, tmp_path: Path, engine: Engine
+    trained: Trained, tmp_path: Path, ray_cluster: Engine
 ) -> None:
     classes = sorted(set(trained.gold.values()))
     randomness = np.random.default_rng(3)
@@ -275,11 +275,11 @@ def test_a_view_is_pooled_alike_on_both_engines(
         labels = [trained.gold.get(row["id"]) != row["human_label"] for row in rows]
         return float(average_precision_score(labels, [row["suspicion"] for row in rows]))
 
-    pooled = findings(engine, "pooled", str(tmp_path / "view.parquet"))
+    pooled = findings(ray_cluster, "pooled", str(tmp_path / "view.parquet"))
     local = findings(LocalEngine(), "local", str(tmp_path / "view.parquet"))
     assert {"suspicion_model", "suspicion_view_0"} <= dict(pooled[0]["signals"]).keys()
     assert [row["id"] for row in pooled] == [row["id"] for row in local]
     assert [row["suspicion"] for row in pooled] == pytest.approx(
         [row["suspicion"] for row in local], abs=1e-6
     )
-    assert wrong(pooled) > wrong(findings(engine, "alone"))
+    assert wrong(pooled) > wrong(findings(LocalEngine(), "alone"))
