@@ -231,6 +231,11 @@ def _json(method: str, path: str, response: httpx.Response) -> Any:
     code, said = response.status_code, response.text[:SHOWN]
     if code in PASSING:
         raise Unavailable(f"Label Studio answered {method} {path} with {code}: {said}")
+    if not _is_its_own(response):  # a gateway's 404 does not say that a task is gone
+        raise Unavailable(
+            f"something before Label Studio answered {method} {path} with {code}: {said}; Label "
+            "Studio answers in JSON: look at its address, and at what stands between"
+        )
     if code == httpx.codes.FORBIDDEN:
         raise Unauthenticated(
             f"Label Studio forbids {method} {path}: {said}; if it means the token, copy one of "
@@ -246,3 +251,9 @@ def _json(method: str, path: str, response: httpx.Response) -> Any:
     if response.is_error:
         raise InvalidInput.of(f"{method} {path}", f"Label Studio refuses it ({code}): {said}")
     return response.json() if response.content else {}
+
+
+def _is_its_own(response: httpx.Response) -> bool:
+    if response.is_success and not response.content:
+        return True
+    return response.headers.get("content-type", "").startswith("application/json")

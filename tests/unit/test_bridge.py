@@ -413,7 +413,7 @@ def test_predictions_that_are_neither_there_nor_taken_fail(count: int, created: 
 
 
 def test_what_is_gone_is_deleted() -> None:
-    connected = api(lambda _: httpx.Response(404))
+    connected = api(lambda _: httpx.Response(404, json={"detail": "Not found."}))
     connected.delete_task(1)
     connected.delete_project(1)
     connected.delete_prediction(1)
@@ -421,11 +421,22 @@ def test_what_is_gone_is_deleted() -> None:
 
 def test_what_is_gone_and_what_is_refused_are_told_apart() -> None:
     codes = iter([404, 400])
-    connected = api(lambda _: httpx.Response(next(codes), text="no such field"))
+    connected = api(lambda _: httpx.Response(next(codes), json={"detail": "no such field"}))
     with pytest.raises(Gone):
         connected.task(1)
     with pytest.raises(InvalidInput, match="no such field"):
         connected.update_project(1, {})
+
+
+@pytest.mark.parametrize("code", [200, 302, 403, 404, 429])
+def test_what_a_gateway_says_is_not_label_studios_word(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relabel_service.bridge.label_studio_api.FIRST_WAIT_S", 0.0)
+    connected = api(lambda _: httpx.Response(code, html="<h1>404 page not found</h1>"))
+    for call in (connected.delete_task, connected.task, connected.delete_project):
+        with pytest.raises(Unavailable, match=f"something before Label Studio .* with {code}"):
+            call(1)
 
 
 def test_pages_are_followed_to_the_last() -> None:
