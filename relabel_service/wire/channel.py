@@ -29,7 +29,9 @@ RESET = ("RST_STREAM", "Stream removed")  # in details, of a stream that was cut
 # Begins what Serve's proxy says, with INTERNAL, of a call whose replica ended (Ray 2.60): ended by
 # Serve since it does not reach its database, or killed.
 REPLICA_ENDED = "The actor "
-GATEWAY_SAYS_TOO_LARGE = "http2 header with status: 413"
+# In details, of what no gRPC server answered (grpcio 1.85).
+GATEWAY_SAYS = "http2 header with status: "
+TOO_LARGE, MAY_NOT = "413", ("401", "403")
 
 T = TypeVar("T")
 
@@ -148,9 +150,12 @@ def _error(error: Any) -> RelabelError:
         return Unavailable(str(failure))
     if error.code() == grpc.StatusCode.INTERNAL and details.startswith(REPLICA_ENDED):
         return Unavailable("the service's replica ended while the call was under way; try again")
-    if GATEWAY_SAYS_TOO_LARGE in details:
+    status = details.partition(GATEWAY_SAYS)[2]
+    if status == TOO_LARGE:
         return Exhausted(
             "the request is larger than the gateway lets through; send fewer results in a call, or "
             "have its limit raised to the service's (nginx: client_max_body_size)"
         )
+    if status and status not in MAY_NOT:  # a 404, while the service is away, is UNIMPLEMENTED
+        return Unavailable(f"a gateway answered in the service's place: {failure}")
     return failure

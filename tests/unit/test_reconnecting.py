@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from relabel_service import Client
-from relabel_service.errors import Exhausted, RelabelError, Unavailable
+from relabel_service.errors import Exhausted, PermissionDenied, RelabelError, Unavailable
 from relabel_service.v1 import campaigns_pb2, leases_pb2, relabel_service_pb2_grpc
 from relabel_service.v1 import relabel_service_pb2 as rpc
 from relabel_service.wire import channel
@@ -167,6 +167,15 @@ def until_cancelled(context: grpc.ServicerContext) -> None:
         (grpc.StatusCode.INTERNAL, "The actor died unexpectedly before", Unavailable),
         (grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE, RelabelError),
         (grpc.StatusCode.UNKNOWN, "Received http2 header with status: 413", Exhausted),
+        (grpc.StatusCode.UNKNOWN, "Received http2 header with status: 302", Unavailable),
+        (grpc.StatusCode.UNKNOWN, "Received http2 header with status: 500", Unavailable),
+        (grpc.StatusCode.UNIMPLEMENTED, "Received http2 header with status: 404", Unavailable),
+        (
+            grpc.StatusCode.PERMISSION_DENIED,
+            "Received http2 header with status: 403",
+            PermissionDenied,
+        ),
+        (grpc.StatusCode.UNIMPLEMENTED, "Method not found!", RelabelError),
     ],
 )
 def test_a_gateways_words_are_understood(
