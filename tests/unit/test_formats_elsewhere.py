@@ -459,3 +459,56 @@ def test_a_sentence_without_tokens_is_refused_by_conll(tmp_path: Path) -> None:
     empty = pa.table({"tokens": pa.array([["a"], []], kind), "label": pa.array([["O"], []], kind)})
     with pytest.raises(InvalidInput, match="a row without tokens, which CoNLL cannot; drop it"):
         exported(empty, tmp_path, "conll")
+
+
+@pytest.mark.parametrize("results", [None, {"a": 1}, ["x"], [{"type": "choices"}]])
+def test_results_that_label_studio_does_not_write_are_told(tmp_path: Path, results: Any) -> None:
+    task = {"id": 1, "data": {"text": "hi"}, "annotations": [{"id": 1, "result": results}]}
+    (tmp_path / "in.json").write_text(json.dumps([task]))
+    with pytest.raises(InvalidInput, match=r"task 0 of .* has the result .*: export it anew"):
+        Imported(tmp_path / "in.json", tmp_path, "--format", "label_studio")
+
+
+CLASS = {"names": ["cat", "dog"], "_type": "ClassLabel"}
+OBJECTS = {"objects": {"bbox": [[{"dtype": "float32", "_type": "Value"}]], "category": [CLASS]}}
+
+
+def hub(tmp_path: Path, features: Any, **columns: Any) -> Path:
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(pa.table(columns).replace_schema_metadata(told), tmp_path / "in.parquet")
+    return tmp_path / "in.parquet"
+
+
+@pytest.mark.parametrize(
+    ("features", "columns", "message"),
+    [
+        (
+            {"label": CLASS},
+            {"label": ["cat"]},
+            "'label' is of string, and its feature of class num",
+        ),
+        ([1], {"label": [0]}, "names no features; import it as parquet"),
+        (
+            OBJECTS,
+            {"objects": [{"bbox": [[1.0, 2.0, 3.0, 4.0]], "category": [0, 1]}]},
+            "fields of differing numbers, {'bbox': 1, 'category': 2}; fix the row",
+        ),
+        (
+            OBJECTS,
+            {"objects": [{"bbox": [[1.0, 2.0, 3.0]], "category": [0]}]},
+            r"a box is \[1.0, 2.0, 3.0\]; give four numbers",
+        ),
+    ],
+)
+def test_features_that_their_columns_do_not_follow_are_told(
+    tmp_path: Path, features: Any, columns: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        Imported(hub(tmp_path, features, **columns), tmp_path)
+
+
+def test_pictures_of_the_hub_without_any_path_come_back(tmp_path: Path) -> None:
+    pictures = [{"bytes": png(1), "path": None}, {"bytes": png(2), "path": None}]
+    source = hub(tmp_path, {"image": {"_type": "Image"}}, image=pictures)
+    out = Imported(source, tmp_path).export("out.parquet")
+    assert pq.read_table(out).equals(pq.read_table(source))

@@ -143,10 +143,16 @@ def _features(schema: pa.Schema) -> Json:
     try:
         found: Json = json.loads(told)["info"]["features"]
     except (ValueError, KeyError, TypeError):
-        raise InvalidInput.of(
-            "path", "the file's huggingface metadata names no features; import it as parquet"
-        ) from None
+        raise _no_features() from None
+    if not isinstance(found, dict):
+        raise _no_features()
     return found
+
+
+def _no_features() -> InvalidInput:
+    return InvalidInput.of(
+        "path", "the file's huggingface metadata names no features; import it as parquet"
+    )
 
 
 def _columns(schema: pa.Schema, details: Mapping[str, Any]) -> dict[str, Column]:
@@ -158,6 +164,13 @@ def _columns(schema: pa.Schema, details: Mapping[str, Any]) -> dict[str, Column]
         names = _class_names(feature)
         if names is not None:
             is_list = _is_list(one.type)
+            kind = one.type.value_type if is_list else one.type
+            if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+                raise InvalidInput.of(
+                    "path",
+                    f"column {one.name!r} is of {one.type}, and its feature of class numbers; "
+                    "import it as parquet (--format), or fix the features",
+                )
             missing = None
             if is_list or one.name in details.get("unlabelled", ()):
                 missing = UNLABELLED
@@ -355,12 +368,24 @@ class Objects:
         if not row:
             return []
         lists = {name: values for name, values in row.items() if isinstance(values, list)}
+        if (
+            len(lengths := {name: len(values) for name, values in lists.items()})
+            and len(set(lengths.values())) > 1
+        ):
+            raise InvalidInput.of(
+                "path", f"a row's boxes have fields of differing numbers, {lengths}; fix the row"
+            )
         return [
             dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)
         ]
 
     def _box(self, record: Json) -> Box:
-        left, top, right, bottom = map(float, record[BBOX])
+        try:
+            left, top, right, bottom = map(float, record[BBOX])
+        except (TypeError, ValueError):
+            raise InvalidInput.of(
+                "path", f"a box is {record[BBOX]!r}; give four numbers, or drop it from its row"
+            ) from None
         if not self._is_corners:
             right, bottom = left + right, top + bottom
         return Box(self._name(record[self.layout.category]), left, top, right, bottom)

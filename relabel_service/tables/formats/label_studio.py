@@ -142,10 +142,25 @@ def _tasks(path: str) -> Iterator[Json]:
                         "path",
                         f"task {number} of {path!r} has annotations by id alone; export them whole",
                     )
+                _require_results(path, number, task)
                 yield task
             reader.end()
     except UnicodeDecodeError as error:
         raise files.not_utf8(path, error) from None
+
+
+def _require_results(path: str, number: int, task: Json) -> None:
+    """Raises InvalidInput where annotations do not hold results as Label Studio writes them."""
+    for annotation in task.get("annotations") or ():
+        results = annotation.get("result", [])
+        for one in results if isinstance(results, list) else [str(results)]:
+            is_label = isinstance(one, dict) and one.get("type") in TYPES
+            if not isinstance(one, dict) or (is_label and not isinstance(one.get("value"), dict)):
+                raise InvalidInput.of(
+                    "path",
+                    f"task {number} of {path!r} has the result {_dumps(one)[:100]}; Label Studio's "
+                    "have a type and a value: export it anew",
+                )
 
 
 def _layout(path: str, control: str | None) -> Layout:
@@ -195,7 +210,9 @@ def _content(path: str, kind: str, columns: Mapping[str, str], sources: Mapping[
     if kind in (CHOICES, WRITTEN) and suited:
         return suited[0]
     raise InvalidInput.of(
-        "path", f"{path!r} holds no data that {kind} may be about; it has {', '.join(columns)}"
+        "path",
+        f"{path!r} holds no data that {kind} may be about; it has {', '.join(columns)}: pictures "
+        "and sounds are addresses or paths with a / and a usual suffix",
     )
 
 

@@ -203,7 +203,10 @@ def cast(name: str, values: pa.Array, kind: pa.DataType) -> pa.Array:
             values = values.storage
         if isinstance(kind, pa.BaseExtensionType):
             return kind.wrap_array(cast(name, values, kind.storage_type))
-        return values.cast(kind)
+        try:
+            return values.cast(kind)
+        except pa.ArrowNotImplementedError:  # nothing to null, within a struct: the paths of MEDIA
+            return pa.array(values.to_pylist(), kind)
     except pa.ArrowException as error:
         raise InvalidInput.of(
             "table", f"column {name!r} of {values.type} cannot be held as {kind}: {error}"
