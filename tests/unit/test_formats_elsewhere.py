@@ -1,7 +1,7 @@
 """Tables and folders as other programs have them: what is exported there, and what comes from it.
 
 That real programs read them was seen with datumaro 1.13.12 (which CVAT's formats were built upon),
-pycocotools 2.0.11 and spaCy 3.8.18.
+pycocotools 2.0.11, Ultralytics 8.4.190 (its check of data.yaml and labels) and spaCy 3.8.18.
 """
 
 import io
