@@ -111,7 +111,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 SECRET = secrets.token_hex(32)
-HEARTBEAT_S = 2
+HEARTBEAT_S = 1.5
 FRONTEND = "https://frontend.test"
 
 

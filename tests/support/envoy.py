@@ -16,6 +16,7 @@ from tests.support.nginx import PAGE
 OPTIONS = (
     *("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"),
     *("--component-log-level", "main:info"),
+    *("--file-flush-interval-msec", "100"),  # of the access log: who waits for a line waits so long
 )
 Config = dict[str, Any]  # Envoy's own, as in its file
 LOGS_TO_STDERR = {
