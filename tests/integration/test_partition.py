@@ -21,13 +21,13 @@ LOST = "Unavailable: the queue's postgresql database did not answer"
 ACCEPTED = "RESULT_STATUS_ACCEPTED "  # and the item's row
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
     with Network() as made:
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def database(network: Network) -> Iterator[PostgresServer]:
     server = PostgresServer(SERVER, as_user=network.on_server())
     yield server
