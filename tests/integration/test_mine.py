@@ -18,7 +18,6 @@ from cluster.data.rows import Source, latest, rows
 from cluster.engine.base import BATCH_ROWS, Engine
 from cluster.engine.local import LocalEngine
 from cluster.engine.ray import RayEngine
-from cluster.engine.ray_data import RayBatches
 from cluster.inference.predict import InferenceConfig, Sampling
 from cluster.mining.config import MineConfig, MineResult
 from cluster.mining.feedback_data import BY_MODELS, evidence_from
@@ -119,6 +118,8 @@ def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:
 
 
 def test_rows_of_one_file_are_shared_among_workers(ray_cluster: Engine, tmp_path: Path) -> None:
+    from cluster.engine.ray_data import RayBatches
+
     uri = str(tmp_path / "one.parquet")
     count = 3 * BATCH_ROWS
     texts = [f"text {number}" for number in range(count)]

@@ -11,11 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
-from ray import serve as serving
 
 from cluster.engine.base import Engine
 from relabel_service.errors import Unavailable
-from relabel_service.server.app import start
 from tests.support.ports import free_port
 from tests.tasks.test_text_classification import planted
 
@@ -77,6 +75,9 @@ def test_on_a_cluster_it_is_the_reason_that_serve_gives(
     ray_cluster: Engine, tmp_path: Path
 ) -> None:
     """There the node that would tell at once is another."""
+    from ray import serve as serving
+
+    from relabel_service.server.app import start
 
     def refused(queue: Path, port: int) -> str:
         try:

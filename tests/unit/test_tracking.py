@@ -5,12 +5,11 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
-from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from cluster.data.rows import Source
@@ -25,9 +24,14 @@ from jobs.loop.rounds import Round
 from jobs.loop.tracking import record_loop, record_round
 from relabel_service.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 
 @pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient":
+    from mlflow import MlflowClient
+
     store = f"file://{tmp_path / 'mlruns'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # since 3.17 it asks for this
@@ -35,13 +39,13 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     return MlflowClient(store)
 
 
-def runs(client: MlflowClient) -> list[Any]:
+def runs(client: "MlflowClient") -> list[Any]:
     """The latest first."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     return list(client.search_runs([experiment.experiment_id])) if experiment else []
 
 
-def text_of(client: MlflowClient, run: Any, name: str, tmp_path: Path) -> str:
+def text_of(client: "MlflowClient", run: Any, name: str, tmp_path: Path) -> str:
     return Path(client.download_artifacts(run.info.run_id, name, str(tmp_path))).read_text("utf-8")
 
 
@@ -63,7 +67,7 @@ def dataset(tmp_path: Path) -> str:
     return uri
 
 
-def test_training_and_mining_are_runs(client: MlflowClient, dataset: str, tmp_path: Path) -> None:
+def test_training_and_mining_are_runs(client: "MlflowClient", dataset: str, tmp_path: Path) -> None:
     model, findings = tmp_path / "model", tmp_path / "findings"
     trained = ("--dataset", dataset, "--out", model, "--folds", 2, "--test", dataset)
     invoke(train, *trained, "--track", "mlflow")
@@ -85,7 +89,7 @@ def test_training_and_mining_are_runs(client: MlflowClient, dataset: str, tmp_pa
     assert "fine" in text_of(client, mining, "findings.html", tmp_path)
 
 
-def test_each_version_of_a_loop_is_a_run_below_it(client: MlflowClient, tmp_path: Path) -> None:
+def test_each_version_of_a_loop_is_a_run_below_it(client: "MlflowClient", tmp_path: Path) -> None:
     source = Source("data", "text_classification", ("text",), "label")
     config = LoopConfig(
         source, "out", 2, TrainConfig(), Selection(top=5), InferenceConfig(), "gold", {}
@@ -112,7 +116,7 @@ def test_each_version_of_a_loop_is_a_run_below_it(client: MlflowClient, tmp_path
     assert {run.info.status for run in by_name.values()} == {"FINISHED"}
 
 
-def test_a_job_that_fails_is_a_failed_run_and_goes_on_when_repeated(client: MlflowClient) -> None:
+def test_a_job_that_fails_is_a_failed_run_and_goes_on_when_repeated(client: "MlflowClient") -> None:
     def work(*, fails: bool) -> None:
         with tracked(Tracker.MLFLOW, "mine", "it's here") as record:
             record.parameters({"a": 1})
@@ -128,14 +132,14 @@ def test_a_job_that_fails_is_a_failed_run_and_goes_on_when_repeated(client: Mlfl
     assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
 
 
-def test_what_mlflow_refuses_is_a_sentence(client: MlflowClient) -> None:
+def test_what_mlflow_refuses_is_a_sentence(client: "MlflowClient") -> None:
     with tracked(Tracker.MLFLOW, "mine", "a") as record:
         record.parameters({"a": 1})
         with pytest.raises(InvalidInput, match=r"--track: mlflow refuses: .*MLFLOW_TRACKING_URI"):
             record.parameters({"a": 2})
 
 
-def test_nothing_is_recorded_unless_it_is_asked_for(client: MlflowClient) -> None:
+def test_nothing_is_recorded_unless_it_is_asked_for(client: "MlflowClient") -> None:
     with tracked(None, "mine", "a") as record:
         record.child("v1", "v1").metrics({"a": 1})
     assert runs(client) == []
