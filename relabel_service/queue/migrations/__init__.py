@@ -9,6 +9,7 @@ replaced one by one. What takes something away waits for the release after, and 
 OLDEST: the schema whose code is the oldest that may still run.
 """
 
+import functools
 from pathlib import Path
 
 from alembic import command
@@ -41,16 +42,14 @@ def migrate(engine: Engine) -> None:
     with engine.begin() as connection:  # SQLite: the write lock, from the start
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        config = configuration(connection)
-        scripts = ScriptDirectory.from_config(config)
         present = MigrationContext.configure(connection).get_current_revision()
-        if present == scripts.get_current_head():
+        if present == _scripts().get_current_head():
             return
-        known = {script.revision for script in scripts.walk_revisions()}
+        known = {script.revision for script in _scripts().walk_revisions()}
         if present is not None and present not in known and _oldest(connection) in known:
             return
         try:
-            command.upgrade(config, "head")
+            command.upgrade(configuration(connection), "head")
         except CommandError as error:
             raise WrongState(
                 f"the queue database is at schema {present!r}, which this release does not know "
@@ -62,9 +61,14 @@ def migrate(engine: Engine) -> None:
 
 def is_newest(connection: Connection) -> bool:
     """Whether the database is at this release's schema, rather than at a later one."""
-    scripts = ScriptDirectory.from_config(configuration(connection))
     present = MigrationContext.configure(connection).get_current_revision()
-    return present == scripts.get_current_head()
+    return present == _scripts().get_current_head()
+
+
+@functools.cache
+def _scripts() -> ScriptDirectory:
+    """Every step, which reading takes longer than looking at a database that has them all."""
+    return ScriptDirectory(str(FOLDER))
 
 
 def _oldest(connection: Connection) -> str | None:
