@@ -256,4 +256,4 @@ def _json(method: str, path: str, response: httpx.Response) -> Any:
 def _is_its_own(response: httpx.Response) -> bool:
     if response.is_success and not response.content:
         return True
-    return response.headers.get("content-type", "").startswith("application/json")
+    return str(response.headers.get("content-type")).startswith("application/json")

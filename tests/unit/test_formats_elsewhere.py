@@ -6,6 +6,7 @@ pycocotools 2.0.11, Ultralytics 8.4.190 (its check of data.yaml and labels) and 
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -55,10 +56,10 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def write(folder: Path, **contents: str | bytes) -> Path:
-    """Files by their paths, in which __ stands for a slash and _dot_ for a dot."""
+def write(folder: Path, contents: Mapping[str, str | bytes]) -> Path:
+    """Files by their paths."""
     for name, content in contents.items():
-        path = folder / name.replace("__", "/").replace("_dot_", ".")
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return folder
@@ -128,19 +129,19 @@ def test_pictures_of_one_name_are_all_written(tmp_path: Path, format_name: str) 
     ]
 
 
-DARKNET = {
-    "obj_dot_data": "classes = 2\ntrain = data/train.txt\nnames = data/obj.names\n",
-    "obj_dot_names": "cat\ndog\n",
-    "train_dot_txt": "data/obj_train_data/a.png\ndata/obj_train_data/sub/b.png\n",
-    "obj_train_data__a_dot_png": png(1),
-    "obj_train_data__a_dot_txt": "0 0.5 0.5 0.25 0.5\n",
-    "obj_train_data__sub__b_dot_png": png(2),
-    "obj_train_data__sub__b_dot_txt": "",
+DARKNET: dict[str, str | bytes] = {
+    "obj.data": "classes = 2\ntrain = data/train.txt\nnames = data/obj.names\n",
+    "obj.names": "cat\ndog\n",
+    "train.txt": "data/obj_train_data/a.png\ndata/obj_train_data/sub/b.png\n",
+    "obj_train_data/a.png": png(1),
+    "obj_train_data/a.txt": "0 0.5 0.5 0.25 0.5\n",
+    "obj_train_data/sub/b.png": png(2),
+    "obj_train_data/sub/b.txt": "",
 }
 
 
 def test_darknets_lists_come_back_and_follow_the_rows(tmp_path: Path) -> None:
-    root = write(tmp_path / "in", **DARKNET)
+    root = write(tmp_path / "in", DARKNET)
     table = Imported(root, tmp_path)
     assert tree(table.export("same")) == tree(root)
     table.decide(DETECTION, 0, write_boxes([Box("cow", 24, 12, 40, 36)]))
@@ -153,7 +154,7 @@ def test_darknets_lists_come_back_and_follow_the_rows(tmp_path: Path) -> None:
 
 
 def test_a_row_that_yolo_did_not_have_takes_no_other_rows_files(tmp_path: Path) -> None:
-    table = Imported(write(tmp_path / "in", **DARKNET), tmp_path)
+    table = Imported(write(tmp_path / "in", DARKNET), tmp_path)
     with_row(table, file_name="b.png", label=[box("dog")], image={"bytes": png(9), "path": None})
     out = tree(table.export("out"))
     assert out["obj_train_data/sub/b.png"] == png(2)
@@ -162,7 +163,7 @@ def test_a_row_that_yolo_did_not_have_takes_no_other_rows_files(tmp_path: Path) 
 
 
 def test_boxes_that_a_folder_of_yolo_cannot_tell_are_refused(tmp_path: Path) -> None:
-    root = write(tmp_path / "in", a_dot_png=png(), a_dot_txt="3 0.5 0.5 0.25 0.5\n")
+    root = write(tmp_path / "in", {"a.png": png(), "a.txt": "3 0.5 0.5 0.25 0.5\n"})
     table = Imported(root, tmp_path)
     table.decide(DETECTION, 0, write_boxes([Box("4", 24, 12, 40, 36)]))
     assert tree(table.export("numbers"))["a.txt"] == b"4 0.5 0.5 0.25 0.5\n"
@@ -170,7 +171,7 @@ def test_boxes_that_a_folder_of_yolo_cannot_tell_are_refused(tmp_path: Path) -> 
     with pytest.raises(InvalidInput, match=r"class 'cat', .* numbers alone; add classes.txt"):
         table.export("named")
     assert {path.name for path in tmp_path.iterdir()} == {"in", "table", "numbers"}
-    write(root, a_dot_jpg=png())
+    write(root, {"a.jpg": png()})
     with pytest.raises(InvalidInput, match=r"'a.jpg' and 'a.png', whose boxes .* 'a.txt'; rename"):
         Imported(root, tmp_path / "again")
 
@@ -182,21 +183,21 @@ def voc_xml(file_name: str, name: str = "cat") -> str:
     )
 
 
-VOC = {
-    "Annotations__a_dot_xml": voc_xml("a.png"),
-    "Annotations__sub__b_dot_xml": voc_xml("sub/b.png"),
-    "JPEGImages__a_dot_png": png(1),
-    "JPEGImages__b_dot_png": png(2),  # of no XML file, and in no list: no picture of the set
-    "JPEGImages__sub__b_dot_png": png(3),
-    "JPEGImages__empty_dot_png": png(4),
-    "ImageSets__Main__train_dot_txt": "a\nsub/b\nempty\ngone\n",
-    "ImageSets__Main__cat_train_dot_txt": "a  1\nsub/b  1\nempty -1\n",
-    "labelmap_dot_txt": "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:::\n",
+VOC: dict[str, str | bytes] = {
+    "Annotations/a.xml": voc_xml("a.png"),
+    "Annotations/sub/b.xml": voc_xml("sub/b.png"),
+    "JPEGImages/a.png": png(1),
+    "JPEGImages/b.png": png(2),  # of no XML file, and in no list: no picture of the set
+    "JPEGImages/sub/b.png": png(3),
+    "JPEGImages/empty.png": png(4),
+    "ImageSets/Main/train.txt": "a\nsub/b\nempty\ngone\n",
+    "ImageSets/Main/cat_train.txt": "a  1\nsub/b  1\nempty -1\n",
+    "labelmap.txt": "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:::\n",
 }
 
 
 def test_lists_and_the_label_map_of_voc_come_back(tmp_path: Path) -> None:
-    root = write(tmp_path / "in", **VOC)
+    root = write(tmp_path / "in", VOC)
     table = Imported(root, tmp_path)
     assert [(row["file_name"], row["image"]["bytes"], len(row["label"])) for row in table.rows] == [
         ("a.png", png(1), 1),
@@ -231,16 +232,18 @@ def test_voc_of_a_table_lists_its_pictures_and_classes(tmp_path: Path) -> None:
 def test_a_picture_is_the_one_beside_its_xml_file(tmp_path: Path) -> None:
     root = write(
         tmp_path / "in",
-        one__a_dot_xml=voc_xml("a.png"),
-        one__a_dot_png=png(1),
-        two__a_dot_xml=voc_xml("a.png", "dog"),
-        two__a_dot_png=png(2),
+        {
+            "one/a.xml": voc_xml("a.png"),
+            "one/a.png": png(1),
+            "two/a.xml": voc_xml("a.png", "dog"),
+            "two/a.png": png(2),
+        },
     )
     found = {
         row["label"][0]["label"]: row["image"]["bytes"] for row in Imported(root, tmp_path).rows
     }
     assert found == {"cat": png(1), "dog": png(2)}
-    write(root, three__a_dot_xml=voc_xml("a.png"))
+    write(root, {"three/a.xml": voc_xml("a.png")})
     with pytest.raises(
         InvalidInput, match=r"'three/a.xml' .* may be '(one|two)/a.png' or .*rename"
     ):
@@ -249,7 +252,7 @@ def test_a_picture_is_the_one_beside_its_xml_file(tmp_path: Path) -> None:
 
 def test_cvats_own_xml_is_not_taken_for_voc(tmp_path: Path) -> None:
     text = '<?xml version="1.0"?><annotations><image id="0" name="a.png"/></annotations>'
-    root = write(tmp_path / "in", annotations_dot_xml=text, images__a_dot_png=png())
+    root = write(tmp_path / "in", {"annotations.xml": text, "images/a.png": png()})
     with pytest.raises(InvalidInput, match=r"looks like none of .*; say which it is by --format"):
         guess(str(root))
 
@@ -401,7 +404,7 @@ def test_json_beyond_what_is_decoded_is_refused(tmp_path: Path, text: str) -> No
 def test_text_of_another_encoding_is_told_with_its_file(
     tmp_path: Path, name: str, content: bytes
 ) -> None:
-    root = write(tmp_path / "in", a_dot_png=png(), a_dot_txt="0 0.5 0.5 0.1 0.1\n")
+    root = write(tmp_path / "in", {"a.png": png(), "a.txt": "0 0.5 0.5 0.1 0.1\n"})
     (root / "classes.txt").write_text("cat\n")
     (root / name).write_bytes(content)
     with pytest.raises(InvalidInput, match=rf"{name}' is not UTF-8 text .*; save it as UTF-8"):
@@ -409,7 +412,7 @@ def test_text_of_another_encoding_is_told_with_its_file(
 
 
 def test_a_class_of_yolo_is_the_line_of_its_number(tmp_path: Path) -> None:
-    root = write(tmp_path / "in", a_dot_png=png(), classes_dot_txt="\ufeffcat\n\ndog\n\n")
+    root = write(tmp_path / "in", {"a.png": png(), "classes.txt": "\ufeffcat\n\ndog\n\n"})
     (root / "a.txt").write_text("2 0.5 0.5 0.1 0.1\n0 0.5 0.5 0.1 0.1\n")
     [row] = Imported(root, tmp_path).rows
     assert [one["label"] for one in row["label"]] == ["dog", "cat"]
