@@ -52,7 +52,7 @@ CAMPAIGN = "campaigns/bench"
 HAPROXY = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 WARM_UP_S = 1.0
 NUM_ITEMS = 1_000_000
-RELEASE_CLIENTS, RELEASE_S = 64, 8.0  # of each turn beside a release
+RELEASE_CLIENTS = 64  # beside a release
 
 
 class Queue(StrEnum):
@@ -96,7 +96,7 @@ def main(
 ) -> None:
     """Measure, print, and exit non-zero when a call failed."""
     if against:
-        _beside(against, batch, turns, [only] if only else [*Queue], items)
+        _beside(against, batch, seconds, turns, [only] if only else [*Queue], items)
         return
     numbers = clients or [1, 16, 64]
     found: list[Figures] = []
@@ -112,16 +112,23 @@ def main(
     print(json.dumps([vars(one) for one in found]))
 
 
-def _beside(release: str, batch: int, turns: int, queues: list[Queue], items: int | None) -> None:
+def _beside(
+    release: str,
+    batch: int,
+    seconds: float,
+    turns: int,
+    queues: list[Queue],
+    items: int | None,
+) -> None:
     def measure(address: str) -> Measured:
         load = asyncio.run(
-            _load(address, num_clients=RELEASE_CLIENTS, batch=batch, seconds=RELEASE_S)
+            _load(address, num_clients=RELEASE_CLIENTS, batch=batch, seconds=seconds)
         )
-        return load.num_items / RELEASE_S, load.num_all
+        return load.num_items / seconds, load.num_all
 
     for queue in queues:
         figures = compare(
-            release, queue.value, measure, turns=turns, seconds=RELEASE_S + WARM_UP_S, items=items
+            release, queue.value, measure, turns=turns, seconds=seconds + WARM_UP_S, items=items
         )
         print(json.dumps(figures), flush=True)
 
