@@ -364,7 +364,9 @@ def serve_until_stopped(
     page = f"http://{host if is_loopback(host) else socket.gethostname()}:{http_port}/"
     queue = shown(settings.queue_url)
     print(f"{STARTED} on port {port}, the page on {page}, queue {queue}", flush=True)
-    stopped.wait()
+    # In steps: a signal that comes just before an endless wait begins would not end it (CPython).
+    while not stopped.wait(1.0):
+        pass
     _stop()
 
 
