@@ -1,13 +1,14 @@
 # Two commands do everything from a fresh clone with Python 3.11+:
 #   make demo   set-up, then two rounds of the loop on real label errors; ENGINE=ray for Ray
 #   make test   set-up, then formatting, lint, types and every test of the product
-#               shared by PROCESSES processes (tests/support/sharing.py) of one thread each:
-#               threads that wait for each other's core took a test from 31 to 71 s
+#               shared by PROCESSES processes (tests/support/sharing.py), which on two cores
+#               keep both busy while some wait, of one thread each: threads that wait for each
+#               other's core took a test from 31 to 71 s
 # Beside them, make test-bench runs the tests of the benchmarks (bench/).
 PYTHON ?= python3
 BIN := .venv/bin
 ENGINE ?= auto
-PROCESSES ?= 2
+PROCESSES ?= 3
 
 .PHONY: demo test test-bench check setup tools protos
 .DELETE_ON_ERROR:

@@ -20,7 +20,7 @@ FIRST_WAIT_S = 0.2  # doubled before each further attempt
 PAGE_SIZE = 200
 SHOWN = 500  # characters of a response in an error
 # Of a response to a call whose end is not known, or that may pass: gateways and SQLite's locks.
-PASSING = (500, 502, 503, 504)
+PASSING = (408, 429, 500, 502, 503, 504)
 
 Json = dict[str, Any]
 
@@ -231,7 +231,7 @@ def _json(method: str, path: str, response: httpx.Response) -> Any:
     code, said = response.status_code, response.text[:SHOWN]
     if code in PASSING:
         raise Unavailable(f"Label Studio answered {method} {path} with {code}: {said}")
-    if not _is_its_own(response):  # a gateway's 404 does not say that a task is gone
+    if not _is_credible(response):
         raise Unavailable(
             f"something before Label Studio answered {method} {path} with {code}: {said}; Label "
             "Studio answers in JSON: look at its address, and at what stands between"
@@ -253,7 +253,11 @@ def _json(method: str, path: str, response: httpx.Response) -> Any:
     return response.json() if response.content else {}
 
 
-def _is_its_own(response: httpx.Response) -> bool:
+def _is_credible(response: httpx.Response) -> bool:
+    """Whether that something is done, or gone, is Label Studio's word, which is JSON or nothing. A
+    gateway may say it of every path. (Refusals of Label Studio's may be plain text: 1.23.2.)"""
     if response.is_success and not response.content:
         return True
-    return str(response.headers.get("content-type")).startswith("application/json")
+    if response.is_success or response.is_redirect or response.status_code == httpx.codes.NOT_FOUND:
+        return str(response.headers.get("content-type")).startswith("application/json")
+    return True
