@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +32,7 @@ IMAGES = TEXTS.parents[2] / "image_classification/digits/train.parquet"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Cost:
     """Of a process and all it started."""
 
@@ -72,17 +73,30 @@ def compare_workers(
     epochs: Annotated[int, typer.Option(help="of the image model")] = 30,
     turns: Annotated[int, typer.Option(help="turns of each side")] = 3,
 ) -> None:
-    """Five folds and the whole table, spread over one worker or two."""
+    """Five folds and the whole table, spread over one worker or two; and how much longer than
+    alone two processes that have nothing to do with each other take at once, which no engine
+    can mend."""
     with tempfile.TemporaryDirectory() as local:
 
-        def fit_on(num: int) -> Side:
+        def fit(name: str, *how: object) -> Cost:
             options = ("--task", "image_classification", "--dataset", IMAGES, "--id-column", "id")
-            how = ("--epochs", epochs, "--engine", "ray", "--num-workers", num)
-            out = Path(local) / str(num)
-            return lambda turn: _run("jobs.train", *options, *how, "--out", f"{out}-{turn}")
+            out = Path(local) / name
+            return _run("jobs.train", *options, "--epochs", epochs, *how, "--out", out)
 
-        sides = {f"{num} workers": fit_on(num) for num in (1, 2)}
-        _report(sides, turns, "1 workers", 1)
+        def fit_on(num: int) -> Side:
+            how = ("--engine", "ray", "--num-workers", num)
+            return lambda turn: fit(f"{num}-{turn}", *how)
+
+        def alone(turn: int) -> Cost:
+            return fit(f"alone-{turn}", "--engine", "local")
+
+        def at_once(turn: int) -> Cost:
+            with ThreadPoolExecutor(2) as threads:
+                names = (f"first-{turn}", f"second-{turn}")
+                return max(threads.map(lambda name: fit(name, "--engine", "local"), names))
+
+        _report({f"{num} workers": fit_on(num) for num in (1, 2)}, turns, "1 workers", 1)
+        _report({"alone": alone, "at once": at_once}, turns, "alone", 1)
 
 
 @app.command("demo")
