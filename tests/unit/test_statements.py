@@ -1,5 +1,7 @@
 """Statements on the driver's own cursor: what is written later is written once, errors are told."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, ProgrammingError
@@ -63,3 +65,23 @@ def test_rows_are_read_by_name(start: Start) -> None:
         values = {"labeler": "ann", "request_id": "a", "campaign": "none", "is_first": True}
         [row] = sql.OPENING(connection, [values])
     assert (row.fingerprint, row.campaign, row.state) == (None, None, None)
+
+
+@pytest.mark.parametrize("queue_url", ["sqlite"], indirect=True)
+def test_a_request_is_looked_up_in_as_many_steps_however_many_are_stored(start: Start) -> None:
+    start()  # an import ends with statistics of its tables, while hardly any request is stored
+    before = num_steps(start.store)
+    store_later(start.store, *map(str, range(2000)))
+    assert num_steps(start.store) <= 2 * before
+
+
+def num_steps(store: Store) -> int:
+    """Instructions of SQLite's for looking up a request that is not there."""
+    seen: list[None] = []
+    with store.write_transaction() as (connection, _):
+        driver: Any = connection.connection.dbapi_connection
+        driver.set_progress_handler(lambda: seen.append(None), 1)
+        values = {"labeler": "ann", "request_id": "none", "campaign": "test", "is_first": True}
+        sql.OPENING(connection, [values])
+        driver.set_progress_handler(None, 1)
+    return len(seen)

@@ -3,6 +3,7 @@
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.conftest import Start
 from tests.support.campaigns import ADMIN, CAMPAIGN, create_request, request_id, write_findings
 from tests.support.last_release import LastRelease
 from tests.support.people import ACCEPTED, Person, stats
-from tests.support.stores import postgres_server
+from tests.support.stores import new_queue_url, postgres_server
 
 ACTIVE = campaigns_pb2.CAMPAIGN_STATE_ACTIVE
 
@@ -121,3 +122,15 @@ def test_a_later_release_that_has_contracted_is_told(queue_url: str) -> None:
     later(queue_url, oldest="9998")
     with pytest.raises(WrongState, match="'9999'"):
         open_store(queue_url)
+
+
+def test_statistics_of_tables_that_were_small_go(tmp_path: Path) -> None:
+    """Of releases before 0016, by which SQLite reads such a table from end to end."""
+    url = new_queue_url("sqlite", tmp_path)
+    with closing(open_store(url)) as store, store.write_transaction() as (connection, _):
+        connection.execute(text("INSERT INTO idempotency_keys VALUES ('a', 'b', '', '', 0, NULL)"))
+        for statement in ("ANALYZE", "UPDATE alembic_version SET version_num = '0015'"):
+            connection.execute(text(statement))
+    with closing(open_store(url)) as store, store.read_transaction() as (connection, _):
+        tables = connection.execute(text("SELECT tbl FROM sqlite_stat1")).scalars().all()
+    assert "idempotency_keys" not in tables
