@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +20,12 @@ import pyarrow.parquet as pq
 import torch
 
 from bench.training import Rows, cross_fit, suspicion
+from cluster.data.rows import Source, check
 from cluster.interfaces import Array
 from cluster.mining.unasked import histogram
 from cluster.scores.errors_left import MIN_ANSWERS, interval
 from cluster.tasks import MODEL_TASKS
-from relabel_service.errors import InvalidInput
 from relabel_service.tasks import task_named
-from relabel_service.tasks.base import Task
 
 NUM_FOLDS = 5
 FOLDERS = {"token_classification": "ner"}  # of the data sets, where not named as the task
@@ -63,7 +61,7 @@ def take_evidence(
     if label_column not in table.column_names:
         return None
     rng = np.random.default_rng(0)
-    table = _valid(table, task_named(task_name), label_column)
+    table = _valid(table, path, task_name, label_column)
     gold = Rows.of(task_name, table, table["gold"].to_pylist())
     rows = Rows.of(task_name, table, table[label_column].to_pylist())
     if rows.labels == gold.labels:
@@ -78,19 +76,13 @@ def take_evidence(
     return suspicions, np.array(wrong)
 
 
-def _valid(table: pa.Table, task: Task, label_column: str) -> pa.Table:
+def _valid(table: pa.Table, path: Path, task_name: str, label_column: str) -> pa.Table:
     """The rows that jobs take; they put others (a box without area) into quarantine."""
-
-    def is_valid(row: dict[str, Any]) -> bool:
-        try:
-            content = task.read_content({name: row[name] for name in task.content_columns})
-            for name in (label_column, "gold"):
-                task.read_label(row[name], content)
-        except InvalidInput:
-            return False
-        return True
-
-    return table.filter(pa.array([is_valid(row) for row in table.to_pylist()]))
+    contents = tuple(task_named(task_name).content_columns)
+    for column in (label_column, "gold"):
+        source = Source(str(path), task_name, contents, column)
+        table = table.filter(check(table, source=source)["fault"].is_null())
+    return table
 
 
 def _with_errors(rows: Rows, rng: np.random.Generator) -> Rows:

@@ -3,6 +3,7 @@
 Arrays: B rows, C classes in the order of the manifest.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,9 +32,12 @@ class ClassLearner(NetworkLearner):
     network: batch without targets -> logits [B, C].
     """
 
+    @functools.cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.classes)}
+
     def encode_labels(self, labels: Sequence[str], contents: Sequence[str]) -> list[int]:
-        index = {name: number for number, name in enumerate(self.classes)}
-        return [index[label] for label in labels]
+        return [self._index[label] for label in labels]
 
     def collate(self, encoded: Sequence[Any], targets: Sequence[int] | None = None) -> Tensors:
         batch = self.collate_inputs(encoded)

@@ -368,10 +368,8 @@ class Objects:
         if not row:
             return []
         lists = {name: values for name, values in row.items() if isinstance(values, list)}
-        if (
-            len(lengths := {name: len(values) for name, values in lists.items()})
-            and len(set(lengths.values())) > 1
-        ):
+        lengths = {name: len(values) for name, values in lists.items()}
+        if len(set(lengths.values())) > 1:
             raise InvalidInput.of(
                 "path", f"a row's boxes have fields of differing numbers, {lengths}; fix the row"
             )
