@@ -6,7 +6,7 @@
 Both judge every row: encode, sort by length within the same batches, predict in
 the same chunks on one torch thread (and a GPU if asked), compare with the label. The bare loop does
 it in this process on rows in memory; ours reads the table, checks it, streams
-it through a Ray actor and writes judged parts and findings. Start-up is told
+it through a Ray worker and writes judged parts and findings. Start-up is told
 apart by mining half the rows as well: rows/s is of the other half.
 """
 

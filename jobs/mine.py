@@ -116,7 +116,7 @@ def main(
     scored = ScoredRows(config.folder, num_units)
     with (
         tracked(track, "mine", f"{findings}#{run_id}") as record,
-        session(engine.engine, workers=workers, source=source) as running,
+        session(engine.engine, workers=workers) as running,
     ):
         record.parameters(
             {

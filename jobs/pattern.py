@@ -72,7 +72,7 @@ def main(
     """Search; prints JSON."""
     workers = engine.workers()
     source = columns.source(dataset, version=version)
-    with session(engine.engine, workers=workers, source=source) as running:
+    with session(engine.engine, workers=workers) as running:
         examples = [
             *_of_contents(source, case or [], label, similarity_by),
             *_of_rows(running, source, case_id or [], label),

@@ -205,7 +205,7 @@ def main(
         },
         gold_column=_present(source, gold_column),
     )
-    with session(engine.engine, workers=workers, source=source) as running:
+    with session(engine.engine, workers=workers) as running:
         results = list(refine(config, running))
     Console(stderr=True).print(table(results))
     print(json.dumps([asdict(result) for result in results], indent=2))

@@ -66,7 +66,7 @@ def main(
     store = ModelStore(out)
     with (
         tracked(track, "train", out) as record,
-        session(engine.engine, workers=workers, source=source) as running,
+        session(engine.engine, workers=workers) as running,
     ):
         record.parameters({"dataset": dataset, "task": source.task, **config.to_dict()})
         record.tags({DELTA_VERSION: source.version})

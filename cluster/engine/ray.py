@@ -5,7 +5,7 @@ out as itself, without Ray's traceback around it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import cycle
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MIN_REMOTE_SHARDS = 32
-MAX_BYTES_HERE = 8 << 20  # of files; about 100,000 short texts
+MIN_REMOTE_SHARDS = 256  # about a million scored rows
+MAX_BYTES_HERE = 64 << 20  # of files; about a million short texts
+TASK_ROWS = 128 * BATCH_ROWS  # that a worker predicts in one task: what is lost when it dies
 MAX_WORKER_FAILURES = 3
 
 
@@ -109,15 +110,19 @@ class FewBatches(LocalBatches):
             max_retries=MAX_WORKER_FAILURES,  # functions are pure
         )
 
+        num_workers = workers.num * workers.cpus_per_gpu
+        num_at_once = num_workers * max(1, TASK_ROWS // batch_rows)
+
         def run() -> Iterator[pa.Table]:
-            batches = list(rebatched(self, batch_rows))
-            num_tasks = min(workers.num * workers.cpus_per_gpu, len(batches))
-            shares: list[Any] = [
-                mapped.remote(load, batches[first::num_tasks]) for first in range(num_tasks)
-            ]
-            with own_errors():
-                for share, _ in zip(cycle(shares), batches, strict=False):
-                    yield ray.get(next(share))
+            rest = rebatched(self, batch_rows)
+            while batches := list(islice(rest, num_at_once)):
+                num_tasks = min(num_workers, len(batches))
+                shares: list[Any] = [
+                    mapped.remote(load, batches[first::num_tasks]) for first in range(num_tasks)
+                ]
+                with own_errors():
+                    for share, _ in zip(cycle(shares), batches, strict=False):
+                        yield ray.get(next(share))
 
         return FewBatches(run)
 

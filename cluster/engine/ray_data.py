@@ -22,10 +22,15 @@ from cluster.engine.ray_errors import own_errors
 from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
 from cluster.io.shards import SHARD_ROWS, write_shard
-from cluster.io.tables import num_bytes, read_in_shards
+from cluster.io.tables import count_opened, num_bytes, read_in_shards
 from relabel_service.tables import preflight
 
 MIN_BLOCKS = 8  # for each worker that shares rows: few blocks cannot be shared evenly
+
+# Each block of a table costs 12 ms of this process at each pass (Ray 2.60), so blocks are large;
+# but many enough for every worker, and small enough to lie in memory side by side.
+BLOCKS = 128
+BLOCK_BYTES = 8 << 20  # of files
 
 
 def read(uri: str, columns: Sequence[str], *, table: DeltaTable | None) -> "RayBatches":
@@ -38,9 +43,15 @@ def read(uri: str, columns: Sequence[str], *, table: DeltaTable | None) -> "RayB
         if table is not None and not preflight.needs_delta_rs(table)
         else ray.data.read_datasource(_Table(uri, columns, table))
     )
-    # Ray's own blocks follow bytes (128 MiB): a million short texts would be one, and all
-    # but one worker would have nothing to do.
-    return RayBatches(found.repartition(target_num_rows_per_block=BATCH_ROWS))
+    return RayBatches(found.repartition(target_num_rows_per_block=_block_rows(uri, table)))
+
+
+def _block_rows(uri: str, table: DeltaTable | None) -> int:
+    """Ray's own blocks follow bytes (128 MiB): a million short texts would be one, and all
+    but one worker would have nothing to do."""
+    num_rows = count_opened(uri, table)
+    num_blocks = max(BLOCKS, num_bytes(uri, table) // BLOCK_BYTES)
+    return max(BATCH_ROWS, num_rows // num_blocks)
 
 
 def from_table(table: pa.Table) -> "RayBatches":

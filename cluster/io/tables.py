@@ -32,9 +32,14 @@ def column_type(uri: str, name: str, version: int | None = None) -> pa.DataType:
 
 def count_rows(uri: str, version: int | None = None) -> int:
     """Rows of the table, by its files' own counts."""
-    if is_delta(uri):
-        return delta.count_rows(delta.open_table(uri, version))
-    return int(parquet_dataset(uri, ()).count_rows())
+    return count_opened(uri, opened(uri, version))
+
+
+def count_opened(uri: str, table: DeltaTable | None) -> int:
+    """As count_rows. table: as opened."""
+    if table is None:
+        return int(parquet_dataset(uri, ()).count_rows())
+    return delta.count_rows(table)
 
 
 def opened(uri: str, version: int | None = None) -> DeltaTable | None:

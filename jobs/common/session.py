@@ -15,15 +15,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cluster.data.rows import Source
 from cluster.engine.base import Engine
 from cluster.engine.local import LocalEngine
 from cluster.engine.workers import Workers
-from cluster.io.tables import count_rows
 from relabel_service.errors import InvalidInput, RelabelError
-
-# Of a table with more rows, Ray's workers save more time than their start takes.
-LARGE_TABLE_ROWS = 500_000
 
 # A training worker, Ray Data's tasks and actors and a Serve replica run side by side, none of
 # them busy all the time; with fewer slots than these, they would wait for each other.
@@ -50,8 +45,12 @@ class EngineName(StrEnum):
     RAY = "ray"
 
 
-def choose_engine(wanted: EngineName, *, workers: Workers, num_rows: int) -> tuple[EngineName, str]:
-    """LOCAL or RAY, and why. num_rows: of the table."""
+def choose_engine(wanted: EngineName, *, workers: Workers) -> tuple[EngineName, str]:
+    """LOCAL or RAY, and why.
+
+    How large the table is does not matter: one worker of Ray predicts no faster than one thread of
+    this process, which has one for each core (bench/results/README.md).
+    """
     if wanted is not EngineName.AUTO:
         return wanted, f"--engine {wanted.value}"
     if address := os.environ.get("RAY_ADDRESS"):
@@ -60,23 +59,17 @@ def choose_engine(wanted: EngineName, *, workers: Workers, num_rows: int) -> tup
         return EngineName.RAY, f"{workers.num} workers share the work"
     if workers.use_gpu:
         return EngineName.RAY, "a GPU is asked for"
-    if num_rows > LARGE_TABLE_ROWS:
-        return EngineName.RAY, f"{num_rows:,} rows are more than {LARGE_TABLE_ROWS:,}"
-    return EngineName.LOCAL, f"{num_rows:,} rows and one worker"
+    return EngineName.LOCAL, "one worker"
 
 
 @contextmanager
-def session(
-    wanted: EngineName, *, workers: Workers, source: Source, serves: bool = False
-) -> Iterator[Engine]:
-    """Within it, the engine for work on the source; says on stderr which, and why.
+def session(wanted: EngineName, *, workers: Workers, serves: bool = False) -> Iterator[Engine]:
+    """Within it, the engine; says on stderr which, and why.
 
     serves: whether Ray Serve will run too, which needs Ray whatever the engine.
     Raises InvalidInput when Ray is needed and not installed.
     """
-    name, reason = choose_engine(
-        wanted, workers=workers, num_rows=count_rows(source.uri, source.version)
-    )
+    name, reason = choose_engine(wanted, workers=workers)
     if (serves or name is EngineName.RAY) and importlib.util.find_spec("ray") is None:
         need = "the service runs on it" if serves else reason
         raise InvalidInput.of(

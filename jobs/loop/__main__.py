@@ -61,9 +61,7 @@ def main(
     with tracked(track, "loop", loop.out) as record:
         record_loop(record, config)
         with (
-            session(
-                engine.engine, workers=engine.workers(), source=config.source, serves=True
-            ) as running,
+            session(engine.engine, workers=engine.workers(), serves=True) as running,
             serving(
                 service.address,
                 queue_url=queue_url,

@@ -101,7 +101,7 @@ def main(
         disagreement=disagreement,
         segments={name: segments_of(table, segment_column or []) for name, table in tests.items()},
     )
-    with session(engine.engine, workers=workers, source=source) as running:
+    with session(engine.engine, workers=workers) as running:
         result = search(config, running)
     print(json.dumps(asdict(result), indent=2))
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cluster.data.rows import Source, latest, rows
+from cluster.data.rows import Source, latest
 from cluster.engine.base import BATCH_ROWS, Engine
 from cluster.engine.local import LocalEngine
 from cluster.engine.ray import RayEngine
@@ -117,17 +117,35 @@ def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:
     assert all(row["row"] for row in quarantine)
 
 
-def test_rows_of_one_file_are_shared_among_workers(ray_cluster: Engine, tmp_path: Path) -> None:
-    from cluster.engine.ray_data import RayBatches
+@pytest.mark.parametrize(
+    ("limits", "least", "most"),
+    [
+        ({}, 1, BATCH_ROWS),
+        ({"BLOCKS": 2}, BATCH_ROWS + 1, 32 * BATCH_ROWS),
+        ({"BLOCKS": 2, "BLOCK_BYTES": 1_000}, 1, BATCH_ROWS),
+    ],
+)
+def test_rows_of_one_file_are_shared_among_workers(
+    ray_cluster: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: dict[str, int],
+    least: int,
+    most: int,
+) -> None:
+    from cluster.engine import ray_data
 
+    for name, value in limits.items():
+        monkeypatch.setattr(ray_data, name, value)
     uri = str(tmp_path / "one.parquet")
-    count = 3 * BATCH_ROWS
+    count = 64 * BATCH_ROWS
     texts = [f"text {number}" for number in range(count)]
-    pq.write_table(pa.table({"text": texts, "label": ["sport"] * count}), uri)
-    source = latest(Source(uri, "text_classification", ("text",), "label"))
-    batches = rows(ray_cluster, source).cache()
-    assert isinstance(batches, RayBatches)
-    assert (batches.dataset.count(), batches.dataset.num_blocks()) == (count, 3)
+    pq.write_table(pa.table({"text": texts}), uri)
+    batches = ray_cluster.read(uri, ["text"])
+    assert isinstance(batches, ray_data.RayBatches)
+    sizes = [block.num_rows for block in batches]
+    assert sum(sizes) == count
+    assert least <= max(sizes) <= most
 
 
 def test_a_repeated_run_returns_the_stored_result_and_writes_nothing(

@@ -2,12 +2,13 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -128,3 +129,28 @@ def test_few_rows_are_mapped_by_processes_that_are_there_already(
         mapped = rows.map_model(load, workers=Workers(), batch_rows=10).to_table()
         assert mapped.select(["x"]) == table
     assert set(mapped["process"].to_pylist()) <= present
+
+
+def _doubled() -> BatchFunction:
+    return lambda batch: pa.table({"x": pc.multiply(batch["x"], 2)})
+
+
+def test_few_rows_are_read_as_workers_take_them(
+    ray_cluster: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cluster.engine.ray import FewBatches
+
+    monkeypatch.setattr("cluster.engine.ray.TASK_ROWS", 20)
+    num_read = 0
+
+    def read() -> Iterator[pa.Table]:
+        nonlocal num_read
+        for start in range(0, 100, 10):
+            num_read += 1
+            yield pa.table({"x": range(start, start + 10)})
+
+    mapped = iter(FewBatches(read).map_model(_doubled, workers=Workers(2), batch_rows=10))
+    first = next(mapped)
+    assert num_read == 4  # two workers, and two batches for each
+    rest = pa.concat_tables([first, *mapped])
+    assert rest["x"].to_pylist() == list(range(0, 200, 2))

@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs.common.session import LARGE_TABLE_ROWS
 from relabel_service.client import Client
 from relabel_service.server.auth import AuthSettings
 from relabel_service.server.rate_limits import Limits
@@ -147,10 +146,6 @@ def test_every_picture_is_shown_and_small() -> None:
     pictures = {path.name: path.stat().st_size for path in (DOCS / "pictures").glob("*.webp")}
     assert pictures.keys() == shown
     assert max(pictures.values()) < 150_000
-
-
-def test_the_size_from_which_jobs_take_ray_is_told() -> None:
-    assert f"more than {LARGE_TABLE_ROWS:,} rows" in (DOCS / "how-to/engines.md").read_text()
 
 
 def test_every_word_of_the_glossary_is_used_elsewhere() -> None:

@@ -6,15 +6,12 @@ The list of flags is frozen: a new knob is a decision, written down here.
 from importlib import import_module
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
 from typer.main import get_command
 
-from cluster.data.rows import Source
 from cluster.engine.local import LocalEngine
 from cluster.engine.workers import Workers
-from jobs.common.session import LARGE_TABLE_ROWS, EngineName, choose_engine, session
+from jobs.common.session import EngineName, choose_engine, session
 from relabel_service.errors import InvalidInput
 
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -75,28 +72,17 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-def test_a_small_table_and_one_worker_need_no_ray(no_cluster: None) -> None:
-    name, reason = choose_engine(EngineName.AUTO, workers=Workers(), num_rows=LARGE_TABLE_ROWS)
-    assert name is EngineName.LOCAL
-    assert reason == "500,000 rows and one worker"
+def test_one_worker_needs_no_ray_however_large_the_table(no_cluster: None) -> None:
+    assert choose_engine(EngineName.AUTO, workers=Workers()) == (EngineName.LOCAL, "one worker")
 
 
 @pytest.mark.parametrize(
-    ("workers", "num_rows", "reason"),
-    [
-        (Workers(2), 1, "2 workers share the work"),
-        (Workers(use_gpu=True), 1, "a GPU is asked for"),
-        (Workers(), LARGE_TABLE_ROWS + 1, "500,001 rows are more than 500,000"),
-    ],
+    ("workers", "reason"),
+    [(Workers(2), "2 workers share the work"), (Workers(use_gpu=True), "a GPU is asked for")],
 )
-def test_auto_takes_ray_where_it_pays(
-    no_cluster: None, workers: Workers, num_rows: int, reason: str
-) -> None:
-    assert choose_engine(EngineName.AUTO, workers=workers, num_rows=num_rows) == (
-        EngineName.RAY,
-        reason,
-    )
-    chosen = choose_engine(EngineName.LOCAL, workers=workers, num_rows=num_rows)
+def test_auto_takes_ray_where_it_pays(no_cluster: None, workers: Workers, reason: str) -> None:
+    assert choose_engine(EngineName.AUTO, workers=workers) == (EngineName.RAY, reason)
+    chosen = choose_engine(EngineName.LOCAL, workers=workers)
     assert chosen == (EngineName.LOCAL, "--engine local")
 
 
@@ -104,33 +90,24 @@ def test_auto_takes_the_cluster_that_a_job_was_submitted_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    name, reason = choose_engine(EngineName.AUTO, workers=Workers(), num_rows=1)
+    name, reason = choose_engine(EngineName.AUTO, workers=Workers())
     assert (name, reason) == (EngineName.RAY, "RAY_ADDRESS is 10.0.0.1:6379")
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Source:
-    uri = str(tmp_path / "data")
-    write_deltalake(uri, pa.table({"text": ["a", "b"], "label": ["x", "y"]}))
-    return Source(uri, "text_classification", ("text",), "label", None, 0)
-
-
 def test_a_job_says_which_engine_it_takes_and_why(
-    no_cluster: None, source: Source, capsys: pytest.CaptureFixture[str]
+    no_cluster: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with session(EngineName.AUTO, workers=Workers(), source=source) as engine:
+    with session(EngineName.AUTO, workers=Workers()) as engine:
         assert isinstance(engine, LocalEngine)
-    assert capsys.readouterr().err == "engine: local (2 rows and one worker)\n"
+    assert capsys.readouterr().err == "engine: local (one worker)\n"
 
 
-def test_without_ray_a_job_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, source: Source
-) -> None:
+def test_without_ray_a_job_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with (
         pytest.raises(InvalidInput, match=r"pip install 'relabel-service\[cluster\]', or use"),
-        session(EngineName.RAY, workers=Workers(), source=source),
+        session(EngineName.RAY, workers=Workers()),
     ):
         pass
-    with session(EngineName.LOCAL, workers=Workers(), source=source) as engine:
+    with session(EngineName.LOCAL, workers=Workers()) as engine:
         assert isinstance(engine, LocalEngine)
