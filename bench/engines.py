@@ -60,7 +60,7 @@ def compare_mining(
 
         def mine_on(engine: str) -> Side:
             options = ("--dataset", table, "--training", training, "--top", "100")
-            outputs = ("--findings", folder / engine, "--engine", engine)
+            outputs = ("--findings", folder / engine, "--engine", engine, "--no-show")
             return lambda turn: _run("jobs.mine", *options, *outputs, "--run-id", f"run-{turn}")
 
         sides: dict[str, Side] = {"bare": lambda _: _run("bench.engines", "bare", table, training)}
