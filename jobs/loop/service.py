@@ -129,15 +129,21 @@ class _OwnProcess:
             *("--http-port", str(http_port)),
         ]
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_served = self._is_stopped = self._has_died = False
 
     def __enter__(self) -> "_OwnProcess":
         self._errors = tempfile.TemporaryFile()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Raises Unavailable, with the reason, where a call failed because the process ended."""
         self.stop()
         with self._errors, self._process or nullcontext():  # waits
-            pass
+            if self._has_died and isinstance(error, Unavailable):
+                raise Unavailable(
+                    f"the loop's service ended: {self._said() or 'it was killed'}. Repeat the "
+                    "command: it goes on where it was"
+                ) from error
 
     def launch(self) -> None:
         self._process = subprocess.Popen(
@@ -149,13 +155,20 @@ class _OwnProcess:
         assert self._process is not None
         assert self._process.stdout is not None
         if any(line.startswith(STARTED.encode()) for line in self._process.stdout):
+            self._has_served = True
             return
         self._process.wait()
-        self._errors.seek(0)
-        said = " ".join(self._errors.read().decode(errors="replace").split())
-        raise Unavailable(said.rpartition("relabel: ")[2] or "the service ended before it served")
+        raise Unavailable(self._said() or "the service ended before it served")
 
     def stop(self) -> None:
-        if self._process is not None:
+        if self._process is not None and not self._is_stopped:
             assert self._process.stdin is not None
+            self._is_stopped = True
+            self._has_died = self._has_served and self._process.poll() is not None
             self._process.stdin.close()
+
+    def _said(self) -> str:
+        """The last sentence that it wrote for people."""
+        self._errors.seek(0)
+        said = " ".join(self._errors.read().decode(errors="replace").split())
+        return said.rpartition("relabel: ")[2] if "relabel: " in said else ""

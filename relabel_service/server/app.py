@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import ray
@@ -60,7 +60,7 @@ from relabel_service.server.auth import (
 from relabel_service.server.calling import Calling
 from relabel_service.server.calls import MAX_HEALTH_WATCHES, MAX_STREAMS, Calls
 from relabel_service.server.metrics import LATENCIES_S, METRICS, LastingGauges, Metric
-from relabel_service.server.ray_node import start_ray_node
+from relabel_service.server.ray_node import ended_process, kill_node, start_ray_node
 from relabel_service.server.servicers import SERVICERS
 from relabel_service.server.settings import LOCAL_ONLY, OPEN, STARTED, ServeSettings, settings_from
 from relabel_service.v1 import relabel_service_pb2 as rpc
@@ -366,7 +366,8 @@ def serve_until_stopped(
     print(f"{STARTED} on port {port}, the page on {page}, queue {queue}", flush=True)
     # In steps: a signal that comes just before an endless wait begins would not end it (CPython).
     while not stopped.wait(1.0):
-        pass
+        if ended := ended_process():
+            _give_up(ended)
     _stop()
 
 
@@ -407,10 +408,23 @@ def _stop() -> None:
     ray.shutdown()
 
 
+def _give_up(ended: str) -> NoReturn:
+    """Without a part of its node the service answers nobody: whoever watches it starts it again."""
+    _say(
+        f"Ray's {ended} ended, and the service with it; look for why in Ray's logs (memory?), and "
+        "start it again: what was accepted is in the queue database"
+    )
+    kill_node()
+    os._exit(1)  # past Ray's own end, which never comes
+
+
 def _say(what: str) -> None:
     print(f"relabel: {what}", file=sys.stderr, flush=True)
 
 
 def _stop_when_input_ends() -> None:
-    sys.stdin.buffer.read()
+    # Not by sys.stdin, whose lock a thread that waits would hold when the process ends otherwise:
+    # Python aborts then.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)

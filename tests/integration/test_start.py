@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
 from cluster.engine.base import Engine
+from jobs.loop.service import Service, serving
 from relabel_service.errors import Unavailable
 from tests.support.ports import free_port
 from tests.tasks.test_text_classification import planted
@@ -71,6 +73,18 @@ def test_serve_says_that_its_port_is_taken(tmp_path: Path) -> None:
     assert told.endswith("; stop what listens there, or name another port")
 
 
+def test_it_ends_as_well_while_its_input_has_not_ended(tmp_path: Path) -> None:
+    command = ("relabel_service.cli.main", "serve", "--until-input-ends", "--queue")
+    with taken_port() as port, subprocess.Popen(
+        [sys.executable, "-m", *command, f"sqlite:///{tmp_path}/q.db", "--port", str(port)],
+        cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        told = process.stderr.read()
+        assert process.wait() == 1
+    assert told.rstrip().endswith("or name another port")
+
+
 def test_on_a_cluster_it_is_the_reason_that_serve_gives(
     ray_cluster: Engine, tmp_path: Path
 ) -> None:
@@ -112,3 +126,29 @@ def test_the_loop_ends_with_the_reason_when_its_service_does_not_start(tmp_path:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert f"error: the service did not start: port {port} cannot be listened" in done.stderr
+    assert done.stderr.rstrip().endswith("stop what listens there, or name another port")
+
+
+def test_a_service_whose_node_dies_ends_and_the_loop_says_why(tmp_path: Path) -> None:
+    port = free_port()
+
+    def lose_the_node(service: Service) -> None:
+        service.connect()
+        children = psutil.Process().children()
+        (own,) = (process for process in children if str(port) in process.cmdline())
+        (raylet,) = (each for each in own.children() if each.name() == "raylet")
+        raylet.kill()
+        assert own.wait() == 1
+        socket.create_server(("", port)).close()  # nothing of it is left
+        raise Unavailable("as the next call does")
+
+    with (
+        pytest.raises(Unavailable, match=r"Ray's raylet ended.* Repeat the command"),
+        serving(
+            f"127.0.0.1:{port}",
+            queue_url=f"sqlite:///{tmp_path}/queue.db",
+            http_port=free_port(),
+            on_ray=False,
+        ) as service,
+    ):
+        lose_the_node(service)
