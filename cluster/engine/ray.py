@@ -13,6 +13,7 @@ import pyarrow as pa
 import ray
 
 from cluster.engine.base import BATCH_ROWS, Batches, BatchFunction, Fit
+from cluster.engine.devices import release_memory
 from cluster.engine.local import LocalBatches, LocalEngine, rebatched
 from cluster.engine.ray_errors import own_errors
 from cluster.engine.workers import Workers
@@ -111,7 +112,8 @@ class FewBatches(LocalBatches):
         )
 
         num_workers = workers.num * workers.cpus_per_gpu
-        num_at_once = num_workers * max(1, TASK_ROWS // batch_rows)
+        # On a GPU one task takes all: the next would load its models, which are large there, anew.
+        num_at_once = None if workers.use_gpu else num_workers * max(1, TASK_ROWS // batch_rows)
 
         def run() -> Iterator[pa.Table]:
             rest = rebatched(self, batch_rows)
@@ -150,6 +152,8 @@ def _mapped(load: Callable[[], BatchFunction], batches: Sequence[pa.Table]) -> I
     function = load()
     for batch in batches:
         yield function(batch)
+    del function
+    release_memory()
 
 
 def _fit_apart(fits: Sequence[Fit], workers: Workers, max_failures: int) -> None:
@@ -177,6 +181,7 @@ def _fit_apart(fits: Sequence[Fit], workers: Workers, max_failures: int) -> None
 def _fit_share(share: Sequence[tuple[Any, list[str], list[Any]]]) -> None:
     for fit_runs, runs, blocks in share:
         fit_runs(pa.concat_tables(ray.get(blocks), promote_options="permissive"), runs)
+    release_memory()
 
 
 def _blocks(rows: Batches) -> list[Any]:
