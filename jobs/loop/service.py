@@ -140,9 +140,10 @@ class _OwnProcess:
         self.stop()
         with self._errors, self._process or nullcontext():  # waits
             if self._has_died and isinstance(error, Unavailable):
+                _, has_said, reason = self._written().rpartition("relabel: ")
                 raise Unavailable(
-                    f"the loop's service ended: {self._said() or 'it was killed'}. Repeat the "
-                    "command: it goes on where it was"
+                    f"the loop's service ended: {reason if has_said else 'it was killed'}. Repeat "
+                    "the command: it goes on where it was"
                 ) from error
 
     def launch(self) -> None:
@@ -158,7 +159,8 @@ class _OwnProcess:
             self._has_served = True
             return
         self._process.wait()
-        raise Unavailable(self._said() or "the service ended before it served")
+        said = self._written().rpartition("relabel: ")[2]
+        raise Unavailable(said or "the service ended before it served")
 
     def stop(self) -> None:
         if self._process is not None and not self._is_stopped:
@@ -167,8 +169,7 @@ class _OwnProcess:
             self._has_died = self._has_served and self._process.poll() is not None
             self._process.stdin.close()
 
-    def _said(self) -> str:
-        """The last sentence that it wrote for people."""
+    def _written(self) -> str:
+        """What it wrote on standard error, in one line."""
         self._errors.seek(0)
-        said = " ".join(self._errors.read().decode(errors="replace").split())
-        return said.rpartition("relabel: ")[2] if "relabel: " in said else ""
+        return " ".join(self._errors.read().decode(errors="replace").split())
