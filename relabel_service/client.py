@@ -156,9 +156,11 @@ class Client(AdminCalls):
         adjudicate: bool = False,
         whole_items: bool = True,
     ) -> list[leases_pb2.Lease]:
-        """Worst first; empty when nothing is left for this labeler within wait_s.
+        """Worst first; empty when nothing is free for this labeler within wait_s.
 
-        A long wait is asked for in pieces, which gateways let pass.
+        Items that others lease or answer at this moment are free for nobody (PostgreSQL), though
+        they may want more votes: only after a wait is nothing left. A long one is asked for in
+        pieces, which gateways let pass.
         adjudicate: take items whose labelers escalated them or do not agree.
         whole_items: read those that were too large for the response; without it, call read_item.
         """

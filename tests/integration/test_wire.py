@@ -44,7 +44,8 @@ def label_all(address: str, campaign: str, labeler: str) -> list[int]:
     """Ranks of the items that `labeler` had accepted."""
     ranks = []
     with Client(address, labeler=labeler) as client:
-        while leases := client.lease(campaign, max_items=3):
+        # With a wait: what others lease or answer at this moment is free for nobody (PostgreSQL).
+        while leases := client.lease(campaign, max_items=3, wait_s=1.0):
             outcomes = client.submit(campaign, [confirm(lease) for lease in leases])
             ranks += [
                 lease.item.rank
