@@ -5,7 +5,8 @@
 # Guess before: max_calls "by default is infinite for CPU tasks and 1 for GPU tasks" (ray.remote's
 # documentation), so any task with a GPU ends its process, however it was asked for.
 # Seen with ray 2.60.0 (Linux x86_64, CPython 3.11): two tasks one after the other, on a node that says it
-# has a GPU (none was at hand: only the processes were looked at). Decorated: two processes, the first gone. By .options(): one process for both, still there.
+# has a GPU (none was at hand: only the processes were looked at). Decorated: two processes. By .options():
+# one process for both.
 # The default is decided when a function is decorated, and .options() takes no max_calls.
 # Fails when the processes of both kinds are treated alike.
 set -eu

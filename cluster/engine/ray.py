@@ -51,11 +51,12 @@ class RayEngine:
         Few bytes are read, and mapped without a model, here: Ray Data's workers would start first.
         """
         table = opened(uri, version)
-        if num_bytes(uri, table) <= self._max_bytes_here:
+        size = num_bytes(uri, table)
+        if size <= self._max_bytes_here:
             return FewBatches(lambda: rebatched(read_opened(uri, table, columns), BATCH_ROWS))
         from cluster.engine.ray_data import read
 
-        return read(uri, columns, table=table)
+        return read(uri, columns, table=table, size=size)
 
     def from_table(self, table: pa.Table) -> "FewBatches":
         """Rows that are in memory already."""

@@ -22,7 +22,7 @@ from cluster.engine.ray_errors import own_errors
 from cluster.engine.workers import Workers
 from cluster.io.folder import Folder
 from cluster.io.shards import SHARD_ROWS, write_shard
-from cluster.io.tables import count_opened, num_bytes, read_in_shards
+from cluster.io.tables import count_opened, read_in_shards
 from relabel_service.tables import preflight
 
 MIN_BLOCKS = 8  # for each worker that shares rows: few blocks cannot be shared evenly
@@ -33,25 +33,24 @@ BLOCKS = 128
 BLOCK_BYTES = 8 << 20  # of files
 
 
-def read(uri: str, columns: Sequence[str], *, table: DeltaTable | None) -> "RayBatches":
+def read(uri: str, columns: Sequence[str], *, table: DeltaTable | None, size: int) -> "RayBatches":
     """Columns of a parquet file or folder, or of a version of a Delta table.
 
-    table: as tables.opened.
+    table: as tables.opened. size: bytes of its files.
     """
     found = (
         ray.data.read_delta(uri, version=table.version(), columns=list(columns))
         if table is not None and not preflight.needs_delta_rs(table)
-        else ray.data.read_datasource(_Table(uri, columns, table))
+        else ray.data.read_datasource(_Table(uri, columns, table, size))
     )
-    return RayBatches(found.repartition(target_num_rows_per_block=_block_rows(uri, table)))
+    return RayBatches(found.repartition(target_num_rows_per_block=_block_rows(uri, table, size)))
 
 
-def _block_rows(uri: str, table: DeltaTable | None) -> int:
+def _block_rows(uri: str, table: DeltaTable | None, size: int) -> int:
     """Ray's own blocks follow bytes (128 MiB): a million short texts would be one, and all
     but one worker would have nothing to do."""
-    num_rows = count_opened(uri, table)
-    num_blocks = max(BLOCKS, num_bytes(uri, table) // BLOCK_BYTES)
-    return max(BATCH_ROWS, num_rows // num_blocks)
+    num_blocks = max(BLOCKS, size // BLOCK_BYTES)
+    return max(BATCH_ROWS, count_opened(uri, table) // num_blocks)
 
 
 def from_table(table: pa.Table) -> "RayBatches":
@@ -136,14 +135,16 @@ class _Table(Datasource):
     """What Ray's own readers read otherwise than the local engine, or not at all (2.60): parquet
     files of differing schemas, Delta tables with deletion vectors or mapped columns."""
 
-    def __init__(self, uri: str, columns: Sequence[str], table: DeltaTable | None) -> None:
+    def __init__(
+        self, uri: str, columns: Sequence[str], table: DeltaTable | None, size: int
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._uri, self._columns = uri, list(columns)
         self._version = None if table is None else table.version()
-        self._num_bytes = num_bytes(uri, table)
+        self._size = size
 
     def estimate_inmemory_data_size(self) -> int | None:
-        return self._num_bytes
+        return self._size
 
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None

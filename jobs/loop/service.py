@@ -129,7 +129,7 @@ class _OwnProcess:
             *("--http-port", str(http_port)),
         ]
         self._process: subprocess.Popen[bytes] | None = None
-        self._has_served = self._is_stopped = self._has_died = False
+        self._has_served = self._has_died = False
 
     def __enter__(self) -> "_OwnProcess":
         self._errors = tempfile.TemporaryFile()
@@ -163,10 +163,10 @@ class _OwnProcess:
         raise Unavailable(said or "the service ended before it served")
 
     def stop(self) -> None:
-        if self._process is not None and not self._is_stopped:
+        if self._process is not None:
             assert self._process.stdin is not None
-            self._is_stopped = True
-            self._has_died = self._has_served and self._process.poll() is not None
+            if not self._process.stdin.closed:
+                self._has_died = self._has_served and self._process.poll() is not None
             self._process.stdin.close()
 
     def _written(self) -> str:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from cluster.data.rows import Source, latest
+from cluster.data.rows import Source, latest, rows
 from cluster.engine.base import BATCH_ROWS, Engine
 from cluster.engine.local import LocalEngine
 from cluster.engine.ray import RayEngine
@@ -117,6 +117,19 @@ def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:
     assert all(row["row"] for row in quarantine)
 
 
+def test_rows_of_one_file_are_shared_among_workers(ray_cluster: Engine, tmp_path: Path) -> None:
+    from cluster.engine.ray_data import RayBatches
+
+    uri = str(tmp_path / "one.parquet")
+    count = 3 * BATCH_ROWS
+    texts = [f"text {number}" for number in range(count)]
+    pq.write_table(pa.table({"text": texts, "label": ["sport"] * count}), uri)
+    source = latest(Source(uri, "text_classification", ("text",), "label"))
+    batches = rows(ray_cluster, source).cache()
+    assert isinstance(batches, RayBatches)
+    assert (batches.dataset.count(), batches.dataset.num_blocks()) == (count, 3)
+
+
 @pytest.mark.parametrize(
     ("limits", "least", "most"),
     [
@@ -125,7 +138,7 @@ def test_the_quarantine_says_why(trained: Trained, tmp_path: Path) -> None:
         ({"BLOCKS": 2, "BLOCK_BYTES": 1_000}, 1, BATCH_ROWS),
     ],
 )
-def test_rows_of_one_file_are_shared_among_workers(
+def test_blocks_are_as_large_as_many_workers_and_memory_allow(
     ray_cluster: Engine,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
